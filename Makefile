@@ -1,0 +1,39 @@
+# Every target works from an empty clone: it makes .venv first when that is missing or older than setup.py.
+
+BIN := .venv/bin
+STAMP := .venv/installed
+SUPPORTED := 'import sys; sys.exit(not (sys.implementation.name == "cpython" and (3, 10) <= sys.version_info[:2] <= (3, 11)))'
+# The first of these that is CPython 3.10 or 3.11; `make venv PYTHON=/path/to/python` to choose.
+PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do $$p -c $(SUPPORTED) 2>/dev/null && echo $$p && break; done)
+WRONG_PYTHON = this project runs on CPython 3.10 and 3.11 (tensorflow-addons has no wheel for others); found $(or $(shell $(or $(PYTHON),python3) --version 2>&1 | head -n 1),none); name one with PYTHON=/path/to/python3.11
+
+.PHONY: venv demo test test-all lint clean
+
+venv: $(STAMP)
+
+$(STAMP): setup.py
+	$(if $(shell $(or $(PYTHON),false) -c $(SUPPORTED) 2>/dev/null && echo yes),,$(error $(WRONG_PYTHON)))
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+# Corpus, preparation, two networks, evaluation, late fusion and a table of what came out, under demo/.
+demo: $(STAMP)
+	$(BIN)/python -m fer.demo
+
+test: lint
+	$(BIN)/python -m pytest --numprocesses=2
+
+# The proofs that take minutes as well (full-size network on real video, learning over seeds).
+test-all: lint
+	$(BIN)/python -m pytest --numprocesses=2 -m 'slow or not slow'
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo *.egg-info build .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

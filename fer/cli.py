@@ -1,0 +1,55 @@
+"""How every command starts and ends: absl flags in, one line per error, an exit code out.
+
+Exit codes: 0 done; 2 bad input or flags; 130 interrupted; others are the command's own and in its help.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags
+
+from fer.errors import InputError
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parses the flags, calls `main()` and exits with what it returns (None: 0).
+
+    Args:
+      main: takes nothing, reads its flags, returns an exit code. An `InputError` it raises becomes one line on
+        the standard error output and exit code 2.
+    """
+    app.run(lambda _: _call(main), flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise flags.Error(f'{rest[1]!r} is not a flag; every argument is given as --name=value')
+    except flags.Error as error:
+        _fail(' '.join(str(error).split()))
+    except SystemExit:  # absl has printed the help and calls that a failure
+        sys.exit(0)
+    return rest
+
+
+def _call(main: Callable[[], int | None]) -> int | None:
+    try:
+        return main()
+    except InputError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print(f'{_command()}: interrupted', file=sys.stderr)
+        return 130
+
+
+def _fail(message: str) -> NoReturn:
+    print(f'{_command()}: {message}', file=sys.stderr)
+    sys.exit(2)
+
+
+def _command() -> str:
+    spec = sys.modules['__main__'].__spec__
+    return f'python -m {spec.parent}' if spec else os.path.basename(sys.argv[0])

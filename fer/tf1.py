@@ -1,0 +1,30 @@
+"""The only place TensorFlow is imported: `from fer.tf1 import tf, slim`.
+
+`tf` is `tensorflow.compat.v1` in graph mode, `slim` is tf-slim with a working `batch_norm`. Logs are quiet, because
+a run's output is ours; set TF_CPP_MIN_LOG_LEVEL or TF_ENABLE_ONEDNN_OPTS yourself and they are left alone.
+"""
+
+import importlib
+import os
+import sys
+import warnings
+
+# 3 rather than 2: TensorFlow 2.15 reports the absence of CUDA libraries on CPU machines as errors.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # deprecations inside TensorFlow and tf-slim are not ours to mend, here or later
+    import tensorflow.compat.v1 as tf
+
+    # slim.batch_norm looks its layer up at tf_keras.legacy_tf_layers, which tf-keras >= 2.14 moved.
+    sys.modules.setdefault(
+        'tf_keras.legacy_tf_layers.normalization',
+        importlib.import_module('tf_keras.src.legacy_tf_layers.normalization'),
+    )
+    import tf_slim as slim
+
+warnings.filterwarnings('ignore', module=r'(tensorflow|tf_slim|tf_keras)\b')
+tf.disable_eager_execution()
+tf.logging.set_verbosity(tf.logging.ERROR)
+
+__all__ = ['slim', 'tf']
