@@ -1,0 +1,288 @@
+"""Manifests and their ledgers: which frames a split has, and which videos it should have.
+
+A manifest (.txt, UTF-8) has one frame a line: `[audio.csv,]face.jpg[,0100000]`, or `clip.csv[,0100000]` without video.
+Blank lines and lines starting with # are skipped; a name with a comma, a double quote or a line break is quoted as in
+CSV. Consecutive lines whose file shares a parent folder are one video. Its ledger, `<manifest>.ledger.csv` beside it,
+has one row per video that the split officially has, found or not, so that no score is taken over fewer.
+
+Preparation writes both, training and evaluation read both; this module is the only one that knows their form.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fer import emotions
+from fer.errors import InputError
+from fer.files import atomic_write
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+AUDIO_SUFFIX = '.csv'
+LEDGER_COLUMNS = ('video_id', 'label', 'frames_decoded', 'frames_kept', 'audio_seconds', 'gap')
+GAPS = ('', 'no_face', 'no_audio', 'undecodable', 'missing')
+UNKNOWN = '-'
+
+
+class Video(NamedTuple):
+    """One item of a manifest: a video, a whole-video sound file, or a still."""
+
+    video_id: str
+    label: int | None  # class index, None in an unlabelled manifest
+    frames: list[str]  # paths of its face images, in time order; empty in an audio manifest
+    audio: list[str]  # paths of its audio CSVs, one per frame; empty in a visual manifest
+    lines: list[int]  # the manifest's line of each frame, from 1
+
+
+class Manifest(NamedTuple):
+    path: str
+    videos: list[Video]
+
+    @property
+    def labelled(self) -> bool:
+        return self.videos[0].label is not None
+
+
+class LedgerRow(NamedTuple):
+    video_id: str
+    label: int | None
+    frames_decoded: int | None  # at 25 frames/s; None when the split came without a ledger
+    frames_kept: int
+    audio_seconds: float | None
+    gap: str  # why the manifest lacks the video, one of GAPS; '' when nothing is missing
+
+
+class _Record(NamedTuple):
+    line: int
+    audio: str
+    image: str
+    label: int | None
+    columns: int
+
+
+def read_manifest(
+    path: str | Path, data_root: str | Path | None = None, item: str = 'frame', min_frames: int = 2
+) -> Manifest:
+    """Reads a manifest into videos, in its own order.
+
+    Args:
+      path: the manifest.
+      data_root: folder that relative paths start from; None is the manifest's own.
+      item: what one line is. `frame`: consecutive lines of one folder are a video, its id is the folder's name.
+        `video`: each line is a video's sound, its id is the file's stem. `still`: each line is an image, its id is
+        its path without extension.
+      min_frames: with `item='frame'`, the fewest lines a video may have. A single frame is no sequence: in practice
+        it is a folder split by a sorting mistake, or one lucky detection.
+
+    Raises:
+      InputError: the manifest is missing, empty or malformed; names the line.
+    """
+    path = os.fspath(path)
+    root = os.path.abspath(data_root if data_root is not None else os.path.dirname(path))
+    records = list(_read_records(path))
+    if not records:
+        raise InputError(f'{path}: no lines; expected one frame a line')
+    videos: list[Video] = []
+    line_of_id: dict[str, int] = {}
+    previous_folder = None
+    for record in records:
+        name = record.image or record.audio
+        folder, stem = os.path.split(os.path.splitext(name)[0])
+        if item == 'frame' and folder == previous_folder:
+            video = videos[-1]
+            if record.label != video.label:
+                raise InputError(
+                    f'{path}:{record.line}: label {_spell(record.label)} inside video {video.video_id}, whose first '
+                    f'frame (line {video.lines[0]}) is {_spell(video.label)}'
+                )
+        else:
+            if item == 'frame':
+                video_id = os.path.basename(folder)
+                if not video_id:
+                    raise InputError(f'{path}:{record.line}: {name} has no parent folder to name its video')
+            else:
+                video_id = stem if item == 'video' else os.path.splitext(name)[0]
+            if video_id in line_of_id:
+                raise InputError(
+                    f'{path}:{record.line}: {name} starts video {video_id}, which line {line_of_id[video_id]} started; '
+                    'the frames of a video stand together, and no two folders of a split share a name'
+                )
+            line_of_id[video_id] = record.line
+            video = Video(video_id, record.label, [], [], [])
+            videos.append(video)
+        if record.image:
+            video.frames.append(os.path.join(root, record.image))
+        if record.audio:
+            video.audio.append(os.path.join(root, record.audio))
+        video.lines.append(record.line)
+        previous_folder = folder
+    if item == 'frame':
+        for video in videos:
+            if len(video.lines) < min_frames:
+                raise InputError(
+                    f'{path}:{video.lines[0]}: video {video.video_id} has {len(video.lines)} frame; expected at least '
+                    f'{min_frames} (--min_frames)'
+                )
+    return Manifest(path, videos)
+
+
+def _read_records(path: str) -> Iterator[_Record]:
+    """The manifest's lines as fields, checked one by one and against the first."""
+    first: _Record | None = None
+    for line, fields in _read_fields(path):
+        *names, last = fields
+        is_name = last.lower().endswith((*IMAGE_SUFFIXES, AUDIO_SUFFIX))
+        label = None
+        if is_name:
+            names.append(last)
+        else:
+            try:
+                label = emotions.from_one_hot(last)
+            except ValueError as error:
+                raise InputError(f'{path}:{line}: {error}') from None
+        kinds = ['audio' if name.lower().endswith(AUDIO_SUFFIX) else 'image' for name in names]
+        if kinds not in (['image'], ['audio'], ['audio', 'image']) or not all(
+            name.lower().endswith((*IMAGE_SUFFIXES, AUDIO_SUFFIX)) for name in names
+        ):
+            raise InputError(f'{path}:{line}: found {",".join(fields)!r}; expected [audio.csv,][face.jpg][,label]')
+        audio = names[0] if kinds[0] == 'audio' else ''
+        image = names[-1] if kinds[-1] == 'image' else ''
+        record = _Record(line, audio, image, label, len(fields))
+        if first is None:
+            first = record
+        if (record.columns, bool(record.audio), bool(record.image)) != (
+            first.columns,
+            bool(first.audio),
+            bool(first.image),
+        ):
+            raise InputError(f'{path}:{line}: {_form(record)}; line {first.line} has {_form(first)}')
+        if audio and image:
+            audio_id, image_id = (os.path.splitext(name)[0].split('/')[-2:] for name in (audio, image))
+            if audio_id != image_id:
+                raise InputError(
+                    f'{path}:{line}: sound of {"/".join(audio_id)} beside the face of {"/".join(image_id)}; '
+                    'expected the same video and frame'
+                )
+        yield record
+
+
+def _read_fields(path: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields (line number, fields) of each line that is neither blank nor a comment."""
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            lines = enumerate(file, start=1)
+            for line, text in lines:
+                if not text.strip() or text.startswith('#'):
+                    continue
+                try:
+                    while text.count('"') % 2:  # a quoted name goes on over the line break
+                        more = next(lines, None)
+                        if more is None:
+                            raise csv.Error('a double quote without its second')
+                        text += more[1]
+                    fields = next(csv.reader(io.StringIO(text, newline=''), strict=True))
+                except csv.Error as error:
+                    raise InputError(
+                        f'{path}:{line}: {error} in {text.strip()[:80]!r}; quote names as in CSV'
+                    ) from None
+                yield line, [field.strip() for field in fields]
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}; expected a manifest') from None
+    except UnicodeDecodeError:
+        raise InputError(f'{path}: not UTF-8 text; expected a manifest') from None
+
+
+def _form(record: _Record) -> str:
+    parts = [kind for kind, there in (('sound', record.audio), ('image', record.image)) if there]
+    parts += ['label'] if record.label is not None else []
+    return f'{record.columns} columns ({", ".join(parts)})'
+
+
+def _spell(label: int | None) -> str:
+    return UNKNOWN if label is None else emotions.EMOTIONS[label]
+
+
+def write_manifest(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
+    """Writes rows of fields, quoting names that a reader would take for something else."""
+    with atomic_write(path) as file:
+        writer = csv.writer(file, lineterminator='\n')
+        for row in rows:
+            if row[0].startswith('#'):
+                csv.writer(file, lineterminator='\n', quoting=csv.QUOTE_ALL).writerow(row)
+            else:
+                writer.writerow(row)
+
+
+def ledger_path(manifest_path: str | Path) -> Path:
+    return Path(manifest_path).with_suffix('.ledger.csv')
+
+
+def write_ledger(path: str | Path, rows: Iterable[LedgerRow]) -> None:
+    with atomic_write(path) as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(LEDGER_COLUMNS)
+        for row in rows:
+            seconds = '' if row.audio_seconds is None else f'{row.audio_seconds:.2f}'
+            writer.writerow(
+                [row.video_id, _spell(row.label), row.frames_decoded, row.frames_kept, seconds, row.gap],
+            )
+
+
+def read_ledger(manifest: Manifest) -> list[LedgerRow]:
+    """One row per video the split officially has, in the ledger's order.
+
+    A manifest without a ledger file is its own: every video it has, no gaps.
+
+    Raises:
+      InputError: the ledger is malformed, lacks a video that the manifest has, or gives it another label.
+    """
+    path = ledger_path(manifest.path)
+    if not path.exists():
+        path = Path(f'{manifest.path}.ledger.csv')
+    if not path.exists():
+        return [LedgerRow(v.video_id, v.label, None, len(v.lines), None, '') for v in manifest.videos]
+    rows: dict[str, LedgerRow] = {}
+    with open(path, encoding='utf-8-sig', newline='') as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != LEDGER_COLUMNS:
+            raise InputError(f'{path}:1: found header {reader.fieldnames}; expected {",".join(LEDGER_COLUMNS)}')
+        try:
+            for fields in reader:
+                row = _ledger_row(fields)
+                if row.video_id in rows:
+                    raise ValueError(f'video {row.video_id} stands here a second time')
+                rows[row.video_id] = row
+        except (ValueError, TypeError, csv.Error) as error:
+            raise InputError(f'{path}:{reader.line_num}: {error}') from None
+    for video in manifest.videos:
+        ledger_row = rows.get(video.video_id)
+        if ledger_row is None:
+            raise InputError(f'{manifest.path}:{video.lines[0]}: video {video.video_id} has no row in {path}')
+        if video.label is not None and ledger_row.label not in (None, video.label):
+            raise InputError(
+                f'{manifest.path}:{video.lines[0]}: video {video.video_id} is {_spell(video.label)} here and '
+                f'{_spell(ledger_row.label)} in {path}'
+            )
+    return list(rows.values())
+
+
+def _ledger_row(fields: dict[str, str]) -> LedgerRow:
+    if None in fields or None in fields.values():
+        raise ValueError(f'expected {len(LEDGER_COLUMNS)} fields')
+    text = fields['label']
+    if text in ('', UNKNOWN):
+        label = None
+    else:
+        label = emotions.from_one_hot(text) if text.isdigit() else emotions.from_name(text)
+    if fields['gap'] not in GAPS:
+        raise ValueError(f'gap {fields["gap"]!r}: expected one of {", ".join(GAPS[1:])}, or nothing')
+    return LedgerRow(
+        fields['video_id'],
+        label,
+        int(fields['frames_decoded']) if fields['frames_decoded'] else None,
+        int(fields['frames_kept'] or 0),
+        float(fields['audio_seconds']) if fields['audio_seconds'] else None,
+        fields['gap'],
+    )
