@@ -1,0 +1,66 @@
+"""What a detected face is, and its alignment to a fixed template."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+
+class Face(NamedTuple):
+    """One detected face, in pixels of the image it was found in (x to the right, y down)."""
+
+    box: tuple[float, float, float, float]  # left, top, width, height
+    landmarks: np.ndarray  # [5, 2] float64 (x, y): left eye, right eye, nose tip, left and right mouth corner,
+    # left and right as seen in the image
+    score: float  # confidence in [0, 1]
+
+
+# Where the landmarks of an aligned face lie, as shares of the image side: the 112x112 template of ArcFace
+# (Deng et al., CVPR 2019) and its predecessors, which public face networks are trained on.
+_TEMPLATE_112 = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+TEMPLATE = np.array(_TEMPLATE_112) / 112
+
+
+def largest(faces: list[Face]) -> Face | None:
+    """The face with the largest box; None when there is none."""
+    return max(faces, key=lambda face: face.box[2] * face.box[3], default=None)
+
+
+def align(image: np.ndarray, face: Face, image_size: int, margin: float) -> np.ndarray:
+    """Turns, scales and shifts the image so that the face's landmarks fall on the template.
+
+    Args:
+      image: uint8 [H, W, 3].
+      face: a face in it.
+      image_size: side of the result in pixels.
+      margin: what is shown beyond the template's own crop (brows to chin), as a share of its side, on each side.
+
+    Returns:
+      uint8 [image_size, image_size, 3]; what lies outside the image repeats its edge.
+    """
+    target = (((TEMPLATE - 0.5) / (1 + 2 * margin) + 0.5) * image_size).astype(np.float64)
+    landmarks = face.landmarks
+    scale = np.hypot(*similarity(landmarks, target)[:, 0])
+    if scale < 1:  # averaged down first: warping alone would pick single pixels of a large face
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        landmarks = (landmarks + 0.5) * scale - 0.5
+    matrix = similarity(landmarks, target)
+    return cv2.warpAffine(image, matrix, (image_size, image_size), borderMode=cv2.BORDER_REPLICATE)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The rotation, uniform scale and shift that bring `source` nearest to `target` in least squares.
+
+    Args:
+      source: float [P, 2] points (x, y).
+      target: float [P, 2], where they should fall.
+
+    Returns:
+      float64 [2, 3], as cv2.warpAffine takes it.
+    """
+    x, y = source.T
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    # x' = a x - b y + c and y' = b x + a y + d are linear in (a, b, c, d).
+    system = np.concatenate([np.stack([x, -y, one, zero], 1), np.stack([y, x, zero, one], 1)])
+    a, b, c, d = np.linalg.lstsq(system, np.concatenate(target.T), rcond=None)[0]
+    return np.array([[a, -b, c], [b, a, d]])
