@@ -1,0 +1,1 @@
+"""From manifests to packed batches: file checks, windows, and the `tf.data` pipeline."""
