@@ -1,0 +1,101 @@
+"""VGG-Face against Keras' VGG16, an independent implementation of the same configuration."""
+
+import numpy as np
+import pytest
+
+from fer.errors import InputError
+from fer.nets import get_network
+from fer.nets.layers import dropout
+from fer.nets.vgg_face import BLOCKS, vgg_face
+from fer.tf1 import tf
+
+
+@pytest.mark.parametrize(('height', 'width'), [(112, 112), (97, 64)])
+def test_features_and_logits_equal_keras_vgg16(height, width):
+    images = np.random.default_rng(0).uniform(-1, 1, (3, height, width, 3)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        inputs = tf.constant(images)
+        features, end_points = vgg_face(inputs, num_classes=5)
+        ours = tf.trainable_variables('vgg_face/')
+        keras = tf.keras.applications.VGG16(
+            include_top=True, weights=None, input_shape=(height, width, 3), classes=5, classifier_activation=None
+        )
+        session.run(tf.global_variables_initializer())
+        # Biases are not zero, so that leaving one out would show.
+        rng = np.random.default_rng(2)
+        for variable in ours:
+            if variable.name.endswith('biases:0'):
+                variable.load(rng.normal(0, 0.1, variable.shape), session)
+        weights = [v for layer in keras.layers for v in layer.weights]
+        assert len(weights) == len(ours) == 32
+        for theirs, variable in zip(weights, ours, strict=True):
+            session.run(theirs.assign(variable))
+        fc1 = tf.keras.Model(keras.input, keras.get_layer('fc1').output)
+        expected_features, expected_logits = session.run([fc1(inputs), keras(inputs)])
+        found_features, found_logits = session.run([features, end_points['logits']])
+    assert found_features.shape == (3, 4096)
+    np.testing.assert_allclose(found_features, expected_features, rtol=1e-4, atol=1e-4 * expected_features.max())
+    np.testing.assert_allclose(found_logits, expected_logits, rtol=1e-4, atol=1e-4 * np.abs(expected_logits).max())
+
+
+def test_parameter_count_is_the_published_one():
+    """138,357,544 for configuration D at 224x224 with 1000 classes (Simonyan and Zisserman 2015, table 2: 138M)."""
+    with tf.Graph().as_default():
+        vgg_face(tf.placeholder(tf.float32, [None, 224, 224, 3]), num_classes=1000)
+        assert sum(variable.shape.num_elements() for variable in tf.trainable_variables()) == 138_357_544
+
+
+def test_width_scales_channels_and_not_the_graph():
+    with tf.Graph().as_default():
+        inputs = tf.placeholder(tf.float32, [None, 64, 64, 3])
+        _, full = vgg_face(inputs, scope='full')
+        features, narrow = vgg_face(inputs, width=0.125, scope='narrow')
+    assert features.shape[1] == 512
+    assert list(narrow) == list(full)
+    assert [narrow[f'conv{b}/conv{b}_1'].shape[-1] for b in range(1, 6)] == [c // 8 for _, c in BLOCKS]
+
+
+def test_small_images_are_refused():
+    with tf.Graph().as_default(), pytest.raises(ValueError, match='31x40'):
+        vgg_face(tf.placeholder(tf.float32, [None, 31, 40, 3]))
+
+
+def test_unknown_network():
+    with pytest.raises(InputError, match=r'--model=alexnet.*vgg_face'):
+        get_network('alexnet')
+
+
+def test_every_variable_gets_a_gradient():
+    with tf.Graph().as_default():
+        images = tf.placeholder(tf.float32, [None, 32, 32, 3])
+        with pytest.raises(ValueError, match='no global step'):
+            vgg_face(images, is_training=True, width=0.05)
+        tf.train.get_or_create_global_step()
+        _, end_points = vgg_face(images, is_training=True, width=0.05)
+        gradients = tf.gradients(end_points['logits'], tf.trainable_variables())
+    assert all(gradient is not None for gradient in gradients)
+
+
+def test_dropout_follows_seed_layer_and_step():
+    def masks(seed, scope, step, rate=0.4):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(seed)
+            global_step = tf.train.get_or_create_global_step()
+            output = dropout(tf.ones([50, 40]), rate, is_training=True, scope=scope)
+            session.run(tf.global_variables_initializer())
+            global_step.load(step, session)
+            return session.run(output)
+
+    first = masks(1, 'dropout6', 10)
+    np.testing.assert_array_equal(first, masks(1, 'dropout6', 10))
+    for other in (masks(2, 'dropout6', 10), masks(1, 'dropout7', 10), masks(1, 'dropout6', 11)):
+        assert (first != other).any()
+    assert set(np.unique(first)) == {np.float32(0), np.float32(1 / 0.6)}
+    assert abs((first == 0).mean() - 0.4) < 0.04
+
+
+def test_dropout_is_off_in_evaluation():
+    with tf.Graph().as_default():
+        inputs = tf.ones([3, 4])
+        assert dropout(inputs, 0.5, is_training=False, scope='d') is inputs
