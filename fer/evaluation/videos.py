@@ -1,0 +1,76 @@
+"""One answer per official video, from the logits of its windows.
+
+Dissertation 5.8 splits a video into windows; EmotiW counts one prediction each, for every video of the split.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fer import emotions
+from fer.evaluation.results import UNKNOWN, Results
+from fer.manifest import LedgerRow
+
+
+def class_counts(ledger: Sequence[LedgerRow]) -> np.ndarray:
+    """int64 [7]: official videos of each class, those without a face included."""
+    labels = [row.label for row in ledger if row.label is not None]
+    return np.bincount(labels, minlength=emotions.NUM_CLASSES)
+
+
+def prior_logits(counts: np.ndarray) -> np.ndarray:
+    """float64 [7]: log class frequencies with one video added to each class, so that none is impossible."""
+    return np.log((counts + 1) / (counts + 1).sum())
+
+
+def combine_windows(logits: np.ndarray, lengths: np.ndarray, video: np.ndarray, num_videos: int) -> np.ndarray:
+    """Mean of each video's window logits, weighted by the windows' real frames.
+
+    Args:
+      logits: float32 [W, 7], one row per window.
+      lengths: int [W], real frames of each window.
+      video: int [W], which video each window is of.
+      num_videos: V; every video has at least one window.
+
+    Returns:
+      float64 [V, 7].
+    """
+    total = np.zeros((num_videos, logits.shape[1]))
+    np.add.at(total, video, logits.astype(np.float64) * lengths[:, np.newaxis])
+    frames = np.bincount(video, weights=lengths, minlength=num_videos)
+    return total / frames[:, np.newaxis]
+
+
+def answer_ledger(
+    ledger: Sequence[LedgerRow],
+    video_ids: Sequence[str],
+    logits: np.ndarray,
+    labels: Sequence[int | None],
+    frames: Sequence[int],
+    fallback: np.ndarray,
+) -> Results:
+    """Results for every row of the ledger, in its order.
+
+    Args:
+      ledger: the split's official videos.
+      video_ids: the V videos the model answered, each of them in the ledger.
+      logits: float [V, 7], its answers.
+      labels: their labels in the manifest, for ledgers that have none.
+      frames: their real frames.
+      fallback: float [7], the logits of a video without frames; its row says why it has none.
+    """
+    answered = {video_id: index for index, video_id in enumerate(video_ids)}
+    rows = [answered.get(row.video_id) for row in ledger]
+    known = [row.label for row in ledger]
+    for index, row in enumerate(rows):
+        if known[index] is None and row is not None:
+            known[index] = labels[row]
+    all_logits = np.array([fallback if i is None else logits[i] for i in rows])
+    return Results(
+        video_ids=[row.video_id for row in ledger],
+        logits=all_logits,
+        predictions=all_logits.argmax(axis=1),
+        labels=np.array([-1 if label is None else label for label in known]),
+        frames=np.array([0 if i is None else frames[i] for i in rows]),
+        fallback=[(row.gap or 'missing') if i is None else UNKNOWN for row, i in zip(ledger, rows, strict=True)],
+    )

@@ -1,0 +1,1 @@
+"""Pictures of runs: curves and confusion matrices."""

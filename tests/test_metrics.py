@@ -1,0 +1,132 @@
+"""Metrics against the dissertation's printed tables, and against its formulas spelled out."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+
+from fer.errors import InputError
+from fer.evaluation.metrics import score, score_results, summary, wilson_interval
+from fer.evaluation.results import Results
+from fer.evaluation.videos import answer_ledger, class_counts, combine_windows, prior_logits
+from fer.manifest import LedgerRow
+
+SUPPORTS = [63, 64, 40, 46, 63, 61, 46]  # AFEW validation, 383 videos
+
+# Percent of each row as printed in the dissertation's figures 6.6 (VGG-Face, 6.2 Run Thirteen) and 6.8
+# (SE-ResNet-50 with BGRU, 6.3), with the accuracy and F1 of their tables.
+FIGURE_6_6 = """49.2 15.9 3.2 4.8 3.2 14.3 9.5
+9.4 54.7 0.0 4.7 6.2 6.2 18.8
+25.0 20.0 12.5 2.5 7.5 20.0 12.5
+6.5 17.4 6.5 17.4 4.3 21.7 26.1
+6.3 7.9 1.6 3.2 76.2 3.2 1.6
+18.0 8.2 1.6 8.2 6.6 44.3 13.1
+13.0 17.4 6.5 6.5 4.3 4.3 47.8"""
+FIGURE_6_8 = """39.7 25.4 7.9 4.8 9.5 9.5 3.2
+6.2 68.8 3.1 4.7 0.0 4.7 12.5
+22.5 20.0 20.0 2.5 15.0 12.5 7.5
+13.0 37.0 4.3 6.5 10.9 21.7 6.5
+6.3 4.8 1.6 1.6 77.8 6.3 1.6
+19.7 14.8 0.0 4.9 3.3 50.8 6.6
+23.9 34.8 2.2 2.2 4.3 13.0 19.6"""
+
+
+def predictions_of(figure):
+    percent = np.array([[float(cell) for cell in row.split()] for row in figure.splitlines()])
+    counts = np.rint(percent * np.array(SUPPORTS)[:, np.newaxis] / 100).astype(int)
+    assert counts.sum(axis=1).tolist() == SUPPORTS
+    labels, predictions = np.indices((7, 7)).reshape(2, -1).repeat(counts.ravel(), axis=1)
+    return labels, predictions, counts
+
+
+@pytest.mark.parametrize(('figure', 'accuracy', 'f1'), [(FIGURE_6_6, 46.0, 42.0), (FIGURE_6_8, 44.1, 38.7)])
+def test_the_dissertations_matrices_give_its_tables(figure, accuracy, f1):
+    labels, predictions, counts = predictions_of(figure)
+    metrics = score(labels, predictions)
+    assert (metrics['confusion'] == counts).all()
+    assert metrics['total'] == 383
+    assert round(100 * metrics['accuracy'], 1) == pytest.approx(accuracy, abs=0.051)
+    assert round(100 * metrics['f1'], 1) == pytest.approx(f1, abs=0.051)
+
+
+def test_a_class_neither_present_nor_predicted_counts_zero():
+    metrics = score(np.array([0, 0, 1]), np.array([0, 1, 1]))
+    assert metrics['f1'] == pytest.approx((2 / 3 + 2 / 3) / 7)
+    assert metrics['per_class']['Neutral'] == pytest.approx({'precision': 1, 'recall': 0.5, 'f1': 2 / 3, 'support': 2})
+
+
+def test_every_figure_is_scikit_learns():
+    rng = np.random.default_rng(8)
+    labels, predictions = rng.choice(5, 60), rng.choice([0, 1, 2, 3, 6], 60)
+    metrics = score(labels, predictions)
+    classes = list(range(7))
+    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
+        labels, predictions, labels=classes, zero_division=0
+    )
+    rows = metrics['per_class'].values()
+    for name, expected in (('precision', precision), ('recall', recall), ('f1', f1), ('support', support)):
+        np.testing.assert_allclose([row[name] for row in rows], expected)
+    assert metrics['confusion'] == sklearn.metrics.confusion_matrix(labels, predictions, labels=classes).tolist()
+    assert metrics['accuracy'] == pytest.approx(sklearn.metrics.accuracy_score(labels, predictions))
+
+
+@pytest.mark.parametrize(('correct', 'total'), [(176, 383), (0, 5), (7, 7), (1, 2)])
+def test_interval_is_scipys(correct, total):
+    expected = scipy.stats.binomtest(correct, total).proportion_ci(method='wilson')
+    assert wilson_interval(correct, total) == pytest.approx([expected.low, expected.high])
+
+
+def results_of(labels, predictions, fallback):
+    return Results(
+        [str(k) for k in range(len(labels))],
+        np.eye(7)[predictions],
+        np.array(predictions),
+        np.array(labels),
+        np.ones(len(labels), int),
+        fallback,
+    )
+
+
+def test_faceless_videos_count():
+    metrics = score_results(results_of([0, 1, 2, 0], [0, 1, 3, 4], ['-', '-', '-', 'no_face']))
+    assert (metrics['correct'], metrics['total']) == (2, 4)
+    assert (metrics['with_faces']['correct'], metrics['with_faces']['total']) == (2, 3)
+    assert '2/4 = 50.0%' in summary(metrics)
+    assert 'with faces 2/3' in summary(metrics)
+
+
+def test_unlabelled_and_half_labelled():
+    assert score_results(results_of([-1, -1], [0, 1], ['-', '-'])) is None
+    with pytest.raises(InputError, match='video 1 has no label'):
+        score_results(results_of([3, -1], [0, 1], ['-', '-']))
+
+
+def test_all_videos_by_fallback():
+    metrics = score_results(results_of([0, 1], [0, 0], ['no_face', 'no_face']))
+    assert metrics['with_faces']['total'] == 0
+
+
+def test_windows_weigh_by_their_real_frames():
+    rng = np.random.default_rng(0)
+    frames = [rng.normal(size=(length, 7)) for length in (5, 3)]
+    windows = [frames[0][:4], frames[0][4:], frames[1]]
+    combined = combine_windows(
+        np.array([window.mean(axis=0) for window in windows]), np.array([4, 1, 3]), np.array([0, 0, 1]), 2
+    )
+    np.testing.assert_allclose(combined, [video.mean(axis=0) for video in frames])
+
+
+def test_every_ledger_row_is_answered_in_order():
+    ledger = [
+        LedgerRow('c', 2, 9, 9, None, ''),
+        LedgerRow('a', 0, 9, 0, None, 'no_face'),
+        LedgerRow('b', 1, 9, 9, None, ''),
+    ]
+    prior = prior_logits(class_counts(ledger))
+    results = answer_ledger(ledger, ['b', 'c'], np.eye(7)[[5, 6]], [1, 2], [9, 4], prior)
+    assert results.video_ids == ['c', 'a', 'b']
+    assert results.predictions.tolist() == [6, 0, 5]
+    assert results.labels.tolist() == [2, 0, 1]
+    assert results.frames.tolist() == [4, 0, 9]
+    assert results.fallback == ['-', 'no_face', '-']
+    np.testing.assert_allclose(results.logits[1], np.log([0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1]))
