@@ -1,0 +1,33 @@
+"""Evaluates a run on a split: python evaluate.py --run_dir=RUN --manifest=DATA/val.txt --split=val
+
+Every video of the manifest's ledger is answered for. Writes results_<split>.txt and, where there are labels,
+metrics_<split>.json and confusion_<split>.png. Exit code 2: bad input, nothing written.
+"""
+
+from absl import flags
+
+from fer import cli
+
+flags.DEFINE_string('run_dir', None, 'Folder of the run.', required=True)
+flags.DEFINE_string(
+    'manifest', None, 'Manifest (.txt) to answer; unlabelled ones give results without metrics.', required=True
+)
+flags.DEFINE_string('split', 'val', 'Names the files written: results_<split>.txt and so on.')
+flags.DEFINE_string(
+    'data_root', '', "Folder that relative paths in the manifest start from; empty is the manifest's own."
+)
+flags.DEFINE_integer('batch_size', 0, 'Windows at a time; 0 is as in training.')
+flags.DEFINE_enum('fallback', 'prior', ['prior'], 'How a video without frames is answered: training class frequencies.')
+flags.DEFINE_string('output', '', "Folder to write to; empty is the run's.")
+
+
+def main() -> None:
+    # Here, not above: TensorFlow takes seconds to import, and --help should not.
+    from fer.training.evaluate import evaluate
+
+    names = ('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback', 'output')
+    evaluate(**{name: flags.FLAGS[name].value for name in names})
+
+
+if __name__ == '__main__':
+    cli.run(main)

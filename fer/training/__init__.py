@@ -1,0 +1,1 @@
+"""Training and evaluating a run: configuration, graph, schedules, the session loop, checkpoints, the run folder."""

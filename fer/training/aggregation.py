@@ -1,0 +1,68 @@
+"""From the logits of frames to the logits of windows, and the loss (dissertation 5.8).
+
+`--classify` says what one prediction is for: `frame`, each real frame, with the video's label; `exact`, the real
+frames of a window; `padded`, the window after its last frame was repeated to `seq_len`. `--aggregate` says how the
+frames' logits become one: `mean` or `median`.
+"""
+
+from fer.tf1 import tf
+
+CLASSIFY = ('frame', 'exact', 'padded')
+AGGREGATE = ('mean', 'median')
+
+
+def window_logits(
+    frame_logits: tf.Tensor, lengths: tf.Tensor, pad_index: tf.Tensor, classify: str, aggregate: str
+) -> tf.Tensor:
+    """The logits a window is judged by. With `classify='frame'` too, where only the loss is per frame.
+
+    Args:
+      frame_logits: float [N, C], one row per real frame.
+      lengths: int32 [B], real frames of each window.
+      pad_index: int32 [B, T], frame of each padded position.
+      classify: one of CLASSIFY.
+      aggregate: one of AGGREGATE. The median of an even number of frames is the mean of the middle two.
+
+    Returns:
+      float [B, C].
+    """
+    padded = tf.gather(frame_logits, pad_index)  # [B, T, C]
+    count = tf.fill(tf.shape(lengths), tf.shape(pad_index)[1]) if classify == 'padded' else lengths  # [B]
+    real = tf.sequence_mask(count, tf.shape(pad_index)[1])[:, :, tf.newaxis]  # [B, T, 1]
+    if aggregate == 'mean':
+        total = tf.reduce_sum(tf.where_v2(real, padded, tf.zeros_like(padded)), axis=1)
+        return total / tf.cast(count, padded.dtype)[:, tf.newaxis]
+    # Sorted, what does not count goes to the end, so the middle of the first `count` is the median.
+    last = tf.fill(tf.shape(padded), tf.constant(float('inf'), padded.dtype))
+    ordered = tf.sort(tf.where_v2(real, padded, last), axis=1)
+    middle = tf.stack([(count - 1) // 2, count // 2], axis=1)  # [B, 2]
+    return tf.reduce_mean(tf.gather(ordered, middle, batch_dims=1), axis=1)
+
+
+def classification_loss(
+    frame_logits: tf.Tensor,
+    logits_of_windows: tf.Tensor,
+    labels: tf.Tensor,
+    lengths: tf.Tensor,
+    classify: str,
+) -> tf.Tensor:
+    """Softmax cross-entropy: the mean over windows, or over all real frames with `classify='frame'`.
+
+    In the packed batch a padded frame does not exist, so `frame` never counts the last frame twice; the
+    dissertation, which padded first, does not say whether it did.
+
+    Args:
+      frame_logits: float [N, C].
+      logits_of_windows: float [B, C].
+      labels: int32 [B].
+      lengths: int32 [B].
+      classify: one of CLASSIFY.
+
+    Returns:
+      float, scalar.
+    """
+    if classify == 'frame':
+        logits, labels = frame_logits, tf.repeat(labels, lengths)
+    else:
+        logits = logits_of_windows
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))

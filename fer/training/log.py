@@ -1,0 +1,90 @@
+"""What a run says of itself while it trains: train_log.csv, val_log.csv, TensorBoard scalars, and curves.png."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from fer.files import atomic_write
+from fer.report.plots import draw_curves
+from fer.tf1 import tf
+
+TRAIN_LOG, VALIDATION_LOG = 'train_log.csv', 'val_log.csv'
+TRAIN_COLUMNS = ('step', 'epoch', 'phase', 'loss', 'accuracy', 'learning_rate', 'frames_per_second')
+VALIDATION_COLUMNS = ('step', 'epoch', 'phase', 'correct', 'total', 'accuracy', 'f1')
+
+
+class RunLog:
+    """The open logs of a run folder; a context manager.
+
+    A run that resumes from `last_step` first drops what an interrupted session logged after it.
+    """
+
+    def __init__(self, folder: Path, last_step: int):
+        self._files = []
+        self._writers = {}
+        for name, columns in ((TRAIN_LOG, TRAIN_COLUMNS), (VALIDATION_LOG, VALIDATION_COLUMNS)):
+            _trim(folder / name, columns, last_step)
+            file = open(folder / name, 'a', encoding='utf-8', newline='')  # noqa: SIM115 - closed in __exit__
+            self._files.append(file)
+            self._writers[name] = csv.writer(file, lineterminator='\n')
+        self._board = tf.summary.FileWriter(str(folder))
+
+    def __enter__(self) -> 'RunLog':
+        return self
+
+    def __exit__(self, *_) -> None:
+        for file in self._files:
+            file.close()
+        self._board.close()
+
+    def trained(
+        self, step: int, epoch: int, phase: int, loss: float, accuracy: float, rate: float, frames_per_second: float
+    ) -> None:
+        """One training step; `step` and `epoch` count from 1, `accuracy` is the batch's share of windows right."""
+        self._writers[TRAIN_LOG].writerow(
+            (step, epoch, phase, f'{loss:.9g}', f'{accuracy:.4f}', f'{rate:.6g}', f'{frames_per_second:.1f}')
+        )
+        values = {'loss': loss, 'accuracy': accuracy, 'learning_rate': rate, 'frames_per_second': frames_per_second}
+        self._add_scalars('train', values, step)
+
+    def validated(self, step: int, epoch: int, phase: int, metrics: dict) -> None:
+        """The validation split after an epoch, `metrics` as `fer.evaluation.metrics.score_results` gives them."""
+        self._writers[VALIDATION_LOG].writerow(
+            (step, epoch, phase, metrics['correct'], metrics['total'], metrics['accuracy'], metrics['f1'])
+        )
+        self._add_scalars('validation', {name: metrics[name] for name in ('accuracy', 'f1')}, step)
+
+    def flush(self) -> None:
+        for file in self._files:
+            file.flush()
+        self._board.flush()
+
+    def _add_scalars(self, side: str, values: dict[str, float], step: int) -> None:
+        scalars = [tf.Summary.Value(tag=f'{side}/{name}', simple_value=value) for name, value in values.items()]
+        self._board.add_summary(tf.Summary(value=scalars), step)
+
+
+def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> None:
+    """Starts a log with its header, or cuts an older one back to `last_step`."""
+    rows = []
+    if path.exists():
+        with open(path, encoding='utf-8', newline='') as file:
+            rows = [row for row in csv.DictReader(file) if row['step'].isdecimal() and int(row['step']) <= last_step]
+    with atomic_write(path) as file:
+        writer = csv.DictWriter(file, columns, lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw_log(folder: Path, title: str) -> None:
+    """Writes curves.png from the logs of a run folder."""
+    draw_curves(folder / 'curves.png', _read(folder / TRAIN_LOG), _read(folder / VALIDATION_LOG), title)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a log as float64 arrays."""
+    with open(path, encoding='utf-8', newline='') as file:
+        header, *rows = csv.reader(file)
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(header))
+    return dict(zip(header, table.T, strict=True))

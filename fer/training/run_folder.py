@@ -1,0 +1,112 @@
+"""The folder of a run: everything that made it and everything it made."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from fer.emotions import EMOTIONS
+from fer.errors import InputError
+from fer.files import atomic_write
+from fer.training.checkpoints import Restored, latest
+from fer.training.config import TrainConfig, differing, read_flagfile, write_flagfile
+
+FLAGS_FILE = 'flags.txt'
+_PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headless', 'absl-py')
+# What a resumed run may change: where it stops, and where it and its data now are.
+_MAY_CHANGE_ON_RESUME = ('max_steps', 'run_dir', 'data_root', 'train_manifest', 'val_manifest')
+
+
+def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
+    """Decides what to do with a run folder that may hold a run; writes nothing.
+
+    Returns:
+      The checkpoint to resume from, None to start from nothing.
+
+    Raises:
+      InputError: the folder holds a run and neither `resume` nor `overwrite` is asked for, or it holds files that
+        are no run's, or the run to resume has other settings.
+    """
+    folder = Path(config.run_dir)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f'--run_dir={folder}: a file; expected a folder')
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    if not (folder / FLAGS_FILE).exists():
+        raise InputError(f'--run_dir={folder}: holds files but no {FLAGS_FILE}; expected a run, or an empty folder')
+    if not resume:
+        if overwrite:
+            return None
+        raise InputError(f'--run_dir={folder}: holds a run already; --resume goes on with it, --overwrite replaces it')
+    changed = differing(config, read_flagfile(folder / FLAGS_FILE), _MAY_CHANGE_ON_RESUME)
+    if changed:
+        raise InputError(f'--resume: {folder / FLAGS_FILE} has other settings in brackets: {", ".join(changed)}')
+    return latest(folder)
+
+
+def start_run(config: TrainConfig, first_step: int, class_counts: np.ndarray) -> Path:
+    """Makes the folder and writes what is known before the first step.
+
+    A run from step 0 empties the folder of an earlier one. A resumed run keeps what is there and records what it
+    resumes on in environment_<step>.json, since that may be another machine or commit.
+    """
+    folder = Path(config.run_dir)
+    if folder.exists() and not first_step:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_flagfile(folder / FLAGS_FILE, config)
+    with atomic_write(folder / (f'environment_{first_step}.json' if first_step else 'environment.json')) as file:
+        json.dump(environment(), file, indent=1)
+    with atomic_write(folder / 'class_counts.json') as file:
+        json.dump(dict(zip(EMOTIONS, class_counts.tolist(), strict=True)), file, indent=1)
+    return folder
+
+
+def environment() -> dict:
+    """What the run ran on: versions, commit, host, command."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str | None:
+        answer = subprocess.run(['git', '-C', root, *arguments], capture_output=True, text=True)
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    return {
+        'started': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'command': sys.argv,
+        'host': socket.gethostname(),
+        'platform': platform.platform(),
+        'cpus': os.cpu_count(),
+        'python': platform.python_version(),
+        'packages': {name: importlib.metadata.version(name) for name in _PACKAGES},
+        'commit': git('rev-parse', 'HEAD'),
+        'uncommitted_changes': bool(git('status', '--porcelain', '--untracked-files=no')),
+    }
+
+
+def read_class_counts(run_dir: str | Path) -> np.ndarray:
+    """int64 [7]: the training videos of each class, which `--fallback=prior` answers with."""
+    path = Path(run_dir) / 'class_counts.json'
+    try:
+        counts = json.loads(path.read_text(encoding='utf-8'))
+        return np.array([int(counts[name]) for name in EMOTIONS])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{path}: {error}; expected the training videos of each class') from None
+
+
+def write_restore_report(folder: Path, report: list[Restored]) -> str:
+    """Writes restored.txt, a line per variable, and returns the one-line summary."""
+    restored = sum(1 for row in report if row.source)
+    headline = f'{restored} of {len(report)} variables restored, {len(report) - restored} fresh'
+    with atomic_write(folder / 'restored.txt') as file:
+        file.write(f'# {headline}\n# variable\tshape\trestored from, or fresh and why\n')
+        for row in report:
+            file.write(f'{row.name}\t{list(row.shape)}\t{row.source or f"fresh: {row.why}"}\n')
+    return headline

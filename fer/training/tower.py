@@ -1,0 +1,67 @@
+"""The graph of one stage: packed batch in, window logits and loss out."""
+
+from typing import NamedTuple
+
+from fer.data.pipeline import Batch, Pipeline, build_pipeline
+from fer.data.split import Split
+from fer.emotions import NUM_CLASSES
+from fer.errors import InputError
+from fer.nets import Network
+from fer.tf1 import tf
+from fer.training.aggregation import AGGREGATE, CLASSIFY, classification_loss, window_logits
+from fer.training.config import TrainConfig
+
+STAGES = ('finetune',)
+
+
+class Tower(NamedTuple):
+    """One copy of the network on one input. Train and evaluation towers of a graph share their variables."""
+
+    frame_logits: tf.Tensor  # float32 [N, 7]
+    window_logits: tf.Tensor  # float32 [B, 7]
+    loss: tf.Tensor  # float32, scalar
+    accuracy: tf.Tensor  # float32, scalar: share of windows predicted right
+
+
+class Side(NamedTuple):
+    """The training or the evaluation half of a graph: a split, its input, and a tower on it."""
+
+    split: Split
+    pipeline: Pipeline
+    tower: Tower
+
+
+def check_stage(config: TrainConfig, network: Network) -> None:
+    """Raises InputError for settings that no graph can be built from."""
+    for name, known in (('stage', STAGES), ('classify', CLASSIFY), ('aggregate', AGGREGATE)):
+        if getattr(config, name) not in known:
+            raise InputError(f'--{name}={getattr(config, name)}: expected one of {", ".join(known)}')
+    if config.image_size < network.min_image_size:
+        raise InputError(
+            f'--image_size={config.image_size}: expected at least {network.min_image_size} for --model={config.model}'
+        )
+
+
+def build_tower(config: TrainConfig, network: Network, batch: Batch, is_training: bool) -> Tower:
+    """Adds the network of the finetune stage to the default graph: each frame classified, then aggregated."""
+    _, end_points = network.build(
+        batch.images, num_classes=NUM_CLASSES, is_training=is_training, width=config.width, dropout=config.dropout
+    )
+    frame_logits = end_points['logits']
+    logits = window_logits(frame_logits, batch.lengths, batch.pad_index, config.classify, config.aggregate)
+    loss = classification_loss(frame_logits, logits, batch.labels, batch.lengths, config.classify)
+    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch.labels)
+    return Tower(frame_logits, logits, loss, tf.reduce_mean(tf.cast(right, tf.float32)))
+
+
+def build_side(config: TrainConfig, network: Network, split: Split, is_training: bool) -> Side:
+    """Adds input and network to the default graph; training batches are shuffled by the run's seed."""
+    with tf.name_scope('train' if is_training else 'evaluation'):
+        shuffle_seed = config.seed if is_training else None
+        pipeline = build_pipeline(split, config.seq_len, config.batch_size, config.image_size, shuffle_seed)
+        return Side(split, pipeline, build_tower(config, network, pipeline.batch, is_training))
+
+
+def phase_one_variables(network: Network) -> list[tf.Variable]:
+    """The variables trained alone in phase one: the dense layers, which AFEW is new to."""
+    return [v for v in tf.trainable_variables() if v.name.startswith(tuple(f'{s}/' for s in network.phase_one))]

@@ -1,0 +1,218 @@
+"""train.py and evaluate.py as commands: they learn, replay, resume, and leave a whole run folder."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import run, tiny_flags
+
+from fer.errors import InputError
+from fer.evaluation.results import read_results
+from fer.tf1 import tf
+from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
+
+RUN_FILES = {
+    'flags.txt',
+    'environment.json',
+    'class_counts.json',
+    'restored.txt',
+    'train_log.csv',
+    'val_log.csv',
+    'curves.png',
+    'checkpoint',
+}
+
+
+def train_and_evaluate(run_dir, data, *flags):
+    """Trains, then evaluates on the validation split; returns what train.py printed."""
+    done = run('train.py', *tiny_flags(data), f'--run_dir={run_dir}', *flags)
+    run('evaluate.py', f'--run_dir={run_dir}', f'--manifest={data / "val.txt"}')
+    return done.out
+
+
+@pytest.fixture(scope='module')
+def trained(painted, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp('runs') / 'first'
+    out = train_and_evaluate(run_dir, painted)
+    return run_dir, out
+
+
+def read_bytes(run_dir):
+    return (run_dir / 'results_val.txt').read_bytes()
+
+
+def weights(run_dir):
+    reader = tf.train.load_checkpoint(str(run_dir))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def test_run_folder_is_whole(trained):
+    run_dir, out = trained
+    names = {path.name for path in run_dir.iterdir()}
+    assert names > RUN_FILES | {'results_val.txt', 'metrics_val.json', 'confusion_val.png'}
+    assert any(name.startswith('events.out.tfevents') for name in names)
+    assert not any(name.startswith('.') for name in names)  # no temporary file left
+    with open(run_dir / 'train_log.csv') as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ['step', 'epoch', 'phase', 'loss', 'accuracy', 'learning_rate', 'frames_per_second']
+    assert [int(row['step']) for row in rows] == list(range(1, len(rows) + 1))
+    assert {(row['epoch'], row['phase']) for row in rows} == {('1', '1'), ('2', '2'), ('3', '2')}
+    environment = json.loads((run_dir / 'environment.json').read_text())
+    assert environment['packages']['tensorflow'] == '2.15.1'
+    restored = (run_dir / 'restored.txt').read_text()
+    assert restored.count('fresh: no --init_from') == 32
+    assert '0 of 32 variables restored, 32 fresh' in out
+
+
+def test_tensorboard_scalars(trained):
+    run_dir, _ = trained
+    (events,) = run_dir.glob('events.*')
+    found = {
+        (value.tag, event.step) for event in tf.train.summary_iterator(str(events)) for value in event.summary.value
+    }
+    assert {tag for tag, _ in found} == {
+        *(f'train/{name}' for name in ('loss', 'accuracy', 'learning_rate', 'frames_per_second')),
+        'validation/accuracy',
+        'validation/f1',
+    }
+
+
+def test_every_official_video_is_scored(trained, painted):
+    run_dir, out = trained
+    results = read_results(run_dir / 'results_val.txt')
+    official = [line.split(',')[0] for line in (painted / 'val.ledger.csv').read_text().splitlines()[1:]]
+    assert results.video_ids == official
+    assert len(official) == 10
+    faceless = official.index('val_faceless')
+    assert (results.frames[faceless], results.fallback[faceless]) == (0, 'no_face')
+    # 15 training videos, Neutral 3 of them with the faceless one; one is added to each class.
+    np.testing.assert_allclose(results.logits[faceless, :2], np.log([4 / 22, 3 / 22]))
+    metrics = json.loads((run_dir / 'metrics_val.json').read_text())
+    assert (metrics['total'], metrics['with_faces']['total']) == (10, 9)
+    assert '/10 = ' in out
+    assert '/9 = ' in out
+
+
+def test_validation_in_training_is_what_evaluate_says(trained):
+    run_dir, _ = trained
+    with open(run_dir / 'val_log.csv') as file:
+        *_, last = csv.DictReader(file)
+    metrics = json.loads((run_dir / 'metrics_val.json').read_text())
+    assert int(last['correct']) == metrics['correct']
+    assert float(last['f1']) == pytest.approx(metrics['f1'])
+
+
+def test_replay_from_flags_is_bit_identical(trained, tmp_path, painted):
+    run_dir, _ = trained
+    replay = tmp_path / 'replay'
+    run('train.py', f'--flagfile={run_dir / "flags.txt"}', f'--run_dir={replay}')
+    run('evaluate.py', f'--run_dir={replay}', f'--manifest={painted / "val.txt"}')
+    assert read_bytes(replay) == read_bytes(run_dir)
+    first, second = weights(run_dir), weights(replay)
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_another_seed_is_another_run(trained, tmp_path, painted):
+    other = tmp_path / 'seed1'
+    train_and_evaluate(other, painted, '--seed=1', '--max_steps=3')
+    assert read_bytes(other) != read_bytes(trained[0])
+
+
+def test_resuming_in_the_middle_of_an_epoch_changes_nothing(trained, tmp_path, painted):
+    run_dir, _ = trained
+    resumed = tmp_path / 'resumed'
+    run('train.py', *tiny_flags(painted), f'--run_dir={resumed}', '--max_steps=5')
+    train_and_evaluate(resumed, painted, '--resume')
+    assert read_bytes(resumed) == read_bytes(run_dir)
+    assert (resumed / 'environment_5.json').exists()
+    losses = [[row.split(',')[3] for row in (d / 'train_log.csv').read_text().split()] for d in (run_dir, resumed)]
+    assert losses[0] == losses[1]
+
+
+def test_phase_one_moves_the_dense_layers_only(tmp_path, painted):
+    before, after, last = tmp_path / 'one', tmp_path / 'two', tmp_path / 'three'
+    run('train.py', *tiny_flags(painted), f'--run_dir={before}', '--max_steps=1')
+    run('train.py', *tiny_flags(painted), f'--run_dir={after}', '--max_steps=2')
+    run('train.py', *tiny_flags(painted), f'--run_dir={last}', '--train_epochs=1', '--max_steps=2')
+    model = [name for name in weights(before) if name.startswith('vgg_face/')]
+    moved = {name for name in model if (weights(before)[name] != weights(after)[name]).any()}
+    assert moved == {name for name in model if name.split('/')[1] in ('fc6', 'fc7', 'fc8')}
+    assert len(moved) == 6
+    single_phase = {name for name in model if (weights(before)[name] != weights(last)[name]).any()}
+    assert single_phase == set(model)
+
+
+def test_init_from_a_run_restores_and_reports(trained, tmp_path, painted):
+    run_dir, _ = trained
+    done = run(
+        'train.py', *tiny_flags(painted), f'--init_from={run_dir}', f'--run_dir={tmp_path / "r"}', '--max_steps=1'
+    )
+    assert '32 of 32 variables restored, 0 fresh' in done.out
+    larger = ('--image_size=64', f'--init_from={run_dir}', f'--run_dir={tmp_path / "s"}', '--max_steps=1')
+    done = run('train.py', *tiny_flags(painted), *larger)
+    assert '31 of 32 variables restored, 1 fresh' in done.out
+    assert 'vgg_face/fc6/weights' in (tmp_path / 's' / 'restored.txt').read_text().split('fresh: its shape')[0]
+    other_width = ('--width=0.1', f'--init_from={run_dir}', f'--run_dir={tmp_path / "t"}')
+    done = run('train.py', *tiny_flags(painted), *other_width, ok=False)
+    assert done.code == 2
+    assert 'conv1_1' in done.err
+    assert not (tmp_path / 't').exists()
+
+
+def test_unlabelled_manifest_gives_results_without_metrics(trained, tmp_path, painted):
+    run_dir, _ = trained
+    lines = (painted / 'val.txt').read_text().splitlines()
+    (tmp_path / 'test.txt').write_text('\n'.join(line.rpartition(',')[0] for line in lines))
+    flags = (f'--data_root={painted}', '--split=test', f'--output={tmp_path / "out"}')
+    done = run('evaluate.py', f'--run_dir={run_dir}', f'--manifest={tmp_path / "test.txt"}', *flags)
+    assert 'no labels, no metrics' in done.out
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['results_test.txt']
+    unlabelled, labelled = (
+        read_results(tmp_path / 'out' / 'results_test.txt'),
+        read_results(run_dir / 'results_val.txt'),
+    )
+    assert (unlabelled.labels == -1).all()
+    row = labelled.video_ids.index(unlabelled.video_ids[0])
+    assert (unlabelled.logits[0] == labelled.logits[row]).all()
+
+
+def test_a_run_folder_is_portable(trained, tmp_path, painted):
+    run_dir, _ = trained
+    moved = tmp_path / 'moved'
+    moved.mkdir()
+    for path in run_dir.iterdir():
+        (moved / path.name).write_bytes(path.read_bytes())
+    (moved / 'results_val.txt').unlink()
+    run('evaluate.py', f'--run_dir={moved}', f'--manifest={painted / "val.txt"}')
+    assert read_bytes(moved) == read_bytes(run_dir)
+
+
+@pytest.mark.parametrize(('classify', 'aggregate'), [('frame', 'mean'), ('padded', 'median')])
+def test_other_ways_to_classify_repeat_to_the_bit(tmp_path, painted, classify, aggregate):
+    flags = (f'--classify={classify}', f'--aggregate={aggregate}', '--max_steps=3')
+    for name in ('a', 'b'):
+        train_and_evaluate(tmp_path / name, painted, *flags)
+    assert read_bytes(tmp_path / 'a') == read_bytes(tmp_path / 'b')
+
+
+def test_epochs_and_phases():
+    assert parse_epochs('30') == [30]
+    assert parse_epochs('5,25') == [5, 25]
+    assert [phase_of_epoch(epoch, [5, 25]) for epoch in (0, 4, 5, 29)] == [1, 1, 2, 2]
+    assert phase_of_epoch(0, [30]) == 2
+
+
+@pytest.mark.parametrize('text', ['', '0', '5,', '5,0', '1,2,3', '2.5', '-1', 'ten'])
+def test_epochs_refused(text):
+    with pytest.raises(InputError, match='--train_epochs'):
+        parse_epochs(text)
+
+
+def test_reducing_learning_rate_is_a_staircase():
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.placeholder(tf.int64, [])
+        reduce = learning_rate(1e-4, 'reduce', 0.95, 5000, step)
+        static = learning_rate(1e-4, 'static', 0.95, 5000, step)
+        found = [session.run([reduce, static], {step: n}) for n in (0, 4999, 5000, 14999)]
+    np.testing.assert_allclose(found, [[1e-4] * 2, [1e-4] * 2, [0.95e-4, 1e-4], [0.9025e-4, 1e-4]], rtol=1e-6)
