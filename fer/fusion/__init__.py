@@ -1,0 +1,1 @@
+"""Late fusion of results files. NumPy only: `fusion.py` never imports TensorFlow."""
