@@ -1,0 +1,85 @@
+"""The whole way on a drawn corpus: python -m fer.demo, in the repository's root (make demo).
+
+Draws the corpus, prepares it, trains networks that differ by their seed, evaluates them, fuses them, and prints what
+came out. Each step is a command that anyone can type, printed before it runs.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from absl import flags
+
+from fer import cli
+from fer.errors import InputError
+from fer.evaluation.metrics import summary
+
+SIZES = {'train': 300, 'val': 90, 'test': 40}  # videos; AFEW has 773, 383 and 653
+
+flags.DEFINE_list('seeds', ['0', '1'], 'One network is trained for each of these seeds.')
+flags.DEFINE_string('output', 'demo', 'Folder of the demo, emptied first if an earlier demo is in it.')
+
+
+def main() -> None:
+    began = time.monotonic()
+    output = Path(flags.FLAGS.output)
+    raw, data = output / 'raw', output / 'data'
+    if output.exists() and not raw.exists() and any(output.iterdir()):
+        raise InputError(f'--output={output}: holds other files than a demo; expected a new or empty folder')
+    shutil.rmtree(output, ignore_errors=True)
+
+    step('-m', 'fer.prepare.synthetic', f'--output={raw}', *(f'--{split}_videos={n}' for split, n in SIZES.items()))
+    # The drawn faces fill a small picture, so the crop keeps nothing around them.
+    detector = ('--detector=skin', '--image_size=64', '--margin=0')
+    step('-m', 'fer.prepare', '--dataset=afew', f'--source={raw}', f'--output={data}', *detector)
+    manifests = (f'--train_manifest={data / "train.txt"}', f'--val_manifest={data / "val.txt"}')
+    runs = []
+    for seed in flags.FLAGS.seeds:
+        run = output / 'runs' / 'finetune' / 'vgg_face' / f'seed{seed}'
+        step('train.py', '--flagfile=configs/demo/vgg_face.flags', *manifests, f'--seed={seed}', f'--run_dir={run}')
+        for split in ('val', 'test'):
+            step('evaluate.py', f'--run_dir={run}', f'--manifest={data / split}.txt', f'--split={split}')
+        runs.append(run)
+    results = ','.join(str(run / 'results_val.txt') for run in runs)
+    fusions = []
+    for method in (1, 2, 3):
+        fusions.append(output / 'fusion' / f'method{method}')
+        step('fusion.py', f'--results={results}', f'--method={method}', f'--output={fusions[-1]}')
+    print_table(runs, fusions)
+    print(f'\n{time.monotonic() - began:.0f} s in all')
+
+
+def step(*arguments: str) -> None:
+    """Prints and runs `python ARGUMENTS`, and stops the demo where it fails."""
+    print(f'\n$ python {" ".join(arguments)}', flush=True)
+    code = subprocess.run([sys.executable, *arguments]).returncode
+    if code:
+        raise InputError(f'python {" ".join(arguments)}: exit code {code}')
+
+
+def print_table(runs: list[Path], fusions: list[Path]) -> None:
+    """What each run and each fusion scored on validation, and where its pictures are."""
+    metrics = {folder: json.loads((folder / 'metrics_val.json').read_text()) for folder in [*runs, *fusions]}
+    first = metrics[runs[0]]
+    largest = max(row['support'] for row in first['per_class'].values())
+    print(f'\nValidation, all {first["total"]} official videos, those without a face included')
+    print(f'always naming the largest class: {largest}/{first["total"]} = {largest / first["total"]:.1%}')
+    for folder, row in metrics.items():
+        print(f'{folder}\n    {summary(row)}')
+    accuracies = [100 * metrics[run]['accuracy'] for run in runs]
+    if len(runs) > 1:
+        mean, spread = statistics.mean(accuracies), statistics.stdev(accuracies)
+        print(f'single networks: mean {mean:.1f}%, standard deviation {spread:.1f} over {len(runs)} seeds')
+    print('\nCurves and confusion matrices')
+    for folder in metrics:
+        for name in ('curves.png', 'confusion_val.png'):
+            if (folder / name).exists():
+                print(f'    {folder / name}')
+
+
+if __name__ == '__main__':
+    cli.run(main)
