@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from absl import flags
@@ -37,26 +38,42 @@ def main() -> None:
     detector = ('--detector=skin', '--image_size=64', '--margin=0')
     step('-m', 'fer.prepare', '--dataset=afew', f'--source={raw}', f'--output={data}', *detector)
     manifests = (f'--train_manifest={data / "train.txt"}', f'--val_manifest={data / "val.txt"}')
-    runs = []
-    for seed in flags.FLAGS.seeds:
-        run = output / 'runs' / 'finetune' / 'vgg_face' / f'seed{seed}'
-        step('train.py', '--flagfile=configs/demo/vgg_face.flags', *manifests, f'--seed={seed}', f'--run_dir={run}')
+    runs = {seed: output / 'runs' / 'finetune' / 'vgg_face' / f'seed{seed}' for seed in flags.FLAGS.seeds}
+
+    def train_and_evaluate(seed: str) -> None:
+        run, label = runs[seed], f'seed {seed} | '
+        settings = ('--flagfile=configs/demo/vgg_face.flags', f'--seed={seed}')
+        step('train.py', *settings, *manifests, f'--run_dir={run}', label=label)
         for split in ('val', 'test'):
-            step('evaluate.py', f'--run_dir={run}', f'--manifest={data / split}.txt', f'--split={split}')
-        runs.append(run)
-    results = ','.join(str(run / 'results_val.txt') for run in runs)
+            data_flags = (f'--manifest={data / split}.txt', f'--split={split}')
+            step('evaluate.py', f'--run_dir={run}', *data_flags, label=label)
+
+    # Two at a time: so narrow a network leaves the second core idle.
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(train_and_evaluate, runs))
+    results = ','.join(str(run / 'results_val.txt') for run in runs.values())
     fusions = []
     for method in (1, 2, 3):
         fusions.append(output / 'fusion' / f'method{method}')
         step('fusion.py', f'--results={results}', f'--method={method}', f'--output={fusions[-1]}')
-    print_table(runs, fusions)
+    print_table([*runs.values()], fusions)
     print(f'\n{time.monotonic() - began:.0f} s in all')
 
 
-def step(*arguments: str) -> None:
-    """Prints and runs `python ARGUMENTS`, and stops the demo where it fails."""
-    print(f'\n$ python {" ".join(arguments)}', flush=True)
-    code = subprocess.run([sys.executable, *arguments]).returncode
+def step(*arguments: str, label: str = '') -> None:
+    """Prints and runs `python ARGUMENTS`, and stops the demo where it fails.
+
+    With a label, which is for steps that run beside another, each line of output is marked with it.
+    """
+    print(f'{label}$ python {" ".join(arguments)}', flush=True)
+    command = [sys.executable, *arguments]
+    if label:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            for line in process.stdout or ():
+                print(label + line, end='', flush=True)
+        code = process.returncode
+    else:
+        code = subprocess.run(command).returncode
     if code:
         raise InputError(f'python {" ".join(arguments)}: exit code {code}')
 
