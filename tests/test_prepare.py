@@ -196,6 +196,11 @@ def test_prepare_never_overwrites_unasked(prepared):
     assert '--overwrite' in done.err
     assert len(done.err.splitlines()) == 1
     assert (folder / 'data' / 'train.txt').read_bytes() == before
+    flags = (folder / 'data' / 'prepare_flags.txt').read_text()
+    assert '--detector=skin\n--image_size=40\n--margin=0.15\n' in flags
+    done = run('-m', 'fer.prepare', f'--source={folder / "raw"}', f'--output={folder}', '--overwrite', ok=False)
+    assert done.code == 2
+    assert 'no prepare_flags.txt' in done.err
 
 
 def test_real_clips_become_25_frames_a_second():

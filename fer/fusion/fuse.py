@@ -48,17 +48,23 @@ def fuse(paths: Sequence[str], method: int, output: str, accuracies: Sequence[fl
 
 def _in_order_of(first: Results, first_path: str, member: Results, path: str) -> Results:
     """`member` with its videos in the first file's order."""
-    row_of = {video_id: row for row, video_id in enumerate(member.video_ids)}
-    for here, there, lacking in ((first_path, path, row_of), (path, first_path, set(first.video_ids))):
-        source = first.video_ids if here == first_path else member.video_ids
-        absent = [video_id for video_id in source if video_id not in lacking]
+    for source, source_path, other, other_path in (
+        (first, first_path, member, path),
+        (member, path, first, first_path),
+    ):
+        absent = sorted(set(source.video_ids) - set(other.video_ids), key=source.video_ids.index)
         if absent:
-            raise InputError(f'{there}: lacks {len(absent)} of the videos of {here}, the first is {absent[0]}')
+            raise InputError(
+                f'{source_path}:{_line_of(source_path, absent[0])}: video {absent[0]} is not in {other_path} '
+                f'({len(absent)} such videos); expected the same videos in every file'
+            )
+    row_of = {video_id: row for row, video_id in enumerate(member.video_ids)}
     rows = [row_of[video_id] for video_id in first.video_ids]
     labels = member.labels[rows]
     differing = np.flatnonzero((labels != first.labels) & (labels >= 0) & (first.labels >= 0))
     if differing.size:
-        raise InputError(f'{path}: video {first.video_ids[differing[0]]} has another label than in {first_path}')
+        video_id = first.video_ids[differing[0]]
+        raise InputError(f'{path}:{_line_of(path, video_id)}: video {video_id} has another label than in {first_path}')
     return Results(
         first.video_ids,
         member.logits[rows],
@@ -67,6 +73,12 @@ def _in_order_of(first: Results, first_path: str, member: Results, path: str) ->
         member.frames[rows],
         [member.fallback[row] for row in rows],
     )
+
+
+def _line_of(path: str, video_id: str) -> int:
+    """The line of a results file that answers for a video."""
+    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if video_id in line.split('\t'))
 
 
 def _accuracies(

@@ -1,7 +1,8 @@
 """Raw videos to manifests: python -m fer.prepare --dataset=afew --source=RAW --output=DATA
 
-Writes DATA/faces/ (aligned JPEGs), DATA/wav/ and, for each split, DATA/<split>.txt with its ledger. Exit codes: 0 done;
-1 done, but some videos could not be decoded (they are listed); 2 bad input, nothing written.
+Writes DATA/faces/ (aligned JPEGs), DATA/wav/, the settings in DATA/prepare_flags.txt and, for each split,
+DATA/<split>.txt with its ledger. Exit codes: 0 done; 1 done, but some videos could not be decoded (they are listed);
+2 bad input, nothing written.
 """
 
 import shutil
@@ -11,6 +12,7 @@ from absl import flags
 
 from fer import cli
 from fer.errors import InputError
+from fer.files import atomic_write
 from fer.prepare.afew import find_videos
 from fer.prepare.detectors import DETECTORS
 from fer.prepare.videos import Prepared, Settings, prepare_split
@@ -24,6 +26,8 @@ flags.DEFINE_float('margin', 0.15, 'What is kept around brows and chin, as a sha
 flags.DEFINE_integer('jobs', 2, 'Videos prepared at the same time.', lower_bound=1)
 flags.DEFINE_bool('overwrite', False, 'Replace what an earlier preparation left in output.')
 
+FLAGS_FILE = 'prepare_flags.txt'
+
 
 def main() -> int:
     args = flags.FLAGS
@@ -32,21 +36,26 @@ def main() -> int:
     if not args.margin >= 0:
         raise InputError(f'--margin={args.margin}: expected a share of 0 or more')
     if output.exists() and any(output.iterdir()):
+        if not (output / FLAGS_FILE).exists():
+            raise InputError(f'--output={output}: holds files but no {FLAGS_FILE}; expected a new or empty folder')
         if not args.overwrite:
-            raise InputError(f'--output={output}: not empty; --overwrite replaces an earlier preparation')
+            raise InputError(f'--output={output}: holds a preparation already; --overwrite replaces it')
         for name in ('faces', 'wav'):
             shutil.rmtree(output / name, ignore_errors=True)
     output.mkdir(parents=True, exist_ok=True)
+    with atomic_write(output / FLAGS_FILE) as file:
+        for name in ('dataset', 'source', 'detector', 'image_size', 'margin'):
+            file.write(f'--{name}={args[name].value}\n')
     settings = Settings(output, args.detector, args.image_size, args.margin)
-    undecodable = 0
+    problems = 0
     for split, videos in splits.items():
         prepared = prepare_split(split, videos, settings, args.jobs)
         for video, done in zip(videos, prepared, strict=True):
-            if done.row.gap:
+            if done.row.gap or done.problem:
                 print(f'{split}: {video.path}: {done.row.gap} {done.problem}'.rstrip())
         print(f'{split}: {summary(prepared)} -> {output / split}.txt')
-        undecodable += sum(1 for done in prepared if done.row.gap == 'undecodable')
-    return 1 if undecodable else 0
+        problems += sum(1 for done in prepared if done.problem)
+    return 1 if problems else 0
 
 
 def summary(prepared: list[Prepared]) -> str:

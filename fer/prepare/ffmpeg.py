@@ -73,6 +73,9 @@ def extract_wav(path: str | Path, wav: str | Path) -> float:
 
     Returns:
       Its length in seconds; 0 where there is no sound track, and then no file.
+
+    Raises:
+      MediaError: there is a sound track, but it cannot be decoded or written.
     """
     wav = Path(wav)
     stream = ffmpeg.input(f'file:{path}').audio.output(
@@ -83,7 +86,9 @@ def extract_wav(path: str | Path, wav: str | Path) -> float:
     )
     if done.returncode != 0:
         wav.unlink(missing_ok=True)
-        return 0.0
+        if b'matches no streams' in done.stderr:
+            return 0.0
+        raise MediaError(_first_line(done.stderr))
     return AudioSegment.from_wav(wav).duration_seconds
 
 

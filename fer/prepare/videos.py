@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
 
     frames: list[str]  # its face images below the output folder, in time order
     row: LedgerRow
-    problem: str  # why it could not be decoded; '' if it could
+    problem: str  # why its pictures or its sound could not be decoded; '' if they could
 
 
 def prepare_split(split: str, videos: Sequence[SourceVideo], settings: Settings, jobs: int) -> list[Prepared]:
@@ -95,8 +95,13 @@ def _prepare_video(video: SourceVideo) -> Prepared:
         partial.rmdir()
     wav = _settings.output / 'wav' / f'{video.folder}.wav'
     wav.parent.mkdir(parents=True, exist_ok=True)
-    seconds = 0.0 if problem else extract_wav(video.path, wav)
+    seconds = 0.0
     gap = 'undecodable' if problem else '' if len(names) >= MIN_FRAMES else 'no_face'
+    if not problem:
+        try:
+            seconds = extract_wav(video.path, wav)
+        except MediaError as error:
+            problem = f'sound lost: {error}'
     row = LedgerRow(video.video_id, video.label, decoded, len(names), seconds, gap)
     return Prepared([f'faces/{video.folder}/{name}' for name in names], row, problem)
 
