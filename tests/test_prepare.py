@@ -39,6 +39,18 @@ def test_any_rate_becomes_25(tmp_path, rate, container, seconds, expected):
     assert wav.stat().st_size > 44
 
 
+def test_pictures_that_begin_after_the_sound(tmp_path):
+    make_clip(tmp_path / 'a.mp4', 25, 1)
+    picture, sound = ffmpeg.input(str(tmp_path / 'a.mp4'), itsoffset=0.4).video, ffmpeg.input(str(tmp_path / 'a.mp4'))
+    late = ffmpeg.output(picture, sound.audio, str(tmp_path / 'late.mkv'), c='copy', loglevel='error')
+    late.run(cmd=FFMPEG)
+    frames, shifted = list(read_frames(tmp_path / 'a.mp4')), list(read_frames(tmp_path / 'late.mkv'))
+    assert len(shifted) == len(frames) + 10
+    for early in range(11):
+        np.testing.assert_array_equal(shifted[early], frames[0])
+    np.testing.assert_array_equal(shifted[15], frames[5])
+
+
 def test_no_sound_track(tmp_path):
     make_clip(tmp_path / 'mute.avi', 25, 1, sound=False)
     assert extract_wav(tmp_path / 'mute.avi', tmp_path / 'mute.wav') == 0

@@ -15,7 +15,7 @@ import imageio_ffmpeg
 import numpy as np
 
 with warnings.catch_warnings():
-    warnings.simplefilter('ignore', RuntimeWarning)  # pydub looks for an ffmpeg on the PATH before it can be told
+    warnings.simplefilter('ignore')  # pydub looks for an ffmpeg on the PATH before it can be told where one is
     from pydub import AudioSegment
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
@@ -40,8 +40,9 @@ def read_frames(path: str | Path) -> Iterator[np.ndarray]:
     Raises:
       MediaError: not a single frame can be decoded. A file that breaks off later yields what it has.
     """
+    # start_time: where the pictures begin after the sound, the first is repeated, so that frame k is at k x 0.04 s.
     # PPM images state their own size, which only ffmpeg knows once it has rotated them.
-    stream = ffmpeg.input(f'file:{path}').filter('fps', fps=FRAMES_PER_SECOND)
+    stream = ffmpeg.input(f'file:{path}').filter('fps', fps=FRAMES_PER_SECOND, start_time=0)
     stream = stream.output('pipe:', format='image2pipe', vcodec='ppm', loglevel='error')
     # Not a pipe: a badly damaged file complains more than a pipe holds while nobody reads it.
     with tempfile.TemporaryFile() as complaints:
