@@ -22,7 +22,7 @@ flags.DEFINE_list('accuracies', None, "One accuracy per file, in [0, 1]; by defa
 
 
 def main() -> None:
-    # Here, not above: --help should not wait for SciPy.
+    # Here, not above: --help and a mistyped flag are answered before NumPy is imported.
     from fer.fusion.fuse import fuse
 
     accuracies = flags.FLAGS.accuracies

@@ -51,6 +51,7 @@ def main() -> None:
     settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
     if not settings['run_dir']:
         name = '{classify}_{aggregate}_len{seq_len}_lr{learning_rate:g}_{train_epochs}ep_seed{seed}'.format(**settings)
+        name = name.replace(',', '+')  # a comma would part the name in fusion.py's list of results
         settings['run_dir'] = os.path.join('runs', settings['stage'], settings['model'], name)
     # Absolute, so that the run's flags replay it from any folder.
     for name in ('train_manifest', 'val_manifest', 'data_root', 'init_from', 'run_dir'):

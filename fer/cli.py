@@ -30,6 +30,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
             raise flags.Error(f'{rest[1]!r} is not a flag; every argument is given as --name=value')
     except flags.Error as error:
         _fail(' '.join(str(error).split()))
+    except UnicodeDecodeError as error:
+        _fail(f'--flagfile: {error}; expected UTF-8 text')
     except SystemExit:  # absl has printed the help and calls that a failure
         sys.exit(0)
     return rest
@@ -40,6 +42,8 @@ def _call(main: Callable[[], int | None]) -> int | None:
         return main()
     except InputError as error:
         _fail(str(error))
+    except OSError as error:  # a path that cannot be what it is asked to be, a full disk
+        _fail(': '.join(str(part) for part in (error.filename, error.strerror or error) if part))
     except KeyboardInterrupt:
         print(f'{_command()}: interrupted', file=sys.stderr)
         return 130

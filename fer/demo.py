@@ -21,6 +21,8 @@ from fer.evaluation.metrics import summary
 
 SIZES = {'train': 300, 'val': 90, 'test': 40}  # videos; AFEW has 773, 383 and 653
 
+MARKER = 'DEMO.txt'  # only a folder with this file is emptied
+
 flags.DEFINE_list('seeds', ['0', '1'], 'One network is trained for each of these seeds.')
 flags.DEFINE_string('output', 'demo', 'Folder of the demo, emptied first if an earlier demo is in it.')
 
@@ -29,9 +31,12 @@ def main() -> None:
     began = time.monotonic()
     output = Path(flags.FLAGS.output)
     raw, data = output / 'raw', output / 'data'
-    if output.exists() and not raw.exists() and any(output.iterdir()):
-        raise InputError(f'--output={output}: holds other files than a demo; expected a new or empty folder')
-    shutil.rmtree(output, ignore_errors=True)
+    if output.exists() and not (output / MARKER).exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise InputError(f'--output={output}: is not an earlier demo; expected a new or empty folder')
+    for name in ('raw', 'data', 'runs', 'fusion'):
+        shutil.rmtree(output / name, ignore_errors=True)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARKER).write_text('Written by python -m fer.demo, which empties this folder when it runs again.\n')
 
     step('-m', 'fer.prepare.synthetic', f'--output={raw}', *(f'--{split}_videos={n}' for split, n in SIZES.items()))
     # The drawn faces fill a small picture, so the crop keeps nothing around them.

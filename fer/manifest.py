@@ -24,6 +24,7 @@ AUDIO_SUFFIX = '.csv'
 LEDGER_COLUMNS = ('video_id', 'label', 'frames_decoded', 'frames_kept', 'audio_seconds', 'gap')
 GAPS = ('', 'no_face', 'no_audio', 'undecodable', 'missing')
 UNKNOWN = '-'
+_SEPARATORS = set('\t\r\n')  # of results files, so that no video's id may have one
 
 
 class Video(NamedTuple):
@@ -42,7 +43,8 @@ class Manifest(NamedTuple):
 
     @property
     def labelled(self) -> bool:
-        return self.videos[0].label is not None
+        """Whether its lines carry labels; a manifest without lines does not."""
+        return bool(self.videos) and self.videos[0].label is not None
 
 
 class LedgerRow(NamedTuple):
@@ -77,15 +79,16 @@ def read_manifest(
         it is a folder split by a sorting mistake, or one lucky detection.
 
     Raises:
-      InputError: the manifest is missing, empty or malformed; names the line.
+      InputError: the manifest is missing, empty or malformed; names the line. A manifest without lines is accepted
+        where its ledger says of every video why it is not there.
     """
     path = os.fspath(path)
     root = os.path.abspath(data_root if data_root is not None else os.path.dirname(path))
     records = list(_read_records(path))
-    if not records:
+    if not records and not _explained_by_ledger(path):
         raise InputError(f'{path}: no lines; expected one frame a line')
     videos: list[Video] = []
-    line_of_id: dict[str, int] = {}
+    first_of_id: dict[str, tuple[int, str]] = {}
     previous_folder = None
     for record in records:
         name = record.image or record.audio
@@ -104,12 +107,13 @@ def read_manifest(
                     raise InputError(f'{path}:{record.line}: {name} has no parent folder to name its video')
             else:
                 video_id = stem if item == 'video' else os.path.splitext(name)[0]
-            if video_id in line_of_id:
+            if video_id in first_of_id:
                 raise InputError(
-                    f'{path}:{record.line}: {name} starts video {video_id}, which line {line_of_id[video_id]} started; '
-                    'the frames of a video stand together, and no two folders of a split share a name'
+                    f'{path}:{record.line}: {_repeated(item, name, folder, video_id, *first_of_id[video_id])}'
                 )
-            line_of_id[video_id] = record.line
+            if set(video_id) & _SEPARATORS:
+                raise InputError(f'{path}:{record.line}: video {video_id!r}: no results file can hold this name')
+            first_of_id[video_id] = (record.line, folder)
             video = Video(video_id, record.label, [], [], [])
             videos.append(video)
         if record.image:
@@ -126,6 +130,15 @@ def read_manifest(
                     f'{min_frames} (--min_frames)'
                 )
     return Manifest(path, videos)
+
+
+def _repeated(item: str, name: str, folder: str, video_id: str, line: int, first_folder: str) -> str:
+    """Why a video cannot start where one of its id has started before."""
+    if item != 'frame':
+        return f'{name} stands in line {line} already; expected each item once'
+    if folder == first_folder:
+        return f'video {video_id} starts again after others, line {line} began it; expected its frames together'
+    return f'folders {first_folder} (line {line}) and {folder} share the name {video_id}; expected one video of a name'
 
 
 def _read_records(path: str) -> Iterator[_Record]:
@@ -159,10 +172,13 @@ def _read_records(path: str) -> Iterator[_Record]:
         ):
             raise InputError(f'{path}:{line}: {_form(record)}; line {first.line} has {_form(first)}')
         if audio and image:
-            audio_id, image_id = (os.path.splitext(name)[0].split('/')[-2:] for name in (audio, image))
-            if audio_id != image_id:
+            (_, sound_video, sound), (_, face_video, face) = (
+                ('', '', *os.path.splitext(name)[0].split('/'))[-3:] for name in (audio, image)
+            )
+            numbered = sound.isdecimal() and face.isdecimal()
+            if sound_video != face_video or (numbered and int(sound) != int(face)):
                 raise InputError(
-                    f'{path}:{line}: sound of {"/".join(audio_id)} beside the face of {"/".join(image_id)}; '
+                    f'{path}:{line}: sound {sound} of {sound_video} beside face {face} of {face_video}; '
                     'expected the same video and frame'
                 )
         yield record
@@ -182,11 +198,15 @@ def _read_fields(path: str) -> Iterator[tuple[int, list[str]]]:
                         if more is None:
                             raise csv.Error('a double quote without its second')
                         text += more[1]
-                    fields = next(csv.reader(io.StringIO(text, newline=''), strict=True))
+                    fields, *others = csv.reader(io.StringIO(text, newline=''), strict=True)
+                    if others:
+                        raise csv.Error('a double quote inside a name that is not quoted')
                 except csv.Error as error:
                     raise InputError(
                         f'{path}:{line}: {error} in {text.strip()[:80]!r}; quote names as in CSV'
                     ) from None
+                if '\0' in text:
+                    raise InputError(f'{path}:{line}: a NUL character; expected the name of a file')
                 yield line, [field.strip() for field in fields]
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}; expected a manifest') from None
@@ -231,46 +251,73 @@ def write_ledger(path: str | Path, rows: Iterable[LedgerRow]) -> None:
 
 
 def read_ledger(manifest: Manifest) -> list[LedgerRow]:
-    """One row per video the split officially has, in the ledger's order.
+    """One row per video the split officially has, in the ledger's order; labels it lacks are the manifest's.
 
     A manifest without a ledger file is its own: every video it has, no gaps.
 
     Raises:
       InputError: the ledger is malformed, lacks a video that the manifest has, or gives it another label.
     """
-    path = ledger_path(manifest.path)
-    if not path.exists():
-        path = Path(f'{manifest.path}.ledger.csv')
-    if not path.exists():
+    path = _existing_ledger(manifest.path)
+    if path is None:
         return [LedgerRow(v.video_id, v.label, None, len(v.lines), None, '') for v in manifest.videos]
-    rows: dict[str, LedgerRow] = {}
-    with open(path, encoding='utf-8-sig', newline='') as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != LEDGER_COLUMNS:
-            raise InputError(f'{path}:1: found header {reader.fieldnames}; expected {",".join(LEDGER_COLUMNS)}')
-        try:
-            for fields in reader:
-                row = _ledger_row(fields)
-                if row.video_id in rows:
-                    raise ValueError(f'video {row.video_id} stands here a second time')
-                rows[row.video_id] = row
-        except (ValueError, TypeError, csv.Error) as error:
-            raise InputError(f'{path}:{reader.line_num}: {error}') from None
+    rows = _read_ledger_file(path)
     for video in manifest.videos:
-        ledger_row = rows.get(video.video_id)
-        if ledger_row is None:
+        row = rows.get(video.video_id)
+        if row is None:
             raise InputError(f'{manifest.path}:{video.lines[0]}: video {video.video_id} has no row in {path}')
-        if video.label is not None and ledger_row.label not in (None, video.label):
+        if video.label is not None and row.label not in (None, video.label):
             raise InputError(
                 f'{manifest.path}:{video.lines[0]}: video {video.video_id} is {_spell(video.label)} here and '
-                f'{_spell(ledger_row.label)} in {path}'
+                f'{_spell(row.label)} in {path}'
             )
+        if row.label is None:
+            rows[video.video_id] = row._replace(label=video.label)
     return list(rows.values())
+
+
+def _existing_ledger(manifest_path: str) -> Path | None:
+    """The ledger beside a manifest: train.ledger.csv, or train.txt.ledger.csv as others may read the convention."""
+    for path in (ledger_path(manifest_path), Path(f'{manifest_path}.ledger.csv')):
+        if path.exists():
+            return path
+    return None
+
+
+def _explained_by_ledger(manifest_path: str) -> bool:
+    path = _existing_ledger(manifest_path)
+    rows = _read_ledger_file(path) if path else {}
+    return bool(rows) and all(row.gap for row in rows.values())
+
+
+def _read_ledger_file(path: Path) -> dict[str, LedgerRow]:
+    """The rows of a ledger by video id."""
+    rows: dict[str, LedgerRow] = {}
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != LEDGER_COLUMNS:
+                raise InputError(f'{path}:1: found header {reader.fieldnames}; expected {",".join(LEDGER_COLUMNS)}')
+            try:
+                for fields in reader:
+                    row = _ledger_row(fields)
+                    if row.video_id in rows:
+                        raise ValueError(f'video {row.video_id} stands here a second time')
+                    rows[row.video_id] = row
+            except (ValueError, TypeError, csv.Error) as error:
+                raise InputError(f'{path}:{reader.line_num}: {error}') from None
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}; expected a ledger') from None
+    except UnicodeDecodeError:
+        raise InputError(f'{path}: not UTF-8 text; expected a ledger') from None
+    return rows
 
 
 def _ledger_row(fields: dict[str, str]) -> LedgerRow:
     if None in fields or None in fields.values():
         raise ValueError(f'expected {len(LEDGER_COLUMNS)} fields')
+    if set(fields['video_id']) & _SEPARATORS:
+        raise ValueError(f'video {fields["video_id"]!r}: no results file can hold this name')
     text = fields['label']
     if text in ('', UNKNOWN):
         label = None

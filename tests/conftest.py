@@ -87,7 +87,7 @@ def tiny_flags(data: Path) -> list[str]:
 
 
 def realdata() -> Path:
-    """The folder of real clips, beside the checkout or named by FER_REALDATA; the test is skipped without it."""
+    """The folder of real clips: FER_REALDATA, or `realdata` within a folder beside the checkout; skips without it."""
     beside = sorted(ROOT.parent.glob('*/realdata'))
     folder = Path(os.environ.get('FER_REALDATA', beside[0] if beside else ROOT / 'realdata'))
     if not folder.is_dir():

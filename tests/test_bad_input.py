@@ -82,11 +82,14 @@ def test_train_refuses_bad_data(data, tmp_path, damage):
 @pytest.mark.parametrize(
     ('flag', 'says'),
     [
-        ('--seq_len=0', '--seq_len=0: expected at least 1'),
+        ('--seq_len=0', '--seq_len=0: expected 1 to'),
         ('--model=resnet18', '--model=resnet18: unknown network'),
         ('--train_epochs=5,x', '--train_epochs=5,x'),
         ('--image_size=16', '--image_size=16: expected at least 32'),
         ('--width=0', '--width=0'),
+        ('--width=inf', '--width=inf'),
+        ('--seed=-1', '--seed=-1'),
+        ('--run_dir=setup.py/run', 'setup.py'),
         ('--stage=dance', 'stage=dance'),
         ('--seq_len=many', 'seq_len=many'),
         ('--no_such_flag=1', 'no_such_flag'),
@@ -119,10 +122,21 @@ def test_a_run_is_never_overwritten_unasked(painted, tmp_path):
     assert (tmp_path / 'other' / 'thesis.doc').read_text() == 'precious'
 
 
+def test_a_run_without_its_checkpoint_is_not_begun_anew(painted, tmp_path):
+    run_dir = tmp_path / 'run'
+    run('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
+    (run_dir / 'checkpoint').unlink()
+    line = refused('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1', '--resume')
+    assert 'no whole checkpoint' in line
+    assert (run_dir / 'train_log.csv').exists()
+
+
 def test_evaluate_refuses(painted, data, tmp_path):
     run_dir = tmp_path / 'run'
     run('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
     assert 'flags.txt' in refused('evaluate.py', f'--run_dir={tmp_path}', f'--manifest={painted / "val.txt"}')
+    for flag in ('--split=a/b', '--batch_size=-1', '--output=setup.py'):
+        assert flag in refused('evaluate.py', f'--run_dir={run_dir}', f'--manifest={painted / "val.txt"}', flag)
     truncated_jpeg(data)
     line = refused('evaluate.py', f'--run_dir={run_dir}', f'--manifest={data / "train.txt"}', '--split=train')
     assert f'{data}/train.txt:9: ' in line
@@ -143,3 +157,4 @@ def test_an_image_damaged_in_the_middle_is_named(data, tmp_path):
     line = done.err.splitlines()[-1]  # libjpeg has its say before
     assert f'{data}/train.txt:9: ' in line
     assert 'cannot be decoded' in line
+    assert not (tmp_path / 'run').exists()

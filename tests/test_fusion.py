@@ -93,28 +93,32 @@ def test_infinite_logits(tmp_path):
 def test_methods_against_their_formulas():
     rng = np.random.default_rng(4)
     logits, accuracies = rng.normal(size=(3, 11, 7)), rng.uniform(0.2, 0.6, 3)
+    predictions = rng.integers(0, 7, (3, 11))  # not the largest logits, as in files from elsewhere
     for v in range(11):
-        votes = sum(a * (np.arange(7) == z[v].argmax()) for a, z in zip(accuracies, logits, strict=True))
+        votes = sum(a * (np.arange(7) == p[v]) for a, p in zip(accuracies, predictions, strict=True))
         weighted = sum(a * z[v] for a, z in zip(accuracies, logits, strict=True))
         for method, expected in ((1, votes), (2, weighted)):
-            np.testing.assert_allclose(METHODS[method](logits, accuracies)[v], expected / sum(accuracies))
-        np.testing.assert_allclose(METHODS[3](logits, accuracies)[v], sum(z[v] for z in logits) / 3)
+            np.testing.assert_allclose(METHODS[method](logits, predictions, accuracies)[v], expected / sum(accuracies))
+        np.testing.assert_allclose(METHODS[3](logits, predictions, accuracies)[v], sum(z[v] for z in logits) / 3)
 
 
 @pytest.mark.parametrize('method', METHODS)
 def test_one_model_alone_is_itself_and_order_does_not_matter(method):
     rng = np.random.default_rng(6)
     logits, accuracies = rng.normal(size=(4, 9, 7)), rng.uniform(0.2, 0.6, 4)
-    alone = METHODS[method](logits[:1], accuracies[:1])
-    assert (alone.argmax(axis=1) == logits[0].argmax(axis=1)).all()
+    predictions = logits.argmax(axis=2)
+    alone = METHODS[method](logits[:1], predictions[:1], accuracies[:1])
+    assert (alone.argmax(axis=1) == predictions[0]).all()
+    fused = METHODS[method](logits, predictions, accuracies)
     order = [2, 0, 3, 1]
-    np.testing.assert_allclose(METHODS[method](logits, accuracies), METHODS[method](logits[order], accuracies[order]))
-    np.testing.assert_allclose(METHODS[method](logits, accuracies), METHODS[method](logits, 5 * accuracies))
+    np.testing.assert_allclose(METHODS[method](logits[order], predictions[order], accuracies[order]), fused)
+    np.testing.assert_allclose(METHODS[method](logits, predictions, 5 * accuracies), fused)
 
 
 def test_equal_accuracies_make_method_2_method_3():
     logits = np.random.default_rng(7).normal(size=(4, 9, 7))
-    np.testing.assert_allclose(METHODS[2](logits, np.full(4, 0.3)), METHODS[3](logits, np.full(4, 0.3)))
+    answers = (logits, logits.argmax(axis=2), np.full(4, 0.3))
+    np.testing.assert_allclose(METHODS[2](*answers), METHODS[3](*answers))
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -123,7 +127,8 @@ def test_command(members, tmp_path, method):
     fused = read_results(tmp_path / 'f' / 'results_val.txt')
     first, second = make_results(1, fallback=(3, 4)), make_results(2, fallback=(4,))
     accuracies = np.array([(r.predictions == r.labels).mean() for r in (first, second)])
-    expected = METHODS[method](np.stack([first.logits, second.logits]).astype(np.float64), accuracies)
+    logits = np.stack([first.logits, second.logits]).astype(np.float64)
+    expected = METHODS[method](logits, logits.argmax(axis=2), accuracies)
     np.testing.assert_allclose(fused.logits, expected, rtol=1e-6)
     assert fused.fallback[3] == '-'  # the second member saw that video
     assert fused.fallback[4] == 'no_face'
@@ -177,6 +182,48 @@ def test_files_that_disagree(members, tmp_path, which, where):
     assert done.code == 2
     (line,) = done.err.splitlines()
     assert f'{tmp_path}/{where}' in line
+    assert not (tmp_path / 'f').exists()
+
+
+def test_labels_that_contradict_each_other_after_an_unlabelled_file(tmp_path):
+    paths = [tmp_path / f'results_{name}.txt' for name in 'abc']
+    write_results(paths[0], make_results(0, labelled=False))
+    write_results(paths[1], make_results(1))
+    third = make_results(2)
+    third.labels[5] = (third.labels[5] + 1) % 7
+    write_results(paths[2], third)
+    done = run('fusion.py', f'--results={",".join(map(str, paths))}', '--method=3', f'--output={tmp_path}/f', ok=False)
+    assert done.code == 2
+    assert 'results_c.txt:7: video 000000005' in done.err
+
+
+def test_method_3_needs_no_accuracies(tmp_path):
+    path = tmp_path / 'results_test.txt'
+    write_results(path, make_results(0, labelled=False))
+    done = run('fusion.py', f'--results={path}', '--method=3', f'--output={tmp_path / "f"}')
+    assert 'accuracy' not in done.out
+
+
+@pytest.mark.parametrize(
+    ('flags', 'says'),
+    [
+        (('--output={inputs}',), 'one of the files to fuse'),
+        (('--accuracies=inf,1',), 'expected numbers in [0, 1]'),
+        (('--accuracies=0,0',), 'not all 0'),
+        (('--accuracies=0.4',), '1 numbers for 2 files'),
+        (('--results=',), 'no files'),
+        (('--output={inputs}/results_val.txt/x',), 'results_val.txt'),
+        (('--method=9',), 'method'),
+    ],
+)
+def test_bad_flags(members, tmp_path, flags, says):
+    before = members[0].read_bytes()
+    command = ('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
+    done = run(*command, *(flag.format(inputs=members[0].parent) for flag in flags), ok=False)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert says in line
+    assert members[0].read_bytes() == before
     assert not (tmp_path / 'f').exists()
 
 

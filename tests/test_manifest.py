@@ -59,7 +59,15 @@ def test_whole_video_audio_and_stills_have_an_item_a_line(tmp_path):
         ('a/1.jpg,0100000\na/2.jpg,0010000\n', 2, 'inside video a'),
         ('a/1.jpg,0100000\n', 1, 'has 1 frame'),
         ('1.jpg,0100000\n', 1, 'no parent folder'),
-        ('x/a/1.jpg,0100000\nx/a/2.jpg,0100000\ny/a/1.jpg,0100000\ny/a/2.jpg,0100000\n', 3, 'which line 1 started'),
+        (
+            'x/a/1.jpg,0100000\nx/a/2.jpg,0100000\ny/a/1.jpg,0100000\ny/a/2.jpg,0100000\n',
+            3,
+            'folders x/a (line 1) and y/a',
+        ),
+        ('a/1.jpg,0100000\nb/1.jpg,0100000\na/2.jpg,0100000\n', 3, 'starts again'),
+        ('x"y/1.jpg,0100000\nx"y/2.jpg,0100000\n', 1, 'not quoted'),
+        ('"a\tb/1.jpg",0100000\n', 1, 'no results file'),
+        ('a\0/1.jpg,0100000\n', 1, 'NUL'),
         ('a/1.csv,b/1.jpg,0100000\n', 1, 'same video'),
         ('a/1.csv,a/2.jpg,0100000\n', 1, 'same video'),
         ('"a/1.jpg,0100000\n', 1, 'quote'),
@@ -81,6 +89,17 @@ def test_missing_and_binary(tmp_path):
     (tmp_path / 'binary.txt').write_bytes(b'\xff\xfe\x00\x01')
     with pytest.raises(InputError, match='not UTF-8'):
         read_manifest(tmp_path / 'binary.txt')
+
+
+def test_a_ledger_that_gives_no_labels_takes_the_manifests(tmp_path):
+    path = write(tmp_path, 'a/1.jpg,0100000\na/2.jpg,0100000\n')
+    write_ledger(ledger_path(path), [LedgerRow('a', None, 9, 2, None, '')])
+    assert read_ledger(read_manifest(path))[0].label == 1
+
+
+def test_clips_and_faces_may_be_named_differently(tmp_path):
+    path = write(tmp_path, 'c/v/a.csv,f/v/00001.jpg\nc/v/b.csv,f/v/00002.jpg\n')
+    assert len(read_manifest(path).videos[0].frames) == 2
 
 
 def test_single_frames_on_request(tmp_path):
@@ -128,7 +147,7 @@ def test_a_manifest_without_a_ledger_is_its_own(tmp_path):
 )
 def test_malformed_ledger(tmp_path, text, says):
     path = write(tmp_path, 'a/1.jpg,0100000\na/2.jpg,0100000\n')
-    write(tmp_path, text, 'train.ledger.csv')
+    (tmp_path / 'train.ledger.csv').write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError) as caught:
         read_ledger(read_manifest(path))
     assert says in str(caught.value)

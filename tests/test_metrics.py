@@ -88,7 +88,7 @@ def results_of(labels, predictions, fallback):
 
 
 def test_faceless_videos_count():
-    metrics = score_results(results_of([0, 1, 2, 0], [0, 1, 3, 4], ['-', '-', '-', 'no_face']))
+    metrics = score_results(results_of([0, 1, 2, 0], [0, 1, 3, 4], ['-', '-', '-', 'no_face']), 'val.txt')
     assert (metrics['correct'], metrics['total']) == (2, 4)
     assert (metrics['with_faces']['correct'], metrics['with_faces']['total']) == (2, 3)
     assert '2/4 = 50.0%' in summary(metrics)
@@ -96,13 +96,13 @@ def test_faceless_videos_count():
 
 
 def test_unlabelled_and_half_labelled():
-    assert score_results(results_of([-1, -1], [0, 1], ['-', '-'])) is None
-    with pytest.raises(InputError, match='video 1 has no label'):
-        score_results(results_of([3, -1], [0, 1], ['-', '-']))
+    assert score_results(results_of([-1, -1], [0, 1], ['-', '-']), 'val.txt') is None
+    with pytest.raises(InputError, match=r'val\.txt: video 1 has no label'):
+        score_results(results_of([3, -1], [0, 1], ['-', '-']), 'val.txt')
 
 
 def test_all_videos_by_fallback():
-    metrics = score_results(results_of([0, 1], [0, 0], ['no_face', 'no_face']))
+    metrics = score_results(results_of([0, 1], [0, 0], ['no_face', 'no_face']), 'val.txt')
     assert metrics['with_faces']['total'] == 0
 
 
@@ -123,7 +123,7 @@ def test_every_ledger_row_is_answered_in_order():
         LedgerRow('b', 1, 9, 9, None, ''),
     ]
     prior = prior_logits(class_counts(ledger))
-    results = answer_ledger(ledger, ['b', 'c'], np.eye(7)[[5, 6]], [1, 2], [9, 4], prior)
+    results = answer_ledger(ledger, ['b', 'c'], np.eye(7)[[5, 6]], [9, 4], prior)
     assert results.video_ids == ['c', 'a', 'b']
     assert results.predictions.tolist() == [6, 0, 5]
     assert results.labels.tolist() == [2, 0, 1]

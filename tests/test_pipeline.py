@@ -101,6 +101,7 @@ def test_resize_to_the_asked_size(painted):
         (b'', 'empty file'),
         (b'hello, I am text', 'not a JPEG'),
         (b'\xff\xd8\xff\xe0' + b'0' * 500, 'truncated JPEG'),
+        (b'\xff\xd8\xff\xe1' + b'\xff\xda thumbnail \xff\xd9' + b'\xff\xda' + b'0' * 500, 'truncated JPEG'),
         (b'\x89PNG\r\n\x1a\n' + b'0' * 500, 'truncated PNG'),
     ],
 )

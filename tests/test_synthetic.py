@@ -231,15 +231,21 @@ def test_detector_finds_nothing_in_plain_pictures():
 
 
 def test_output_with_files_is_refused(tmp_path):
-    (tmp_path / 'notes.txt').write_text('mine')
-    with pytest.raises(InputError, match='not empty') as refusal:
-        write_corpus(tmp_path, SIZES, SEED, jobs=1)
-    assert '\n' not in str(refusal.value)
-    assert [path.name for path in tmp_path.iterdir()] == ['notes.txt']
+    real = tmp_path / 'Train_AFEW' / 'Sad' / '000046280.avi'
+    real.parent.mkdir(parents=True)
+    real.write_text('not drawn by this program')
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match='holds files') as refusal:
+            write_corpus(tmp_path, SIZES, SEED, jobs=1, overwrite=overwrite)
+        assert '\n' not in str(refusal.value)
+    assert real.exists()
 
 
 def test_overwrite_replaces_the_corpus_and_nothing_else(tmp_path):
     (tmp_path / 'notes.txt').write_text('mine')
+    (tmp_path / 'Test_AFEW_labels.csv').write_text('video_id,label\n')
+    with pytest.raises(InputError, match='--overwrite'):
+        write_corpus(tmp_path, SIZES, SEED, jobs=1)
     stale = tmp_path / 'Val_AFEW' / 'Happy' / '000000000.avi'
     stale.parent.mkdir(parents=True)
     stale.write_text('stale')

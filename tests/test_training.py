@@ -9,6 +9,7 @@ from conftest import run, tiny_flags
 
 from fer.errors import InputError
 from fer.evaluation.results import read_results
+from fer.manifest import LedgerRow, write_ledger
 from fer.tf1 import tf
 from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
 
@@ -113,10 +114,37 @@ def test_replay_from_flags_is_bit_identical(trained, tmp_path, painted):
     assert all((first[name] == second[name]).all() for name in first)
 
 
-def test_another_seed_is_another_run(trained, tmp_path, painted):
-    other = tmp_path / 'seed1'
-    train_and_evaluate(other, painted, '--seed=1', '--max_steps=3')
-    assert read_bytes(other) != read_bytes(trained[0])
+def test_another_seed_is_another_run(tmp_path, painted):
+    for seed in (0, 1):
+        train_and_evaluate(tmp_path / f'seed{seed}', painted, f'--seed={seed}', '--max_steps=2')
+    assert read_bytes(tmp_path / 'seed0') != read_bytes(tmp_path / 'seed1')
+
+
+def test_a_run_killed_before_its_score_makes_it_up(trained, tmp_path, painted):
+    """As a kill between the first checkpoint and the end of its validation leaves it, half a row of log included."""
+    run_dir, _ = trained
+    killed = tmp_path / 'killed'
+    steps = len((run_dir / 'train_log.csv').read_text().splitlines()) - 1
+    run('train.py', *tiny_flags(painted), f'--run_dir={killed}', f'--max_steps={steps // 3}')
+    header = (killed / 'val_log.csv').read_text().splitlines()[0]
+    (killed / 'val_log.csv').write_text(header + '\n')
+    with open(killed / 'train_log.csv', 'a') as log:
+        log.write('1')
+    run('train.py', *tiny_flags(painted), f'--run_dir={killed}', '--resume')
+    assert (killed / 'val_log.csv').read_bytes() == (run_dir / 'val_log.csv').read_bytes()
+    steps_logged = [row.split(',')[0] for row in (killed / 'train_log.csv').read_text().split()[1:]]
+    assert steps_logged == [str(step) for step in range(1, steps + 1)]
+
+
+def test_a_split_without_any_face_is_answered_for(trained, tmp_path):
+    run_dir, _ = trained
+    (tmp_path / 'val.txt').write_text('')
+    rows = [LedgerRow('a', 0, 9, 0, 0.36, 'no_face'), LedgerRow('b', 3, 9, 0, 0.36, 'no_face')]
+    write_ledger(tmp_path / 'val.ledger.csv', rows)
+    done = run('evaluate.py', f'--run_dir={run_dir}', f'--manifest={tmp_path / "val.txt"}', f'--output={tmp_path}')
+    assert 'val: 1/2 = 50.0%' in done.out
+    results = read_results(tmp_path / 'results_val.txt')
+    assert results.fallback == ['no_face', 'no_face']
 
 
 def test_resuming_in_the_middle_of_an_epoch_changes_nothing(trained, tmp_path, painted):

@@ -53,8 +53,10 @@ def image_problem(path: str) -> str:
     if not head:
         return 'empty file; expected an image'
     if head.startswith(b'\xff\xd8\xff'):
-        # 0xff is escaped inside the compressed data, so this pair is the end-of-image marker and nothing else.
-        return '' if b'\xff\xd9' in tail else f'truncated JPEG ({size} bytes, no end-of-image marker)'
+        # 0xff is escaped inside the compressed data, so after the last start of scan this pair is the end of the
+        # image and nothing else; before it, it may be the end of a thumbnail.
+        whole = tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda')
+        return '' if whole else f'truncated JPEG ({size} bytes, no end-of-image marker)'
     if head == _PNG:
         return '' if b'IEND' in tail else f'truncated PNG ({size} bytes, no IEND chunk)'
     return f'not a JPEG or PNG image (starts with {head!r})'

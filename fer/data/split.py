@@ -28,11 +28,11 @@ def load_split(path: str, data_root: str, seq_len: int, min_frames: int, labelle
       InputError: whatever is wrong with manifest, ledger or images; names the line.
     """
     manifest = read_manifest(path, data_root or None, min_frames=min_frames)
-    first = manifest.videos[0]
-    if not first.frames:
-        raise InputError(f'{path}:{first.lines[0]}: no image in the line; expected [audio.csv,]face.jpg[,label]')
-    if labelled and not manifest.labelled:
-        raise InputError(f'{path}:{first.lines[0]}: no label in the line; expected one to train and validate on')
+    for video in manifest.videos[:1]:  # the lines of a manifest are all of one form
+        if not video.frames:
+            raise InputError(f'{path}:{video.lines[0]}: no image in the line; expected [audio.csv,]face.jpg[,label]')
+        if labelled and video.label is None:
+            raise InputError(f'{path}:{video.lines[0]}: no label in the line; expected one to train and validate on')
     split = Split(manifest, split_windows(manifest.videos, seq_len), read_ledger(manifest))
     if labelled:
         for row in split.ledger:

@@ -67,10 +67,15 @@ def wilson_interval(correct: int, total: int) -> list[float]:
     return [centre - half, centre + half]
 
 
-def score_results(results: Results) -> dict | None:
+def score_results(results: Results, source: str) -> dict | None:
     """Metrics over every official video, with the same under `with_faces` over those the model itself answered.
 
-    Returns None for an unlabelled split.
+    Args:
+      results: the answers.
+      source: where they come from, for the error.
+
+    Returns:
+      What `score` returns, `classes`, and `with_faces`; None for an unlabelled split.
 
     Raises:
       InputError: some of the videos have a label and others none.
@@ -80,7 +85,7 @@ def score_results(results: Results) -> dict | None:
         return None
     if unknown.any():
         lacking = results.video_ids[int(unknown.argmax())]
-        raise InputError(f'video {lacking} has no label, others have one; expected labels for all videos or for none')
+        raise InputError(f'{source}: video {lacking} has no label, others have; expected labels for all or for none')
     seen = np.array([reason == '-' for reason in results.fallback])
     return {
         'classes': list(EMOTIONS),

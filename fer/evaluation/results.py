@@ -55,11 +55,11 @@ def read_results(path: str | Path) -> Results:
         names the line.
     """
     try:
-        lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+        lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
         raise InputError(f'{path}: {reason}; expected a results file') from None
-    if not lines:
+    if lines == ['']:
         raise InputError(f'{path}: empty; expected a header and one line a video')
     header = lines[0].split('\t')
     missing = [name for name in COLUMNS if name not in header and name not in OPTIONAL_COLUMNS]

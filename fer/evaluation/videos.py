@@ -45,32 +45,26 @@ def answer_ledger(
     ledger: Sequence[LedgerRow],
     video_ids: Sequence[str],
     logits: np.ndarray,
-    labels: Sequence[int | None],
     frames: Sequence[int],
     fallback: np.ndarray,
 ) -> Results:
     """Results for every row of the ledger, in its order.
 
     Args:
-      ledger: the split's official videos.
+      ledger: the split's official videos, with their labels.
       video_ids: the V videos the model answered, each of them in the ledger.
       logits: float [V, 7], its answers.
-      labels: their labels in the manifest, for ledgers that have none.
       frames: their real frames.
       fallback: float [7], the logits of a video without frames; its row says why it has none.
     """
     answered = {video_id: index for index, video_id in enumerate(video_ids)}
     rows = [answered.get(row.video_id) for row in ledger]
-    known = [row.label for row in ledger]
-    for index, row in enumerate(rows):
-        if known[index] is None and row is not None:
-            known[index] = labels[row]
     all_logits = np.array([fallback if i is None else logits[i] for i in rows])
     return Results(
         video_ids=[row.video_id for row in ledger],
         logits=all_logits,
         predictions=all_logits.argmax(axis=1),
-        labels=np.array([-1 if label is None else label for label in known]),
+        labels=np.array([-1 if row.label is None else row.label for row in ledger]),
         frames=np.array([0 if i is None else frames[i] for i in rows]),
         fallback=[(row.gap or 'missing') if i is None else UNKNOWN for row, i in zip(ledger, rows, strict=True)],
     )

@@ -24,21 +24,30 @@ def fuse(paths: Sequence[str], method: int, output: str, accuracies: Sequence[fl
     Raises:
       InputError: files that are malformed or disagree on videos or labels, or accuracies that cannot be had.
     """
+    if not any(paths):
+        raise InputError('--results: no files; expected paths separated by commas')
     members = [read_results(path) for path in paths]
     members = [_in_order_of(members[0], paths[0], member, path) for member, path in zip(members, paths, strict=True)]
+    labels = _merge_labels(members, paths)
     weights = _accuracies(members, paths, method, accuracies)
-    fused = _fuse_members(members, METHODS[method](np.stack([member.logits for member in members]), weights))
-    metrics = score_results(fused)
+    logits = METHODS[method](
+        np.stack([member.logits for member in members]),
+        np.stack([member.predictions for member in members]),
+        np.ones(len(paths)) if weights is None else weights,
+    )
+    fused = _fuse_members(members, logits, labels)
+    metrics = score_results(fused, ' + '.join(paths))
     results_path, metrics_path, confusion_path = _output_paths(paths, output)
     results_path.parent.mkdir(parents=True, exist_ok=True)
     write_results(results_path, fused)
-    for path, weight in zip(paths, weights, strict=True):
-        print(f'accuracy {weight:.4f}  {path}')
+    for index, path in enumerate(paths):
+        print(path if weights is None else f'accuracy {weights[index]:.4f}  {path}')
     print(f'{results_path}: {len(fused.video_ids)} videos, method {method} ({METHODS[method].__name__})')
     if metrics is None:
         print('no labels, no metrics')
         return
-    write_metrics(metrics_path, metrics | {'method': method, 'members': list(paths), 'accuracies': weights.tolist()})
+    members_of = {'method': method, 'members': list(paths), 'accuracies': None if weights is None else weights.tolist()}
+    write_metrics(metrics_path, metrics | members_of)
     # Here, not above: matplotlib takes longer to import than everything else here takes to run.
     from fer.report.plots import draw_confusion
 
@@ -60,16 +69,11 @@ def _in_order_of(first: Results, first_path: str, member: Results, path: str) ->
             )
     row_of = {video_id: row for row, video_id in enumerate(member.video_ids)}
     rows = [row_of[video_id] for video_id in first.video_ids]
-    labels = member.labels[rows]
-    differing = np.flatnonzero((labels != first.labels) & (labels >= 0) & (first.labels >= 0))
-    if differing.size:
-        video_id = first.video_ids[differing[0]]
-        raise InputError(f'{path}:{_line_of(path, video_id)}: video {video_id} has another label than in {first_path}')
     return Results(
         first.video_ids,
         member.logits[rows],
         member.predictions[rows],
-        labels,
+        member.labels[rows],
         member.frames[rows],
         [member.fallback[row] for row in rows],
     )
@@ -81,25 +85,44 @@ def _line_of(path: str, video_id: str) -> int:
     return next(number for number, line in enumerate(lines, start=1) if video_id in line.split('\t'))
 
 
+def _merge_labels(members: Sequence[Results], paths: Sequence[str]) -> np.ndarray:
+    """int [V]: each video's label from whichever files have one; they must not contradict each other."""
+    labels = members[0].labels.copy()
+    for member, path in zip(members, paths, strict=True):
+        contradicting = np.flatnonzero((member.labels != labels) & (member.labels >= 0) & (labels >= 0))
+        if contradicting.size:
+            video_id = member.video_ids[contradicting[0]]
+            raise InputError(
+                f'{path}:{_line_of(path, video_id)}: video {video_id} has another label in an earlier file'
+            )
+        labels = np.maximum(labels, member.labels)
+    return labels
+
+
 def _accuracies(
     members: Sequence[Results], paths: Sequence[str], method: int, given: Sequence[float] | None
-) -> np.ndarray:
-    """float64 [M]: the given accuracies, or the share of right predictions in each file."""
+) -> np.ndarray | None:
+    """float64 [M]: the given accuracies, or the share of right predictions in each file.
+
+    None where method 3, which needs none, has files without labels.
+    """
     if given is not None:
         if len(given) != len(paths):
             raise InputError(f'--accuracies: {len(given)} numbers for {len(paths)} files')
         weights = np.array(given)
     else:
+        for member, path in zip(members, paths, strict=True):
+            if (member.labels < 0).any():
+                if method == 3:
+                    return None
+                raise InputError(f'{path}: no labels to take an accuracy from; expected --accuracies')
         weights = np.array([(member.predictions == member.labels).mean() for member in members])
-        unlabelled = [path for member, path in zip(members, paths, strict=True) if (member.labels < 0).any()]
-        if unlabelled and method != 3:
-            raise InputError(f'{unlabelled[0]}: no labels to take an accuracy from; expected --accuracies')
-    if method != 3 and not ((weights >= 0).all() and weights.sum() > 0):
-        raise InputError(f'accuracies {weights.tolist()}: expected numbers of 0 or more, not all 0')
+    if not ((weights >= 0) & (weights <= 1)).all() or (method != 3 and weights.sum() == 0):
+        raise InputError(f'accuracies {weights.tolist()}: expected numbers in [0, 1], not all 0')
     return weights
 
 
-def _fuse_members(members: Sequence[Results], logits: np.ndarray) -> Results:
+def _fuse_members(members: Sequence[Results], logits: np.ndarray, labels: np.ndarray) -> Results:
     """The fused answers; a video rests on a fallback only where every member's answer does."""
     fallback = [
         UNKNOWN if UNKNOWN in reasons else reasons[0]
@@ -109,14 +132,14 @@ def _fuse_members(members: Sequence[Results], logits: np.ndarray) -> Results:
         members[0].video_ids,
         logits,
         logits.argmax(axis=1),
-        np.max([member.labels for member in members], axis=0),
+        labels,
         np.max([member.frames for member in members], axis=0),
         fallback,
     )
 
 
 def _output_paths(paths: Sequence[str], output: str) -> tuple[Path, Path, Path]:
-    """Where results, metrics and confusion matrix go."""
+    """Where results, metrics and confusion matrix go; never over one of the files that are fused."""
     if output.endswith('.txt'):
         results = Path(output)
         folder, split = results.parent, results.stem.removeprefix('results_')
@@ -124,4 +147,6 @@ def _output_paths(paths: Sequence[str], output: str) -> tuple[Path, Path, Path]:
         splits = {Path(path).stem.removeprefix('results_') for path in paths}
         folder, split = Path(output), splits.pop() if len(splits) == 1 else 'fused'
         results = folder / f'results_{split}.txt'
+    if results.resolve() in {Path(path).resolve() for path in paths}:
+        raise InputError(f'--output={output}: {results} is one of the files to fuse; expected another place')
     return results, folder / f'metrics_{split}.json', folder / f'confusion_{split}.png'

@@ -13,7 +13,8 @@ from absl import flags
 from fer import cli
 from fer.errors import InputError
 from fer.files import atomic_write
-from fer.prepare.afew import find_videos
+from fer.manifest import ledger_path
+from fer.prepare.afew import SPLITS, find_videos
 from fer.prepare.detectors import DETECTORS
 from fer.prepare.videos import Prepared, Settings, prepare_split
 
@@ -33,8 +34,10 @@ def main() -> int:
     args = flags.FLAGS
     output = Path(args.output)
     splits = find_videos(args.source)
-    if not args.margin >= 0:
-        raise InputError(f'--margin={args.margin}: expected a share of 0 or more')
+    if not 0 <= args.margin <= 5:
+        raise InputError(f'--margin={args.margin}: expected a share from 0 to 5')
+    if output.exists() and not output.is_dir():
+        raise InputError(f'--output={output}: a file; expected a folder')
     if output.exists() and any(output.iterdir()):
         if not (output / FLAGS_FILE).exists():
             raise InputError(f'--output={output}: holds files but no {FLAGS_FILE}; expected a new or empty folder')
@@ -42,6 +45,9 @@ def main() -> int:
             raise InputError(f'--output={output}: holds a preparation already; --overwrite replaces it')
         for name in ('faces', 'wav'):
             shutil.rmtree(output / name, ignore_errors=True)
+        for split in SPLITS:  # the split may not be in the source any more
+            (output / f'{split}.txt').unlink(missing_ok=True)
+            ledger_path(output / f'{split}.txt').unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)
     with atomic_write(output / FLAGS_FILE) as file:
         for name in ('dataset', 'source', 'detector', 'image_size', 'margin'):

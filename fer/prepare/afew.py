@@ -29,7 +29,7 @@ def find_videos(source: str | Path) -> dict[str, list[SourceVideo]]:
     source = Path(source)
     present = {split: source / name for split, name in SPLITS.items() if (source / name).is_dir()}
     if not present:
-        found = sorted(path.name for path in source.iterdir())[:10] if source.is_dir() else 'no such folder'
+        found = sorted(path.name for path in source.iterdir())[:10] if source.is_dir() else 'no folder of that name'
         raise InputError(f'--source={source}: expected {", ".join(SPLITS.values())}; found {found}')
     splits = {}
     for split, folder in present.items():

@@ -39,7 +39,7 @@ def draw_curves(path: str | Path, train: dict[str, np.ndarray], validation: dict
 
     Args:
       path: PNG to write.
-      train: `step`, `loss`, `accuracy` [in 0..1] of each step; drawn as a running mean as well.
+      train: `step`, `loss`, `accuracy` [in 0..1] of each step; drawn as a running mean as well. May be empty arrays.
       validation: `step`, `accuracy` [in 0..1] after each epoch; may be empty arrays.
       title: the heading.
     """
@@ -47,6 +47,8 @@ def draw_curves(path: str | Path, train: dict[str, np.ndarray], validation: dict
     figure.suptitle(title)
     for axes, name in zip(figure.subplots(1, 2), ('loss', 'accuracy'), strict=True):
         values = train[name]
+        if not len(values):
+            continue
         width = max(1, len(values) // 30)
         smooth = np.convolve(values, np.ones(width) / width, mode='valid')
         axes.plot(train['step'], values, color='tab:blue', alpha=0.25, linewidth=0.8)

@@ -1,6 +1,7 @@
 """The settings of a run, and the flagfile that replays it."""
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +41,14 @@ class TrainConfig:
 def check_config(config: TrainConfig) -> None:
     """Raises InputError for a setting out of its range, before anything else is read or written."""
     limits = [
-        ('seq_len', config.seq_len >= 1, 'at least 1 frame'),
+        ('seq_len', 1 <= config.seq_len <= 100_000, '1 to 100000 frames'),
         ('batch_size', config.batch_size >= 1, 'at least 1 window'),
-        ('width', config.width > 0, 'a number above 0'),
+        ('width', 0 < config.width <= 16, 'a factor above 0, at most 16'),
         ('dropout', 0 <= config.dropout < 1, 'a rate in [0, 1)'),
         ('min_frames', config.min_frames >= 1, 'at least 1 frame'),
+        ('seed', 0 <= config.seed < 2**31, 'a whole number from 0 to 2147483647'),
         ('max_steps', config.max_steps >= 0, '0 (no limit) or more steps'),
-        ('learning_rate', config.learning_rate > 0, 'a number above 0'),
+        ('learning_rate', 0 < config.learning_rate < math.inf, 'a number above 0'),
         ('decay_rate', 0 < config.decay_rate <= 1, 'a factor in (0, 1]'),
         ('decay_steps', config.decay_steps >= 1, 'at least 1 step'),
         ('train_manifest', bool(config.train_manifest), 'the path of a manifest'),
@@ -71,8 +73,9 @@ def read_flagfile(path: str | Path) -> TrainConfig:
     """
     try:
         lines = Path(path).read_text(encoding='utf-8').splitlines()
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}; expected the flags of a run') from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
+        raise InputError(f'{path}: {reason}; expected the flags of a run') from None
     values = dict(line.removeprefix('--').partition('=')[::2] for line in lines if line.startswith('--'))
     types = typing.get_type_hints(TrainConfig)
     settings = {}

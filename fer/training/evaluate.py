@@ -39,6 +39,13 @@ def evaluate(
     """
     if fallback not in FALLBACKS:
         raise InputError(f'--fallback={fallback}: expected one of {", ".join(FALLBACKS)}')
+    if not split or '/' in split:
+        raise InputError(f'--split={split}: expected a name that files can be called by')
+    if batch_size < 0:
+        raise InputError(f'--batch_size={batch_size}: expected 0 or more windows')
+    folder = Path(output or run_dir)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f'--output={folder}: a file; expected a folder')
     config = read_flagfile(Path(run_dir) / run_folder.FLAGS_FILE)
     config = dataclasses.replace(config, batch_size=batch_size or config.batch_size)
     counts = run_folder.read_class_counts(run_dir)
@@ -53,9 +60,8 @@ def evaluate(
             checkpoints.restore_model(session, checkpoint, tf.global_variables())
             print(f'{split}: {describe(data)}')
             results = predict(session, side, prior_logits(counts), split)
-    folder = Path(output or run_dir)
+    metrics = score_results(results, manifest)
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = score_results(results)
     write_results(folder / f'results_{split}.txt', results)
     answered_by_fallback = sum(1 for reason in results.fallback if reason != '-')
     print(f'{folder / f"results_{split}.txt"}: {len(results.video_ids)} videos, {answered_by_fallback} by {fallback}')

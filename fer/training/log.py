@@ -23,8 +23,9 @@ class RunLog:
     def __init__(self, folder: Path, last_step: int):
         self._files = []
         self._writers = {}
+        self._steps = {}
         for name, columns in ((TRAIN_LOG, TRAIN_COLUMNS), (VALIDATION_LOG, VALIDATION_COLUMNS)):
-            _trim(folder / name, columns, last_step)
+            self._steps[name] = _trim(folder / name, columns, last_step)
             file = open(folder / name, 'a', encoding='utf-8', newline='')  # noqa: SIM115 - closed in __exit__
             self._files.append(file)
             self._writers[name] = csv.writer(file, lineterminator='\n')
@@ -48,6 +49,10 @@ class RunLog:
         values = {'loss': loss, 'accuracy': accuracy, 'learning_rate': rate, 'frames_per_second': frames_per_second}
         self._add_scalars('train', values, step)
 
+    def has_validated(self, step: int) -> bool:
+        """Whether an earlier session of the run scored the validation split at this step."""
+        return step in self._steps[VALIDATION_LOG]
+
     def validated(self, step: int, epoch: int, phase: int, metrics: dict) -> None:
         """The validation split after an epoch, `metrics` as `fer.evaluation.metrics.score_results` gives them."""
         self._writers[VALIDATION_LOG].writerow(
@@ -65,16 +70,25 @@ class RunLog:
         self._board.add_summary(tf.Summary(value=scalars), step)
 
 
-def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> None:
-    """Starts a log with its header, or cuts an older one back to `last_step`."""
+def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> set[int]:
+    """Starts a log with its header, or cuts an older one back to `last_step` and its last whole row.
+
+    Returns:
+      The steps of the rows kept.
+    """
     rows = []
     if path.exists():
         with open(path, encoding='utf-8', newline='') as file:
-            rows = [row for row in csv.DictReader(file) if row['step'].isdecimal() and int(row['step']) <= last_step]
+            rows = [
+                row
+                for row in csv.DictReader(file)
+                if None not in row.values() and row['step'].isdecimal() and int(row['step']) <= last_step
+            ]
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns, lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
+    return {int(row['step']) for row in rows}
 
 
 def draw_log(folder: Path, title: str) -> None:

@@ -1,6 +1,7 @@
 """The training loop: phases, epochs, steps, validation, checkpoints."""
 
 import math
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,8 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     )
     train_split = load(config.train_manifest)
     val_split = load(config.val_manifest) if config.val_manifest else None
+    if not train_split.windows:
+        raise InputError(f'{config.train_manifest}: no video has a frame; expected some to train on')
 
     with tf.Graph().as_default():
         graph = build_graph(config, network, train_split, val_split, epochs)
@@ -76,8 +79,13 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
             print(f'training: {describe(train_split)}')
             if val_split:
                 print(f'validation: {describe(val_split)}')
-            with RunLog(folder, step) as log:
-                _run_epochs(session, graph, config, epochs, step, folder, log, prior_logits(counts))
+            try:
+                with RunLog(folder, step) as log:
+                    _run_epochs(session, graph, config, epochs, step, folder, log, prior_logits(counts))
+            except InputError:
+                if checkpoints.latest(folder) is None:  # an image damaged inside: leave no run that never was
+                    shutil.rmtree(folder)
+                raise
     draw_log(folder, f'{config.model} {config.stage} {folder.name}')
     print(f'run: {folder}')
 
@@ -129,6 +137,19 @@ def _run_epochs(
     last_step = sum(epochs) * steps_per_epoch
     if config.max_steps:
         last_step = min(last_step, config.max_steps)
+
+    def validate() -> str:
+        """Scores every official validation video, logs it and says it."""
+        assert graph.validation is not None
+        metrics = score_results(predict(session, graph.validation, fallback, 'validation'), config.val_manifest)
+        assert metrics is not None, 'load_split insists on labels'
+        epoch = (step - 1) // steps_per_epoch
+        log.validated(step, epoch + 1, phase_of_epoch(epoch, epochs), metrics)
+        log.flush()
+        return f'; validation {summary(metrics)}'
+
+    if step and graph.validation and not log.has_validated(step):  # killed between its checkpoint and its score
+        print(f'step {step}{validate()}', flush=True)
     while step < last_step:
         epoch = step // steps_per_epoch
         phase = phase_of_epoch(epoch, epochs)
@@ -136,15 +157,10 @@ def _run_epochs(
         label = f'epoch {epoch + 1}/{sum(epochs)} phase {phase}'
         loss = _train_epoch(session, graph, epoch, phase, step, until, label, folder, log)
         step = until
+        log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
         checkpoints.save(graph.saver, session, folder, step)
-        line = f'{label} step {step}: loss {loss:.4f}'
-        if graph.validation:
-            metrics = score_results(predict(session, graph.validation, fallback, 'validation'))
-            assert metrics is not None, 'load_split insists on labels'
-            log.validated(step, epoch + 1, phase, metrics)
-            line += f'; validation {summary(metrics)}'
-        log.flush()
-        print(line, flush=True)
+        scores = validate() if graph.validation else ''
+        print(f'{label} step {step}: loss {loss:.4f}{scores}', flush=True)
 
 
 def _train_epoch(

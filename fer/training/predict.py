@@ -33,11 +33,10 @@ def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str) -
         video_ids=[video.video_id for video in videos],
         logits=combine_windows(
             logits,
-            lengths=np.array([window.length for window in windows]),
-            video=np.array([window.video for window in windows]),
+            lengths=np.array([window.length for window in windows], np.int64),
+            video=np.array([window.video for window in windows], np.int64),
             num_videos=len(videos),
         ),
-        labels=[video.label for video in videos],
         frames=[len(video.lines) for video in videos],
         fallback=fallback,
     )

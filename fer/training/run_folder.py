@@ -16,7 +16,7 @@ import numpy as np
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.files import atomic_write
-from fer.training.checkpoints import Restored, latest
+from fer.training.checkpoints import PREFIX, Restored, latest
 from fer.training.config import TrainConfig, differing, read_flagfile, write_flagfile
 
 FLAGS_FILE = 'flags.txt'
@@ -49,7 +49,10 @@ def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
     changed = differing(config, read_flagfile(folder / FLAGS_FILE), _MAY_CHANGE_ON_RESUME)
     if changed:
         raise InputError(f'--resume: {folder / FLAGS_FILE} has other settings in brackets: {", ".join(changed)}')
-    return latest(folder)
+    checkpoint = latest(folder)
+    if checkpoint is None and any(folder.glob(f'{PREFIX}-*')):
+        raise InputError(f'--resume: {folder} has {PREFIX}-* files but no whole checkpoint to resume from')
+    return checkpoint
 
 
 def start_run(config: TrainConfig, first_step: int, class_counts: np.ndarray) -> Path:
@@ -59,12 +62,17 @@ def start_run(config: TrainConfig, first_step: int, class_counts: np.ndarray) ->
     resumes on in environment_<step>.json, since that may be another machine or commit.
     """
     folder = Path(config.run_dir)
-    if folder.exists() and not first_step:
-        shutil.rmtree(folder)
+    about = environment()
     folder.mkdir(parents=True, exist_ok=True)
+    if not first_step:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     write_flagfile(folder / FLAGS_FILE, config)
     with atomic_write(folder / (f'environment_{first_step}.json' if first_step else 'environment.json')) as file:
-        json.dump(environment(), file, indent=1)
+        json.dump(about, file, indent=1)
     with atomic_write(folder / 'class_counts.json') as file:
         json.dump(dict(zip(EMOTIONS, class_counts.tolist(), strict=True)), file, indent=1)
     return folder
@@ -75,7 +83,10 @@ def environment() -> dict:
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str | None:
-        answer = subprocess.run(['git', '-C', root, *arguments], capture_output=True, text=True)
+        try:
+            answer = subprocess.run(['git', '-C', root, *arguments], capture_output=True, text=True)
+        except OSError:  # no git here
+            return None
         return answer.stdout.strip() if answer.returncode == 0 else None
 
     return {

@@ -38,17 +38,20 @@ def write_corpus(output: str | Path, sizes: dict[str, int], seed: int, jobs: int
       overwrite: replace an earlier corpus in `output`. Other files there stay.
 
     Raises:
-      InputError: `output` has files in it and `overwrite` is False.
+      InputError: `output` has files in it that are no drawn corpus, or are one and `overwrite` is False.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise InputError(f'{output}: expected a folder')
     if output.is_dir() and any(output.iterdir()):
+        if not (output / LABELS_FILE).exists():
+            raise InputError(f'{output}: holds files but no {LABELS_FILE}; expected a drawn corpus, or an empty folder')
         if not overwrite:
-            raise InputError(f'{output}: the folder is not empty; give another, or --overwrite')
+            raise InputError(f'{output}: holds a drawn corpus already; --overwrite replaces it')
         for split in SPLITS:
             shutil.rmtree(output / f'{split}_AFEW', ignore_errors=True)
 
+    output.mkdir(parents=True, exist_ok=True)
     plans = [plan for split in SPLITS for plan in plan_split(split, sizes[split], seed)]
     for plan in plans:
         clip_path(output, plan).parent.mkdir(parents=True, exist_ok=True)
