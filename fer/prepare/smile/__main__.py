@@ -1,0 +1,46 @@
+"""Features of one sound.
+
+python -m fer.prepare.smile --features=functionals --wav=IN.wav --output=OUT.csv
+    a line of 6,552 values
+python -m fer.prepare.smile --features=lld --frame_size=0.025 --frame_step=0.010 --wav=IN.wav --output=OUT.csv
+    112 values, a line per frame
+
+The first line of OUT.csv is the names. IN.wav is 16-bit PCM, 8,000 samples/s or more; channels are mixed down. Exit
+codes: 0 done; 2 bad input, nothing written.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from fer import cli
+from fer.errors import InputError
+from fer.prepare.smile.extract import FORMATS, functionals, lld, write_features
+
+flags.DEFINE_enum('features', 'functionals', ['functionals', 'lld'], 'Of the whole sound, or of each frame of it.')
+flags.DEFINE_string('wav', None, 'Sound to describe: a 16-bit PCM wav.', required=True)
+flags.DEFINE_string('output', None, 'File to write.', required=True)
+flags.DEFINE_enum('format', 'csv', FORMATS, 'Format of the output.')
+flags.DEFINE_float('frame_size', 0.025, 'Length of a frame in seconds, for --features=lld.')
+flags.DEFINE_float('frame_step', 0.010, 'From one frame to the next in seconds, for --features=lld.')
+
+
+def main() -> None:
+    args = flags.FLAGS
+    output = Path(args.output)
+    if not output.parent.is_dir():
+        raise InputError(f'--output={output}: no folder {output.parent}')
+    if output.is_dir():
+        raise InputError(f'--output={output}: a folder; expected a file')
+    if args.features == 'lld':
+        names, values = lld(args.wav, args.frame_size, args.frame_step)
+    else:
+        if args['frame_size'].present or args['frame_step'].present:
+            raise InputError('--frame_size, --frame_step: for --features=lld; functionals have 25 ms every 10 ms')
+        names, values = functionals(args.wav)
+        values = values[None]
+    write_features(output, names, values, args.format)
+
+
+if __name__ == '__main__':
+    cli.run(main)
