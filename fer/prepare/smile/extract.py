@@ -29,6 +29,9 @@ CONTEXTS = ('isolated', 'contextual')
 CLIP_SECONDS = 0.04  # the dissertation's sound clips, one a video frame at 25 frames/s
 LOWEST_RATE = 8000  # the highest fixed band of the set ends at 4,000 Hz
 SHORTEST_FRAME = 0.01  # shorter ones have fewer spectral lines than there are mel bands, and openSMILE writes zeros
+LONGEST_FRAME = (
+    32768  # in samples; a Fourier transform of more than 65,536 overruns openSMILE's memory and kills Python
+)
 FUNCTIONALS_FRAME = 0.025  # what configs/opensmile/lld.inc says where nobody asks for another
 
 # A lone frame has no neighbours: it is left unsmoothed and its deltas are 0. The smoother itself would take in
@@ -69,7 +72,7 @@ def functionals(wav: str | Path) -> tuple[list[str], np.ndarray]:
       InputError: not a 16-bit PCM wav of one frame or more.
     """
     sound = read_sound(wav)
-    _check_length(sound, FUNCTIONALS_FRAME)
+    _check_frame(sound, FUNCTIONALS_FRAME)
     names, values = _run('functionals.conf', sound, {})
     return names, values[0]
 
@@ -84,7 +87,7 @@ def lld(wav: str | Path, frame_size: float = 0.025, frame_step: float = 0.010) -
 
     Args:
       wav: a 16-bit PCM wav.
-      frame_size: length of a frame in seconds, at least 0.01.
+      frame_size: length of a frame in seconds, at least 0.01, at most 32,768 samples.
       frame_step: from one frame to the next in seconds.
 
     Returns:
@@ -98,7 +101,7 @@ def lld(wav: str | Path, frame_size: float = 0.025, frame_step: float = 0.010) -
         raise InputError(f'frame_size={frame_size}: expected {SHORTEST_FRAME} seconds or more')
     if not (1 / sound.rate <= frame_step < np.inf):
         raise InputError(f'frame_step={frame_step}: expected seconds, one sample (1/{sound.rate}) or more')
-    _check_length(sound, frame_size)
+    _check_frame(sound, frame_size)
     return _lld(sound, {'frameSize': frame_size, 'frameStep': frame_step})
 
 
@@ -122,7 +125,7 @@ def clip_features(wav: str | Path, num_clips: int, context: str = 'isolated') ->
     if context not in CONTEXTS or num_clips < 1:
         raise ValueError(f'context={context!r}, num_clips={num_clips}: expected one of {CONTEXTS} and 1 or more')
     sound = read_sound(wav)
-    _check_length(sound, CLIP_SECONDS)
+    _check_frame(sound, CLIP_SECONDS)
     length = _samples(CLIP_SECONDS, sound.rate)
     complete = len(sound.samples) // length
     filled = min(complete, num_clips)
@@ -151,7 +154,11 @@ def read_sound(wav: str | Path) -> Sound:
             data = file.readframes(length)
     except OSError as error:
         raise InputError(f'{wav}: {error.strerror}') from error
-    except (wave.Error, EOFError) as error:
+    except (
+        wave.Error,
+        EOFError,
+        RuntimeError,
+    ) as error:  # the last: a chunk that ends outside the file, without a word
         raise InputError(f'{wav}: not a PCM wav ({str(error) or "breaks off"}); expected 16-bit PCM') from error
     if width != 2:
         raise InputError(f'{wav}: {8 * width}-bit samples; expected 16-bit PCM')
@@ -215,7 +222,12 @@ def _run(config: str, sound: Sound, options: dict[str, object]) -> tuple[list[st
     return names, values
 
 
-def _check_length(sound: Sound, seconds: float) -> None:
+def _check_frame(sound: Sound, seconds: float) -> None:
+    if _samples(seconds, sound.rate) > LONGEST_FRAME:
+        longest = LONGEST_FRAME / sound.rate
+        raise InputError(
+            f'{sound.path}: frames of {seconds} s; expected {longest:.3f} s or less at {sound.rate} samples/s'
+        )
     if len(sound.samples) < _samples(seconds, sound.rate):
         duration = len(sound.samples) / sound.rate
         raise InputError(f'{sound.path}: {duration:.4f} s of sound; expected a frame of {seconds} s or more')
