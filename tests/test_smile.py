@@ -102,6 +102,37 @@ def test_frames_emphasis_window_and_smoothing(sound):
     np.testing.assert_allclose(got['pcm_zcr_sma'][3 : 3 + count], np.convolve(crossings, smooth, 'valid'), 0.02, 0.003)
 
 
+@pytest.mark.parametrize('clip', [3, 10, 20])
+def test_spectrum_of_a_clip(clip, sound):
+    """Mel bands, MFCC and spectral statistics of a lone frame, which nothing smooths, from the samples."""
+    frame = babble()[clip * CLIP : (clip + 1) * CLIP] / 32767
+    emphasised = np.r_[0.03 * frame[0], frame[1:] - 0.97 * frame[:-1]]
+    magnitude = np.abs(np.fft.rfft(emphasised * np.hamming(CLIP), 1024))
+    hertz = np.arange(513) * RATE / 1024
+    mel = np.log(1 + hertz / 700)
+    edges = np.linspace(0, np.log(1 + 8000 / 700), 28)  # 26 triangles, each from its neighbour's top to the next one's
+    rising, falling = mel - edges[:-2, None], edges[2:, None] - mel
+    bands = np.clip(np.minimum(rising, falling) / edges[1], 0, None) @ (magnitude * (hertz > 0)) * 32767
+    order = np.r_[1:13, 0]  # HTK's: mfcc[12] is coefficient 0
+    cosines = np.sqrt(2 / 26) * np.cos(np.pi * order[:, None] * (np.arange(26) + 0.5) / 26)
+    power = magnitude**2
+    cumulated = np.cumsum(power) / power.sum()
+
+    names, values, _ = extract.clip_features(sound, 27)
+    got = dict(zip(names, values[clip], strict=True))
+    np.testing.assert_allclose(values[clip, 14:40], bands, rtol=1e-4)
+    mfcc = cosines @ np.log(bands) * (1 + 11 * np.sin(np.pi * order / 22))
+    np.testing.assert_allclose(values[clip, 1:14], mfcc, rtol=1e-3, atol=1e-3)
+    assert got['pcm_fftMag_spectralCentroid_sma'] == pytest.approx((hertz * power).sum() / power.sum(), rel=1e-4)
+    for share in (25, 50, 75, 90):
+        expected = hertz[np.searchsorted(cumulated, share / 100)]
+        assert got[f'pcm_fftMag_spectralRollOff{share}.0_sma'] == expected
+    for low, high in ((0, 250), (1000, 4000)):  # the other two bands begin or end between two spectral lines
+        expected = power[(hertz >= low) & (hertz <= high)].sum() / 512
+        assert got[f'pcm_fftMag_fband{low}-{high}_sma'] == pytest.approx(expected, rel=1e-4)
+    assert got['pcm_fftMag_spectralMaxPos_sma'] == hertz[power.argmax()]
+
+
 def delta(values):
     """The regression of the HTK book over two frames on each side; ends are repeated."""
     padded = np.pad(values, 2, 'edge')
@@ -277,6 +308,10 @@ def bad_wav(case, path):
             content = bytearray(write_wav(path, noise).read_bytes())
             content[20] = 3  # the format: IEEE float
             path.write_bytes(content)
+        case 'chunk beyond the end':
+            content = bytearray(write_wav(path, noise).read_bytes())
+            content[4:8] = (30).to_bytes(4, 'little')  # the length of the whole, shorter than its parts
+            path.write_bytes(content)
         case 'low rate':
             write_wav(path, noise, rate=4000)
     return path
@@ -295,6 +330,7 @@ def bad_wav(case, path):
         ('8 bits', '8-bit samples'),
         ('24 bits', '24-bit samples'),
         ('float', 'not a PCM wav'),
+        ('chunk beyond the end', 'not a PCM wav'),
         ('low rate', '4000 samples/s'),
     ],
 )
@@ -314,6 +350,7 @@ def test_command_says_what_is_wrong(sound, tmp_path):
     for arguments, says in [
         ([f'--wav={text}', f'--output={output}'], 'not a PCM wav'),
         ([*good, '--features=lld', '--frame_size=0'], 'frame_size=0'),
+        ([*good, '--features=lld', '--frame_size=10'], '2.048 s or less'),
         ([*good, '--features=lld', '--frame_step=-1'], 'frame_step=-1'),
         ([*good, '--features=functionals', '--frame_size=0.04'], '--features=lld'),
         ([f'--wav={sound}', f'--output={tmp_path / "absent" / "out.csv"}'], 'no folder'),
