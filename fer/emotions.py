@@ -39,3 +39,78 @@ def from_name(name: str) -> int:
         if name in spelling:
             return spelling.index(name)
     raise ValueError(f'class {name!r}: expected one of {", ".join(EMOTIONS)} (or Angry)')
+
+
+# How the datasets write their classes: code -> class, in the order of the set's own documentation. A class that is none
+# of EMOTIONS is left out of manifests and counted; a code that is not here is an unknown label.
+
+# fer2013.csv, column emotion (Goodfellow et al. 2013).
+FER2013_CODES = {0: 'Anger', 1: 'Disgust', 2: 'Fear', 3: 'Happy', 4: 'Sad', 5: 'Surprise', 6: 'Neutral'}
+
+# list_patition_label.txt of the basic set (Li, Deng & Du 2017).
+RAFDB_CODES = {1: 'Surprise', 2: 'Fear', 3: 'Disgust', 4: 'Happy', 5: 'Sad', 6: 'Anger', 7: 'Neutral'}
+
+# expression of the CSV release, <n>_exp.npy of the newer one (Mollahosseini et al. 2017). The dissertation keeps the
+# first seven (2.2.1).
+AFFECTNET_CODES = {
+    0: 'Neutral',
+    1: 'Happy',
+    2: 'Sad',
+    3: 'Surprise',
+    4: 'Fear',
+    5: 'Disgust',
+    6: 'Anger',
+    7: 'Contempt',
+    8: 'None',
+    9: 'Uncertain',
+    10: 'Non-face',
+}
+
+# Third number of a file's name (Livingstone & Russo 2018).
+RAVDESS_CODES = {
+    1: 'Neutral',
+    2: 'Calm',
+    3: 'Happy',
+    4: 'Sad',
+    5: 'Anger',
+    6: 'Fear',
+    7: 'Disgust',
+    8: 'Surprise',
+}
+
+# Third part of a file's name (Cao et al. 2014); the set has no surprise.
+CREMAD_CODES = {'NEU': 'Neutral', 'ANG': 'Anger', 'DIS': 'Disgust', 'FEA': 'Fear', 'HAP': 'Happy', 'SAD': 'Sad'}
+
+# set_<fold>.csv, column label (Jiang et al. 2020).
+DFEW_CODES = {1: 'Happy', 2: 'Sad', 3: 'Neutral', 4: 'Anger', 5: 'Surprise', 6: 'Disgust', 7: 'Fear'}
+
+# train_All.csv and test_All.csv write names (Wang et al. 2022).
+FERV39K_CODES = {
+    'Happy': 'Happy',
+    'Sad': 'Sad',
+    'Neutral': 'Neutral',
+    'Angry': 'Anger',
+    'Surprise': 'Surprise',
+    'Disgust': 'Disgust',
+    'Fear': 'Fear',
+}
+
+# Folders named after classes, in lower case: the spellings of the sets above and of their copies on the web.
+FOLDER_CODES = {
+    'neutral': 'Neutral',
+    'neutrality': 'Neutral',
+    'anger': 'Anger',
+    'angry': 'Anger',
+    'disgust': 'Disgust',
+    'disgusted': 'Disgust',
+    'fear': 'Fear',
+    'fearful': 'Fear',
+    'happy': 'Happy',
+    'happiness': 'Happy',
+    'sad': 'Sad',
+    'sadness': 'Sad',
+    'surprise': 'Surprise',
+    'surprised': 'Surprise',
+    'calm': 'Calm',
+    'contempt': 'Contempt',
+}
