@@ -9,7 +9,7 @@ from conftest import realdata, run
 from fer.emotions import AFEW_SPELLING
 from fer.errors import InputError
 from fer.manifest import read_ledger, read_manifest
-from fer.prepare.afew import find_videos
+from fer.prepare.datasets.afew import find_videos
 from fer.prepare.faces import TEMPLATE, Face, align, largest, similarity
 from fer.prepare.ffmpeg import FFMPEG, MediaError, extract_wav, read_frames
 

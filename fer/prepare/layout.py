@@ -1,13 +1,20 @@
-"""AFEW's layout: Train_AFEW/<Emotion>/<id>.avi, Val_AFEW/<Emotion>/<id>.avi, Test_AFEW/<id>.avi without labels."""
+"""What the datasets' modules have in common: items as they lie on disk, list files, splits by subject."""
 
+import csv
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from fer import emotions
 from fer.errors import InputError
+from fer.manifest import IMAGE_SUFFIXES
 
-SPLITS = {'train': 'Train_AFEW', 'val': 'Val_AFEW', 'test': 'Test_AFEW'}
 VIDEO_SUFFIXES = ('.avi', '.mp4', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
+SPLITS = ('train', 'val', 'test')
+_HELD_OUT = 0.1  # of the subjects, for val and for test each
 
 
 class SourceVideo(NamedTuple):
@@ -15,54 +22,193 @@ class SourceVideo(NamedTuple):
 
     video_id: str
     label: int | None
-    path: Path
-    folder: str  # where its frames go below OUTPUT/faces, e.g. Train_AFEW/Angry/004514600
+    path: Path  # a video file, or a folder of its face images
+    folder: str  # where its frames go below OUTPUT/faces, e.g. Train_AFEW/Angry/004514600; ends with the id
+    problem: str = ''  # why a video that a list names cannot be used; '' if it can
 
 
-def find_videos(source: str | Path) -> dict[str, list[SourceVideo]]:
-    """The videos of each split that `source` holds, sorted by folder and id.
+class SourceStill(NamedTuple):
+    """One image of a dataset as it lies on disk."""
+
+    name: str  # its path below the source, or the one it gets below OUTPUT/stills when it comes as pixels
+    label: int | None
+    path: Path | None  # where it lies; None when it comes as pixels
+    pixels: bytes = b''  # grey values of a square image, row by row
+    problem: str = ''  # why an image that a list names cannot be used; '' if it can
+
+
+Item = TypeVar('Item', bound=SourceVideo | SourceStill)
+
+
+class Splits(dict[str, list[Item]], Generic[Item]):
+    """The items of each split, sorted as the source sorts them, and what else the source holds.
+
+    Attributes:
+      left_out: how many items are none of ours, by reason, such as a class beyond the seven.
+      problems: one line for each thing that cannot be used and belongs to no split.
+      subjects: the split of each subject; empty where the dataset comes with its own splits.
+    """
+
+    def __init__(self, items: dict[str, list[Item]] | None = None):
+        super().__init__(items or {})
+        self.left_out: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self.subjects: dict[str, str] = {}
+
+
+def class_of(codes: Mapping, code: int | str) -> tuple[int | None, str]:
+    """(class index, '') of a dataset's own code; (None, name) of a class beyond the seven; (None, '') if unknown."""
+    name = codes.get(code, '')
+    return (emotions.EMOTIONS.index(name), '') if name in emotions.EMOTIONS else (None, name)
+
+
+def contents(folder: Path) -> str:
+    """What an error message says of a folder: its first names, or that it is none."""
+    if not folder.is_dir():
+        return 'a file' if folder.exists() else 'no folder of that name'
+    names = sorted(path.name for path in folder.iterdir())
+    return f'{names[:10]}' + (f' and {len(names) - 10} more' if len(names) > 10 else '')
+
+
+def first_existing(source: Path, names: Iterable[str]) -> Path:
+    """The first of `names` that exists below `source`.
 
     Raises:
-      InputError: no split's folder is there, an emotion folder has an unknown name, a split holds no video, or two
-        videos of a split share an id.
+      InputError: none does; says what was looked for and what is there.
     """
-    source = Path(source)
-    present = {split: source / name for split, name in SPLITS.items() if (source / name).is_dir()}
-    if not present:
-        found = sorted(path.name for path in source.iterdir())[:10] if source.is_dir() else 'no folder of that name'
-        raise InputError(f'--source={source}: expected {", ".join(SPLITS.values())}; found {found}')
-    splits = {}
-    for split, folder in present.items():
-        if split == 'test':
-            videos = _videos_in(folder, None)
-        else:
-            videos = [
-                video
-                for emotion in sorted(path for path in folder.iterdir() if path.is_dir())
-                for video in _videos_in(emotion, _label_of(emotion))
-            ]
-        if not videos:
-            raise InputError(f'{folder}: no videos; expected files such as <Emotion>/000046280.avi')
-        path_of: dict[str, Path] = {}
-        for video in videos:
-            if video.video_id in path_of:
-                raise InputError(f'{video.path} and {path_of[video.video_id]}: two videos of one split share an id')
-            path_of[video.video_id] = video.path
-        splits[split] = videos
+    names = list(names)
+    for name in names:
+        if (source / name).exists():
+            return source / name
+    raise InputError(f'--source={source}: expected {" or ".join(names)}; found {contents(source)}')
+
+
+def read_rows(path: Path, delimiter: str = ',', columns: int | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Yields (line number, stripped fields) of each line of a list file that is not blank.
+
+    Args:
+      path: UTF-8 text.
+      delimiter: one character; a blank stands for any run of blanks.
+      columns: how many fields every line has; None takes the first line's number.
+
+    Raises:
+      InputError: the file cannot be read, or a line has another number of fields.
+    """
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            if delimiter == ' ':
+                rows = ((line, text.split()) for line, text in enumerate(file, start=1))
+            else:
+                reader = csv.reader(file, delimiter=delimiter, strict=True)
+                rows = ((reader.line_num, [field.strip() for field in fields]) for fields in reader)
+            for line, fields in rows:
+                if not any(fields):
+                    continue
+                columns = columns or len(fields)
+                if len(fields) != columns:
+                    found = f'{len(fields)} columns in {" ".join(fields)[:60]!r}'
+                    raise InputError(f'{path}:{line}: found {found}; expected {columns}')
+                yield line, fields
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}; expected a list file') from None
+    except UnicodeDecodeError:
+        raise InputError(f'{path}: not UTF-8 text; expected a list file') from None
+    except csv.Error as error:
+        raise InputError(f'{path}:{reader.line_num}: {error}; expected a list file') from None
+
+
+def read_table(path: Path, names: Collection[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields (line number, fields by name) of a CSV file with a header, which may have its columns in any order.
+
+    Raises:
+      InputError: as `read_rows`, or the header lacks one of `names`.
+    """
+    header: list[str] = []
+    for line, fields in read_rows(path):
+        if header:
+            yield line, dict(zip(header, fields, strict=True))
+            continue
+        header = fields
+        if not set(names) <= set(header):
+            raise InputError(f'{path}:{line}: found columns {header}; expected {", ".join(names)}')
+    if not header:
+        raise InputError(f'{path}: no lines; expected columns {", ".join(names)}')
+
+
+def number(text: str, path: Path, line: int, what: str) -> int:
+    """A whole number that may be written as `3.0`.
+
+    Raises:
+      InputError: it is something else; names the file, the line and `what` it should be.
+    """
+    if not re.fullmatch(r'[+-]?[0-9]{1,9}(\.0*)?', text):
+        raise InputError(f'{path}:{line}: found {text!r}; expected {what} as a whole number')
+    return int(text.partition('.')[0])
+
+
+def in_time_order(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Files of a folder, `2.jpg` before `10.jpg`."""
+    found = [path for path in files_in(folder) if path.suffix.lower() in suffixes]
+    # (digits, text) pairs compare as numbers first, and never a number with a text.
+    return sorted(found, key=lambda path: [(int(d or 0), t) for d, t in re.findall(r'([0-9]*)([^0-9]*)', path.name)])
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Its visible files, sorted; archives made on a Mac hold a hidden companion of each."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith('.') and path.is_file())
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Its visible folders, sorted."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith('.') and path.is_dir())
+
+
+def videos_below(folder: Path) -> list[Path]:
+    """Visible video files at any depth, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob('*')
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith('.') and path.is_file()
+    )
+
+
+def split_by_subject(subjects: Iterable[str], seed: int) -> dict[str, str]:
+    """The split of each subject: a tenth for val, a tenth for test, at least one each; the rest is train.
+
+    The order of a hash decides, so that the same seed gives the same split on every machine and Python.
+
+    Raises:
+      InputError: fewer than three subjects.
+    """
+    order = sorted(set(subjects), key=lambda subject: hashlib.sha256(f'{seed}:{subject}'.encode()).digest())
+    if len(order) < len(SPLITS):
+        raise InputError(f'found subjects {order}; expected at least {len(SPLITS)}, to hold out two')
+    held_out = max(1, round(len(order) * _HELD_OUT))
+    parts = (order[2 * held_out :], order[:held_out], order[held_out : 2 * held_out])
+    return {subject: split for split, part in zip(SPLITS, parts, strict=True) for subject in sorted(part)}
+
+
+def distribute(items: Iterable[tuple[str, Item]], seed: int) -> Splits[Item]:
+    """Splits (subject, item) pairs by subject."""
+    items = list(items)
+    subjects = split_by_subject((subject for subject, _ in items), seed)
+    splits: Splits[Item] = Splits({split: [] for split in SPLITS})
+    for subject, item in items:
+        splits[subjects[subject]].append(item)
+    splits.subjects = subjects
     return splits
 
 
-def _videos_in(folder: Path, label: int | None) -> list[SourceVideo]:
-    parts = folder.parts[-1:] if label is None else folder.parts[-2:]
-    return [
-        SourceVideo(path.stem, label, path, '/'.join((*parts, path.stem)))
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith('.')
-    ]
+def insist_on_some(splits: Splits[Item], what: str) -> None:
+    """Refuses a source whose lists are there and whose images or videos are not: that is a wrong folder.
 
-
-def _label_of(folder: Path) -> int:
-    try:
-        return emotions.from_name(folder.name)
-    except ValueError as error:
-        raise InputError(f'{folder}: {error}') from None
+    Raises:
+      InputError: a split is empty, or not one item can be used.
+    """
+    for split, items in splits.items():
+        if not items:
+            raise InputError(f'{what}: no item of the seven classes in split {split}')
+    items = [item for split in splits.values() for item in split]
+    if not any(not item.problem for item in items):
+        where = f'; the first is {items[0].path}: {items[0].problem}' if items else ''
+        raise InputError(f'{what}: none of the {len(items)} items it names can be used{where}')

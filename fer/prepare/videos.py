@@ -12,10 +12,10 @@ import numpy as np
 
 from fer import emotions
 from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
-from fer.prepare.afew import SourceVideo
 from fer.prepare.detectors import DETECTORS, Detector
 from fer.prepare.faces import align, largest
 from fer.prepare.ffmpeg import MediaError, extract_wav, read_frames
+from fer.prepare.layout import SourceVideo
 from fer.progress import progress
 
 MIN_FRAMES = 2  # a video with fewer faces is no sequence; its ledger row says no_face
@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
 
     frames: list[str]  # its face images below the output folder, in time order
     row: LedgerRow
-    problem: str  # why its pictures or its sound could not be decoded; '' if they could
+    problem: str  # why it cannot be used, or its pictures or sound not be decoded; '' if they can
 
 
 def prepare_split(split: str, videos: Sequence[SourceVideo], settings: Settings, jobs: int) -> list[Prepared]:
@@ -73,6 +73,8 @@ def _start_worker(settings: Settings) -> None:
 
 
 def _prepare_video(video: SourceVideo) -> Prepared:
+    if video.problem:
+        return Prepared([], LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), video.problem)
     faces = _settings.output / 'faces' / video.folder
     # Frames are written aside, so that a folder in faces/ is always a whole video.
     partial = faces.with_name(f'.{faces.name}.partial')

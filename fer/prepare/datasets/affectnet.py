@@ -1,0 +1,160 @@
+"""AffectNet, the CSV release and the newer one; of its eleven classes the first seven (dissertation 2.2.1).
+
+- CSV release: training.csv and validation.csv, whose columns subDirectory_filePath and expression name images below
+  Manually_Annotated_Images. A list without a header has its columns in the documented order.
+- Newer release: train_set/annotations/<n>_exp.npy beside train_set/images/<n>.jpg, and val_set.
+
+Images are taken as they are. The test set was never published.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fer import emotions
+from fer.errors import InputError
+from fer.prepare.layout import (
+    SourceStill,
+    Splits,
+    class_of,
+    contents,
+    first_existing,
+    folders_in,
+    insist_on_some,
+    number,
+    read_rows,
+)
+
+LISTS = {'train': 'training.csv', 'val': 'validation.csv'}
+SETS = {'train': 'train_set', 'val': 'val_set'}
+COLUMNS = (
+    'subDirectory_filePath',
+    'face_x',
+    'face_y',
+    'face_width',
+    'face_height',
+    'facial_landmarks',
+    'expression',
+    'valence',
+    'arousal',
+)
+_LIST_FOLDERS = ('', 'Manually_Annotated_file_lists/', 'Manually_Annotated/Manually_Annotated_file_lists/')
+_IMAGE_FOLDERS = ('Manually_Annotated_Images', 'Manually_Annotated/Manually_Annotated_Images', '.')
+_SUFFIX = '_exp.npy'
+
+
+def find_stills(source: str | Path, seed: int = 0, class_cap: int | None = None) -> Splits[SourceStill]:
+    """The images of the train and val splits; the set is unbalanced, 134,415 Happy and 3,803 Disgust.
+
+    Args:
+      source: the root of either release.
+      seed: chooses the images that stay under the cap.
+      class_cap: the most images of a class in train, None for all; val stays whole.
+
+    Raises:
+      InputError: neither release is there, or a line of a list is malformed.
+    """
+    source = Path(source)
+    splits: Splits[SourceStill] = Splits()
+    if any((source / name).is_dir() for name in SETS.values()):
+        for split, name in SETS.items():
+            if (source / name).is_dir():
+                splits[split] = list(_annotated(source, source / name, splits))
+    else:
+        lists = [f'{folder}{name}' for name in LISTS.values() for folder in _LIST_FOLDERS]
+        first_existing(source, (*SETS.values(), *lists))
+        images = first_existing(source, _IMAGE_FOLDERS)
+        for split, name in LISTS.items():
+            for folder in _LIST_FOLDERS:
+                if (source / folder / name).is_file():
+                    splits[split] = list(_listed(source, source / folder / name, images, splits))
+                    break
+    insist_on_some(splits, f'--source={source}')
+    if class_cap is not None and 'train' in splits:
+        splits['train'] = _capped(splits['train'], seed, class_cap, splits)
+    return splits
+
+
+def _listed(source: Path, path: Path, images: Path, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
+    columns: list[str] = []
+    seen = set()
+    for line, fields in read_rows(path):
+        if not columns:
+            columns = fields if COLUMNS[0] in fields else list(COLUMNS)
+            if not {'subDirectory_filePath', 'expression'} <= set(columns) or len(columns) != len(fields):
+                raise InputError(f'{path}:{line}: found columns {fields}; expected {", ".join(COLUMNS)}')
+            if columns == fields:
+                continue
+        row = dict(zip(columns, fields, strict=True))
+        code = number(row['expression'], path, line, 'an expression from 0 to 10')
+        listed = row['subDirectory_filePath']
+        image = images / listed
+        if not listed or Path(listed).is_absolute() or '..' in Path(listed).parts:
+            raise InputError(f'{path}:{line}: found {listed!r}; expected the path of an image such as 103/00a1.jpg')
+        if listed in seen:
+            splits.left_out['named twice (the first line counts)'] += 1
+            continue
+        seen.add(listed)
+        yield from _still(source, image, code, f'{path.name}:{line}', splits)
+
+
+def _annotated(source: Path, folder: Path, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
+    annotations, images = folder / 'annotations', folder / 'images'
+    if not annotations.is_dir() or not images.is_dir():
+        found = [path.name for path in folders_in(folder)]
+        raise InputError(f'{folder}: expected folders annotations and images; found {found}')
+    # Numbers without leading zeros: 2 before 10.
+    paths = sorted(annotations.glob(f'*{_SUFFIX}'), key=lambda path: (len(path.name), path.name))
+    if not paths:
+        raise InputError(f'{annotations}: expected files such as 0{_SUFFIX}; found {contents(annotations)}')
+    for path in paths:
+        image = images / f'{path.name.removesuffix(_SUFFIX)}.jpg'
+        try:
+            code = _read_code(path)
+        except (OSError, ValueError, EOFError) as error:
+            problem = f'{path.name}: {str(error).partition(chr(10))[0]}'
+            yield SourceStill(image.relative_to(source).as_posix(), None, image, problem=problem)
+            continue
+        yield from _still(source, image, code, path.name, splits)
+
+
+def _read_code(path: Path) -> int:
+    """The number in an annotation, which is an array of one number or of its digits as text; never a pickle."""
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.size != 1 or array.dtype.kind not in 'iufUS':
+        raise ValueError('expected one number or its text')
+    value = array.reshape(-1)[0].item()
+    code = float(value.decode() if isinstance(value, bytes) else value)
+    if not code.is_integer():
+        raise ValueError(f'found {value!r}; expected a whole number')
+    return int(code)
+
+
+def _still(source: Path, image: Path, code: int, where: str, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
+    label, beyond = class_of(emotions.AFFECTNET_CODES, code)
+    if beyond:
+        splits.left_out[beyond] += 1
+        return
+    problem = ''
+    if label is None:
+        problem = f'unknown label {code} ({where})'
+    elif not image.is_file():
+        problem = f'no such file ({where})'
+    yield SourceStill(image.relative_to(source).as_posix(), label, image, problem=problem)
+
+
+def _capped(stills: list[SourceStill], seed: int, class_cap: int, splits: Splits[SourceStill]) -> list[SourceStill]:
+    """At most `class_cap` usable images of each class, in their own order; what cannot be used stays listed."""
+    usable = [still for still in stills if not still.problem]
+    order = sorted(usable, key=lambda still: hashlib.sha256(f'{seed}:{still.name}'.encode()).digest())
+    room = {label: class_cap for label in range(emotions.NUM_CLASSES)}
+    chosen = set()
+    for still in order:
+        assert still.label is not None
+        if room[still.label]:
+            room[still.label] -= 1
+            chosen.add(still.name)
+    splits.left_out[f'above the cap of {class_cap} a class'] += len(usable) - len(chosen)
+    return [still for still in stills if still.problem or still.name in chosen]

@@ -1,0 +1,48 @@
+"""CREMA-D: VideoFlash/1001_DFA_ANG_XX.flv, at any depth; everything is in the name.
+
+actor_sentence_emotion_level. The set has no splits, so actors are held out.
+"""
+
+import re
+from pathlib import Path
+
+from fer import emotions
+from fer.errors import InputError
+from fer.prepare.layout import SourceVideo, Splits, class_of, contents, distribute, insist_on_some, videos_below
+
+_NAME = re.compile(r'(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})')  # the published 1040_ITH_SAD_X lacks a letter
+
+
+def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
+    """The videos of each split, sorted by path; `seed` chooses the actors of val and test.
+
+    Raises:
+      InputError: no video has such a name, or there are fewer than three actors.
+    """
+    source = Path(source)
+    videos: dict[str, tuple[str, SourceVideo]] = {}  # with the actor, by id
+    copies = 0
+    problems = []
+    for path in videos_below(source):
+        match = _NAME.fullmatch(path.stem)
+        if not match:
+            problems.append(f'{path}: not a name of CREMA-D, such as 1001_DFA_ANG_XX.flv')
+            continue
+        actor, _, emotion, _ = match.groups()
+        if path.stem in videos:
+            copies += 1
+            continue
+        label, _ = class_of(emotions.CREMAD_CODES, emotion)
+        problem = '' if label is not None else f'unknown emotion {emotion}'
+        folder = f'CREMA-D/{actor}/{path.stem}'
+        videos[path.stem] = actor, SourceVideo(path.stem, label, path, folder, problem)
+    if not videos:
+        raise InputError(
+            f'--source={source}: expected videos such as VideoFlash/1001_DFA_ANG_XX.flv; found {contents(source)}'
+        )
+    splits = distribute(videos.values(), seed)
+    if copies:
+        splits.left_out['second copy'] = copies
+    splits.problems = problems
+    insist_on_some(splits, f'--source={source}')
+    return splits

@@ -1,0 +1,69 @@
+"""DFEW, single-labelled: EmoLabel_DataSplit/<train|test>(single-labeled)/set_<fold>.csv with video_name,label.
+
+Video 7 is Clip/original/7.mp4, in some archives in part_<n> folders; without the originals, the published face images
+Clip/clip_224x224/00007/*.jpg are taken as they are. Five folds, each with its own train and test split.
+"""
+
+from pathlib import Path
+
+from fer import emotions
+from fer.errors import InputError
+from fer.prepare.layout import (
+    SourceVideo,
+    Splits,
+    class_of,
+    first_existing,
+    folders_in,
+    insist_on_some,
+    number,
+    read_table,
+    videos_below,
+)
+
+FOLDS = 5
+_FACES = ('clip_224x224', 'clip_224x224_16f')
+
+
+def find_videos(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[SourceVideo]:
+    """The videos of a fold's train and test lists, in their order; the set's own folds need no `seed`.
+
+    Raises:
+      InputError: the fold's lists or the clips are not there, or a line is malformed.
+    """
+    source = Path(source)
+    lists = {split: _list_of(source, split, fold) for split in ('train', 'test')}
+    clips = first_existing(source, ('Clip/original', *(f'Clip/{name}' for name in _FACES)))
+    path_of: dict[int, Path] = {}
+    for path in videos_below(clips) if clips.name == 'original' else folders_in(clips):
+        if path.stem.isdecimal():
+            path_of.setdefault(int(path.stem), path)
+    splits: Splits[SourceVideo] = Splits()
+    for split, path in lists.items():
+        videos: dict[str, SourceVideo] = {}
+        for line, fields in read_table(path, ('video_name', 'label')):
+            name = number(fields['video_name'], path, line, 'a video_name')
+            code = number(fields['label'], path, line, 'a label from 1 to 7')
+            video_id = f'{name:05d}'
+            if video_id in videos:
+                splits.left_out['named twice (the first line counts)'] += 1
+                continue
+            label, _ = class_of(emotions.DFEW_CODES, code)
+            problem = ''
+            if label is None:
+                problem = f'unknown label {code} ({path.name}:{line})'
+            elif name not in path_of:
+                problem = f'no such video ({path.name}:{line})'
+            clip = path_of.get(name, clips / video_id)
+            videos[video_id] = SourceVideo(video_id, label, clip, f'DFEW/{video_id}', problem)
+        if not videos:
+            raise InputError(f'{path}: no lines below the header; expected a video a line')
+        splits[split] = list(videos.values())
+    insist_on_some(splits, ' and '.join(map(str, lists.values())))
+    return splits
+
+
+def _list_of(source: Path, split: str, fold: int) -> Path:
+    folders = (f'EmoLabel_DataSplit/{split}(single-labeled)', f'EmoLabel_DataSplit/{split}')
+    return first_existing(
+        source, [f'{folder}/{prefix}set_{fold}.csv' for folder in folders for prefix in ('', f'{split}_')]
+    )

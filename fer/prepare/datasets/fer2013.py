@@ -1,0 +1,37 @@
+"""FER2013: one file, fer2013.csv, with columns emotion, pixels (48x48 grey values) and Usage, which is the split."""
+
+from pathlib import Path
+
+from fer import emotions
+from fer.errors import InputError
+from fer.prepare.layout import SourceStill, Splits, class_of, first_existing, number, read_table
+
+USAGES = {'Training': 'train', 'PublicTest': 'val', 'PrivateTest': 'test'}
+SIDE = 48
+
+
+def find_stills(source: str | Path) -> Splits[SourceStill]:
+    """The images of each split as pixels, about 83 MB; an image is named after its row, counted from 1.
+
+    Raises:
+      InputError: no fer2013.csv, or a line that is not an emotion's number, 48x48 grey values and a known Usage.
+    """
+    path = first_existing(Path(source), ('fer2013.csv', 'fer2013/fer2013.csv'))
+    splits: Splits[SourceStill] = Splits({split: [] for split in USAGES.values()})
+    for row, (line, fields) in enumerate(read_table(path, ('emotion', 'pixels', 'Usage')), start=1):
+        if fields['Usage'] not in USAGES:
+            raise InputError(f'{path}:{line}: found Usage {fields["Usage"]!r}; expected one of {", ".join(USAGES)}')
+        code = number(fields['emotion'], path, line, 'an emotion')
+        try:
+            pixels = bytes(map(int, fields['pixels'].split()))
+        except ValueError as error:
+            raise InputError(f'{path}:{line}: {error}; expected pixels from 0 to 255') from None
+        if len(pixels) != SIDE * SIDE:
+            raise InputError(f'{path}:{line}: found {len(pixels)} pixels; expected {SIDE * SIDE}')
+        split = USAGES[fields['Usage']]
+        label, _ = class_of(emotions.FER2013_CODES, code)
+        problem = '' if label is not None else f'unknown label {code} ({path.name}:{line})'
+        splits[split].append(SourceStill(f'{split}/{row:05d}.png', label, None, pixels, problem))
+    if not any(splits.values()):
+        raise InputError(f'{path}: no lines below the header; expected an image a line')
+    return Splits({split: stills for split, stills in splits.items() if stills})

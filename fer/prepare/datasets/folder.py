@@ -1,0 +1,105 @@
+"""Anything sorted into folders named after classes: <Class>/<file>, or <split>/<Class>/<file>; images or videos.
+
+Spellings of classes are `fer.emotions.FOLDER_CODES`. Without folders of splits, files are held out one by one, because
+nothing tells whose face they show: where a person has several files, sort them into folders of splits yourself.
+"""
+
+from pathlib import Path
+
+from fer import emotions
+from fer.errors import InputError
+from fer.manifest import IMAGE_SUFFIXES
+from fer.prepare.layout import (
+    SPLITS,
+    VIDEO_SUFFIXES,
+    SourceStill,
+    SourceVideo,
+    Splits,
+    class_of,
+    contents,
+    distribute,
+    files_in,
+    folders_in,
+)
+
+SPLIT_NAMES = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
+CONVERTED = ('.bmp', '.tif', '.tiff', '.webp')  # images that a manifest cannot name; they become PNG
+
+
+def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Splits[SourceStill]:
+    """The files of each split, sorted; all of them images or all of them videos.
+
+    Raises:
+      InputError: a folder is named after no class, nothing is in the folders, images lie beside videos, or two files
+        of a split would have one id.
+    """
+    source = Path(source)
+    folders = folders_in(source) if source.is_dir() else []
+    by_split = {path: SPLIT_NAMES[path.name.lower()] for path in folders if path.name.lower() in SPLIT_NAMES}
+    if len(set(by_split.values())) < len(by_split):
+        raise InputError(f'--source={source}: found {contents(source)}; expected one folder of each split')
+    files: list[tuple[str, int, Path]] = []  # split or '', label, path
+    left_out: list[str] = []
+    problems: list[str] = []
+    for root, split in by_split.items() or ((source, ''),):
+        classes = folders_in(root) if root.is_dir() else []
+        if not classes:
+            raise InputError(
+                f'{root}: expected folders named after classes ({", ".join(emotions.EMOTIONS)}) or splits '
+                f'({", ".join(SPLITS)}); found {contents(root)}'
+            )
+        for folder in classes:
+            label, beyond = class_of(emotions.FOLDER_CODES, folder.name.lower())
+            if label is None and not beyond:
+                raise InputError(f'{folder}: expected a folder named after a class: {", ".join(emotions.EMOTIONS)}')
+            problems += [f'{path}: a folder inside that of a class; not read' for path in folders_in(folder)]
+            for path in files_in(folder):
+                if path.suffix.lower() not in (*IMAGE_SUFFIXES, *CONVERTED, *VIDEO_SUFFIXES):
+                    left_out.append(f'{path.suffix or "no suffix"} file')
+                elif label is None:
+                    left_out.append(beyond)
+                elif not path.name.isprintable():  # neither manifests nor results hold line breaks or broken UTF-8
+                    problems.append(f'{str(path)!r}: no manifest can hold this name')
+                else:
+                    files.append((split, label, path))
+    kinds = {'video' if path.suffix.lower() in VIDEO_SUFFIXES else 'image' for _, _, path in files}
+    if len(kinds) != 1:
+        found = 'images beside videos' if kinds else 'no image or video'
+        raise InputError(f'--source={source}: found {found} in its folders; expected either images or videos')
+    splits = _videos(source, files, seed) if kinds == {'video'} else _stills(source, files, seed)
+    splits.left_out.update(left_out)
+    splits.problems = problems
+    return splits
+
+
+def _videos(source: Path, files: list[tuple[str, int, Path]], seed: int) -> Splits[SourceVideo]:
+    videos = []
+    path_of: dict[tuple[str, str], Path] = {}
+    for split, label, path in files:
+        video_id = f'{path.parent.name}_{path.stem}'  # files of two classes often share a name
+        other = path_of.setdefault((split, video_id), path)
+        if other != path:
+            raise InputError(f'{path} and {other}: two videos of one split share an id')
+        folder = '/'.join((*path.parent.relative_to(source).parts, video_id))
+        videos.append((split, SourceVideo(video_id, label, path, folder)))
+    if videos[0][0]:
+        return Splits({split: [video for s, video in videos if s == split] for split in _in_order(files)})
+    return distribute(((f'{video.label}/{video.video_id}', video) for _, video in videos), seed)
+
+
+def _stills(source: Path, files: list[tuple[str, int, Path]], seed: int) -> Splits[SourceStill]:
+    stills = []
+    path_of: dict[Path, Path] = {}
+    for split, label, path in files:
+        other = path_of.setdefault(path.with_suffix(''), path)
+        if other != path:
+            raise InputError(f'{path} and {other}: two images share an id')
+        stills.append((split, SourceStill(path.relative_to(source).as_posix(), label, path)))
+    if stills[0][0]:
+        return Splits({split: [still for s, still in stills if s == split] for split in _in_order(files)})
+    return distribute(((still.name, still) for _, still in stills), seed)
+
+
+def _in_order(files: list[tuple[str, int, Path]]) -> list[str]:
+    present = {split for split, _, _ in files}
+    return [split for split in SPLITS if split in present]

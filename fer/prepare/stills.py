@@ -1,0 +1,108 @@
+"""Images that need no detection: still datasets, and folders of faces that somebody has cut out already.
+
+They stay where they are. OUTPUT/source is a link to the source, and OUTPUT/faces/<video> one to a folder of faces, so
+that manifests keep short paths that do not depend on the machine; move the data, and only links change.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer import emotions
+from fer.manifest import IMAGE_SUFFIXES, LedgerRow, ledger_path, write_ledger, write_manifest
+from fer.prepare.layout import SourceStill, SourceVideo, in_time_order
+from fer.prepare.videos import MIN_FRAMES, Prepared
+from fer.progress import progress
+
+LINK = 'source'
+FOLDER = 'stills'  # images that come as pixels, or in a form that manifests do not name
+_SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # JPEG, PNG
+
+
+def prepare_stills(split: str, stills: Sequence[SourceStill], source: Path, output: Path) -> list[Prepared]:
+    """Writes OUTPUT/<split>.txt, one image a line, and its ledger; what cannot be used is in the ledger only."""
+    if any(still.path for still in stills) and not (output / LINK).is_symlink():
+        (output / LINK).symlink_to(source.resolve(), target_is_directory=True)
+    prepared = [_prepare_still(still, output) for still in progress(stills, label=f'preparing {split}', unit='image')]
+    _write(split, [still.label for still in stills], prepared, output)
+    return prepared
+
+
+def link_faces(split: str, videos: Sequence[SourceVideo], output: Path) -> list[Prepared]:
+    """Writes OUTPUT/<split>.txt, one face a line in time order, and its ledger, for folders of face images."""
+    prepared = [_link(video, output) for video in progress(videos, label=f'preparing {split}', unit='video')]
+    _write(split, [video.label for video in videos], prepared, output)
+    return prepared
+
+
+def _write(split: str, labels: Sequence[int | None], prepared: Sequence[Prepared], output: Path) -> None:
+    rows = [
+        (frame, *(() if label is None else (emotions.to_one_hot(label),)))
+        for label, done in zip(labels, prepared, strict=True)
+        if not done.row.gap
+        for frame in done.frames
+    ]
+    manifest = output / f'{split}.txt'
+    write_ledger(ledger_path(manifest), (done.row for done in prepared))
+    write_manifest(manifest, rows)
+
+
+def _prepare_still(still: SourceStill, output: Path) -> Prepared:
+    named = f'{LINK}/{still.name}'  # in the manifest; without its extension it is the item's id
+    gap, problem = ('missing', still.problem) if still.problem else ('', '')
+    converted = still.path is None or still.path.suffix.lower() not in IMAGE_SUFFIXES
+    if converted:
+        named = f'{FOLDER}/{os.path.splitext(still.name)[0]}.png'
+    if not problem:
+        if still.path is None:
+            side = int(len(still.pixels) ** 0.5)
+            _write_png(output / named, np.frombuffer(still.pixels, np.uint8).reshape(side, side))
+        elif converted:
+            coded = np.fromfile(still.path, np.uint8)
+            image = cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None
+            if image is None:
+                gap, problem = 'undecodable', 'no image that OpenCV reads'
+            else:
+                _write_png(output / named, image)
+        else:
+            problem = _not_an_image(still.path)
+            gap = 'undecodable' if problem else ''
+    kept = 0 if gap else 1
+    row = LedgerRow(os.path.splitext(named)[0], still.label, kept, kept, None, gap)
+    return Prepared([] if gap else [named], row, problem)
+
+
+def _link(video: SourceVideo, output: Path) -> Prepared:
+    problem = video.problem or ('' if video.path.is_dir() else 'a file among folders of faces')
+    if problem:
+        return Prepared([], LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), problem)
+    images = in_time_order(video.path)
+    bad = {path: problem for path in images if (problem := _not_an_image(path))}
+    kept = [path.name for path in images if path not in bad]
+    gap = '' if len(kept) >= MIN_FRAMES else 'undecodable' if bad else 'no_face'
+    problem = '; '.join(f'{path.name}: {problem}' for path, problem in list(bad.items())[:3])
+    if kept:
+        link = output / 'faces' / video.folder
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(video.path.resolve(), target_is_directory=True)
+    row = LedgerRow(video.video_id, video.label, len(images), len(kept), None, gap)
+    return Prepared([f'faces/{video.folder}/{name}' for name in kept], row, problem)
+
+
+def _not_an_image(path: Path) -> str:
+    """Why a file cannot be a JPEG or PNG, from its first bytes: decoding a whole set would take hours. '' if it can."""
+    try:
+        with open(path, 'rb') as file:
+            start = file.read(8)
+    except OSError as error:
+        return error.strerror or str(error)
+    return '' if start.startswith(_SIGNATURES) else 'neither JPEG nor PNG' if start else 'an empty file'
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    """Writes uint8 [H, W] grey or [H, W, 3] BGR. Raises OSError where the disk does not take it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
