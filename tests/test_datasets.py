@@ -1,0 +1,577 @@
+"""Datasets: each layout as it is published, in small, wrong lines included; labels one by one, splits by subject."""
+
+import csv
+import re
+
+import cv2
+import numpy as np
+import pytest
+from conftest import run
+from test_prepare import make_clip
+
+from fer.emotions import EMOTIONS
+from fer.errors import InputError
+from fer.manifest import read_ledger, read_manifest
+from fer.prepare.datasets import DATASETS, Options
+from fer.prepare.layout import split_by_subject
+
+LEVELS = (16, 48, 80, 112, 144, 176, 208)  # grey of an image of each class
+
+
+def put(path, content=b''):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def paint(path, level=100, size=8):
+    return put(path, cv2.imencode(path.suffix, np.full((size, size, 3), level, np.uint8))[1].tobytes())
+
+
+def find(dataset, source, **options):
+    return DATASETS[dataset](source, Options(**options))
+
+
+def prepare(tmp_path, dataset, source, *flags, code=0):
+    """Runs the command; returns what it printed and the folder it wrote."""
+    output = tmp_path / 'data'
+    done = run(
+        '-m', 'fer.prepare', f'--dataset={dataset}', f'--source={source}', f'--output={output}', *flags, ok=False
+    )
+    assert done.code == code, done
+    assert (done.err == '') == (code != 2), done.err
+    return done, output
+
+
+def read_split(output, split, item='still'):
+    """The manifest's items with their classes' names, and the ledger's rows by id."""
+    manifest = read_manifest(output / f'{split}.txt', item=item)
+    rows = {row.video_id: row for row in read_ledger(manifest)}
+    for video in manifest.videos:
+        for path in video.frames:
+            assert cv2.imread(path) is not None
+        assert rows[video.video_id].gap == ''
+        assert rows[video.video_id].frames_kept == len(video.frames)
+    return [(video.video_id, EMOTIONS[video.label]) for video in manifest.videos], rows
+
+
+def refuses(dataset, source, *says, **options):
+    with pytest.raises(InputError) as caught:
+        find(dataset, source, **options)
+    for text in says:
+        assert str(text) in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+# FER2013
+
+FER2013 = ('Anger', 'Disgust', 'Fear', 'Happy', 'Sad', 'Surprise', 'Neutral')
+
+
+def fer2013_line(emotion, usage='Training', pixels=None):
+    return f'{emotion},{pixels or " ".join(str(k % 256) for k in range(emotion, emotion + 2304))},{usage}\n'
+
+
+def test_fer2013(tmp_path):
+    lines = [fer2013_line(emotion) for emotion in (*range(7), 7)]
+    lines += [fer2013_line(3, 'PublicTest'), '\n', fer2013_line(4, 'PrivateTest')]
+    put(tmp_path / 'raw/fer2013.csv', 'emotion,pixels,Usage\n' + ''.join(lines))
+    done, output = prepare(tmp_path, 'fer2013', tmp_path / 'raw', code=1)
+    items, rows = read_split(output, 'train')
+    assert items == [(f'stills/train/{number:05d}', name) for number, name in enumerate(FER2013, start=1)]
+    assert rows['stills/train/00008'] == ('stills/train/00008', None, 0, 0, None, 'missing')
+    assert 'unknown label 7 (fer2013.csv:9)' in done.out
+    assert 'train: 8 images, 7 usable; 1 missing ->' in done.out
+    assert read_split(output, 'val')[0] == [('stills/val/00009', 'Happy')]
+    assert read_split(output, 'test')[0] == [('stills/test/00010', 'Sad')]
+    image = cv2.imread(str(output / 'stills/train/00003.png'), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(image, (np.arange(2304) + 2).astype(np.uint8).reshape(48, 48))
+
+
+def test_fer2013_columns_in_another_order(tmp_path):
+    put(tmp_path / 'fer2013.csv', f'emotion, Usage, pixels\n3, Training, {" ".join(["7"] * 2304)}\n')
+    (still,) = find('fer2013', tmp_path)['train']
+    assert (still.label, still.pixels) == (4, b'\x07' * 2304)
+
+
+@pytest.mark.parametrize(
+    ('line', 'says'),
+    [
+        ('0,1 2 3,Training\n', 'found 3 pixels; expected 2304'),
+        (fer2013_line(0, pixels='256 ' * 2304), 'expected pixels from 0 to 255'),
+        (fer2013_line(0, pixels='x ' * 2304), 'expected pixels from 0 to 255'),
+        (fer2013_line(0, 'Sunday'), "Usage 'Sunday'"),
+        (fer2013_line(0).replace('0,', 'angry,', 1), "found 'angry'; expected an emotion"),
+        ('0,1 2 3\n', 'found 2 columns'),
+    ],
+)
+def test_fer2013_wrong_line(tmp_path, line, says):
+    path = put(tmp_path / 'raw/fer2013.csv', 'emotion,pixels,Usage\n' + fer2013_line(1) + line)
+    refuses('fer2013', tmp_path / 'raw', f'{path}:3: ', says)
+
+
+def test_nothing_is_written_for_a_wrong_line(tmp_path):
+    path = put(tmp_path / 'raw/fer2013.csv', 'emotion,pixels,Usage\n' + fer2013_line(1) + '0,1 2 3,Training\n')
+    done, output = prepare(tmp_path, 'fer2013', tmp_path / 'raw', code=2)
+    assert f'{path}:3: ' in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not output.exists()
+
+
+# RAF-DB
+
+RAFDB = ('Surprise', 'Fear', 'Disgust', 'Happy', 'Sad', 'Anger', 'Neutral')
+
+
+def make_rafdb(root, extra=''):
+    lines = [f'train_{k:05d}.jpg {k}' for k in range(1, 8)] + ['test_0001.jpg 4', 'test_0002.jpg 6']
+    put(root / 'EmoLabel/list_patition_label.txt', '\n'.join(lines) + '\n' + extra)
+    for line in lines:
+        paint(root / 'Image/aligned' / line.split()[0].replace('.jpg', '_aligned.jpg'))
+    return root
+
+
+@pytest.mark.parametrize('root', ['', 'basic'])
+def test_rafdb(tmp_path, root):
+    extra = 'train_00008.jpg 1\ntrain_00009.jpg 8\n\ntrain_00001.jpg 2\ntrain_00010.jpg 2\n'
+    images = make_rafdb(tmp_path / 'raw' / root, extra) / 'Image/aligned'
+    paint(images / 'train_00009_aligned.jpg')
+    put(images / 'train_00010_aligned.jpg')  # zero bytes
+    done, output = prepare(tmp_path, 'rafdb', tmp_path / 'raw', code=1)
+    items, rows = read_split(output, 'train')
+    prefix = '/'.join(filter(None, ('source', root, 'Image/aligned')))
+    assert items == [(f'{prefix}/train_{k:05d}_aligned', name) for k, name in enumerate(RAFDB, start=1)]
+    gaps = [(row.label, row.gap) for row in rows.values() if row.gap]
+    assert gaps == [(6, 'missing'), (None, 'missing'), (3, 'undecodable')]
+    assert 'train_00008_aligned.jpg: missing no such file (list_patition_label.txt:10)' in done.out
+    assert 'train: 10 images, 7 usable; 2 missing; 1 undecodable' in done.out
+    assert 'left out: 1 named twice' in done.out
+    assert [name for _, name in read_split(output, 'test')[0]] == ['Happy', 'Anger']
+
+
+@pytest.mark.parametrize(
+    ('extra', 'says'),
+    [
+        ('train_00008.jpg\n', 'found 1 columns'),
+        ('train_00008.jpg happy\n', "found 'happy'; expected a label"),
+        ('valid_00008.jpg 1\n', 'expected a name such as train_00001.jpg'),
+        ('train_00008.jpg 1 2\n', 'found 3 columns'),
+    ],
+)
+def test_rafdb_wrong_line(tmp_path, extra, says):
+    make_rafdb(tmp_path, extra)
+    refuses('rafdb', tmp_path, 'list_patition_label.txt:10: ', says)
+
+
+def test_rafdb_images_elsewhere(tmp_path):
+    make_rafdb(tmp_path)
+    for path in (tmp_path / 'Image/aligned').iterdir():
+        path.unlink()
+    refuses('rafdb', tmp_path, 'none of the 9 items it names can be used', 'train_00001_aligned.jpg: no such file')
+
+
+# AffectNet
+
+AFFECTNET = ('Neutral', 'Happy', 'Sad', 'Surprise', 'Fear', 'Disgust', 'Anger')
+AFFECTNET_HEADER = (
+    'subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal\n'
+)
+
+
+def affectnet_line(name, expression):
+    return f'{name},10,10,120,120,30.1;40.2;50.3;60.4,{expression},0.1,-0.2\n'
+
+
+def test_affectnet_csv(tmp_path):
+    lists, images = tmp_path / 'raw/Manually_Annotated_file_lists', tmp_path / 'raw/Manually_Annotated_Images'
+    lines = [affectnet_line(f'{k}/image{k}.jpg', k) for k in range(11)]
+    lines += [affectnet_line('11/gone.jpg', 1), affectnet_line('12/odd.jpg', 11), affectnet_line('13/c.bmp', 6)]
+    put(lists / 'training.csv', AFFECTNET_HEADER + ''.join(lines))
+    put(lists / 'validation.csv', affectnet_line('1/image1.jpg', 2))  # as published, without a header
+    for k in range(11):
+        paint(images / f'{k}/image{k}.jpg')
+    paint(images / '12/odd.jpg')
+    paint(images / '13/c.bmp', level=77)
+    done, output = prepare(tmp_path, 'affectnet', tmp_path / 'raw', code=1)
+    items, rows = read_split(output, 'train')
+    below = 'Manually_Annotated_Images'
+    assert items == [(f'source/{below}/{k}/image{k}', name) for k, name in enumerate(AFFECTNET)] + [
+        (f'stills/{below}/13/c', 'Anger')
+    ]
+    assert rows[f'source/{below}/11/gone'].gap == rows[f'source/{below}/12/odd'].gap == 'missing'
+    assert 'left out: 1 Contempt, 1 Non-face, 1 None, 1 Uncertain' in done.out
+    assert (cv2.imread(str(output / f'stills/{below}/13/c.png')) == 77).all()
+    assert [name for _, name in read_split(output, 'val')[0]] == ['Sad']
+
+
+@pytest.mark.parametrize(
+    ('line', 'says'),
+    [
+        (affectnet_line('1/b.jpg', 'happy'), "found 'happy'"),
+        ('1/b.jpg,1\n', 'found 2 columns'),
+        (affectnet_line('../../b.jpg', 1), 'expected the path of an image'),
+        ('"1/b.jpg,1,2,3,4,5,6,7,8\n', 'expected a list file'),
+    ],
+)
+def test_affectnet_wrong_line(tmp_path, line, says):
+    put(tmp_path / 'training.csv', AFFECTNET_HEADER + affectnet_line('1/a.jpg', 1) + line)
+    refuses('affectnet', tmp_path, 'training.csv:3: ', says)
+
+
+def save_expression(folder, number, value):
+    paint(folder / f'images/{number}.jpg')
+    (folder / 'annotations').mkdir(exist_ok=True)
+    np.save(folder / f'annotations/{number}_exp.npy', value)
+
+
+def make_affectnet_arrays(root):
+    for k in range(8):
+        save_expression(root / 'train_set', k, np.array(str(k)))
+    save_expression(root / 'val_set', 5, np.array([2.0]))
+    return root
+
+
+def test_affectnet_arrays(tmp_path):
+    train = make_affectnet_arrays(tmp_path / 'raw') / 'train_set'
+    for number, value in ((10, np.array(3)), (11, np.array(b'6')), (12, np.array('x')), (13, np.array(99))):
+        save_expression(train, number, value)
+    save_expression(train, 14, np.array({'a': 'pickle'}, dtype=object))
+    put(train / 'annotations/15_exp.npy')
+    save_expression(train, 16, np.array('1'))
+    (train / 'images/16.jpg').unlink()
+    _, output = prepare(tmp_path, 'affectnet', tmp_path / 'raw', code=1)
+    items, rows = read_split(output, 'train')
+    expected = [*enumerate(AFFECTNET), (10, 'Surprise'), (11, 'Anger')]
+    assert items == [(f'source/train_set/images/{k}', name) for k, name in expected]
+    missing = [row.video_id for row in rows.values() if row.gap == 'missing']
+    assert missing == [f'source/train_set/images/{k}' for k in (12, 13, 14, 15, 16)]
+    assert read_split(output, 'val')[0] == [('source/val_set/images/5', 'Sad')]
+
+
+def test_affectnet_never_unpickles(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (put, (tmp_path / 'sprung',))
+
+    train = make_affectnet_arrays(tmp_path / 'raw') / 'train_set'
+    save_expression(train, 9, np.array(Trap(), dtype=object))
+    stills = find('affectnet', tmp_path / 'raw')['train']
+    assert not (tmp_path / 'sprung').exists()
+    assert stills[-1].problem.startswith('9_exp.npy: ')
+
+
+def test_affectnet_class_cap(tmp_path):
+    for k in range(30):
+        save_expression(tmp_path / 'train_set', k, np.array(str(k % 3)))
+    for k in range(6):
+        save_expression(tmp_path / 'val_set', k, np.array('0'))
+    splits = find('affectnet', tmp_path, class_cap=4, seed=1)
+    assert [still.label for still in splits['train']].count(0) == 4
+    assert len(splits['train']) == 12
+    assert len(splits['val']) == 6
+    assert splits.left_out['above the cap of 4 a class'] == 18
+    assert splits == find('affectnet', tmp_path, class_cap=4, seed=1)
+    assert splits != find('affectnet', tmp_path, class_cap=4, seed=2)
+
+
+# RAVDESS and CREMA-D
+
+RAVDESS = {1: 'Neutral', 3: 'Happy', 4: 'Sad', 5: 'Anger', 6: 'Fear', 7: 'Disgust', 8: 'Surprise'}
+CREMAD = {'ANG': 'Anger', 'DIS': 'Disgust', 'FEA': 'Fear', 'HAP': 'Happy', 'NEU': 'Neutral', 'SAD': 'Sad'}
+
+
+def make_ravdess(root, actors=24):
+    for actor in range(1, actors + 1):
+        for modality in (1, 2):
+            for emotion in range(1, 9):
+                put(root / f'Actor_{actor:02d}/{modality:02d}-01-{emotion:02d}-01-02-01-{actor:02d}.mp4')
+    put(root / 'Audio/03-01-05-01-01-01-01.wav')
+    return root
+
+
+def make_cremad(root, actors=91):
+    for actor in range(1001, 1001 + actors):
+        for emotion in CREMAD:
+            put(root / f'VideoFlash/{actor}_DFA_{emotion}_XX.flv')
+    return root
+
+
+def by_actor(splits, actor_of):
+    return {split: {actor_of(video.video_id) for video in videos} for split, videos in splits.items()}
+
+
+def test_ravdess(tmp_path):
+    root = make_ravdess(tmp_path)
+    put(root / 'Actor_03/01-01-09-01-02-01-03.mp4')
+    put(root / 'Actor_03/holiday.mp4')
+    put(root / 'Actor_03/._01-01-05-01-02-01-03.mp4')  # what a Mac leaves in archives
+    splits = find('ravdess', root)
+    videos = [video for split in splits.values() for video in split]
+    assert len(videos) == 24 * 7 + 1
+    (odd,) = [video for video in videos if video.problem]
+    assert (odd.video_id, odd.label, odd.problem) == ('01-01-09-01-02-01-03', None, 'unknown emotion 09')
+    for video in videos:
+        if video is not odd:
+            assert EMOTIONS[video.label] == RAVDESS[int(video.video_id.split('-')[2])]
+    assert {video.label for video in videos if not video.problem} == set(range(7))
+    assert splits.left_out == {'Calm': 24, 'modality 02': 24 * 8}
+    (problem,) = splits.problems
+    assert 'holiday.mp4' in problem
+    actors = by_actor(splits, lambda video_id: video_id[-2:])
+    assert [len(actors[split]) for split in ('train', 'val', 'test')] == [20, 2, 2]
+    assert len(set.union(*actors.values())) == 24
+
+
+def test_cremad(tmp_path):
+    root = make_cremad(tmp_path)
+    put(root / 'VideoFlash/1040_ITH_SAD_X.flv')
+    splits = find('cremad', root)
+    videos = [video for split in splits.values() for video in split]
+    assert len(videos) == 91 * 6 + 1
+    for video in videos:
+        assert EMOTIONS[video.label] == CREMAD[video.video_id.split('_')[2]]
+    actors = by_actor(splits, lambda video_id: video_id[:4])
+    assert [len(actors[split]) for split in ('train', 'val', 'test')] == [73, 9, 9]
+    assert len(set.union(*actors.values())) == 91
+    put(root / 'VideoFlash/1001_DFA_SUR_XX.flv')
+    assert [v.problem for split in find('cremad', root).values() for v in split if v.problem] == ['unknown emotion SUR']
+
+
+@pytest.mark.parametrize(('dataset', 'make'), [('ravdess', make_ravdess), ('cremad', make_cremad)])
+def test_seed_decides_who_is_held_out(tmp_path, dataset, make):
+    root = make(tmp_path / 'raw')
+    first, again, other = (find(dataset, root, seed=seed) for seed in (3, 3, 4))
+    assert first == again
+    assert first.subjects == again.subjects != other.subjects
+
+
+def test_split_by_subject():
+    subjects = split_by_subject(['b', 'a', 'c', 'a'], seed=0)
+    assert sorted(subjects) == ['a', 'b', 'c']
+    assert sorted(subjects.values()) == ['test', 'train', 'val']
+    assert subjects == split_by_subject(['c', 'b', 'a'], seed=0)
+    with pytest.raises(InputError, match='at least 3'):
+        split_by_subject(['a', 'b'], seed=0)
+
+
+def test_ravdess_videos_are_prepared(tmp_path):
+    """The whole command on videos: held out by actor, written down, the odd file listed, nobody stops."""
+    for actor in (1, 2, 3):
+        path = tmp_path / f'raw/Actor_{actor:02d}/01-01-05-01-02-01-{actor:02d}.mp4'
+        path.parent.mkdir(parents=True)
+        make_clip(path, 25, 0.2)
+    put(tmp_path / 'raw/Actor_01/01-01-11-01-02-01-01.mp4')
+    done, output = prepare(tmp_path, 'ravdess', tmp_path / 'raw', '--detector=skin', '--seed=5', code=1)
+    with open(output / 'split_subjects.csv', newline='') as file:
+        header, *rows = csv.reader(file)
+    assert header == ['subject', 'split']
+    assert [subject for subject, _ in rows] == ['01', '02', '03']
+    assert sorted(split for _, split in rows) == ['test', 'train', 'val']
+    assert 'unknown emotion 11' in done.out
+    ledgers = ''.join((output / f'{split}.ledger.csv').read_text() for _, split in rows)
+    assert ledgers.count('Anger') == 3
+    assert '01-01-11-01-02-01-01,-,0,0,,missing' in ledgers
+    assert '--seed=5\n' in (output / 'prepare_flags.txt').read_text()
+
+
+# DFEW and FERV39k
+
+DFEW = ('Happy', 'Sad', 'Neutral', 'Anger', 'Surprise', 'Disgust', 'Fear')
+FERV39K = {'Happy': 'Happy', 'Sad': 'Sad', 'Neutral': 'Neutral', 'Angry': 'Anger', 'Surprise': 'Surprise'} | {
+    name: name for name in ('Disgust', 'Fear')
+}
+
+
+def make_dfew(root, fold=1, extra=''):
+    lines = ''.join(f'{k},{k}\n' for k in range(1, 8))
+    put(root / f'EmoLabel_DataSplit/train(single-labeled)/set_{fold}.csv', 'video_name,label\n' + lines + extra)
+    put(root / f'EmoLabel_DataSplit/test(single-labeled)/set_{fold}.csv', 'video_name,label\n16372,3\n')
+    return root
+
+
+def paint_faces(folder, count):
+    for k in range(1, count + 1):
+        paint(folder / f'{k}.jpg')
+
+
+def test_dfew_faces(tmp_path):
+    root = make_dfew(tmp_path / 'raw', fold=2, extra='8,1\n9,0\n')
+    for k in (*range(1, 8), 9, 16372):
+        paint_faces(root / f'Clip/clip_224x224/{k:05d}', 11)
+    done, output = prepare(tmp_path, 'dfew', root, '--fold=2', code=1)
+    items, rows = read_split(output, 'train', item='frame')
+    assert items == [(f'{k:05d}', name) for k, name in enumerate(DFEW, start=1)]
+    assert [(row.video_id, row.label) for row in rows.values() if row.gap == 'missing'] == [
+        ('00008', 4),
+        ('00009', None),
+    ]
+    assert 'no such video (set_2.csv:9)' in done.out
+    assert 'train: 9 videos, 7 with faces; 77 of 77 frames kept; 0.0 s of sound; 2 missing' in done.out
+    video = read_manifest(output / 'test.txt').videos[0]
+    assert (video.video_id, video.label) == ('16372', 0)
+    assert [path.split('/')[-1] for path in video.frames] == [f'{k}.jpg' for k in range(1, 12)]  # 2 before 10
+
+
+def test_dfew_originals(tmp_path):
+    root = make_dfew(tmp_path)
+    for k in (*range(1, 8), 16372):
+        put(root / f'Clip/original/part_{k % 3}/{k}.mp4')
+    paint_faces(root / 'Clip/clip_224x224/00001', 2)
+    splits = find('dfew', root)
+    assert [(v.video_id, EMOTIONS[v.label], v.path.name, v.problem) for v in splits['train']] == [
+        (f'{k:05d}', name, f'{k}.mp4', '') for k, name in enumerate(DFEW, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ('extra', 'says'),
+    [('8\n', 'found 1 columns'), ('eight,1\n', "found 'eight'"), ('8,Happy\n', "found 'Happy'"), ('8,\n', "found ''")],
+)
+def test_dfew_wrong_line(tmp_path, extra, says):
+    root = make_dfew(tmp_path, extra=extra)
+    paint_faces(root / 'Clip/clip_224x224/00001', 2)
+    refuses('dfew', root, 'set_1.csv:9: ', says)
+
+
+def make_ferv39k(root, extra=''):
+    lines = [f'Action/{name}/0001 {name}' for name in FERV39K]
+    put(root / '4_setups/All_scenes/train_All.csv', '\n'.join(lines) + '\n' + extra)
+    put(root / '4_setups/All_scenes/test_All.csv', 'School/Fear/0001 Fear\n')
+    for line in (*lines, 'School/Fear/0001 Fear'):
+        paint_faces(root / '2_ClipsforFaceCrop' / line.split()[0], 3)
+    return root
+
+
+def test_ferv39k(tmp_path):
+    root = make_ferv39k(tmp_path / 'raw', 'Action/Fear/0002 Fear\nAction/Bored/0001 Bored\n')
+    done, output = prepare(tmp_path, 'ferv39k', root, code=1)
+    items, rows = read_split(output, 'train', item='frame')
+    assert items == [(f'Action_{code}_0001', name) for code, name in FERV39K.items()]
+    gaps = {row.video_id: (row.label, row.gap) for row in rows.values() if row.gap}
+    assert gaps == {'Action_Fear_0002': (3, 'missing'), 'Action_Bored_0001': (None, 'missing')}
+    assert "unknown label 'Bored' (train_All.csv:9)" in done.out
+    assert read_split(output, 'test', item='frame')[0] == [('School_Fear_0001', 'Fear')]
+    assert (root / '2_ClipsforFaceCrop/School/Fear/0001/1.jpg').exists()
+    prepare(tmp_path, 'ferv39k', root, '--overwrite', code=1)  # takes the links away, not the dataset
+    assert (root / '2_ClipsforFaceCrop/School/Fear/0001/1.jpg').exists()
+
+
+@pytest.mark.parametrize(
+    ('extra', 'says'),
+    [
+        ('Action/Fear/0002\n', 'found 1 columns'),
+        ('Action/0002 Fear\n', 'expected a path such as'),
+        ('Action/../0002 Fear\n', 'expected a path such as'),
+    ],
+)
+def test_ferv39k_wrong_line(tmp_path, extra, says):
+    refuses('ferv39k', make_ferv39k(tmp_path, extra), 'train_All.csv:8: ', says)
+
+
+# AFEW's faces, and folders of anything
+
+
+def test_afew_faces(tmp_path):
+    names = ('Neutral', 'Angry', 'Disgust', 'Fear', 'Happy', 'Sad', 'Surprise')
+    for k, name in enumerate(names):
+        paint_faces(tmp_path / f'raw/Train_AFEW/{name}/00000{k}', 12)
+    paint_faces(tmp_path / 'raw/Train_AFEW/Sad/000008', 1)
+    (tmp_path / 'raw/Train_AFEW/Sad/000009').mkdir()
+    put(tmp_path / 'raw/Train_AFEW/Angry/000001/13.jpg', 'no image')
+    paint_faces(tmp_path / 'raw/Test_AFEW/000007', 2)
+    done, output = prepare(tmp_path, 'afew', tmp_path / 'raw', code=1)
+    items, rows = read_split(output, 'train', item='frame')
+    assert sorted(items) == [(f'00000{k}', name) for k, name in enumerate(EMOTIONS)]
+    assert 'faces/Train_AFEW/Angry/000001/10.jpg,0100000\n' in (output / 'train.txt').read_text()
+    assert rows['000001'][2:4] == (13, 12)
+    assert (rows['000008'].gap, rows['000009'].gap) == ('no_face', 'no_face')
+    assert '13.jpg: neither JPEG nor PNG' in done.out
+    assert read_manifest(output / 'test.txt').labelled is False
+
+
+def test_folder_of_images(tmp_path):
+    spelled = ('neutral', 'angry', 'Disgust', 'fearful', 'happiness', 'SAD', 'surprised')
+    for split, count in (('train', 3), ('validation', 1)):
+        for folder, level in zip(spelled, LEVELS, strict=True):
+            for k in range(count):
+                paint(tmp_path / f'raw/{split}/{folder}/a, "{k}".png', level)
+    put(tmp_path / 'raw/train/SAD/broken.jpg', 'no image')
+    put(tmp_path / 'raw/train/SAD/notes.txt')
+    paint(tmp_path / 'raw/train/contempt/1.png')
+    done, output = prepare(tmp_path, 'folder', tmp_path / 'raw', code=1)
+    manifest = read_manifest(output / 'train.txt', item='still')
+    assert [EMOTIONS[video.label] for video in manifest.videos].count('Sad') == 3
+    for split, count in (('train', 21), ('val', 7)):
+        videos = read_manifest(output / f'{split}.txt', item='still').videos
+        assert len(videos) == count
+        for video in videos:
+            assert cv2.imread(video.frames[0])[0, 0, 0] == LEVELS[video.label]
+    assert 'broken.jpg: undecodable neither JPEG nor PNG' in done.out
+    assert 'left out: 1 .txt file, 1 Contempt' in done.out
+    assert not (output / 'split_subjects.csv').exists()
+
+
+def test_folder_without_splits(tmp_path):
+    for k in range(20):
+        paint(tmp_path / f'raw/{"Happy" if k % 2 else "Sad"}/{k}.jpg')
+    _, output = prepare(tmp_path, 'folder', tmp_path / 'raw')
+    sizes = {split: read_split(output, split)[0] for split in ('train', 'val', 'test')}
+    assert [len(items) for items in sizes.values()] == [16, 2, 2]
+    assert len({name for items in sizes.values() for name, _ in items}) == 20
+    assert len((output / 'split_subjects.csv').read_text().splitlines()) == 21
+
+
+def test_folder_of_videos(tmp_path):
+    for name in ('train/Happy/1.mp4', 'train/Sad/1.mp4', 'test/Sad/1.avi'):
+        put(tmp_path / name)
+    splits = find('folder', tmp_path)
+    assert [(v.video_id, EMOTIONS[v.label], v.folder) for split in splits.values() for v in split] == [
+        ('Happy_1', 'Happy', 'train/Happy/Happy_1'),
+        ('Sad_1', 'Sad', 'train/Sad/Sad_1'),
+        ('Sad_1', 'Sad', 'test/Sad/Sad_1'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('files', 'says'),
+    [
+        (['Bored/1.jpg'], 'Bored: expected a folder named after a class'),
+        (['1.jpg'], 'expected folders named after classes'),
+        (['Happy/1.jpg', 'Sad/2.mp4'], 'images beside videos'),
+        (['Happy/1.txt'], 'no image or video'),
+        (['train/Happy/1.jpg', 'Training/Sad/1.jpg'], 'expected one folder of each split'),
+        (['Happy/1.jpg', 'Happy/1.png'], 'share an id'),
+    ],
+)
+def test_folder_wrong_layout(tmp_path, files, says):
+    for name in files:
+        put(tmp_path / name)
+    refuses('folder', tmp_path, says)
+
+
+# All of them
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'looked_for'),
+    [
+        ('afew', 'Train_AFEW'),
+        ('fer2013', 'fer2013.csv'),
+        ('rafdb', 'list_patition_label.txt'),
+        ('affectnet', 'training.csv'),
+        ('ravdess', '01-01-06-01-02-01-12.mp4'),
+        ('cremad', '1001_DFA_ANG_XX.flv'),
+        ('dfew', 'EmoLabel_DataSplit'),
+        ('ferv39k', '4_setups'),
+        ('folder', 'named after classes'),
+    ],
+)
+def test_wrong_root(tmp_path, dataset, looked_for):
+    put(tmp_path / 'Readme.txt')
+    refuses(dataset, tmp_path, tmp_path, looked_for, "found ['Readme.txt']")
+
+
+def test_every_dataset_is_offered():
+    done = run('-m', 'fer.prepare', '--help')
+    assert f'<{"|".join(DATASETS)}>' in re.sub(r'\s', '', done.out)
+    assert list(DATASETS) == ['afew', 'fer2013', 'rafdb', 'affectnet', 'ravdess', 'cremad', 'dfew', 'ferv39k', 'folder']
