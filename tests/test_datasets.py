@@ -133,7 +133,7 @@ def make_rafdb(root, extra=''):
 
 @pytest.mark.parametrize('root', ['', 'basic'])
 def test_rafdb(tmp_path, root):
-    extra = 'train_00008.jpg 1\ntrain_00009.jpg 8\n\ntrain_00001.jpg 2\ntrain_00010.jpg 2\n'
+    extra = 'train_00008.jpg 1\ntrain_00009.jpg 8\n\ntrain_00001.png 2\ntrain_00010.jpg 2\n'
     images = make_rafdb(tmp_path / 'raw' / root, extra) / 'Image/aligned'
     paint(images / 'train_00009_aligned.jpg')
     put(images / 'train_00010_aligned.jpg')  # zero bytes
@@ -425,7 +425,13 @@ def test_dfew_originals(tmp_path):
 
 @pytest.mark.parametrize(
     ('extra', 'says'),
-    [('8\n', 'found 1 columns'), ('eight,1\n', "found 'eight'"), ('8,Happy\n', "found 'Happy'"), ('8,\n', "found ''")],
+    [
+        ('8\n', 'found 1 columns'),
+        ('eight,1\n', "found 'eight'"),
+        ('8,Happy\n', "found 'Happy'"),
+        ('8,\n', "found ''"),
+        (',\n', "found ''"),
+    ],
 )
 def test_dfew_wrong_line(tmp_path, extra, says):
     root = make_dfew(tmp_path, extra=extra)
@@ -497,6 +503,8 @@ def test_folder_of_images(tmp_path):
                 paint(tmp_path / f'raw/{split}/{folder}/a, "{k}".png', level)
     put(tmp_path / 'raw/train/SAD/broken.jpg', 'no image')
     put(tmp_path / 'raw/train/SAD/notes.txt')
+    put(tmp_path / 'raw/train/SAD/line\nbreak.jpg')
+    paint(tmp_path / 'raw/test/SAD/名\u3000前é.jpg')
     paint(tmp_path / 'raw/train/contempt/1.png')
     done, output = prepare(tmp_path, 'folder', tmp_path / 'raw', code=1)
     manifest = read_manifest(output / 'train.txt', item='still')
@@ -508,6 +516,8 @@ def test_folder_of_images(tmp_path):
             assert cv2.imread(video.frames[0])[0, 0, 0] == LEVELS[video.label]
     assert 'broken.jpg: undecodable neither JPEG nor PNG' in done.out
     assert 'left out: 1 .txt file, 1 Contempt' in done.out
+    assert 'no manifest can hold this name' in done.out
+    assert read_split(output, 'test')[0] == [('source/test/SAD/名\u3000前é', 'Sad')]
     assert not (output / 'split_subjects.csv').exists()
 
 

@@ -76,7 +76,7 @@ def main() -> int:
             writer.writerows(sorted(splits.subjects.items()))
     settings = Settings(output, args.detector, args.image_size, args.margin)
     for problem in splits.problems:
-        print(problem)
+        print(_printable(problem))
     problems = len(splits.problems)
     for split, items in splits.items():
         stills = [item for item in items if isinstance(item, SourceStill)]
@@ -93,7 +93,8 @@ def main() -> int:
             for name, done in zip(names, prepared, strict=True)
             if done.row.gap or done.problem
         ]
-        print('\n'.join(lines[:_LISTED]), end='\n' if lines else '')
+        for line in lines[:_LISTED]:
+            print(_printable(line))
         if len(lines) > _LISTED:
             print(f'{split}: {len(lines) - _LISTED} more in {ledger_path(output / f"{split}.txt")}')
         summary = summarise_stills(prepared) if stills else summarise(prepared)
@@ -102,6 +103,11 @@ def main() -> int:
     if splits.left_out:
         print('left out: ' + ', '.join(f'{count} {reason}' for reason, count in sorted(splits.left_out.items())))
     return 1 if problems else 0
+
+
+def _printable(text: str) -> str:
+    """A line for the terminal: names of files may hold what is no UTF-8."""
+    return text.encode(errors='backslashreplace').decode()
 
 
 def summarise(prepared: list[Prepared]) -> str:

@@ -102,7 +102,7 @@ def read_rows(path: Path, delimiter: str = ',', columns: int | None = None) -> I
                 reader = csv.reader(file, delimiter=delimiter, strict=True)
                 rows = ((reader.line_num, [field.strip() for field in fields]) for fields in reader)
             for line, fields in rows:
-                if not any(fields):
+                if fields in ([], ['']):
                     continue
                 columns = columns or len(fields)
                 if len(fields) != columns:

@@ -79,7 +79,10 @@ def _link(video: SourceVideo, output: Path) -> Prepared:
     problem = video.problem or ('' if video.path.is_dir() else 'a file among folders of faces')
     if problem:
         return Prepared([], LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), problem)
-    images = in_time_order(video.path)
+    try:
+        images = in_time_order(video.path)
+    except OSError as error:
+        return Prepared([], LedgerRow(video.video_id, video.label, 0, 0, None, 'undecodable'), error.strerror or '')
     bad = {path: problem for path in images if (problem := _not_an_image(path))}
     kept = [path.name for path in images if path not in bad]
     gap = '' if len(kept) >= MIN_FRAMES else 'undecodable' if bad else 'no_face'

@@ -8,6 +8,7 @@ Images are taken as they are. The test set was never published.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,10 +94,11 @@ def _listed(source: Path, path: Path, images: Path, splits: Splits[SourceStill])
         image = images / listed
         if not listed or Path(listed).is_absolute() or '..' in Path(listed).parts:
             raise InputError(f'{path}:{line}: found {listed!r}; expected the path of an image such as 103/00a1.jpg')
-        if listed in seen:
+        item = os.path.splitext(listed)[0]  # what manifests know it by
+        if item in seen:
             splits.left_out['named twice (the first line counts)'] += 1
             continue
-        seen.add(listed)
+        seen.add(item)
         yield from _still(source, image, code, f'{path.name}:{line}', splits)
 
 
@@ -106,7 +108,8 @@ def _annotated(source: Path, folder: Path, splits: Splits[SourceStill]) -> Itera
         found = [path.name for path in folders_in(folder)]
         raise InputError(f'{folder}: expected folders annotations and images; found {found}')
     # Numbers without leading zeros: 2 before 10.
-    paths = sorted(annotations.glob(f'*{_SUFFIX}'), key=lambda path: (len(path.name), path.name))
+    paths = [path for path in annotations.glob(f'*{_SUFFIX}') if not path.name.startswith('.')]
+    paths.sort(key=lambda path: (len(path.name), path.name))
     if not paths:
         raise InputError(f'{annotations}: expected files such as 0{_SUFFIX}; found {contents(annotations)}')
     for path in paths:

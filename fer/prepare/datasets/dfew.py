@@ -21,6 +21,7 @@ from fer.prepare.layout import (
 )
 
 FOLDS = 5
+_ORIGINALS = 'original'
 _FACES = ('clip_224x224', 'clip_224x224_16f')
 
 
@@ -32,11 +33,7 @@ def find_videos(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[Sour
     """
     source = Path(source)
     lists = {split: _list_of(source, split, fold) for split in ('train', 'test')}
-    clips = first_existing(source, ('Clip/original', *(f'Clip/{name}' for name in _FACES)))
-    path_of: dict[int, Path] = {}
-    for path in videos_below(clips) if clips.name == 'original' else folders_in(clips):
-        if path.stem.isdecimal():
-            path_of.setdefault(int(path.stem), path)
+    path_of = _clips(source)
     splits: Splits[SourceVideo] = Splits()
     for split, path in lists.items():
         videos: dict[str, SourceVideo] = {}
@@ -53,13 +50,26 @@ def find_videos(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[Sour
                 problem = f'unknown label {code} ({path.name}:{line})'
             elif name not in path_of:
                 problem = f'no such video ({path.name}:{line})'
-            clip = path_of.get(name, clips / video_id)
+            clip = path_of.get(name, source / 'Clip' / video_id)
             videos[video_id] = SourceVideo(video_id, label, clip, f'DFEW/{video_id}', problem)
         if not videos:
             raise InputError(f'{path}: no lines below the header; expected a video a line')
         splits[split] = list(videos.values())
     insist_on_some(splits, ' and '.join(map(str, lists.values())))
     return splits
+
+
+def _clips(source: Path) -> dict[int, Path]:
+    """The path of each clip by its number: the originals, or else folders of faces."""
+    first_existing(source, (f'Clip/{name}' for name in (_ORIGINALS, *_FACES)))
+    for name in (_ORIGINALS, *_FACES):
+        folder = source / 'Clip' / name
+        if folder.is_dir():
+            paths = videos_below(folder) if name == _ORIGINALS else folders_in(folder)
+            found = {int(path.stem): path for path in reversed(paths) if path.stem.isdecimal()}
+            if found:
+                return found
+    raise InputError(f'{source / "Clip"}: expected videos such as {_ORIGINALS}/1.mp4, or faces; found none')
 
 
 def _list_of(source: Path, split: str, fold: int) -> Path:

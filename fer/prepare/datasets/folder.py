@@ -4,6 +4,7 @@ Spellings of classes are `fer.emotions.FOLDER_CODES`. Without folders of splits,
 nothing tells whose face they show: where a person has several files, sort them into folders of splits yourself.
 """
 
+import re
 from pathlib import Path
 
 from fer import emotions
@@ -24,6 +25,7 @@ from fer.prepare.layout import (
 
 SPLIT_NAMES = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
 CONVERTED = ('.bmp', '.tif', '.tiff', '.webp')  # images that a manifest cannot name; they become PNG
+_UNNAMEABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')  # line breaks and broken UTF-8, which no manifest holds
 
 
 def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Splits[SourceStill]:
@@ -58,7 +60,7 @@ def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Split
                     left_out.append(f'{path.suffix or "no suffix"} file')
                 elif label is None:
                     left_out.append(beyond)
-                elif not path.name.isprintable():  # neither manifests nor results hold line breaks or broken UTF-8
+                elif _UNNAMEABLE.search(path.name):
                     problems.append(f'{str(path)!r}: no manifest can hold this name')
                 else:
                     files.append((split, label, path))
@@ -84,7 +86,7 @@ def _videos(source: Path, files: list[tuple[str, int, Path]], seed: int) -> Spli
         videos.append((split, SourceVideo(video_id, label, path, folder)))
     if videos[0][0]:
         return Splits({split: [video for s, video in videos if s == split] for split in _in_order(files)})
-    return distribute(((f'{video.label}/{video.video_id}', video) for _, video in videos), seed)
+    return distribute(((video.folder, video) for _, video in videos), seed)
 
 
 def _stills(source: Path, files: list[tuple[str, int, Path]], seed: int) -> Splits[SourceStill]:

@@ -23,17 +23,18 @@ def find_stills(source: str | Path) -> Splits[SourceStill]:
     path = first_existing(source, (f'{root}{folder}{LIST}' for root in _ROOTS for folder in ('EmoLabel/', '')))
     images = first_existing(source, (f'{root}{folder}aligned' for root in _ROOTS for folder in ('Image/', '')))
     splits: Splits[SourceStill] = Splits({'train': [], 'test': []})
-    line_of: dict[str, int] = {}
+    seen = set()
     for line, (listed, code_text) in read_rows(path, ' ', columns=2):
         split, _, rest = listed.partition('_')
         if split not in splits or '/' in rest:
             raise InputError(f'{path}:{line}: found {listed!r}; expected a name such as train_00001.jpg')
         code = number(code_text, path, line, 'a label from 1 to 7')
-        if listed in line_of:
+        item = Path(listed).stem  # what manifests know it by
+        if item in seen:
             splits.left_out['named twice (the first line counts)'] += 1
             continue
-        line_of[listed] = line
-        image = images / f'{Path(listed).stem}_aligned{Path(listed).suffix}'
+        seen.add(item)
+        image = images / f'{item}_aligned{Path(listed).suffix}'
         label, _ = class_of(emotions.RAFDB_CODES, code)
         problem = ''
         if label is None:
