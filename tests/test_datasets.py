@@ -439,13 +439,23 @@ def test_dfew_wrong_line(tmp_path, extra, says):
     refuses('dfew', root, 'set_1.csv:9: ', says)
 
 
-def make_ferv39k(root, extra=''):
+def make_ferv39k(root, extra='', faces='2_ClipsforFaceCrop'):
     lines = [f'Action/{name}/0001 {name}' for name in FERV39K]
     put(root / '4_setups/All_scenes/train_All.csv', '\n'.join(lines) + '\n' + extra)
     put(root / '4_setups/All_scenes/test_All.csv', 'School/Fear/0001 Fear\n')
     for line in (*lines, 'School/Fear/0001 Fear'):
-        paint_faces(root / '2_ClipsforFaceCrop' / line.split()[0], 3)
+        paint_faces(root / faces / line.split()[0], 3)
     return root
+
+
+@pytest.mark.parametrize('faces', ['2_ClipsforFaceCrop/2_ClipsforFaceCrop', 'Image/CropFace/2_ClipsforFaceCrop'])
+def test_ferv39k_archives_unpacked_otherwise(tmp_path, faces):
+    make_ferv39k(tmp_path / 'FERV39k', faces=faces)
+    paint_faces(tmp_path / 'FERV39k/3_ClipsforScenImages/Action/Fear/0001', 3)
+    splits = find('ferv39k', tmp_path)
+    assert {str(video.path.parents[2]) for split in splits.values() for video in split} == {
+        str(tmp_path / 'FERV39k' / faces)
+    }
 
 
 def test_ferv39k(tmp_path):

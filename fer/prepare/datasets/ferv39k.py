@@ -1,27 +1,19 @@
 """FERV39k: 4_setups/All_scenes/train_All.csv and test_All.csv, whose lines are `Action/Happy/0267 Happy`.
 
-The clips are folders of face images, 2_ClipsforFaceCrop/Action/Happy/0267/*.jpg, taken as they are; a video file of
-that name is prepared as any other. Numbers repeat between scenes and emotions, so an id is Action_Happy_0267.
+The clips are folders of face images, 2_ClipsforFaceCrop/Action/Happy/0267/*.jpg, taken as they are; folders of whole
+scenes, which lie beside them in some archives, are not read. Numbers repeat between scenes and emotions, so an id is
+Action_Happy_0267.
 """
 
 from pathlib import Path
 
 from fer import emotions
 from fer.errors import InputError
-from fer.prepare.layout import (
-    VIDEO_SUFFIXES,
-    SourceVideo,
-    Splits,
-    class_of,
-    contents,
-    first_existing,
-    folders_in,
-    insist_on_some,
-    read_rows,
-)
+from fer.prepare.layout import SourceVideo, Splits, class_of, first_existing, insist_on_some, read_rows
 
 _ROOTS = ('', 'FERV39k/')
 SETUP = '4_setups/All_scenes'
+_FACES = ('2_ClipsforFaceCrop/2_ClipsforFaceCrop', '2_ClipsforFaceCrop', 'Image/CropFace/2_ClipsforFaceCrop')
 
 
 def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
@@ -33,11 +25,7 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
     source = Path(source)
     setup = first_existing(source, (f'{root}{SETUP}' for root in _ROOTS))
     root = setup.parent.parent
-    clips = [folder for folder in folders_in(root) if 'clips' in folder.name.lower()]
-    if not clips:
-        raise InputError(f'{root}: expected a folder such as 2_ClipsforFaceCrop; found {contents(root)}')
-    # The cut-out faces before whatever else the archive has.
-    clips.sort(key=lambda folder: ('face' not in folder.name.lower(), folder.name))
+    clips = first_existing(root, _FACES)
     splits: Splits[SourceVideo] = Splits()
     for split in ('train', 'test'):
         path = first_existing(setup, (f'{split}_All.csv',))
@@ -51,24 +39,16 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
                 splits.left_out['named twice (the first line counts)'] += 1
                 continue
             label, _ = class_of(emotions.FERV39K_CODES, code)
-            clip = _clip(clips, listed)
+            clip = clips / listed
             problem = ''
             if label is None:
                 problem = f'unknown label {code!r} ({path.name}:{line})'
-            elif clip is None:
+            elif not clip.is_dir():
                 problem = f'no such clip ({path.name}:{line})'
             folder = f'FERV39k/{parts[0]}/{parts[1]}/{video_id}'
-            videos[video_id] = SourceVideo(video_id, label, clip or clips[0] / listed, folder, problem)
+            videos[video_id] = SourceVideo(video_id, label, clip, folder, problem)
         if not videos:
             raise InputError(f'{path}: no lines; expected a clip a line')
         splits[split] = list(videos.values())
     insist_on_some(splits, str(setup))
     return splits
-
-
-def _clip(clips: list[Path], listed: str) -> Path | None:
-    for folder in clips:
-        for path in (folder / listed, *((folder / f'{listed}{suffix}') for suffix in VIDEO_SUFFIXES)):
-            if path.exists():
-                return path
-    return None
