@@ -35,5 +35,5 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv demo *.egg-info build .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv demo *.egg-info build .hypothesis .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
