@@ -46,8 +46,8 @@ def fuse(paths: Sequence[str], method: int, output: str, accuracies: Sequence[fl
     if metrics is None:
         print('no labels, no metrics')
         return
-    members_of = {'method': method, 'members': list(paths), 'accuracies': None if weights is None else weights.tolist()}
-    write_metrics(metrics_path, metrics | members_of)
+    origin = {'method': method, 'members': list(paths), 'accuracies': None if weights is None else weights.tolist()}
+    write_metrics(metrics_path, metrics | origin)
     # Here, not above: matplotlib takes longer to import than everything else here takes to run.
     from fer.report.plots import draw_confusion
 
@@ -61,7 +61,8 @@ def _in_order_of(first: Results, first_path: str, member: Results, path: str) ->
         (first, first_path, member, path),
         (member, path, first, first_path),
     ):
-        absent = sorted(set(source.video_ids) - set(other.video_ids), key=source.video_ids.index)
+        known = set(other.video_ids)
+        absent = [video_id for video_id in source.video_ids if video_id not in known]
         if absent:
             raise InputError(
                 f'{source_path}:{_line_of(source_path, absent[0])}: video {absent[0]} is not in {other_path} '

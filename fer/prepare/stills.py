@@ -11,10 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer import emotions
-from fer.manifest import IMAGE_SUFFIXES, LedgerRow, ledger_path, write_ledger, write_manifest
+from fer.manifest import IMAGE_SUFFIXES, LedgerRow
 from fer.prepare.layout import SourceStill, SourceVideo, in_time_order
-from fer.prepare.videos import MIN_FRAMES, Prepared
+from fer.prepare.videos import MIN_FRAMES, Prepared, write_split
 from fer.progress import progress
 
 LINK = 'source'
@@ -27,27 +26,15 @@ def prepare_stills(split: str, stills: Sequence[SourceStill], source: Path, outp
     if any(still.path for still in stills) and not (output / LINK).is_symlink():
         (output / LINK).symlink_to(source.resolve(), target_is_directory=True)
     prepared = [_prepare_still(still, output) for still in progress(stills, label=f'preparing {split}', unit='image')]
-    _write(split, [still.label for still in stills], prepared, output)
+    write_split(split, prepared, output)
     return prepared
 
 
 def link_faces(split: str, videos: Sequence[SourceVideo], output: Path) -> list[Prepared]:
     """Writes OUTPUT/<split>.txt, one face a line in time order, and its ledger, for folders of face images."""
     prepared = [_link(video, output) for video in progress(videos, label=f'preparing {split}', unit='video')]
-    _write(split, [video.label for video in videos], prepared, output)
+    write_split(split, prepared, output)
     return prepared
-
-
-def _write(split: str, labels: Sequence[int | None], prepared: Sequence[Prepared], output: Path) -> None:
-    rows = [
-        (frame, *(() if label is None else (emotions.to_one_hot(label),)))
-        for label, done in zip(labels, prepared, strict=True)
-        if not done.row.gap
-        for frame in done.frames
-    ]
-    manifest = output / f'{split}.txt'
-    write_ledger(ledger_path(manifest), (done.row for done in prepared))
-    write_manifest(manifest, rows)
 
 
 def _prepare_still(still: SourceStill, output: Path) -> Prepared:

@@ -49,15 +49,20 @@ def prepare_split(split: str, videos: Sequence[SourceVideo], settings: Settings,
         prepared = list(
             progress(pool.map(_prepare_video, videos), label=f'preparing {split}', unit='video', total=len(videos))
         )
+    write_split(split, prepared, settings.output)
+    return prepared
+
+
+def write_split(split: str, prepared: Sequence[Prepared], output: Path) -> None:
+    """Writes OUTPUT/<split>.txt, the frames of what has no gap, and the ledger of everything beside it."""
+    manifest = output / f'{split}.txt'
     rows = []
-    for video, done in zip(videos, prepared, strict=True):
-        label = () if video.label is None else (emotions.to_one_hot(video.label),)
+    for done in prepared:
+        label = () if done.row.label is None else (emotions.to_one_hot(done.row.label),)
         if not done.row.gap:
             rows += [(frame, *label) for frame in done.frames]
-    manifest = settings.output / f'{split}.txt'
     write_ledger(ledger_path(manifest), (done.row for done in prepared))
     write_manifest(manifest, rows)
-    return prepared
 
 
 _detect: Detector

@@ -17,7 +17,6 @@ STAGES = ('finetune',)
 class Tower(NamedTuple):
     """One copy of the network on one input. Train and evaluation towers of a graph share their variables."""
 
-    frame_logits: tf.Tensor  # float32 [N, 7]
     window_logits: tf.Tensor  # float32 [B, 7]
     loss: tf.Tensor  # float32, scalar
     accuracy: tf.Tensor  # float32, scalar: share of windows predicted right
@@ -51,7 +50,7 @@ def build_tower(config: TrainConfig, network: Network, batch: Batch, is_training
     logits = window_logits(frame_logits, batch.lengths, batch.pad_index, config.classify, config.aggregate)
     loss = classification_loss(frame_logits, logits, batch.labels, batch.lengths, config.classify)
     right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch.labels)
-    return Tower(frame_logits, logits, loss, tf.reduce_mean(tf.cast(right, tf.float32)))
+    return Tower(logits, loss, tf.reduce_mean(tf.cast(right, tf.float32)))
 
 
 def build_side(config: TrainConfig, network: Network, split: Split, is_training: bool) -> Side:
