@@ -1,0 +1,35 @@
+"""Lengths, classes and losses of prepared splits: python -m fer.prepare.statistics --data=DATA [--output=DIR]
+
+Reads each DATA/<split>.txt with its ledger and writes, into DIR, summary.csv and for each split lengths_<split>.csv
+(videos in bins of 10 frames), classes_<split>.csv and skipped_<split>.csv (what was left out and why), the first two
+with a picture. Prints the summary. Exit codes: 0 done; 2 bad input, nothing written.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from fer import cli
+from fer.errors import InputError
+from fer.prepare.statistics import ITEMS, find_splits, format_summaries, write_statistics
+
+flags.DEFINE_string('data', None, 'Folder that `python -m fer.prepare` wrote.', required=True)
+flags.DEFINE_string('output', None, 'Folder to write to; default: DATA/statistics.')
+flags.DEFINE_list('splits', None, 'Names of the manifests to read; default: all in DATA.')
+flags.DEFINE_enum('item', None, ITEMS, 'What a line of a manifest is; default: what its ledger shows, else a frame.')
+
+
+def main() -> None:
+    args = flags.FLAGS
+    data = Path(args.data)
+    found = find_splits(data)
+    splits = args.splits or found
+    for name in splits:
+        if name not in found:
+            raise InputError(f'--splits: found no {data / name}.txt; expected some of {", ".join(found)}')
+    summaries = write_statistics(data, Path(args.output or data / 'statistics'), splits, args.item)
+    print(format_summaries(summaries))
+
+
+if __name__ == '__main__':
+    cli.run(main)
