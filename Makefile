@@ -7,7 +7,7 @@ SUPPORTED := 'import sys; sys.exit(not (sys.implementation.name == "cpython" and
 PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do $$p -c $(SUPPORTED) 2>/dev/null && echo $$p && break; done)
 WRONG_PYTHON = this project runs on CPython 3.10 and 3.11 (tensorflow-addons has no wheel for others); found $(or $(shell $(or $(PYTHON),python3) --version 2>&1 | head -n 1),none); name one with PYTHON=/path/to/python3.11
 
-.PHONY: venv demo test test-all lint clean
+.PHONY: venv demo test test-all bench lint clean
 
 venv: $(STAMP)
 
@@ -28,6 +28,11 @@ test: lint
 # The proofs that take minutes as well (full-size network on real video, learning over seeds).
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=2 -m 'slow or not slow'
+
+# What our ways of preparing sound and faces gain over those they replace.
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.smile
+	$(BIN)/python -m tests.benchmarks.faces
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -370,3 +370,19 @@ def test_a_wav_that_breaks_off_has_what_is_there(sound, tmp_path):
     broken.write_bytes(whole[: 44 + 2 * 8000 + 1])
     half = write_wav(tmp_path / 'half.wav', babble()[:8000])
     np.testing.assert_array_equal(extract.functionals(broken)[1], extract.functionals(half)[1])
+
+
+def test_the_bench_measures_every_way(tmp_path, monkeypatch):
+    monkeypatch.setenv('FER_REALDATA', str(tmp_path / 'nowhere'))
+    done = run('-m', 'tests.benchmarks.smile', '--rounds=1', '--clips=4', '--process_clips=2')
+    title, header, *ways = [line.split() for line in done.out.splitlines()]
+    assert title[:6] == ['a', 'drawn', 'voice:', '4', 'clips', 'of']
+    assert header == ['clips', 'a', 'round', 'clips/s:', 'median', 'lowest', 'highest']
+    assert [(line[0], int(line[1])) for line in ways[:3]] == [('contextual', 40), ('isolated', 4), ('process', 2)]
+    rates = {line[0]: float(line[2]) for line in ways[:3]}
+    assert all(line[2] == line[3] == line[4] for line in ways[:3])  # one round is its own median
+    for above, slash, below, ratio, *_ in ways[4:]:
+        assert slash == '/'
+        # Both are rounded to a tenth, which is a part of `process`.
+        assert float(ratio) == pytest.approx(rates[above] / rates[below], rel=0.1 / rates['process'], abs=0.1)
+    assert len(ways) == 7
