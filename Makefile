@@ -23,14 +23,15 @@ demo: $(STAMP)
 	$(BIN)/python -m fer.demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses=2
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
 # The proofs that take minutes as well (full-size network on real video, learning over seeds).
 test-all: lint
-	$(BIN)/python -m pytest --numprocesses=2 -m 'slow or not slow'
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m 'slow or not slow'
 
-# What our ways of preparing sound and faces gain over those they replace.
+# What our ways of preparing sound and faces gain over those they replace, and that both are of one instant.
 bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.alignment
 	$(BIN)/python -m tests.benchmarks.smile
 	$(BIN)/python -m tests.benchmarks.faces
 

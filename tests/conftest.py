@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import ffmpeg
 import numpy as np
 import pytest
 
 from fer import emotions
 from fer.manifest import LedgerRow, write_ledger, write_manifest
+from fer.prepare.ffmpeg import FFMPEG
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +39,15 @@ def run(*arguments: object, ok: bool = True, timeout: float = 600) -> Finished:
     if ok:
         assert process.returncode == 0, process.stderr[-3000:]
     return Finished(process.returncode, process.stdout, process.stderr)
+
+
+def make_clip(path, rate, seconds, sound=True, **options):
+    """Writes a test picture that changes with time, 64x48, with a tone."""
+    streams = [ffmpeg.input(f'testsrc=size=64x48:rate={rate}:duration={seconds}', f='lavfi')]
+    if sound:
+        streams.append(ffmpeg.input(f'sine=frequency=440:duration={seconds}', f='lavfi'))
+    output = ffmpeg.output(*streams, str(path), loglevel='error', **options)
+    output.run(cmd=FFMPEG, overwrite_output=True)
 
 
 def paint_split(folder: Path, split: str, lengths: list[int], seed: int, size: int = 32) -> Path:
@@ -86,10 +97,16 @@ def tiny_flags(data: Path) -> list[str]:
     ]
 
 
-def realdata() -> Path:
-    """The folder of real clips: FER_REALDATA, or `realdata` within a folder beside the checkout; skips without it."""
+def find_realdata() -> Path | None:
+    """The folder of real clips: FER_REALDATA, or `realdata` within a folder beside the checkout."""
     beside = sorted(ROOT.parent.glob('*/realdata'))
     folder = Path(os.environ.get('FER_REALDATA', beside[0] if beside else ROOT / 'realdata'))
-    if not folder.is_dir():
+    return folder if folder.is_dir() else None
+
+
+def realdata() -> Path:
+    """The folder of real clips; skips without it."""
+    folder = find_realdata()
+    if folder is None:
         pytest.skip('no folder of real clips (FER_REALDATA)')
     return folder

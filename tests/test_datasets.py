@@ -6,8 +6,7 @@ import re
 import cv2
 import numpy as np
 import pytest
-from conftest import run
-from test_prepare import make_clip
+from conftest import make_clip, run
 
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
@@ -79,9 +78,9 @@ def test_fer2013(tmp_path):
     done, output = prepare(tmp_path, 'fer2013', tmp_path / 'raw', code=1)
     items, rows = read_split(output, 'train')
     assert items == [(f'stills/train/{number:05d}', name) for number, name in enumerate(FER2013, start=1)]
-    assert rows['stills/train/00008'] == ('stills/train/00008', None, 0, 0, None, 'missing')
-    assert 'unknown label 7 (fer2013.csv:9)' in done.out
-    assert 'train: 8 images, 7 usable; 1 missing ->' in done.out
+    assert 'stills/train/00008' not in rows  # it could be neither trained on nor scored
+    assert "train: 'train/00008.png': unknown label 7 (fer2013.csv:9)" in done.out
+    assert 'train: 7 items, 7 usable; failures: none ->' in done.out
     assert read_split(output, 'val')[0] == [('stills/val/00009', 'Happy')]
     assert read_split(output, 'test')[0] == [('stills/test/00010', 'Sad')]
     image = cv2.imread(str(output / 'stills/train/00003.png'), cv2.IMREAD_UNCHANGED)
@@ -142,9 +141,10 @@ def test_rafdb(tmp_path, root):
     prefix = '/'.join(filter(None, ('source', root, 'Image/aligned')))
     assert items == [(f'{prefix}/train_{k:05d}_aligned', name) for k, name in enumerate(RAFDB, start=1)]
     gaps = [(row.label, row.gap) for row in rows.values() if row.gap]
-    assert gaps == [(6, 'missing'), (None, 'missing'), (3, 'undecodable')]
+    assert gaps == [(6, 'missing'), (3, 'undecodable')]
+    assert 'unknown label 8 (list_patition_label.txt:11)' in done.out
     assert 'train_00008_aligned.jpg: missing no such file (list_patition_label.txt:10)' in done.out
-    assert 'train: 10 images, 7 usable; 2 missing; 1 undecodable' in done.out
+    assert 'train: 9 items, 7 usable; failures: 1 missing, 1 undecodable' in done.out
     assert 'left out: 1 named twice' in done.out
     assert [name for _, name in read_split(output, 'test')[0]] == ['Happy', 'Anger']
 
@@ -198,7 +198,9 @@ def test_affectnet_csv(tmp_path):
     assert items == [(f'source/{below}/{k}/image{k}', name) for k, name in enumerate(AFFECTNET)] + [
         (f'stills/{below}/13/c', 'Anger')
     ]
-    assert rows[f'source/{below}/11/gone'].gap == rows[f'source/{below}/12/odd'].gap == 'missing'
+    assert rows[f'source/{below}/11/gone'].gap == 'missing'
+    assert f'source/{below}/12/odd' not in rows
+    assert 'odd.jpg' in done.out
     assert 'left out: 1 Contempt, 1 Non-face, 1 None, 1 Uncertain' in done.out
     assert (cv2.imread(str(output / f'stills/{below}/13/c.png')) == 77).all()
     assert [name for _, name in read_split(output, 'val')[0]] == ['Sad']
@@ -239,12 +241,13 @@ def test_affectnet_arrays(tmp_path):
     put(train / 'annotations/15_exp.npy')
     save_expression(train, 16, np.array('1'))
     (train / 'images/16.jpg').unlink()
-    _, output = prepare(tmp_path, 'affectnet', tmp_path / 'raw', code=1)
+    done, output = prepare(tmp_path, 'affectnet', tmp_path / 'raw', code=1)
     items, rows = read_split(output, 'train')
     expected = [*enumerate(AFFECTNET), (10, 'Surprise'), (11, 'Anger')]
     assert items == [(f'source/train_set/images/{k}', name) for k, name in expected]
     missing = [row.video_id for row in rows.values() if row.gap == 'missing']
-    assert missing == [f'source/train_set/images/{k}' for k in (12, 13, 14, 15, 16)]
+    assert missing == ['source/train_set/images/16']
+    assert all(f'images/{k}' in done.out for k in (12, 13, 14, 15))  # no label that could be read
     assert read_split(output, 'val')[0] == [('source/val_set/images/5', 'Sad')]
 
 
@@ -370,7 +373,7 @@ def test_ravdess_videos_are_prepared(tmp_path):
     assert 'unknown emotion 11' in done.out
     ledgers = ''.join((output / f'{split}.ledger.csv').read_text() for _, split in rows)
     assert ledgers.count('Anger') == 3
-    assert '01-01-11-01-02-01-01,-,0,0,,missing' in ledgers
+    assert '01-01-11-01-02-01-01' not in ledgers
     assert '--seed=5\n' in (output / 'prepare_flags.txt').read_text()
 
 
@@ -401,12 +404,10 @@ def test_dfew_faces(tmp_path):
     done, output = prepare(tmp_path, 'dfew', root, '--fold=2', code=1)
     items, rows = read_split(output, 'train', item='frame')
     assert items == [(f'{k:05d}', name) for k, name in enumerate(DFEW, start=1)]
-    assert [(row.video_id, row.label) for row in rows.values() if row.gap == 'missing'] == [
-        ('00008', 4),
-        ('00009', None),
-    ]
+    assert [(row.video_id, row.label) for row in rows.values() if row.gap == 'missing'] == [('00008', 4)]
+    assert 'unknown label 0 (set_2.csv:10)' in done.out
     assert 'no such video (set_2.csv:9)' in done.out
-    assert 'train: 9 videos, 7 with faces; 77 of 77 frames kept; 0.0 s of sound; 2 missing' in done.out
+    assert 'train: 8 videos, 7 with faces; 77 of 77 frames kept; failures: 1 missing' in done.out
     video = read_manifest(output / 'test.txt').videos[0]
     assert (video.video_id, video.label) == ('16372', 0)
     assert [path.split('/')[-1] for path in video.frames] == [f'{k}.jpg' for k in range(1, 12)]  # 2 before 10
@@ -464,7 +465,7 @@ def test_ferv39k(tmp_path):
     items, rows = read_split(output, 'train', item='frame')
     assert items == [(f'Action_{code}_0001', name) for code, name in FERV39K.items()]
     gaps = {row.video_id: (row.label, row.gap) for row in rows.values() if row.gap}
-    assert gaps == {'Action_Fear_0002': (3, 'missing'), 'Action_Bored_0001': (None, 'missing')}
+    assert gaps == {'Action_Fear_0002': (3, 'missing')}
     assert "unknown label 'Bored' (train_All.csv:9)" in done.out
     assert read_split(output, 'test', item='frame')[0] == [('School_Fear_0001', 'Fear')]
     assert (root / '2_ClipsforFaceCrop/School/Fear/0001/1.jpg').exists()

@@ -118,7 +118,7 @@ def test_spectrum_of_a_clip(clip, sound):
     power = magnitude**2
     cumulated = np.cumsum(power) / power.sum()
 
-    names, values, _ = extract.clip_features(sound, 27)
+    names, values = extract.clip_features(sound, 27)[:2]
     got = dict(zip(names, values[clip], strict=True))
     np.testing.assert_allclose(values[clip, 14:40], bands, rtol=1e-4)
     mfcc = cosines @ np.log(bands) * (1 + 11 * np.sin(np.pi * order / 22))

@@ -1,14 +1,25 @@
 """Raw datasets to manifests: python -m fer.prepare --dataset=afew --source=RAW --output=DATA
 
 Writes, for each split, DATA/<split>.txt with its ledger, and the settings in DATA/prepare_flags.txt. Of videos also
-DATA/faces/ (aligned JPEGs) and DATA/wav/. Images and folders of faces stay where they are, behind links (DATA/source,
-DATA/faces/); those that have no file of their own are written to DATA/stills/. Where the dataset has no splits, people
-are held out, and DATA/split_subjects.csv says who. Exit codes: 0 done; 1 done, but some items could not be used (they
-are listed); 2 bad input, nothing written.
+DATA/faces/ (aligned JPEGs, and frames.csv: what became of each frame), DATA/wav/, and openSMILE's features:
+DATA/clips/ with DATA/<split>_clips.txt and DATA/<split>_audiovisual.txt, DATA/functionals/ with
+DATA/<split>_functionals.txt. DATA/<split>_problems.csv lists what cannot be used, and why; DATA/statistics/ has lengths
+and classes. Images and folders of faces stay where they are, behind links (DATA/source, DATA/faces/);
+those that have no file of their own are written to DATA/stills/. Where the dataset has no splits, people are held out,
+and DATA/split_subjects.csv says who.
+
+The same command again goes on where an earlier one stopped: finished videos are known by their content, the settings
+and the files they left. With --shard=2/8 a job prepares every eighth video; the job that ends last writes the
+manifests. Exit codes: 0 done; 1 done, but some items could not be used (they are listed); 2 bad input or a disk that
+takes no more.
 """
 
 import csv
 import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from absl import flags
@@ -20,115 +31,201 @@ from fer.manifest import ledger_path
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.datasets.dfew import FOLDS
 from fer.prepare.detectors import DETECTORS
-from fer.prepare.layout import SPLITS, SourceStill, SourceVideo
-from fer.prepare.stills import FOLDER, LINK, link_faces, prepare_stills
-from fer.prepare.videos import Prepared, Settings, prepare_split
+from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, set_aside
+from fer.prepare.prepared import MANIFESTS, Prepared, write_split
+from fer.prepare.records import FOLDER as RECORDS
+from fer.prepare.smile.extract import CONTEXTS
+from fer.prepare.stills import FOLDER as STILLS
+from fer.prepare.stills import LINK, link_faces, prepare_stills
+from fer.prepare.summary import PROBLEMS, printable, report, summarise
+from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, make_pool, prepare_videos
 
 flags.DEFINE_enum('dataset', 'afew', list(DATASETS), 'Layout of the source.')
 flags.DEFINE_string('source', None, 'Folder of the dataset as it was published.', required=True)
 flags.DEFINE_string('output', None, 'Folder to write to.', required=True)
-flags.DEFINE_enum('detector', 'mtcnn', sorted(DETECTORS), 'Face detector; skin is for the demo corpus.')
+flags.DEFINE_enum('detector', 'mtcnn', sorted(DETECTORS), 'Face detector; none: pictures are faces already.')
 flags.DEFINE_integer('image_size', 112, 'Side of the aligned faces in pixels (dissertation 5.1).', lower_bound=16)
 flags.DEFINE_float('margin', 0.15, 'What is kept around brows and chin, as a share of the face, each side.')
+flags.DEFINE_enum(
+    'missing_faces',
+    'skip',
+    MISSING_FACES,
+    'Frames without the face: skip them (dissertation 5.1.1), repeat the last face, or cut out where it was last.',
+)
+flags.DEFINE_list(
+    'audio_features', list(AUDIO_FEATURES), f'openSMILE features to compute, of {", ".join(AUDIO_FEATURES)}.'
+)
+flags.DEFINE_enum(
+    'clip_context', 'contextual', CONTEXTS, 'Whether 0.04 s clips are analysed alone, as in the dissertation.'
+)
+flags.DEFINE_bool('arff', False, 'Write features as ARFF too, beside the CSV.')
 flags.DEFINE_integer('seed', 0, 'Chooses the people held out where a dataset has no splits, and images under the cap.')
 flags.DEFINE_integer('fold', 1, 'Fold of DFEW.', lower_bound=1, upper_bound=FOLDS)
 flags.DEFINE_integer('class_cap', None, 'Most training images of a class, for AffectNet; default: all.', lower_bound=1)
 flags.DEFINE_integer('jobs', 2, 'Videos prepared at the same time.', lower_bound=1)
+flags.DEFINE_string('shard', '1/1', 'Which share of the videos to prepare, i/n: the i-th of n jobs, from 1.')
 flags.DEFINE_bool('overwrite', False, 'Replace what an earlier preparation left in output.')
 
 FLAGS_FILE = 'prepare_flags.txt'
 SUBJECTS_FILE = 'split_subjects.csv'
-_LISTED = 20  # problems of a split that are printed; the ledger has all
+STATISTICS = 'statistics'
+# What decides the output; prepare_flags.txt has these, and the source.
+_RECORDED = (
+    *('dataset', 'detector', 'image_size', 'margin', 'missing_faces', 'audio_features', 'clip_context', 'arff'),
+    *('seed', 'fold', 'class_cap'),
+)
 
 
 def main() -> int:
+    began = time.monotonic()
     args = flags.FLAGS
-    output = Path(args.output)
-    source = Path(args.source)
+    source, output = Path(args.source), Path(args.output)
+    settings, shard = _read_settings(), _read_shard()
     if not source.is_dir():
         raise InputError(f'--source={source}: expected the folder of {args.dataset}; found no folder of that name')
-    if not 0 <= args.margin <= 5:
-        raise InputError(f'--margin={args.margin}: expected a share from 0 to 5')
     splits = DATASETS[args.dataset](source, Options(args.seed, args.fold, args.class_cap))
-    if output.exists() and not output.is_dir():
-        raise InputError(f'--output={output}: a file; expected a folder')
-    if output.exists() and any(output.iterdir()):
-        if not (output / FLAGS_FILE).exists():
-            raise InputError(f'--output={output}: holds files but no {FLAGS_FILE}; expected a new or empty folder')
-        if not args.overwrite:
-            raise InputError(f'--output={output}: holds a preparation already; --overwrite replaces it')
-        for name in ('faces', 'wav', FOLDER):
-            shutil.rmtree(output / name, ignore_errors=True)  # takes links away, not what they lead to
-        for name in (LINK, SUBJECTS_FILE):
-            (output / name).unlink(missing_ok=True)
-        for split in SPLITS:  # the split may not be in the source any more
-            (output / f'{split}.txt').unlink(missing_ok=True)
-            ledger_path(output / f'{split}.txt').unlink(missing_ok=True)
-    output.mkdir(parents=True, exist_ok=True)
-    with atomic_write(output / FLAGS_FILE) as file:
-        for name in ('dataset', 'source', 'detector', 'image_size', 'margin', 'seed', 'fold', 'class_cap'):
-            if args[name].value is not None:
-                file.write(f'--{name}={args[name].value}\n')
+    set_aside(splits)
+    if shard.total > 1 and not any(_are_videos(items) for items in splits.values()):
+        raise InputError(f'--shard={args.shard}: for videos; --dataset={args.dataset} has images here')
+    _open_output(output, args.overwrite and shard.total == 1)
     if splits.subjects:
-        with atomic_write(output / SUBJECTS_FILE) as file:
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(('subject', 'split'))
-            writer.writerows(sorted(splits.subjects.items()))
-    settings = Settings(output, args.detector, args.image_size, args.margin)
+        _write_subjects(output / SUBJECTS_FILE, splits.subjects)
     for problem in splits.problems:
-        print(_printable(problem))
-    problems = len(splits.problems)
-    for split, items in splits.items():
-        stills = [item for item in items if isinstance(item, SourceStill)]
-        videos = [item for item in items if isinstance(item, SourceVideo)]
-        if stills:
-            prepared = prepare_stills(split, stills, source, output)
-        elif any(video.path.is_dir() for video in videos):
-            prepared = link_faces(split, videos, output)
-        else:
-            prepared = prepare_split(split, videos, settings, args.jobs)
-        names = [still.name for still in stills] or [str(video.path) for video in videos]
-        lines = [
-            f'{split}: {name}: {done.row.gap} {done.problem}'.rstrip()
-            for name, done in zip(names, prepared, strict=True)
-            if done.row.gap or done.problem
-        ]
-        for line in lines[:_LISTED]:
-            print(_printable(line))
-        if len(lines) > _LISTED:
-            print(f'{split}: {len(lines) - _LISTED} more in {ledger_path(output / f"{split}.txt")}')
-        summary = summarise_stills(prepared) if stills else summarise(prepared)
-        print(f'{split}: {summary} -> {output / split}.txt')
-        problems += sum(1 for done in prepared if done.problem)
+        print(printable(problem))
+
+    finished: dict[str, list[Prepared]] = {}
+    try:
+        with make_pool(settings, output, args.jobs) as pool:
+            for split, items in splits.items():
+                prepared = _prepare(split, items, source, output, pool, shard)
+                if prepared is None:
+                    print(f'{split}: share {args.shard} is done; the last job to end writes the manifests')
+                    continue
+                audio = settings.audio_features if _are_videos(items) else ()
+                write_split(split, prepared, output, audio)
+                finished[split] = prepared
+                report(split, items, prepared, output)
+    except BrokenProcessPool:
+        raise InputError(
+            'a process that prepares videos has died (out of memory?); the same command goes on where it stopped, '
+            f'perhaps with fewer than --jobs={args.jobs}'
+        ) from None
     if splits.left_out:
         print('left out: ' + ', '.join(f'{count} {reason}' for reason, count in sorted(splits.left_out.items())))
-    return 1 if problems else 0
+    if finished:
+        from fer.prepare.statistics import (
+            write_statistics,
+        )  # here, not above: its matplotlib would load in every worker
+
+        write_statistics(output, output / STATISTICS, list(finished))
+    everything = [done for prepared in finished.values() for done in prepared]
+    print(f'all: {summarise(everything)}; {(time.monotonic() - began) / 60:.1f} min -> {output}')
+    return 1 if splits.problems or any(done.problem for done in everything) else 0
 
 
-def _printable(text: str) -> str:
-    """A line for the terminal: names of files may hold what is no UTF-8."""
-    return text.encode(errors='backslashreplace').decode()
-
-
-def summarise(prepared: list[Prepared]) -> str:
-    """`383 videos, 379 with faces; 20417 of 21873 frames kept; 850.2 s of sound`, and what is missing."""
-    rows = [done.row for done in prepared]
-    return (
-        f'{len(rows)} videos, {sum(1 for row in rows if not row.gap)} with faces; '
-        f'{sum(row.frames_kept for row in rows)} of {sum(row.frames_decoded or 0 for row in rows)} frames kept; '
-        f'{sum(row.audio_seconds or 0 for row in rows):.1f} s of sound{_gaps(prepared)}'
+def _read_settings() -> Settings:
+    args = flags.FLAGS
+    if not 0 <= args.margin <= 5:
+        raise InputError(f'--margin={args.margin}: expected a share from 0 to 5')
+    unknown = set(args.audio_features) - set(AUDIO_FEATURES)
+    if unknown:
+        raise InputError(f'--audio_features: found {", ".join(sorted(unknown))}; expected {", ".join(AUDIO_FEATURES)}')
+    if args.detector == 'none':  # nothing is around a picture that is all face
+        if args['margin'].present and args.margin:
+            raise InputError(f'--margin={args.margin}: expected 0 with --detector=none, whose pictures are cut out')
+        args['margin'].value = 0.0
+    return Settings(
+        args.detector,
+        args.image_size,
+        args.margin,
+        args.missing_faces,
+        tuple(sorted(args.audio_features)),
+        args.clip_context,
+        args.arff,
     )
 
 
-def summarise_stills(prepared: list[Prepared]) -> str:
-    """`12271 images, 12269 usable; 2 missing`."""
-    return f'{len(prepared)} images, {sum(1 for done in prepared if not done.row.gap)} usable{_gaps(prepared)}'
+def _read_shard() -> Shard:
+    index, _, count = flags.FLAGS.shard.partition('/')
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise InputError(f'--shard={flags.FLAGS.shard}: expected i/n with i from 1 to n, such as 2/8')
+    if flags.FLAGS.overwrite and int(count) > 1:
+        raise InputError('--overwrite: one job would delete the work of others; empty the folder, or use one shard')
+    return Shard(int(index), int(count))
 
 
-def _gaps(prepared: list[Prepared]) -> str:
-    """`; 2 missing` for the gaps that mean a flaw of the source."""
-    counts = {gap: sum(1 for done in prepared if done.row.gap == gap) for gap in ('missing', 'undecodable')}
-    return ''.join(f'; {count} {gap}' for gap, count in counts.items() if count)
+def _are_videos(items: Sequence[SourceVideo | SourceStill]) -> bool:
+    """Whether a split's items have to be decoded; images, and folders of faces, are used as they are."""
+    return any(isinstance(item, SourceVideo) for item in items) and not any(
+        isinstance(item, SourceVideo) and item.path.is_dir() for item in items
+    )
+
+
+def _open_output(output: Path, overwrite: bool) -> None:
+    """Makes the folder, or goes on with a preparation of the same settings, or empties it; writes the settings."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f'--output={output}: a file; expected a folder')
+    recorded = ''.join(
+        f'--{name}={_spell(flags.FLAGS[name].value)}\n' for name in _RECORDED if flags.FLAGS[name].value is not None
+    )
+    if output.exists() and any(output.iterdir()):
+        if not (output / FLAGS_FILE).exists():
+            raise InputError(f'--output={output}: holds files but no {FLAGS_FILE}; expected a new or empty folder')
+        earlier = (output / FLAGS_FILE).read_text(encoding='utf-8').splitlines()
+        changed = sorted(set(earlier).symmetric_difference(recorded.splitlines()))
+        changed = [line for line in changed if not line.startswith('--source=')]
+        if changed and not overwrite:
+            raise InputError(
+                f'--output={output}: holds a preparation with other settings ({" ".join(changed)}); --overwrite '
+                'replaces it'
+            )
+        if overwrite:
+            _empty(output)
+    output.mkdir(parents=True, exist_ok=True)
+    with atomic_write(output / FLAGS_FILE) as file:
+        file.write(recorded + f'--source={flags.FLAGS.source}\n')
+
+
+def _spell(value: object) -> str:
+    return ','.join(value) if isinstance(value, list | tuple) else str(value)
+
+
+def _empty(output: Path) -> None:
+    """Takes away what preparation writes, and nothing else."""
+    for name in ('faces', 'wav', *AUDIO_FEATURES, STILLS, RECORDS, STATISTICS):
+        shutil.rmtree(output / name, ignore_errors=True)  # takes links away, not what they lead to
+    for name in (LINK, SUBJECTS_FILE):
+        (output / name).unlink(missing_ok=True)
+    for split in SPLITS:  # the split may not be in the source any more
+        (output / PROBLEMS.format(split)).unlink(missing_ok=True)
+        for form in MANIFESTS:
+            manifest = output / form.format(split)
+            manifest.unlink(missing_ok=True)
+            ledger_path(manifest).unlink(missing_ok=True)
+
+
+def _write_subjects(path: Path, subjects: dict[str, str]) -> None:
+    with atomic_write(path) as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(('subject', 'split'))
+        writer.writerows(sorted(subjects.items()))
+
+
+def _prepare(
+    split: str,
+    items: Sequence[SourceVideo | SourceStill],
+    source: Path,
+    output: Path,
+    pool: ProcessPoolExecutor,
+    shard: Shard,
+) -> list[Prepared] | None:
+    """What came of each item of a split; None while other shards have some to do."""
+    videos = [item for item in items if isinstance(item, SourceVideo)]
+    if _are_videos(items):
+        return prepare_videos(split, videos, output, pool, shard)
+    if videos:
+        return link_faces(split, videos, output)
+    return prepare_stills(split, [item for item in items if isinstance(item, SourceStill)], source, output)
 
 
 if __name__ == '__main__':

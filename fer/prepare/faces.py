@@ -5,11 +5,18 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+Box = tuple[float, float, float, float]  # left, top, width, height
+
+
+# The smallest face that is looked for, as a share of the image's shorter side: searching for smaller ones costs as much
+# as for all others together, and so small a face shows no emotion.
+MIN_FACE_SHARE = 1 / 18
+
 
 class Face(NamedTuple):
     """One detected face, in pixels of the image it was found in (x to the right, y down)."""
 
-    box: tuple[float, float, float, float]  # left, top, width, height
+    box: Box
     landmarks: np.ndarray  # [5, 2] float64 (x, y): left eye, right eye, nose tip, left and right mouth corner,
     # left and right as seen in the image
     score: float  # confidence in [0, 1]
@@ -19,11 +26,6 @@ class Face(NamedTuple):
 # (Deng et al., CVPR 2019) and its predecessors, which public face networks are trained on.
 _TEMPLATE_112 = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 TEMPLATE = np.array(_TEMPLATE_112) / 112
-
-
-def largest(faces: list[Face]) -> Face | None:
-    """The face with the largest box; None when there is none."""
-    return max(faces, key=lambda face: face.box[2] * face.box[3], default=None)
 
 
 def align(image: np.ndarray, face: Face, image_size: int, margin: float) -> np.ndarray:

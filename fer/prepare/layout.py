@@ -155,7 +155,7 @@ def in_time_order(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> l
 
 def files_in(folder: Path) -> list[Path]:
     """Its visible files, sorted; archives made on a Mac hold a hidden companion of each."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith('.') and path.is_file())
+    return sorted(path for path in folder.iterdir() if not path.name.startswith('.') and not path.is_dir())
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -168,7 +168,7 @@ def videos_below(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob('*')
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith('.') and path.is_file()
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith('.') and not path.is_dir()
     )
 
 
@@ -197,6 +197,30 @@ def distribute(items: Iterable[tuple[str, Item]], seed: int) -> Splits[Item]:
         splits[subjects[subject]].append(item)
     splits.subjects = subjects
     return splits
+
+
+def set_aside(splits: Splits) -> None:
+    """Moves to `splits.problems` what no manifest or ledger can hold.
+
+    These are names that are not UTF-8 or have a tab or a line break (results files are tab-separated lines), and lines
+    of a list whose label is none of the dataset's: they could be neither trained on nor scored.
+    """
+    for split, items in splits.items():
+        labelled = any(item.label is not None for item in items)
+        for item in list(items):
+            name = item.folder if isinstance(item, SourceVideo) else item.name
+            if _unwritable(name):
+                reason = 'a name with a tab or a line break, or not in UTF-8; rename the file'
+            elif labelled and item.label is None:
+                reason = item.problem
+            else:
+                continue
+            items.remove(item)
+            splits.problems.append(f'{split}: {name!r}: {reason}')
+
+
+def _unwritable(name: str) -> bool:
+    return bool(set(name) & set('\t\r\n')) or name != name.encode(errors='replace').decode()
 
 
 def insist_on_some(splits: Splits[Item], what: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
 from fer.prepare.layout import SourceStill, SourceVideo, in_time_order
-from fer.prepare.videos import MIN_FRAMES, Prepared, write_split
+from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_sound
 from fer.progress import progress
 
 LINK = 'source'
@@ -22,19 +22,15 @@ _SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # JPEG, PNG
 
 
 def prepare_stills(split: str, stills: Sequence[SourceStill], source: Path, output: Path) -> list[Prepared]:
-    """Writes OUTPUT/<split>.txt, one image a line, and its ledger; what cannot be used is in the ledger only."""
+    """Checks images, and writes those that no manifest can name as PNG; what cannot be used has a gap."""
     if any(still.path for still in stills) and not (output / LINK).is_symlink():
         (output / LINK).symlink_to(source.resolve(), target_is_directory=True)
-    prepared = [_prepare_still(still, output) for still in progress(stills, label=f'preparing {split}', unit='image')]
-    write_split(split, prepared, output)
-    return prepared
+    return [_prepare_still(still, output) for still in progress(stills, label=f'preparing {split}', unit='image')]
 
 
 def link_faces(split: str, videos: Sequence[SourceVideo], output: Path) -> list[Prepared]:
-    """Writes OUTPUT/<split>.txt, one face a line in time order, and its ledger, for folders of face images."""
-    prepared = [_link(video, output) for video in progress(videos, label=f'preparing {split}', unit='video')]
-    write_split(split, prepared, output)
-    return prepared
+    """Links folders of face images to where prepared faces lie."""
+    return [_link(video, output) for video in progress(videos, label=f'preparing {split}', unit='video')]
 
 
 def _prepare_still(still: SourceStill, output: Path) -> Prepared:
@@ -59,17 +55,19 @@ def _prepare_still(still: SourceStill, output: Path) -> Prepared:
             gap = 'undecodable' if problem else ''
     kept = 0 if gap else 1
     row = LedgerRow(os.path.splitext(named)[0], still.label, kept, kept, None, gap)
-    return Prepared([] if gap else [named], row, problem)
+    return without_sound(row, [] if gap else [named], problem)
 
 
 def _link(video: SourceVideo, output: Path) -> Prepared:
     problem = video.problem or ('' if video.path.is_dir() else 'a file among folders of faces')
     if problem:
-        return Prepared([], LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), problem)
+        return without_sound(LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), [], problem)
     try:
         images = in_time_order(video.path)
     except OSError as error:
-        return Prepared([], LedgerRow(video.video_id, video.label, 0, 0, None, 'undecodable'), error.strerror or '')
+        return without_sound(
+            LedgerRow(video.video_id, video.label, 0, 0, None, 'undecodable'), [], error.strerror or ''
+        )
     bad = {path: problem for path in images if (problem := _not_an_image(path))}
     kept = [path.name for path in images if path not in bad]
     gap = '' if len(kept) >= MIN_FRAMES else 'undecodable' if bad else 'no_face'
@@ -77,9 +75,11 @@ def _link(video: SourceVideo, output: Path) -> Prepared:
     if kept:
         link = output / 'faces' / video.folder
         link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)  # of an earlier run
         link.symlink_to(video.path.resolve(), target_is_directory=True)
     row = LedgerRow(video.video_id, video.label, len(images), len(kept), None, gap)
-    return Prepared([f'faces/{video.folder}/{name}' for name in kept], row, problem)
+    done = without_sound(row, [f'faces/{video.folder}/{name}' for name in kept], problem)
+    return done._replace(statuses={KEPT: len(kept), 'undecodable': len(bad)})
 
 
 def _not_an_image(path: Path) -> str:

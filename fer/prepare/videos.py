@@ -1,7 +1,18 @@
-"""Videos to aligned faces and wav, and a split's manifest and ledger."""
+"""Videos to aligned faces, wav and openSMILE features, in parallel; what is finished is not done again.
 
+Of each video: faces/<folder>/00001.jpg and so on, numbered by time (frame n is at (n - 1) x 0.04 s), so that a gap in
+the numbers is a gap in time; faces/<folder>/frames.csv, a row per frame, kept or not; wav/<folder>.wav;
+clips/<folder>/00001.csv, the features of the 0.04 s of sound that begin with frame 1, for kept frames only, so that a
+face and a clip of one number are of one instant; and functionals/<folder>.csv, the features of all its sound.
+"""
+
+import csv
 import multiprocessing
+import os
 import shutil
+import signal
+import threading
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -10,110 +21,262 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fer import emotions
-from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
+from fer.errors import InputError
+from fer.files import atomic_write
+from fer.manifest import LedgerRow
 from fer.prepare.detectors import DETECTORS, Detector
-from fer.prepare.faces import align, largest
-from fer.prepare.ffmpeg import MediaError, extract_wav, read_frames
+from fer.prepare.faces import Face, align
+from fer.prepare.ffmpeg import FRAMES_PER_SECOND, MediaError, extract_wav, read_frames
 from fer.prepare.layout import SourceVideo
+from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_sound
+from fer.prepare.records import key_of, load_record, record_path, save_record
+from fer.prepare.smile.extract import Clips, clip_features, functionals, write_features
+from fer.prepare.tracking import Seen, follow
 from fer.progress import progress
 
-MIN_FRAMES = 2  # a video with fewer faces is no sequence; its ledger row says no_face
+MISSING_FACES = ('skip', 'hold', 'reuse_box')
+AUDIO_FEATURES = ('clips', 'functionals')
+
+FRAMES_FILE = 'frames.csv'
+HELD, REUSED_BOX = 'held', 'reused_box'  # statuses of frames.csv, beside KEPT and those of Seen.why
+SILENT, PADDED = 'silent', 'padded'  # what frames.csv says of sound
+_POINTS = ('left_eye', 'right_eye', 'nose', 'left_mouth', 'right_mouth')
+FRAMES_COLUMNS = (
+    *('frame', 'time', 'status', 'sound', 'score', 'left', 'top', 'width', 'height'),
+    *(f'{point}_{axis}' for point in _POINTS for axis in 'xy'),
+)
 _JPEG_QUALITY = 95
 
 
 class Settings(NamedTuple):
-    """What every video of a corpus is prepared with."""
+    """What every video of a corpus is prepared with. All of it decides what is written."""
 
-    output: Path
     detector: str  # a key of DETECTORS
     image_size: int  # side of the aligned faces in pixels
     margin: float  # see fer.prepare.faces.align
+    missing_faces: str  # one of MISSING_FACES
+    audio_features: tuple[str, ...]  # of AUDIO_FEATURES
+    clip_context: str  # see fer.prepare.smile.extract.clip_features
+    arff: bool  # whether features are written as ARFF as well
 
 
-class Prepared(NamedTuple):
-    """What came of one video."""
+class Shard(NamedTuple):
+    """Which of a split's videos a job prepares: share `number`, from 1, of `total`."""
 
-    frames: list[str]  # its face images below the output folder, in time order
-    row: LedgerRow
-    problem: str  # why it cannot be used, or its pictures or sound not be decoded; '' if they can
+    number: int
+    total: int
 
 
-def prepare_split(split: str, videos: Sequence[SourceVideo], settings: Settings, jobs: int) -> list[Prepared]:
-    """Prepares the videos of one split, in parallel, and writes OUTPUT/<split>.txt and its ledger.
+def make_pool(settings: Settings, output: Path, jobs: int) -> ProcessPoolExecutor:
+    """Processes that prepare videos; they start with the first one."""
+    context = multiprocessing.get_context('spawn')  # the detector's TensorFlow does not survive a fork
+    return ProcessPoolExecutor(jobs, context, _start_worker, (settings, output))
+
+
+def prepare_videos(
+    split: str, videos: Sequence[SourceVideo], output: Path, pool: ProcessPoolExecutor, shard: Shard
+) -> list[Prepared] | None:
+    """Prepares this shard's videos of one split.
 
     A video that cannot be decoded, or shows no face, is a row of the ledger and does not stop the rest.
+
+    Returns:
+      What came of every video of the split, other shards' included; None while those are not all done.
+
+    Raises:
+      OSError: what is written does not fit, or may not be written.
     """
-    context = multiprocessing.get_context('spawn')  # the detector's TensorFlow does not survive a fork
-    with ProcessPoolExecutor(jobs, context, _start_worker, (settings,)) as pool:
-        prepared = list(
-            progress(pool.map(_prepare_video, videos), label=f'preparing {split}', unit='video', total=len(videos))
-        )
-    write_split(split, prepared, settings.output)
-    return prepared
+    mine = set(range(shard.number - 1, len(videos), shard.total))
+    waiting = pool.map(_prepare_video, [videos[index] for index in sorted(mine)])
+    done = dict(
+        zip(sorted(mine), progress(waiting, label=f'preparing {split}', unit='video', total=len(mine)), strict=True)
+    )
+    others = [index for index in range(len(videos)) if index not in mine]
+    if not all(_may_be_done(videos[index], output) for index in others):
+        return None
+    for index, found in zip(others, pool.map(_load_video, [videos[index] for index in others]), strict=True):
+        if found is None:
+            return None
+        done[index] = found
+    return [done[index] for index in range(len(videos))]
 
 
-def write_split(split: str, prepared: Sequence[Prepared], output: Path) -> None:
-    """Writes OUTPUT/<split>.txt, the frames of what has no gap, and the ledger of everything beside it."""
-    manifest = output / f'{split}.txt'
-    rows = []
-    for done in prepared:
-        label = () if done.row.label is None else (emotions.to_one_hot(done.row.label),)
-        if not done.row.gap:
-            rows += [(frame, *label) for frame in done.frames]
-    write_ledger(ledger_path(manifest), (done.row for done in prepared))
-    write_manifest(manifest, rows)
+def _may_be_done(video: SourceVideo, output: Path) -> bool:
+    unreadable = bool(video.problem) or not os.access(video.path, os.R_OK)
+    return unreadable or record_path(output, video.folder).exists()
 
 
 _detect: Detector
 _settings: Settings
+_output: Path
 
 
-def _start_worker(settings: Settings) -> None:
+def _start_worker(settings: Settings, output: Path) -> None:
     """Makes the detector once per process: MTCNN takes seconds to load."""
-    global _detect, _settings
+    global _detect, _settings, _output
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process says what an interruption means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)  # the processes already fill the cores
-    _settings = settings
+    _settings, _output = settings, output
     _detect = DETECTORS[settings.detector]()
 
 
+def _end_with_parent() -> None:
+    """Without it, workers of a killed command would write on beside those of the next."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _prepare_video(video: SourceVideo) -> Prepared:
+    """Writes everything of one video, its record last, unless that is there already."""
+    done = _load_video(video)
+    if done is None:
+        key = key_of(video.path, _settings)
+        record_path(_output, video.folder).unlink(missing_ok=True)
+        done, files = _write_video(video)
+        save_record(_output, video.folder, key, files, done)
+    return done
+
+
+def _load_video(video: SourceVideo) -> Prepared | None:
+    """What is known of a video, with the label it has now; None where it has to be prepared."""
     if video.problem:
-        return Prepared([], LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), video.problem)
-    faces = _settings.output / 'faces' / video.folder
-    # Frames are written aside, so that a folder in faces/ is always a whole video.
-    partial = faces.with_name(f'.{faces.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    names, decoded, problem = [], 0, ''
+        return _unusable(video, 'missing', video.problem)
     try:
-        for decoded, image in enumerate(read_frames(video.path), start=1):
-            face = largest(_detect(image))
-            if face is not None:
-                name = f'{decoded:05d}.jpg'  # numbered by time, so that a gap in the numbers is a gap in time
-                write_jpeg(partial / name, align(image, face, _settings.image_size, _settings.margin))
-                names.append(name)
+        done = load_record(_output, video.folder, key_of(video.path, _settings))
+    except OSError as error:
+        return _unusable(video, 'undecodable', error.strerror or str(error))
+    return done and done._replace(row=done.row._replace(video_id=video.video_id, label=video.label))
+
+
+def _unusable(video: SourceVideo, gap: str, problem: str) -> Prepared:
+    return without_sound(LedgerRow(video.video_id, video.label, 0, 0, None, gap), [], problem)
+
+
+def _write_video(video: SourceVideo) -> tuple[Prepared, list[str]]:
+    """What came of the video, and the names of the files that were written."""
+    faces, clips = (_output / kind / video.folder for kind in ('faces', 'clips'))
+    wav, summary = _output / 'wav' / f'{video.folder}.wav', _output / 'functionals' / f'{video.folder}.csv'
+    _remove(faces, clips, wav, summary)
+    complaints: list[str] = []
+    try:
+        seen = follow(read_frames(video.path, complaints), _detect)
+        if len(seen) == 1:
+            raise MediaError('a single picture; expected a video')
+        statuses, numbers = _write_faces(video, seen, faces)
     except MediaError as error:
-        problem = str(error)
-    shutil.rmtree(faces, ignore_errors=True)
-    if names:
-        partial.rename(faces)
-    else:
-        partial.rmdir()
-    wav = _settings.output / 'wav' / f'{video.folder}.wav'
+        _remove(faces)
+        return _unusable(video, 'undecodable', str(error)), []
+
+    seconds, described = 0.0, None
     wav.parent.mkdir(parents=True, exist_ok=True)
-    seconds = 0.0
-    gap = 'undecodable' if problem else '' if len(names) >= MIN_FRAMES else 'no_face'
-    if not problem:
-        try:
-            seconds = extract_wav(video.path, wav)
-        except MediaError as error:
-            problem = f'sound lost: {error}'
-    row = LedgerRow(video.video_id, video.label, decoded, len(names), seconds, gap)
-    return Prepared([f'faces/{video.folder}/{name}' for name in names], row, problem)
+    try:
+        seconds = extract_wav(video.path, wav)
+        if seconds and 'functionals' in _settings.audio_features:
+            _write_functionals(wav, summary)
+        if seconds and numbers and 'clips' in _settings.audio_features:
+            described = clip_features(wav, len(seen), _settings.clip_context)
+            _write_clips(described, numbers, clips)
+    except (MediaError, InputError) as error:
+        described = None
+        _remove(clips, summary)
+        complaints.append(f'sound lost: {str(error).removeprefix(f"{wav}: ")}')
+
+    sound = _sound_states(described, len(seen))
+    _write_table(faces / FRAMES_FILE, seen, statuses, sound)
+    gap = '' if len(numbers) >= MIN_FRAMES else 'no_face'
+    done = Prepared(
+        row=LedgerRow(video.video_id, video.label, len(seen), len(numbers), seconds, gap),
+        frames=[f'faces/{video.folder}/{number:05d}.jpg' for number in numbers],
+        clips=[f'clips/{video.folder}/{number:05d}.csv' for number in numbers] if described else [],
+        functionals=f'functionals/{video.folder}.csv' if summary.exists() else '',
+        statuses=Counter(statuses),
+        sound=Counter(state for number in numbers if (state := sound[number - 1])),
+        problem='; '.join(complaints),
+    )
+    features = [*done.clips, *filter(None, [done.functionals])]
+    files = [*done.frames, f'faces/{video.folder}/{FRAMES_FILE}', *features]
+    files += [f'wav/{video.folder}.wav'] if seconds else []
+    files += [f'{name.removesuffix(".csv")}.arff' for name in features] if _settings.arff else []
+    return done, files
 
 
-def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes uint8 [H, W, 3] RGB. Raises OSError where the disk does not take it."""
-    coded = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    path.write_bytes(coded.tobytes())
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _write_faces(video: SourceVideo, seen: Sequence[Seen], folder: Path) -> tuple[list[str], list[int]]:
+    """Writes the face of each frame that has one: every frame's status, and the numbers of those written.
+
+    The video is decoded a second time, because whom to follow is known only at its end, and a whole video may not fit
+    into memory.
+    """
+    folder.mkdir(parents=True)
+    statuses: list[str] = []
+    numbers: list[int] = []
+    last: Face | None = None
+    jpeg = b''
+    for number, (image, (face, why)) in enumerate(zip(read_frames(video.path), seen, strict=False), start=1):
+        status = why or KEPT
+        if face is None and last is not None and _settings.missing_faces != 'skip':
+            face, status = last, HELD if _settings.missing_faces == 'hold' else REUSED_BOX
+        if face is not None:
+            last = face
+            if status != HELD:
+                jpeg = encode_jpeg(align(image, face, _settings.image_size, _settings.margin))
+            (folder / f'{number:05d}.jpg').write_bytes(jpeg)
+            numbers.append(number)
+        statuses.append(status)
+    if len(statuses) < len(seen):
+        raise MediaError(f'decodes to {len(seen)} frames, then to {len(statuses)}')
+    return statuses, numbers
+
+
+def _write_functionals(wav: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names, values = functionals(wav)
+    _write_features(path, names, values[None])
+
+
+def _write_clips(clips: Clips, numbers: Sequence[int], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for number in numbers:
+        _write_features(folder / f'{number:05d}.csv', clips.names, clips.values[number - 1 : number])
+
+
+def _write_features(path: Path, names: Sequence[str], values: np.ndarray) -> None:
+    write_features(path, names, values)
+    if _settings.arff:
+        write_features(path.with_suffix('.arff'), names, values, 'arff')
+
+
+def _sound_states(clips: Clips | None, num_frames: int) -> list[str]:
+    """What frames.csv says of each frame's clip: '' unless it is silent, or padded because the sound ended earlier."""
+    if clips is None:
+        return [''] * num_frames
+    filled = num_frames - clips.padded
+    return [PADDED if index >= filled else SILENT if clips.silent[index] else '' for index in range(num_frames)]
+
+
+def _write_table(path: Path, seen: Sequence[Seen], statuses: Sequence[str], sound: Sequence[str]) -> None:
+    """Writes frames.csv, a row per frame of the video; boxes and landmarks in pixels of the frame."""
+    with atomic_write(path) as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(FRAMES_COLUMNS)
+        for index, ((face, _), status, state) in enumerate(zip(seen, statuses, sound, strict=True)):
+            found = ['', *[''] * 14]
+            if face is not None:
+                found = [f'{face.score:.6f}', *(f'{value:.2f}' for value in (*face.box, *face.landmarks.ravel()))]
+            writer.writerow([index + 1, f'{index / FRAMES_PER_SECOND:.2f}', status, state, *found])
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """A JPEG of uint8 [H, W, 3] RGB."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()

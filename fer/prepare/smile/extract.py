@@ -21,6 +21,7 @@ from opensmile.core.lib import OpenSMILE
 
 from fer.errors import InputError
 from fer.files import atomic_write
+from fer.prepare.ffmpeg import AudioSegment
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / 'opensmile'
 FORMATS = ('csv', 'arff')
@@ -51,12 +52,14 @@ class Clips(NamedTuple):
     """Features of a video's 40 ms clips.
 
     `values` is float32 [num_clips, 112], columns named by `names`; the last `padded` rows repeat the row before them,
-    because the sound ended earlier.
+    because the sound ended earlier. `silent` is bool [num_clips]: every sample of the clip is 0. Such a clip has
+    features like any other, those that openSMILE finds in silence; a padded one is not called silent.
     """
 
     names: list[str]
     values: np.ndarray
     padded: int
+    silent: np.ndarray
 
 
 def functionals(wav: str | Path) -> tuple[list[str], np.ndarray]:
@@ -129,16 +132,27 @@ def clip_features(wav: str | Path, num_clips: int, context: str = 'isolated') ->
     length = _samples(CLIP_SECONDS, sound.rate)
     complete = len(sound.samples) // length
     filled = min(complete, num_clips)
+    clips = cut_clips(sound, filled)
     framing = {'frameSize': CLIP_SECONDS, 'frameStep': CLIP_SECONDS, 'frameCenter': 'left'}
     if context == 'contextual':
         names, values = _lld(sound, framing)
         values = values[:filled]  # the smoother's last line is no clip
     else:
-        clips = [sound._replace(samples=sound.samples[k * length : (k + 1) * length]) for k in range(filled)]
         rows = [_run('lld.conf', clip, framing | LONE_FRAME) for clip in clips]
         names, values = rows[0][0], np.concatenate([row for _, row in rows])
     padded = num_clips - filled
-    return Clips(names, np.concatenate([values, np.repeat(values[-1:], padded, axis=0)]), padded)
+    values = np.concatenate([values, np.repeat(values[-1:], padded, axis=0)])
+    silent = np.array([not clip.samples.any() for clip in clips] + [False] * padded)
+    return Clips(names, values, padded, silent)
+
+
+def cut_clips(sound: Sound, num_clips: int) -> list[Sound]:
+    """The first clips of 40 ms, as pydub cuts them (dissertation 5.1.2); the sound must be long enough."""
+    channels = sound.samples.shape[1]
+    whole = AudioSegment(sound.samples.tobytes(), sample_width=2, frame_rate=sound.rate, channels=channels)
+    length = _samples(CLIP_SECONDS, sound.rate)  # by samples, not milliseconds: not every rate has whole ones
+    clips = (whole.get_sample_slice(k * length, (k + 1) * length) for k in range(num_clips))
+    return [sound._replace(samples=np.frombuffer(clip.raw_data, '<i2').reshape(-1, channels)) for clip in clips]
 
 
 def read_sound(wav: str | Path) -> Sound:

@@ -1,0 +1,78 @@
+"""What preparation leaves of one video or image, and the manifests and ledgers that a split's items become."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fer import emotions
+from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
+
+KEPT = 'kept'  # what frames.csv says of a frame with the face
+MIN_FRAMES = 2  # a video with fewer faces is no sequence; its ledger row says no_face
+
+# A split's manifests beside <split>.txt, the faces: what they are called, and what one of their lines is.
+CLIPS = '{}_clips.txt'  # the openSMILE CSV of a kept frame's 0.04 s of sound
+AUDIOVISUAL = '{}_audiovisual.txt'  # the same, and that frame's face
+FUNCTIONALS = '{}_functionals.txt'  # the openSMILE CSV of a whole video's sound
+MANIFESTS = ('{}.txt', CLIPS, AUDIOVISUAL, FUNCTIONALS)
+
+
+class Prepared(NamedTuple):
+    """What came of one video or image. Names are of files below the output folder."""
+
+    row: LedgerRow  # its row in the ledger of faces
+    frames: list[str]  # its face images, in time order
+    clips: list[str]  # the CSV of each frame's sound; empty without sound
+    functionals: str  # the CSV of all its sound; '' without sound
+    statuses: dict[str, int]  # the frames of a video, by what frames.csv says of them
+    sound: dict[str, int]  # clips of `clips` that are silent, or padded because the sound ends earlier
+    problem: str  # why it cannot be used, or only in part; '' if nothing is wrong
+
+
+def without_sound(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
+    """What came of an item that has no sound, or of which nothing can be used."""
+    return Prepared(row, frames, [], '', {}, {}, problem)
+
+
+def write_split(split: str, prepared: Sequence[Prepared], output: Path, audio: Sequence[str] = ()) -> None:
+    """Writes the manifests of a split, each with a ledger of every official item.
+
+    Args:
+      split: its name.
+      prepared: its items, in the manifests' order.
+      output: the folder that the manifests go to.
+      audio: which audio manifests are wanted beside the faces': `clips` (then the audio-visual one too) and
+        `functionals`.
+    """
+    _write(output / f'{split}.txt', [(done.row, [(frame,) for frame in done.frames]) for done in prepared])
+    if 'clips' in audio:
+        rows = [_heard(done.row, len(done.clips), done.row.gap or 'no_audio') for done in prepared]
+        clips = [[(clip,) for clip in done.clips] for done in prepared]
+        # Where there is sound, every frame has a clip.
+        both = [list(zip(done.clips, done.frames, strict=bool(done.clips))) for done in prepared]
+        _write(output / CLIPS.format(split), zip(rows, clips, strict=True))
+        _write(output / AUDIOVISUAL.format(split), zip(rows, both, strict=True))
+    if 'functionals' in audio:
+        _write(output / FUNCTIONALS.format(split), [_whole(done) for done in prepared])
+
+
+def _whole(done: Prepared) -> tuple[LedgerRow, list[tuple[str]]]:
+    """The row and the line of a whole video's sound, which needs no face."""
+    gap = 'no_audio' if done.row.gap in ('', 'no_face') else done.row.gap
+    kept = int(done.functionals != '')
+    return _heard(done.row, kept, gap), [(done.functionals,)]
+
+
+def _heard(row: LedgerRow, kept: int, gap: str) -> LedgerRow:
+    return row._replace(frames_kept=kept, gap='' if kept else gap)
+
+
+def _write(manifest: Path, items: Iterable[tuple[LedgerRow, Sequence[tuple[str, ...]]]]) -> None:
+    """Writes each item's lines, unless its row has a gap, and every item's row."""
+    items = list(items)
+    lines: list[tuple[str, ...]] = []
+    for row, names in items:
+        label = () if row.label is None else (emotions.to_one_hot(row.label),)
+        lines += [(*line, *label) for line in names if not row.gap]
+    write_ledger(ledger_path(manifest), (row for row, _ in items))
+    write_manifest(manifest, lines)

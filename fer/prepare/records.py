@@ -1,0 +1,74 @@
+"""What preparation remembers of each finished video, so that a run that was stopped goes on where it was.
+
+OUTPUT/records/<folder>.json is written when everything else of the video is. It is believed while the source's bytes,
+the settings, the versions of what computes, and every file that was written are what they were then; a folder that
+merely happens to be there means nothing.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from fer.files import atomic_write
+from fer.manifest import LedgerRow
+from fer.prepare.prepared import Prepared
+
+FOLDER = 'records'
+_REVISION = 1  # raised when this code begins to write something else for the same input
+_PACKAGES = ('imageio-ffmpeg', 'mtcnn', 'numpy', 'opencv-python-headless', 'opensmile', 'tensorflow')
+_CHUNK = 1 << 20
+
+
+def key_of(source: Path, settings: tuple) -> str:
+    """What a video's output follows from, as one hexadecimal number: its bytes, the settings, the versions.
+
+    Raises:
+      OSError: the source cannot be read.
+    """
+    return hashlib.sha256(repr((_REVISION, _digest([source]), settings, _versions())).encode()).hexdigest()
+
+
+def save_record(output: Path, folder: str, key: str, files: Iterable[str], done: Prepared) -> None:
+    """Remembers a video whose `files`, named below `output`, are all written."""
+    names = sorted(files)
+    path = record_path(output, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {'key': key, 'files': names, 'digest': _digest(output / name for name in names), 'done': done._asdict()}
+    with atomic_write(path) as file:
+        json.dump(record, file)
+
+
+def load_record(output: Path, folder: str, key: str) -> Prepared | None:
+    """What an earlier run left of a video; None where it has to be prepared (again)."""
+    try:
+        record = json.loads(record_path(output, folder).read_bytes())
+        if record['key'] != key or record['digest'] != _digest(output / name for name in record['files']):
+            return None
+        done = record['done']
+        return Prepared(**{**done, 'row': LedgerRow(*done['row'])})
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not as this code writes it
+        return None
+
+
+def record_path(output: Path, folder: str) -> Path:
+    return output / FOLDER / f'{folder}.json'
+
+
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    return tuple(metadata.version(name) for name in _PACKAGES)
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """Of the contents of files, one after the other."""
+    total = hashlib.sha256()
+    for path in paths:
+        one = hashlib.sha256()
+        with open(path, 'rb') as file:
+            while chunk := file.read(_CHUNK):
+                one.update(chunk)
+        total.update(one.digest())
+    return total.hexdigest()

@@ -1,0 +1,321 @@
+"""Detectors, and one person followed through a clip."""
+
+import weakref
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+
+import cv2
+import numpy as np
+import pytest
+from conftest import realdata, run
+
+from fer.prepare.detectors import DETECTORS
+from fer.prepare.faces import TEMPLATE, Face, align
+from fer.prepare.ffmpeg import read_frames
+from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, Seen, follow, iou
+
+SAD, HAPPY = 'Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4'
+
+
+class Film:
+    """Painted frames, and a detector that knows where it painted whom.
+
+    Args:
+      script: by frame, {person: (left, top, side)}, in the order in which they are painted; who is covered to a half
+        is not detected.
+      cuts: frames at which the background changes.
+    """
+
+    def __init__(self, script, cuts=()):
+        self.script, self.cuts = script, cuts
+        self.full, self.near = [], []  # the frames searched as a whole, and near boxes
+
+    def frames(self):
+        """Yields uint8 [90, 160, 3]; the first pixel holds the frame's number."""
+        for time, people in enumerate(self.script):
+            scene = sum(cut <= time for cut in self.cuts)
+            coarse = np.random.default_rng(scene).integers(0, 256, (9, 16, 3), np.uint8)
+            image = cv2.resize(coarse, (160, 90), interpolation=cv2.INTER_NEAREST)
+            for person, (left, top, side) in people.items():
+                image[top : top + side, left : left + side] = 40 * person + 30
+            image[0, 0] = time
+            yield image
+
+    def detect(self, image, near=None):
+        time = int(image[0, 0, 0])
+        (self.full if near is None else self.near).append(time)
+        boxes = {person: (float(x), float(y), float(s), float(s)) for person, (x, y, s) in self.script[time].items()}
+        people = list(boxes)
+        faces = []
+        for place, person in enumerate(people):
+            box = boxes[person]
+            covered = any(iou(box, boxes[other]) > 0.5 for other in people[place + 1 :])
+            if not covered and (near is None or any(reaches(where, box) for where in near)):
+                faces.append(Face(box, TEMPLATE * box[2] + box[:2], person / 10))
+        return faces[::-1] if time % 2 else faces  # no order to rely on
+
+    def followed(self):
+        """By frame, the person whose face is shown, or why none is."""
+        return [look.why if look.face is None else round(look.face.score * 10) for look in self.seen()]
+
+    def seen(self):
+        return follow(self.frames(), self.detect)
+
+
+def reaches(where, box):
+    """Whether the middle of a box lies within a side of the middle of another."""
+    return all(abs(where[k] + where[k + 2] / 2 - box[k] - box[k + 2] / 2) <= where[2] for k in (0, 1))
+
+
+def test_no_frames():
+    assert follow(iter([]), Film([]).detect) == []
+
+
+def test_nobody():
+    film = Film([{}] * 10)
+    assert film.seen() == [Seen(None, 'no_face')] * 10
+    assert film.full == list(range(0, 10, SCAN_IDLE))
+
+
+def test_larger_for_a_moment_does_not_win():
+    script = [{1: (20, 20, 30)} for _ in range(40)]
+    for time in (10, 11, 12):
+        script[time][2] = (80, 10, 70)
+    assert Film(script).followed() == [1] * 40
+
+
+def test_larger_for_long_wins_from_the_frame_where_they_come():
+    """The newcomer comes between two searches of the whole frame, and is found back to where they came."""
+    arrives = SCAN_EVERY + 3
+    script = [{1: (20, 20, 30), **({2: (80, 10, 60)} if time >= arrives else {})} for time in range(60)]
+    film = Film(script)
+    assert film.followed() == ['other_person'] * arrives + [2] * (60 - arrives)
+    assert len(film.full) == -(-60 // SCAN_EVERY)
+
+
+def test_who_comes_into_an_empty_frame_is_there_from_the_first():
+    for arrives in range(1, 5):
+        script = [{} if time < arrives else {1: (50, 30, 30)} for time in range(12)]
+        assert Film(script).followed() == ['no_face'] * arrives + [1] * (12 - arrives)
+
+
+@pytest.mark.parametrize('hidden', [1, 2])
+def test_side_by_side_are_never_swapped(hidden):
+    """They touch, and each in turn is turned away for a while."""
+    script = [{1: (40 + time % 3, 30, 30), 2: (70 - time % 2, 31, 29)} for time in range(50)]
+    for time in range(15, 25):
+        del script[time][hidden]
+    film = Film(script)
+    expected = [1 if 1 in people else 'other_person' for people in script]
+    other = [2 if 2 in people else 'other_person' for people in script]
+    assert film.followed() == (other if hidden == 1 else expected)
+
+
+def test_two_who_cross_while_both_are_seen():
+    """One passes above the other, boxes overlapping by less than half."""
+    script = [{1: (10 + 3 * time, 20, 34), 2: (112 - 3 * time, 38, 30)} for time in range(35)]
+    assert Film(script).followed() == [1] * 35
+
+
+@pytest.mark.parametrize('front', [1, 2])
+@pytest.mark.parametrize(('speed', 'right'), [(2, 110), (4, 110), (8, 104)])
+def test_two_who_cross_and_hide_each_other(front, speed, right):
+    """Who is in front is never lost. At 8 pixels, the other's last place is nearer than their own."""
+    script = []
+    for time in range(100 // speed):
+        people = {1: (10 + speed * time, 30, 32), 2: (right - speed * time, 30, 32)}
+        script.append({person: people[person] for person in (3 - front, front)})
+    assert Film(script).followed() == [front] * len(script)
+
+
+def test_who_was_hidden_is_the_same_person_again():
+    script = [{1: (50, 30, 40)} for _ in range(70)]
+    for time in range(10, 10 + MEMORY - 5):
+        script[time] = {}
+    assert Film(script).followed() == [1 if people else 'no_face' for people in script]
+
+
+@pytest.mark.parametrize(
+    ('back', 'why'),
+    [((50, 30, 40), 'long gone'), ((110, 30, 40), 'elsewhere'), ((53, 33, 31), 'another size')],
+)
+def test_who_comes_back_otherwise_is_somebody_else(back, why):
+    gone = MEMORY + 5 if why == 'long gone' else 10
+    script = [{1: (50, 30, 40)}] * 30 + [{}] * gone + [{1: back}] * 20
+    assert Film(script).followed() == [1] * 30 + ['no_face'] * gone + ['other_person'] * 20
+
+
+def test_a_cut_to_somebody_at_nearly_the_same_place():
+    script = [{1: (50, 30, 40)}] * 20 + [{2: (54, 32, 42)}] * 30
+    assert Film(script, cuts=[20]).followed() == ['other_person'] * 20 + [2] * 30
+    assert Film(script).followed() == [1] * 20 + [2] * 30, 'overlap alone cannot tell'
+
+
+def test_a_change_of_light_is_no_cut():
+    script = [{1: (50 + time, 30, 40)} for time in range(20)]
+    film = Film(script)
+    frames = (image // 3 + 90 if time >= 10 else image for time, image in enumerate(film.frames()))
+
+    def detect(image, near=None):
+        image = image.copy()
+        image[0, 0] = image[0, 0] if image[0, 0, 0] < 30 else (image[0, 0] - 90) * 3
+        return [Face((50.0, 30.0, 40.0, 40.0), TEMPLATE, 1.0)]
+
+    assert all(look.face for look in follow(frames, detect))
+
+
+def test_most_frames_are_searched_near_the_face_only():
+    script = [{1: (20 + time, 30, 30)} for time in range(60)]
+    film = Film(script)
+    assert film.followed() == [1] * 60
+    assert film.full == list(range(0, 60, SCAN_EVERY))
+    assert sorted(film.full + film.near) == list(range(60))
+
+
+def test_a_leap_is_looked_for_everywhere_at_once():
+    script = [{1: (10, 10, 30)}] * 5 + [{1: (110, 50, 30)}] * 20
+    film = Film(script)
+    assert film.followed() == ['other_person'] * 5 + [1] * 20  # nothing says that it is the same person
+    assert 5 in film.full
+
+
+def test_the_clip_is_never_held():
+    film = Film([{1: (20, 20, 30)}] * 100)
+    alive = weakref.WeakSet()
+
+    class Frame(np.ndarray):
+        """An array that a set may hold."""
+
+        __hash__ = object.__hash__
+        __eq__ = object.__eq__
+
+    most = 0
+
+    def stream():
+        nonlocal most
+        for image in film.frames():
+            frame = image.view(Frame)
+            alive.add(frame)
+            most = max(most, len(alive))
+            yield frame
+            del frame
+
+    assert len(follow(stream(), lambda image, near=None: film.detect(image.view(np.ndarray), near))) == 100
+    assert 1 < most <= SCAN_EVERY + 2
+
+
+def test_none_is_the_middle_square():
+    image = np.random.default_rng(0).integers(0, 256, (48, 60, 3), np.uint8)
+    [face] = DETECTORS['none']()(image)
+    assert (face.box, face.score) == ((6.0, 0.0, 48.0, 48.0), 1.0)
+    np.testing.assert_allclose(align(image, face, 48, margin=0), image[:, 6:54], atol=1)
+
+
+def test_none_goes_on_across_cuts():
+    frames = [np.random.default_rng(time).integers(0, 256, (30, 30, 3), np.uint8) for time in range(8)]
+    assert all(look.face for look in follow(frames, DETECTORS['none']()))
+
+
+@pytest.fixture(scope='module')
+def worker():
+    """A process of its own, as in preparation: MTCNN's TensorFlow is eager, and this one's may be in graph mode."""
+    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
+        yield pool
+
+
+def mtcnn_faces(images, near=()):
+    """MTCNN's faces of each image and, of the last, those near each of some boxes; to be run in a process."""
+    global _mtcnn
+    _mtcnn = globals().get('_mtcnn') or DETECTORS['mtcnn']()
+    return [_mtcnn(image) for image in images], [_mtcnn(images[-1], [box]) for box in near]
+
+
+def test_haar_agrees_with_mtcnn_on_a_frontal_face(worker):
+    image = next(read_frames(realdata() / HAPPY))
+    [haar], [[exact]] = DETECTORS['haar']()(image), worker.submit(mtcnn_faces, [image]).result()[0]
+    assert np.abs(haar.landmarks - exact.landmarks).max() < 0.1 * haar.box[2]
+    assert iou(haar.box, exact.box) > 0.5
+    assert 0 < haar.score < 1
+
+
+def test_nothing_in_noise_of_any_size(worker):
+    shapes = [(5, 7), (13, 200), (90, 70)]
+    images = [np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+    assert worker.submit(mtcnn_faces, images, [(0.0, 0.0, 30.0, 30.0)]).result() == ([[], [], []], [[]])
+    assert [DETECTORS['haar']()(image) for image in images] == [[], [], []]
+
+
+def test_pyramid_is_the_packages_down_to_the_smallest_face():
+    """Twenty pixels up to 360, then a share of the shorter side; always the package's own scales."""
+    from fer.prepare import mtcnn  # TensorFlow is heavy, and most tests here need none
+
+    for height, width in ((360, 640), (576, 720), (1080, 1920), (2160, 3840), (100, 50)):
+        sizes = 12 / mtcnn.pyramid(height, width)
+        steps = np.log(sizes / 20) / -np.log(0.709)
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-9)
+        np.testing.assert_allclose(np.diff(steps), 1)
+        limit = max(20, min(height, width) / 18)
+        assert 0.709 * limit < sizes[0] <= limit
+    assert not len(mtcnn.pyramid(11, 400))
+
+
+def sample(folder):
+    """A few frames, one of two people side by side, and one of twice the size."""
+    sad, happy = ([*islice(read_frames(folder / name), 0, 50, 24)] for name in (SAD, HAPPY))
+    both = np.hstack([sad[0], happy[0]])
+    return [*sad, *happy, both, cv2.resize(happy[1], (1280, 720))]
+
+
+def package_faces(images):
+    """What the plain package finds in each image; to be run in a process."""
+    from mtcnn import MTCNN
+
+    network = MTCNN()
+    return [network.detect_faces(image) for image in images]
+
+
+def test_mtcnn_finds_what_the_package_finds(worker):
+    images = sample(realdata())
+    expected, (found, _) = (worker.submit(compute, images).result() for compute in (package_faces, mtcnn_faces))
+    assert sum(map(len, expected)) == len(images) + 1
+    for ours, theirs in zip(found, expected, strict=True):
+        assert len(ours) == len(theirs)
+        for face, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(face.box, other['box'], atol=1)  # the package rounds its corners to pixels
+            names = ('left_eye', 'right_eye', 'nose', 'mouth_left', 'mouth_right')
+            np.testing.assert_allclose(face.landmarks, [other['keypoints'][name] for name in names], atol=1)
+            assert face.score == pytest.approx(other['confidence'], abs=1e-4)
+
+
+def test_mtcnn_near_a_face_finds_the_same(worker):
+    for image in sample(realdata())[::2]:
+        [[faces], _] = worker.submit(mtcnn_faces, [image]).result()
+        moved = []
+        for face in faces:
+            left, top, width, height = face.box
+            moved.append((left + 0.1 * width, top - 0.1 * height, 1.1 * width, 1.1 * height))
+        [_, [*near, nowhere]] = worker.submit(mtcnn_faces, [image], [*moved, (0.0, 0.0, 20.0, 20.0)]).result()
+        for face, found in zip(faces, near, strict=True):
+            assert any(iou(other.box, face.box) > 0.99 for other in found)
+        assert nowhere == []
+
+
+def follow_clip(clip):
+    """Everything about the first frames' faces that could differ; to be run in a process."""
+    seen = follow(islice(read_frames(clip), 16), DETECTORS['mtcnn']())
+    return [(look.face.box, look.face.landmarks.tolist(), look.face.score) for look in seen]
+
+
+def test_same_to_the_bit_in_any_process(worker):
+    clip = realdata() / HAPPY
+    with ProcessPoolExecutor(2, get_context('spawn')) as pool:
+        first, second = pool.map(follow_clip, [clip, clip])
+    assert first == second
+
+
+def test_benchmark_without_clips(tmp_path):
+    done = run('-m', 'tests.benchmarks.faces', f'--clips={tmp_path}', ok=False)
+    assert done.code == 2
+    assert 'found no video' in done.err
+    assert len(done.err.splitlines()) == 1

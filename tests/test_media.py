@@ -1,0 +1,172 @@
+"""Decoding: every rate to 25 frames/s by time stamps, sound from the same moment on, damage said."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import ffmpeg
+import numpy as np
+import pytest
+from conftest import make_clip, realdata, run
+
+from fer.prepare.ffmpeg import FFMPEG, MediaError, extract_wav, read_frames
+from fer.prepare.smile.extract import read_sound
+
+
+def encode(path, *streams, **options):
+    ffmpeg.output(*streams, str(path), loglevel='error', **options).run(cmd=FFMPEG, overwrite_output=True)
+
+
+@pytest.mark.parametrize(
+    ('rate', 'container', 'seconds', 'expected'),
+    [('25', 'avi', 2, 50), ('30', 'mp4', 2, 50), ('24000/1001', 'mkv', 3, 75), ('50', 'mov', 1, 25)],
+)
+def test_any_rate_becomes_25(tmp_path, rate, container, seconds, expected):
+    path = tmp_path / f'a clip, "quoted" {chr(0xE4)}.{container}'
+    make_clip(path, rate, seconds)
+    complaints: list[str] = []
+    frames = list(read_frames(path, complaints))
+    assert abs(len(frames) - expected) <= 1
+    assert {frame.shape for frame in frames} == {(48, 64, 3)}
+    assert all(frame.dtype == np.uint8 for frame in frames)
+    assert complaints == []
+    wav = tmp_path / 'sound.wav'
+    assert extract_wav(path, wav) == pytest.approx(seconds, abs=0.1)
+    assert len(read_sound(wav).samples) == pytest.approx(44100 * seconds, abs=4410)
+
+
+def source_indices(path, levels=8):
+    """Which source frame each decoded frame shows, where frame n of the source is of grey level n x `levels`."""
+    return [round(frame.mean() / levels) for frame in read_frames(path)]
+
+
+def grey_clip(path, stamps):
+    """A video without loss whose frame n is of grey level 8 n and is shown from `stamps[n]` seconds on."""
+    changes = '+'.join(f'{after - before}*gt(N,{n})' for n, (before, after) in enumerate(pairwise(stamps)))
+    picture = ffmpeg.input(f'color=black:size=32x32:rate=25:duration={len(stamps) / 25}', f='lavfi')
+    picture = picture.filter('geq', lum='8*N', cb=128, cr=128).filter('scale', out_range='full', in_range='full')
+    picture = picture.filter('settb', '1/1000').filter('setpts', f'({changes or 0})*1000+{stamps[0]}*1000')
+    encode(path, picture, vcodec='ffv1', pix_fmt='gray', fps_mode='passthrough')
+
+
+@pytest.mark.parametrize(
+    'stamps',
+    [
+        [k / 25 for k in range(20)],
+        [k * 1001 / 24000 for k in range(20)],
+        [k / 30 for k in range(25)],
+        [k / 50 for k in range(30)],
+        [0, 0.03, 0.09, 0.1, 0.11, 0.25, 0.3, 0.33, 0.5, 0.56, 0.9, 0.93, 0.98],  # a telephone's
+    ],
+    ids=['25', '23.976', '30', '50', 'variable'],
+)
+def test_frame_k_shows_its_time(tmp_path, stamps):
+    """At time t is shown the last source frame that is due before t + 0.02 s and a little (half of 23.976's 0.0417)."""
+    grey_clip(tmp_path / 'clip.mkv', stamps)
+    shown = source_indices(tmp_path / 'clip.mkv')
+    assert abs(len(shown) - (stamps[-1] + 0.04) * 25) <= 1.5
+    for k, index in enumerate(shown):
+        due = [n for n, stamp in enumerate(stamps) if stamp < k * 0.04 + 0.02085]
+        # Matroska rounds stamps to milliseconds, so one that lies half-way may fall to either side.
+        near = [n for n, stamp in enumerate(stamps) if abs(stamp - k * 0.04 - 0.02085) < 0.0011]
+        assert index in {due[-1], *near, *(n - 1 for n in near)}
+
+
+def test_rotation_and_pixels_that_are_not_square(tmp_path):
+    make_clip(tmp_path / 'a.mp4', 25, 1)
+    encode(tmp_path / 'turned.mp4', ffmpeg.input(str(tmp_path / 'a.mp4'), display_rotation=90), c='copy')
+    (upright, *_), (turned, *_) = (list(read_frames(tmp_path / name)) for name in ('a.mp4', 'turned.mp4'))
+    np.testing.assert_array_equal(turned, np.rot90(upright))
+    encode(tmp_path / 'wide.mp4', ffmpeg.input(str(tmp_path / 'a.mp4')).video.filter('setsar', '3/2'))
+    assert next(read_frames(tmp_path / 'wide.mp4')).shape == (48, 96, 3)
+
+
+def flash_and_beep(path, rate, at=1.0, length=0.4, picture_late=0.0, sound_late=0.0):
+    """A black video that is white, and loud, for `length` seconds from `at` on; one of its streams may begin later."""
+    gate = f'between(T,{at},{at + length})'
+    picture = ffmpeg.input(f'color=black:size=32x32:rate={rate}:duration=3', f='lavfi').filter(
+        'geq', lum=f'255*{gate}', cb=128, cr=128
+    )
+    sound = ffmpeg.input(f"aevalsrc='0.8*sin(2*PI*1000*t)*{gate.lower()}':s=48000:d=3", f='lavfi')
+    if picture_late:
+        picture = picture.filter('trim', start=picture_late)
+    if sound_late:
+        sound = sound.audio.filter('atrim', start=sound_late)
+    encode(path, picture, sound, acodec='pcm_s16le')
+
+
+@pytest.mark.parametrize('rate', ['25', '24000/1001', '30', '50'])
+@pytest.mark.parametrize(('picture_late', 'sound_late'), [(0, 0), (0.5, 0), (0, 0.7), (0, 0.03)])
+def test_pictures_and_sound_are_of_one_instant(tmp_path, rate, picture_late, sound_late):
+    path = tmp_path / 'clip.mkv'
+    flash_and_beep(path, rate, picture_late=picture_late, sound_late=sound_late)
+    bright = np.flatnonzero([frame.mean() > 128 for frame in read_frames(path)])
+    assert extract_wav(path, tmp_path / 'sound.wav') == pytest.approx(3, abs=0.01)
+    sound = read_sound(tmp_path / 'sound.wav')
+    loud = np.flatnonzero(np.abs(sound.samples) > 3000) / sound.rate
+    # The first source frame at or after 1 s is at most a source frame late, and decoding adds half a frame of 25.
+    source = 1 / float(Fraction(rate))
+    for moment, frame in ((loud[0], bright[0]), (loud[-1], bright[-1] + 1)):
+        assert -0.021 <= frame * 0.04 - moment <= source + 0.021
+    assert loud[0] == pytest.approx(1, abs=0.002)
+    assert loud[-1] == pytest.approx(1.4, abs=0.002)
+
+
+def test_no_sound_track(tmp_path):
+    make_clip(tmp_path / 'mute.avi', 25, 1, sound=False)
+    assert extract_wav(tmp_path / 'mute.avi', tmp_path / 'mute.wav') == 0
+    assert not (tmp_path / 'mute.wav').exists()
+
+
+def test_a_full_disk_is_no_fault_of_the_video(tmp_path):
+    make_clip(tmp_path / 'a.avi', 25, 1)
+    with pytest.raises(OSError, match='No space left'):
+        extract_wav(tmp_path / 'a.avi', '/dev/full')
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'), [(b'', 'an empty file'), (b'no video at all', 'Invalid data found')], ids=['empty', 'text']
+)
+def test_not_a_video(tmp_path, content, says):
+    (tmp_path / 'clip.avi').write_bytes(content)
+    with pytest.raises(MediaError, match=says):
+        list(read_frames(tmp_path / 'clip.avi'))
+
+
+@pytest.mark.parametrize('container', ['avi', 'mkv'])
+def test_a_video_that_breaks_off_has_its_beginning_and_a_complaint(tmp_path, container):
+    make_clip(tmp_path / f'whole.{container}', 25, 4)
+    whole = list(read_frames(tmp_path / f'whole.{container}'))
+    data = (tmp_path / f'whole.{container}').read_bytes()
+    (tmp_path / f'cut.{container}').write_bytes(data[: len(data) // 2])
+    complaints: list[str] = []
+    cut = list(read_frames(tmp_path / f'cut.{container}', complaints))
+    assert 10 < len(cut) < len(whole)
+    np.testing.assert_array_equal(cut[:10], whole[:10])
+    (complaint,) = complaints
+    assert complaint.startswith(
+        {'avi': f'breaks off at {len(data) // 2} of', 'mkv': 'File ended prematurely'}[container]
+    )
+    assert '0x' not in complaint
+
+
+def test_reading_may_stop_early(tmp_path):
+    make_clip(tmp_path / 'clip.avi', 25, 4)
+    frames = read_frames(tmp_path / 'clip.avi')
+    next(frames)
+    frames.close()  # hangs, or leaves ffmpeg running, if the pipe is not closed
+
+
+def test_real_clips_keep_frame_and_sound_together():
+    """The command prints a row per clip, and fails if a frame's clip is not of its time; `none` keeps every frame."""
+    done = run('-m', 'tests.benchmarks.alignment', f'--clips={realdata()}', '--detector=none')
+    for clip, kept in {'000000001': 205, '000000002': 60, '000000003': 100}.items():
+        (row,) = [line for line in done.out.splitlines() if line.startswith(clip)]
+        assert f'{kept} of {kept}' in row
+
+
+def test_real_clips_become_25_frames_a_second():
+    folder = realdata()
+    # 194 frames at 23.976, 72 at 30 and 98 at 24 frames/s, by their own time stamps.
+    expected = {'Val_AFEW/Sad/000000001.mp4': 205, 'Val_AFEW/Happy/000000002.mp4': 60, 'no_face/000000003.mp4': 100}
+    found = {name: sum(1 for _ in read_frames(folder / name)) for name in expected}
+    assert found == expected

@@ -1,0 +1,137 @@
+"""Preparation at scale: jobs, shards, kills and changes, all to the same bytes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run
+
+# Its corpus is prepared once, in one of pytest-xdist's processes.
+pytestmark = pytest.mark.xdist_group(__name__)
+
+FLAGS = ('--detector=skin', '--image_size=32')
+
+
+@pytest.fixture(scope='module')
+def corpus(tmp_path_factory):
+    """A drawn corpus, and what one job makes of it."""
+    folder = tmp_path_factory.mktemp('restart')
+    sizes = ('--train_videos=8', '--val_videos=2', '--test_videos=1')
+    run('-m', 'fer.prepare.synthetic', f'--output={folder / "raw"}', *sizes)
+    prepare(folder, 'once', '--jobs=1')
+    return folder
+
+
+def prepare(folder, name, *flags, **options):
+    return run('-m', 'fer.prepare', *command(folder, name, *flags)[3:], **options)
+
+
+def command(folder, name, *flags):
+    locations = (f'--source={folder / "raw"}', f'--output={folder / name}')
+    return [sys.executable, '-m', 'fer.prepare', *locations, *FLAGS, *flags]
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def assert_equal(folder, name):
+    expected, found = contents(folder / 'once'), contents(folder / name)
+    assert sorted(found) == sorted(expected)
+    assert [path for path in expected if found[path] != expected[path]] == []
+
+
+def test_two_jobs_give_the_bytes_of_one(corpus):
+    prepare(corpus, 'twice', '--jobs=2')
+    assert_equal(corpus, 'twice')
+    assert len([path for path in contents(corpus / 'once') if path.endswith('.jpg')]) > 200
+
+
+def test_shards_give_the_bytes_of_one_job(corpus):
+    first = prepare(corpus, 'shards', '--shard=2/2', '--jobs=1')
+    assert 'train: share 2/2 is done' in first.out
+    assert not (corpus / 'shards' / 'train.txt').exists()
+    last = prepare(corpus, 'shards', '--shard=1/2', '--jobs=1')
+    assert 'train: 8 videos, ' in last.out
+    (corpus / 'shards' / 'statistics' / 'summary.csv').unlink()  # of the splits that the last job finished
+    prepare(corpus, 'shards')
+    assert_equal(corpus, 'shards')
+
+
+def test_killed_half_way_and_started_again(corpus):
+    out = corpus / 'killed'
+    process = subprocess.Popen(command(corpus, 'killed', '--jobs=2'), cwd=ROOT, stdout=subprocess.DEVNULL)
+    finished = []
+    while len(finished) < 3:
+        assert process.poll() is None, 'ended before it could be killed'
+        time.sleep(0.02)
+        finished = list(out.glob('records/**/*.json'))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob('records/**/*.json')}
+    assert len(stamps) < 11
+    assert not (out / 'train.txt').exists()
+    wait_for_workers(out)
+    prepare(corpus, 'killed', '--jobs=2')
+    assert_equal(corpus, 'killed')
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())  # not done again
+
+
+def wait_for_workers(out: Path) -> None:
+    """Workers notice within moments that their parent is gone."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        before = contents(out)
+        time.sleep(1)
+        if contents(out) == before:
+            return
+    raise AssertionError('workers of a killed command write on')
+
+
+@pytest.mark.parametrize('damage', ['image', 'clip', 'table', 'record', 'wav'])
+def test_what_was_damaged_is_done_again_and_nothing_else(corpus, damage):
+    out = corpus / f'damaged_{damage}'
+    shutil.copytree(corpus / 'once', out)
+    flags = (out / 'prepare_flags.txt').read_text()
+    pattern = {'image': '*.jpg', 'clip': 'clips/**/*.csv', 'table': 'frames.csv', 'record': '*.json', 'wav': '*.wav'}
+    victim = sorted(out.rglob(pattern[damage]))[-1]
+    victim.write_bytes(victim.read_bytes()[:-3])
+    stamps = {path: path.stat().st_mtime_ns for path in (out / 'records').rglob('*.json')}
+    prepare(corpus, out.name)
+    assert_equal(corpus, out.name)
+    assert (out / 'prepare_flags.txt').read_text() == flags
+    assert sum(path.stat().st_mtime_ns != stamp for path, stamp in stamps.items()) == 1
+
+
+def test_a_video_that_changed_is_done_again(corpus):
+    shutil.copytree(corpus / 'raw', corpus / 'other' / 'raw')
+    shutil.copytree(corpus / 'once', corpus / 'other' / 'data')
+    first, second, *_ = sorted((corpus / 'other' / 'raw' / 'Train_AFEW').rglob('*.avi'))
+    stamp = first.stat().st_mtime
+    shutil.copy(second, first)
+    os.utime(first, (stamp, stamp))
+    prepare(corpus / 'other', 'data')
+    found = contents(corpus / 'other' / 'data' / 'faces' / 'Train_AFEW')
+    faces = [
+        {Path(name).name: data for name, data in found.items() if Path(name).parent.name == video.stem}
+        for video in (first, second)
+    ]
+    assert faces[0] == faces[1]
+    assert len(faces[0]) > 2
+
+
+def test_a_full_disk_stops_with_one_line_and_goes_on(corpus):
+    """A limit on the size of files stands in for the full disk: what is written fails half-way."""
+    limited = ['bash', '-c', 'ulimit -f 8 && exec "$@"', 'bash', *command(corpus, 'full', '--jobs=2')]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert 'File too large' in done.stderr
+    assert not (corpus / 'full' / 'train.txt').exists()
+    prepare(corpus, 'full')
+    assert_equal(corpus, 'full')
