@@ -34,6 +34,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.alignment
 	$(BIN)/python -m tests.benchmarks.smile
 	$(BIN)/python -m tests.benchmarks.faces
+	$(BIN)/python -m tests.benchmarks.grouped
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -42,6 +42,13 @@ setup(
     install_requires=REQUIREMENTS if SUPPORTED else [],
     extras_require={
         'gpu': ['tensorflow[and-cuda]==2.15.1'],
-        'dev': ['pytest>=8', 'pytest-xdist>=3.6', 'hypothesis>=6.100', 'ruff==0.17.6', 'mypy==2.4.1'],
+        'dev': [
+            'pytest>=8',
+            'pytest-xdist>=3.6',
+            'hypothesis>=6.100',
+            'ruff==0.17.6',
+            'mypy==2.4.1',
+            'image-classifiers==1.0.0',  # SE networks to compare ours with
+        ],
     },
 )

@@ -22,7 +22,14 @@ flags.DEFINE_integer('min_frames', 2, 'Fewest frames a video of a manifest may h
 flags.DEFINE_integer('seq_len', 80, 'Window length in frames (6.2).')
 flags.DEFINE_integer('image_size', 112, 'Height and width of the images in pixels (5.1).')
 flags.DEFINE_float('width', 1.0, 'Multiplies the channels of the network; small values are for tests and the demo.')
-flags.DEFINE_float('dropout', 0.5, 'Dropout rate after the fully connected layers.')
+flags.DEFINE_bool(
+    'global_pool',
+    None,
+    'Average the last map (True), or keep it flat as the features (False); the default is what section 6.1 found best '
+    'for the network.',
+)
+flags.DEFINE_bool('se_vgg', False, 'Put a squeeze-and-excitation block after each convolution of VGG-Face (ch. 10).')
+flags.DEFINE_float('dropout', 0.5, 'Dropout rate after fc6 and fc7 of VGG-Face and the features of NASNet.')
 flags.DEFINE_enum(
     'classify',
     'exact',
@@ -46,9 +53,12 @@ flags.DEFINE_bool('overwrite', False, 'Replace the run in run_dir if there is on
 
 def main() -> None:
     # Here, not above: TensorFlow takes seconds to import, and --help should not.
+    from fer.nets import get_network
     from fer.training.loop import train
 
     settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
+    if settings['global_pool'] is None:
+        settings['global_pool'] = get_network(settings['model']).global_pool[0]
     if not settings['run_dir']:
         name = '{classify}_{aggregate}_len{seq_len}_lr{learning_rate:g}_{train_epochs}ep_seed{seed}'.format(**settings)
         name = name.replace(',', '+')  # a comma would part the name in fusion.py's list of results

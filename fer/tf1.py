@@ -12,6 +12,9 @@ import warnings
 # 3 rather than 2: TensorFlow 2.15 reports the absence of CUDA libraries on CPU machines as errors.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
+# Grouped convolutions have gradients on a CPU in oneDNN only, which TensorFlow turns on by itself on newer CPUs.
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # deprecations inside TensorFlow and tf-slim are not ours to mend, here or later
     import tensorflow.compat.v1 as tf
@@ -22,6 +25,10 @@ with warnings.catch_warnings():
         importlib.import_module('tf_keras.src.legacy_tf_layers.normalization'),
     )
     import tf_slim as slim
+    from tensorflow.python.autograph.core import config as autograph
+
+    # AutoGraph spares `keras` but not its new name, and would rewrite that layer at every use, at a second each.
+    autograph.CONVERSION_RULES = (autograph.DoNotConvert('tf_keras'), *autograph.CONVERSION_RULES)
 
 warnings.filterwarnings('ignore', module=r'(tensorflow|tf_slim|tf_keras)\b')
 tf.disable_eager_execution()

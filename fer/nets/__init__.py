@@ -4,23 +4,41 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fer.errors import InputError
+from fer.nets.densenet import densenet121
+from fer.nets.nasnet import nasnet, nasnet_mobile
+from fer.nets.resnet import resnet50
+from fer.nets.se_resnet import se_resnet50, se_resnext50
 from fer.nets.vgg_face import vgg_face
 
 
 class Network(NamedTuple):
     """One network as the stages use it.
 
-    `build(images, num_classes, is_training, width, dropout)` takes float32 [N, H, W, 3] in [-1, 1] and returns
-    `features` [N, D], the RNN's input, and `end_points`, a dict of named layers with `logits` [N, num_classes].
+    `build(images, num_classes, is_training, width, dropout, global_pool, convention)` takes float32 [N, H, W, 3] in
+    [-1, 1] and returns `features` [N, D], the RNN's input, and `end_points`, a dict of named layers with `logits`
+    [N, num_classes]. Every network but VGG-Face, whose features are fc6, has the classifier's input as features.
     """
 
     build: Callable
     phase_one: tuple[str, ...]  # scopes that two-phase training trains first (dissertation 6.2: its dense layers)
     min_image_size: int
+    global_pool: tuple[bool, ...]  # the values it takes; first the default, the better one in the dissertation's 6.1
 
 
 NETWORKS = {
-    'vgg_face': Network(vgg_face, ('vgg_face/fc6', 'vgg_face/fc7', 'vgg_face/fc8'), min_image_size=32),
+    'vgg_face': Network(
+        vgg_face,
+        # SE blocks count among the new layers: no published VGG-Face has them.
+        ('vgg_face/fc6', 'vgg_face/fc7', 'vgg_face/fc8', 'vgg_face/se'),
+        min_image_size=32,
+        global_pool=(False, True),
+    ),
+    'resnet50': Network(resnet50, ('resnet50/logits',), 32, global_pool=(False, True)),
+    'densenet121': Network(densenet121, ('densenet121/logits',), 32, global_pool=(True, False)),
+    'se_resnet50': Network(se_resnet50, ('se_resnet50/logits',), 32, global_pool=(False, True)),
+    'se_resnext50': Network(se_resnext50, ('se_resnext50/logits',), 32, global_pool=(True, False)),
+    'nasnet': Network(nasnet, ('nasnet/logits',), 32, global_pool=(True,)),
+    'nasnet_mobile': Network(nasnet_mobile, ('nasnet_mobile/logits',), 32, global_pool=(True,)),
 }
 
 

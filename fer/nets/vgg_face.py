@@ -3,17 +3,25 @@
 Parkhi, Vedaldi, Zisserman, "Deep Face Recognition", BMVC 2015, table 3; dissertation 2.4.2. Layers are named as in
 slim's vgg.py, under the scope `vgg_face`.
 
-Two points the dissertation leaves open. Pooling drops an odd last row or column (VALID), as in MatConvNet, so that
-112x112 ends in 3x3x512. Fresh weights are centred (fer/nets/layers.py), because sixteen layers without batch
-normalisation hardly learn from Glorot's or He's.
+Two points the dissertation leaves open. Pooling drops an odd last row or column, as in MatConvNet, so that 112x112
+ends in 3x3x512, unless the convention says `same`. Fresh weights are centred (fer/nets/layers.py), because sixteen
+layers without batch normalisation hardly learn from Glorot's or He's.
+
+With `se`, an SE block follows the ReLU of every convolution, which is where Hu et al. (2018, section 3.3) put it in
+VGGNet; the dissertation names the combination as future work (ch. 10).
 """
 
-from fer.nets.layers import RELU_GAIN, centred_initializer, scale_channels
+from fer.nets.conventions import Convention, source_pixels
+from fer.nets.layers import RELU_GAIN, centred_initializer, features_of_map, scale_channels
 from fer.nets.layers import dropout as dropout_layer
+from fer.nets.se_resnet import squeeze_excite
 from fer.tf1 import slim, tf
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # (convolutions, channels), each then pooled by 2
 FC_UNITS = 4096
+# Thirteen gates in a row that start at one half would scale the last map by 2**-13, and with no batch normalisation
+# after them nothing would scale it back. A bias of 3 starts them at 0.95, at half of the restored signal in all.
+SE_GATE_BIAS = 3.0
 
 
 def vgg_face_arg_scope():
@@ -32,7 +40,10 @@ def vgg_face(
     is_training: bool = False,
     width: float = 1.0,
     dropout: float = 0.5,
+    global_pool: bool = False,
+    convention: Convention = Convention(),  # noqa: B008 (immutable)
     scope: str = 'vgg_face',
+    se: bool = False,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Builds VGG-Face.
 
@@ -42,12 +53,15 @@ def vgg_face(
       is_training: whether dropout acts.
       width: multiplies the channels of every layer but the last.
       dropout: rate after fc6 and fc7.
+      global_pool: whether fc6 sees the average of pool5 or, as in the paper, the flat map.
+      convention: of the weights' source.
       scope: the variables' scope; variables are reused where they exist.
+      se: whether SE blocks follow the convolutions.
 
     Returns:
       features: float32 [N, 4096 * width], fc6 after ReLU and before dropout, which the dissertation feeds to its
         RNNs (6.3).
-      end_points: `conv1/conv1_1` ... `pool5`, `fc6`, `fc7`, `logits` [N, num_classes].
+      end_points: `conv1/conv1_1` (gated, with `se`) ... `pool5`, `fc6`, `fc7`, `logits` [N, num_classes].
 
     Raises:
       ValueError: the images are smaller than the five poolings allow.
@@ -57,15 +71,19 @@ def vgg_face(
         raise ValueError(f'images {images.name} are {height}x{image_width}; expected at least 32x32')
     end_points = {}
     with tf.variable_scope(scope, reuse=tf.AUTO_REUSE), vgg_face_arg_scope():
-        net = images
+        net = source_pixels(images, convention)
         for block, (convolutions, channels) in enumerate(BLOCKS, start=1):
-            with tf.variable_scope(f'conv{block}'):
-                for layer in range(1, convolutions + 1):
-                    net = slim.conv2d(net, scale_channels(channels, width), [3, 3], scope=f'conv{block}_{layer}')
-                    end_points[f'conv{block}/conv{block}_{layer}'] = net
-            net = slim.max_pool2d(net, [2, 2], stride=2, padding='VALID', scope=f'pool{block}')
+            for layer in range(1, convolutions + 1):
+                name = f'conv{block}/conv{block}_{layer}'
+                net = slim.conv2d(net, scale_channels(channels, width), [3, 3], scope=name)
+                if se:
+                    net = squeeze_excite(net, gate_bias=SE_GATE_BIAS, scope=f'se/conv{block}_{layer}')
+                end_points[name] = net
+            net = slim.max_pool2d(
+                net, [2, 2], stride=2, padding='SAME' if convention.pool == 'same' else 'VALID', scope=f'pool{block}'
+            )
             end_points[f'pool{block}'] = net
-        net = slim.flatten(net)  # [N, (H/32) * (W/32) * 512 * width]
+        net = features_of_map(net, global_pool)  # [N, (H/32) * (W/32) * 512 * width], or [N, 512 * width]
         features = slim.fully_connected(net, scale_channels(FC_UNITS, width), scope='fc6')
         end_points['fc6'] = features
         net = dropout_layer(features, dropout, is_training, scope='dropout6')

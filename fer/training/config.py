@@ -23,6 +23,8 @@ class TrainConfig:
     seq_len: int
     image_size: int
     width: float
+    global_pool: bool
+    se_vgg: bool
     dropout: float
     classify: str
     aggregate: str
@@ -65,6 +67,9 @@ def write_flagfile(path: str | Path, config: TrainConfig) -> None:
             file.write(f'--{field.name}={getattr(config, field.name)}\n')
 
 
+_PARSERS = {bool: {'True': True, 'False': False}.__getitem__}  # every other type reads itself
+
+
 def read_flagfile(path: str | Path) -> TrainConfig:
     """The settings that `write_flagfile` wrote.
 
@@ -83,8 +88,8 @@ def read_flagfile(path: str | Path) -> TrainConfig:
         if field.name not in values:
             raise InputError(f'{path}: no --{field.name}; expected every flag of the run')
         try:
-            settings[field.name] = types[field.name](values[field.name])
-        except ValueError:
+            settings[field.name] = _PARSERS.get(types[field.name], types[field.name])(values[field.name])
+        except (ValueError, KeyError):
             expected = types[field.name].__name__
             raise InputError(f'{path}: --{field.name}={values[field.name]}: expected {expected}') from None
     return TrainConfig(**settings)

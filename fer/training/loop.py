@@ -99,26 +99,28 @@ def build_graph(
     training = build_side(config, network, train_split, is_training=True)
     validation = build_side(config, network, val_split, is_training=False) if val_split else None
     rate = learning_rate(config.learning_rate, config.lr_schedule, config.decay_rate, config.decay_steps, global_step)
-    trained = {2: tf.trainable_variables()}
+    loss, updates = training.tower.loss, tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    train_ops = {}
     if len(epochs) == 2:
-        trained[1] = phase_one_variables(network)
-    train_ops = {
-        phase: build_train_op(training.tower.loss, rate, variables, f'phase_{phase}')
-        for phase, variables in sorted(trained.items())
-    }
+        # What phase one does not train it does not move: no network has batch norm among its new layers, and the
+        # moving averages of the others stay as they were restored.
+        train_ops[1] = build_train_op(loss, rate, phase_one_variables(network), [], 'phase_1')
+    train_ops[2] = build_train_op(loss, rate, tf.trainable_variables(), updates, 'phase_2')
     return TrainGraph(training, validation, train_ops, rate, checkpoints.make_saver(config.run_dir))
 
 
-def build_train_op(loss: tf.Tensor, rate: tf.Tensor, variables: list[tf.Variable], scope: str) -> tf.Operation:
-    """One Adam step on `variables`, batch-norm statistics updated first.
+def build_train_op(
+    loss: tf.Tensor, rate: tf.Tensor, variables: list[tf.Variable], updates: list[tf.Operation], scope: str
+) -> tf.Operation:
+    """One Adam step on `variables`, after the `updates` of batch norm's moving averages.
 
     Each phase has an Adam of its own. Sharing one would start phase two's new variables with moments of zero but a
     bias correction that has run out, which makes their first steps three times too long.
     """
     with tf.variable_scope(scope):
         optimizer = tf.train.AdamOptimizer(rate)
-        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-            gradients = optimizer.compute_gradients(loss, variables)
+        gradients = optimizer.compute_gradients(loss, variables)
+        with tf.control_dependencies(updates):
             return optimizer.apply_gradients(gradients, tf.train.get_global_step())
 
 

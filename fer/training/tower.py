@@ -39,12 +39,25 @@ def check_stage(config: TrainConfig, network: Network) -> None:
         raise InputError(
             f'--image_size={config.image_size}: expected at least {network.min_image_size} for --model={config.model}'
         )
+    if config.global_pool not in network.global_pool:
+        raise InputError(
+            f'--global_pool={config.global_pool}: --model={config.model} always averages its last map (6.1)'
+        )
+    if config.se_vgg and config.model != 'vgg_face':
+        raise InputError(f'--se_vgg: expected --model=vgg_face, found --model={config.model}')
 
 
 def build_tower(config: TrainConfig, network: Network, batch: Batch, is_training: bool) -> Tower:
     """Adds the network of the finetune stage to the default graph: each frame classified, then aggregated."""
+    variant = {'se': True} if config.se_vgg else {}
     _, end_points = network.build(
-        batch.images, num_classes=NUM_CLASSES, is_training=is_training, width=config.width, dropout=config.dropout
+        batch.images,
+        num_classes=NUM_CLASSES,
+        is_training=is_training,
+        width=config.width,
+        dropout=config.dropout,
+        global_pool=config.global_pool,
+        **variant,
     )
     frame_logits = end_points['logits']
     logits = window_logits(frame_logits, batch.lengths, batch.pad_index, config.classify, config.aggregate)

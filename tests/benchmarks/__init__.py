@@ -1,1 +1,1 @@
-"""What takes how long: each module is a command that measures and prints; none is a test."""
+"""Measurements, one a module: `python -m tests.benchmarks.NAME` prints ratios from one run on one machine."""

@@ -1,0 +1,98 @@
+"""DenseNet-121: every layer sees the maps of all layers before it in its block.
+
+Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional Networks", CVPR 2017, table 1, column
+DenseNet-121 (BC: bottlenecks, compression 0.5, growth rate 32). Batch normalisation and ReLU come before each
+convolution but the first. Padded symmetrically, as in the authors' Torch network. Its dropout, which the paper uses on
+small images without augmentation only, is left out.
+"""
+
+from fer.nets.conventions import Convention, source_pixels
+from fer.nets.layers import (
+    batch_norm,
+    batch_norm_arg_scope,
+    conv2d,
+    features_of_map,
+    pool_3x3,
+    scale_channels,
+)
+from fer.tf1 import slim, tf
+
+BLOCKS = (6, 12, 24, 16)  # layers of each dense block
+GROWTH_RATE = 32  # channels that a layer adds
+BOTTLENECK = 4  # channels of a layer's 1x1 convolution per channel that it adds
+COMPRESSION = 0.5  # channels after a transition per channel before
+TORCH = Convention(padding='symmetric', pool='symmetric', epsilon=1e-5)
+
+
+def densenet121(
+    images: tf.Tensor,
+    num_classes: int = 7,
+    is_training: bool = False,
+    width: float = 1.0,
+    dropout: float = 0.0,
+    global_pool: bool = True,
+    convention: Convention = TORCH,
+    scope: str = 'densenet121',
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Builds DenseNet-121.
+
+    Args:
+      images: float32 [N, H, W, 3], RGB in [-1, 1]; H and W fixed, at least 32.
+      num_classes: units of the last layer, logits.
+      is_training: whether batch normalisation takes the batch's statistics.
+      width: multiplies the growth rate and the stem's channels, and with them every layer but the last.
+      dropout: ignored, see above.
+      global_pool: whether the features are the last map's average or the flat map.
+      convention: of the weights' source.
+      scope: the variables' scope; variables are reused where they exist.
+
+    Returns:
+      features: float32 [N, 1024 * width], or [N, H' * W' * 1024 * width] with H' about H / 32, rounded up by the
+        stem's two halvings and down by the three transitions'.
+      end_points: `conv1`, `pool1`, `block1`, `transition1` ... `block4`, `norm5` (the last map, after ReLU),
+        `features`, `logits` [N, num_classes].
+    """
+    growth = scale_channels(GROWTH_RATE, width)
+    end_points = {}
+    with (
+        tf.variable_scope(scope, reuse=tf.AUTO_REUSE),
+        batch_norm_arg_scope(is_training, convention.epsilon),
+    ):
+        net = source_pixels(images, convention)
+        net = conv2d(net, scale_channels(64, width), 7, 2, convention.padding, scope='conv1')
+        end_points['conv1'] = net
+        net = pool_3x3(net, 'MAX', convention.pool)
+        end_points['pool1'] = net
+        with slim.arg_scope([conv2d], activation_fn=None, normalizer_fn=None):
+            for block, layers in enumerate(BLOCKS, start=1):
+                for layer in range(1, layers + 1):
+                    with tf.variable_scope(f'block{block}/layer{layer}'):
+                        net = _dense_layer(net, growth)
+                end_points[f'block{block}'] = net
+                if block < len(BLOCKS):
+                    with tf.variable_scope(f'transition{block}'):
+                        net = _transition(net)
+                    end_points[f'transition{block}'] = net
+        net = batch_norm(net, activation_fn=tf.nn.relu, scope='norm5')
+        end_points['norm5'] = net
+        features = features_of_map(net, global_pool)
+        end_points['features'] = features
+        end_points['logits'] = slim.fully_connected(features, num_classes, activation_fn=None, scope='logits')
+    return features, end_points
+
+
+def _dense_layer(net: tf.Tensor, growth: int) -> tf.Tensor:
+    """[N, H, W, C] to [N, H, W, C + growth]."""
+    new = batch_norm(net, activation_fn=tf.nn.relu, scope='norm1')
+    new = conv2d(new, BOTTLENECK * growth, 1, scope='conv1')
+    new = batch_norm(new, activation_fn=tf.nn.relu, scope='norm2')
+    new = conv2d(new, growth, 3, scope='conv2')
+    return tf.concat([net, new], axis=3)
+
+
+def _transition(net: tf.Tensor) -> tf.Tensor:
+    """[N, H, W, C] to [N, H // 2, W // 2, C * COMPRESSION]."""
+    channels = int(net.shape[3] * COMPRESSION)
+    net = batch_norm(net, activation_fn=tf.nn.relu, scope='norm')
+    net = conv2d(net, channels, 1, scope='conv')
+    return slim.avg_pool2d(net, [2, 2], stride=2, padding='VALID')

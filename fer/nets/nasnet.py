@@ -1,0 +1,215 @@
+"""NASNet-A: Large (6 @ 4032) as `nasnet`, Mobile (4 @ 1056) as `nasnet_mobile`.
+
+Zoph, Vasudevan, Shlens, Le, "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018: figure 4
+for the two cells, figure 2 for their arrangement on ImageNet, appendix A.4 for the rest; the stem and the adjustment of
+a cell's second input follow the authors' slim implementation.
+
+Left out: the auxiliary classifier, which serves training from nothing on ImageNet, and ScheduledDropPath, whose rate
+grows to 0.3 over the 250,000 steps of such a training and would stay below 0.01 in a run on AFEW.
+"""
+
+from typing import NamedTuple
+
+from fer.nets.conventions import Convention, source_pixels
+from fer.nets.layers import (
+    batch_norm,
+    batch_norm_arg_scope,
+    conv2d,
+    features_of_map,
+    pool_3x3,
+    scale_channels,
+    separable_conv2d,
+)
+from fer.nets.layers import dropout as dropout_layer
+from fer.tf1 import slim, tf
+
+SLIM = Convention(padding='same', pool='same', epsilon=1e-3)
+CELL_OUTPUTS = 6  # maps that a normal cell concatenates; penultimate filters = 6 * 4 * filters
+
+
+class Step(NamedTuple):
+    """One step of a cell: the sum of two operations, each on an earlier state (0: input, 1: previous input)."""
+
+    left: str
+    left_state: int
+    right: str
+    right_state: int
+
+
+class Cell(NamedTuple):
+    """One kind of cell, and the states whose concatenation it gives."""
+
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+    stride: int  # of the operations on the cell's two inputs
+
+
+# An operation is `sep` a separable convolution (twice), `avg` or `max` a 3x3 pool, `none` the identity.
+NORMAL = Cell(
+    (
+        Step('sep5', 0, 'sep3', 1),
+        Step('sep5', 1, 'sep3', 1),
+        Step('avg', 0, 'none', 1),
+        Step('avg', 1, 'avg', 1),
+        Step('sep3', 0, 'none', 0),
+    ),
+    outputs=(1, 2, 3, 4, 5, 6),
+    stride=1,
+)
+REDUCTION = Cell(
+    (
+        Step('sep5', 0, 'sep7', 1),
+        Step('max', 0, 'sep7', 1),
+        Step('avg', 0, 'sep5', 1),
+        Step('none', 3, 'avg', 2),
+        Step('sep3', 2, 'max', 0),
+    ),
+    outputs=(3, 4, 5, 6),
+    stride=2,
+)
+
+
+class Size(NamedTuple):
+    """What tells Large from Mobile."""
+
+    cells: int  # normal cells in each of the three stages
+    filters: int  # of the first stage's cells
+    stem: int  # channels of the first convolution
+    skip_reduction: bool  # whether the cell after a reduction takes its second input from before the last normal cell
+
+
+LARGE = Size(cells=6, filters=168, stem=96, skip_reduction=True)
+MOBILE = Size(cells=4, filters=44, stem=32, skip_reduction=False)
+
+
+def nasnet(
+    images: tf.Tensor,
+    num_classes: int = 7,
+    is_training: bool = False,
+    width: float = 1.0,
+    dropout: float = 0.5,
+    global_pool: bool = True,
+    convention: Convention = SLIM,
+    scope: str = 'nasnet',
+    size: Size = LARGE,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Builds NASNet-A.
+
+    Args:
+      images: float32 [N, H, W, 3], RGB in [-1, 1]; H and W fixed, at least 32.
+      num_classes: units of the last layer, logits.
+      is_training: whether batch normalisation takes the batch's statistics and dropout acts.
+      width: multiplies the channels of every layer but the last; filters stay multiples of 4, for the stem's halves.
+      dropout: rate between the features and the logits.
+      global_pool: True; the dissertation leaves NASNet's pooling as it is (6.1).
+      convention: of the weights' source.
+      scope: the variables' scope; variables are reused where they exist.
+      size: Large or Mobile.
+
+    Returns:
+      features: float32 [N, 4032 * width], Mobile 1056 * width, before dropout.
+      end_points: `conv0`, `stem_1`, `stem_2`, `cell_1` ... `cell_18` (Mobile 12), `reduction_1`, `reduction_2`,
+        `features`, `logits` [N, num_classes].
+
+    Raises:
+      ValueError: `global_pool` is False.
+    """
+    if not global_pool:
+        raise ValueError('NASNet always averages its last map; expected global_pool=True')
+    filters = scale_channels(size.filters, width, multiple=4)
+    end_points = {}
+    with (
+        tf.variable_scope(scope, reuse=tf.AUTO_REUSE),
+        batch_norm_arg_scope(is_training, convention.epsilon),
+        slim.arg_scope([conv2d, separable_conv2d], activation_fn=None),  # a cell's ReLU comes before its convolutions
+    ):
+        net = source_pixels(images, convention)
+        net = conv2d(net, scale_channels(size.stem, width), 3, 2, 'valid', scope='conv0')
+        end_points['conv0'] = net
+        previous = None
+        for name, channels in (('stem_1', filters // 4), ('stem_2', filters // 2)):
+            net, previous = _cell(REDUCTION, net, previous, channels, convention.pool, name), net
+            end_points[name] = net
+        cell = 0
+        for stage in range(3):
+            channels = filters * 2**stage
+            if stage:
+                name = f'reduction_{stage}'
+                before = previous if size.skip_reduction else net
+                net = _cell(REDUCTION, net, previous, channels, convention.pool, name)
+                previous = before
+                end_points[name] = net
+            for _ in range(size.cells):
+                cell += 1
+                name = f'cell_{cell}'
+                net, previous = _cell(NORMAL, net, previous, channels, convention.pool, name), net
+                end_points[name] = net
+        features = features_of_map(tf.nn.relu(net), global_pool)
+        end_points['features'] = features
+        net = dropout_layer(features, dropout, is_training, scope='dropout')
+        end_points['logits'] = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
+    return features, end_points
+
+
+def nasnet_mobile(
+    images: tf.Tensor,
+    num_classes: int = 7,
+    is_training: bool = False,
+    width: float = 1.0,
+    dropout: float = 0.5,
+    global_pool: bool = True,
+    convention: Convention = SLIM,
+    scope: str = 'nasnet_mobile',
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Builds NASNet-A Mobile. Arguments and returns as `nasnet`."""
+    return nasnet(images, num_classes, is_training, width, dropout, global_pool, convention, scope, MOBILE)
+
+
+def _cell(cell: Cell, net: tf.Tensor, previous: tf.Tensor | None, filters: int, pool: str, scope: str) -> tf.Tensor:
+    """[N, H, W, C], and the input of the cell before, to [N, H / stride, W / stride, filters * outputs]."""
+    with tf.variable_scope(scope):
+        states = [
+            conv2d(tf.nn.relu(net), filters, 1, scope='input'),
+            net if previous is None else _adjust(previous, net, filters),  # the first cell: its own input, as it is
+        ]
+        for number, step in enumerate(cell.steps, start=1):
+            with tf.variable_scope(f'step_{number}'):
+                sides = []
+                for side, operation, state in (
+                    ('left', step.left, step.left_state),
+                    ('right', step.right, step.right_state),
+                ):
+                    stride = cell.stride if state < 2 else 1
+                    sides.append(_operation(operation, states[state], filters, stride, pool, side))
+                states.append(sides[0] + sides[1])
+        return tf.concat([states[index] for index in cell.outputs], axis=3)
+
+
+def _adjust(previous: tf.Tensor, net: tf.Tensor, filters: int) -> tf.Tensor:
+    """Gives the second input the first one's height and width, and `filters` channels."""
+    if previous.shape[1:3] != net.shape[1:3]:  # a reduction lies between: halve without losing every other pixel
+        previous = tf.nn.relu(previous)
+        shifted = tf.pad(previous, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]
+        halves = [
+            conv2d(path[:, ::2, ::2], filters // 2, 1, normalizer_fn=None, scope=f'previous/path_{number}')
+            for number, path in enumerate((previous, shifted), start=1)
+        ]
+        return batch_norm(tf.concat(halves, axis=3), scope='previous/BatchNorm')
+    if previous.shape[3] != filters:
+        return conv2d(tf.nn.relu(previous), filters, 1, scope='previous')
+    return previous
+
+
+def _operation(operation: str, net: tf.Tensor, filters: int, stride: int, pool: str, scope: str) -> tf.Tensor:
+    """One of the cells' operations: [N, H, W, C] to [N, H / stride, W / stride, filters]."""
+    if operation == 'none':
+        return net
+    if operation in ('avg', 'max'):
+        kind = operation.upper()
+        return pool_3x3(net, kind, pool) if stride == 2 else tf.nn.pool(net, [3, 3], kind, 'SAME')
+    kernel = int(operation.removeprefix('sep'))
+    for number in (1, 2):
+        net = separable_conv2d(
+            tf.nn.relu(net), filters, kernel, stride if number == 1 else 1, scope=f'{scope}/separable_{number}'
+        )
+    return net

@@ -1,0 +1,71 @@
+"""What each network costs, counted from its graph."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fer.nets import Network
+from fer.tf1 import tf
+
+CLASSIFIERS = ('logits', 'fc8')  # scopes, below the network's, of the layer whose units are the classes
+_VIEWS = ('Reshape', 'Identity', 'ExpandDims', 'Squeeze')  # their outputs are their inputs' memory
+
+
+class Summary(NamedTuple):
+    """One network at one image size."""
+
+    parameters: int  # trainable, the classifier's included
+    without_classifier: int
+    multiply_adds: int  # per frame, of convolutions and dense layers
+    features: int  # per frame
+    activations: int  # bytes per frame: all float32 values computed, none of them freed or overwritten
+
+
+def summarise(network: Network, image_size: int, num_classes: int, global_pool: bool, **options) -> Summary:
+    """Builds the network for evaluation in a graph of its own; nothing is run.
+
+    Args:
+      network: a row of NETWORKS.
+      image_size: height and width in pixels.
+      num_classes: units of the classifier.
+      global_pool: as `--global_pool`.
+      **options: further arguments of `network.build`.
+    """
+    with tf.Graph().as_default():
+        images = tf.placeholder(tf.float32, [1, image_size, image_size, 3])
+        features, _ = network.build(images, num_classes=num_classes, global_pool=global_pool, **options)
+        sizes = {v.op.name: v.shape.num_elements() for v in tf.trainable_variables()}
+        operations = list(_computed_from(images))
+    classifier = sum(size for name, size in sizes.items() if name.split('/')[1] in CLASSIFIERS)
+    return Summary(
+        parameters=sum(sizes.values()),
+        without_classifier=sum(sizes.values()) - classifier,
+        multiply_adds=sum(_multiply_adds(operation) for operation in operations),
+        features=int(features.shape[1]),
+        activations=sum(
+            operation.outputs[0].shape.num_elements() * operation.outputs[0].dtype.size
+            for operation in operations
+            if operation.type not in _VIEWS and operation.outputs[0].dtype == tf.float32
+        ),
+    )
+
+
+def _computed_from(tensor: tf.Tensor) -> Iterator[tf.Operation]:
+    """Every operation that depends on a tensor, once."""
+    seen, waiting = set(), [tensor]
+    while waiting:
+        for operation in waiting.pop().consumers():
+            if operation.name not in seen:
+                seen.add(operation.name)
+                waiting.extend(operation.outputs)
+                yield operation
+
+
+def _multiply_adds(operation: tf.Operation) -> int:
+    """Multiplications of a convolution or matrix product of static shape; 0 for any other operation."""
+    if operation.type not in ('Conv2D', 'DepthwiseConv2dNative', 'MatMul'):
+        return 0
+    kernel = operation.inputs[1].shape.as_list()
+    # A grouped convolution's kernel holds the inputs of one group only; a depthwise one sees one channel.
+    per_output = {'Conv2D': kernel[:3], 'DepthwiseConv2dNative': kernel[:2], 'MatMul': kernel[:1]}[operation.type]
+    return operation.outputs[0].shape.num_elements() * math.prod(per_output)

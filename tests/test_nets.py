@@ -1,0 +1,313 @@
+"""What every network must do, whatever its numbers: sizes, counts, widths, training mode, and its building blocks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run, tiny_flags
+from nets import load, load_seeded, random_images
+
+from fer.nets import NETWORKS
+from fer.nets.conventions import Convention, source_pixels
+from fer.nets.layers import BATCH_NORM_DECAY, batch_norm_arg_scope, conv2d, pool_3x3, scale_channels
+from fer.nets.resnet import SLIM
+from fer.nets.se_resnet import squeeze_excite
+from fer.nets.summary import summarise
+from fer.tf1 import tf
+
+GOLDEN = Path(__file__).with_name('features.json')
+NARROW = 0.05
+# NASNet-A Large is Mobile with more cells, and takes several times as long to build.
+ALL_BUT_LARGE_FAST = [pytest.param(n, marks=[pytest.mark.slow] if n == 'nasnet' else []) for n in NETWORKS]
+
+
+# Trainable parameters, without the classifier of 1000 classes and with it, and multiply-adds at the paper's image
+# size. Sources: torchvision's num_params (resnet50 25,557,032; densenet121 7,978,856), timm's model cards
+# (seresnet50 28,088,024; seresnext50_32x4d 27,559,896), Keras' trainable counts of NASNetLarge (88,753,150) and
+# NASNetMobile (5,289,978), VGG configuration D (138,357,544). Multiply-adds: He et al. 2016, table 1 (VGG-16 15.3,
+# which leaves out the first dense layers' 0.12; with them 15.47); Hu et al. 2018, table 2 (ResNet-50 3.86,
+# SE-ResNet-50 3.87, SE-ResNeXt-50 4.25 G); 2.83 for DenseNet-121 (torchvision); Zoph et al. 2018, table 2
+# (23.8 G at 331, 0.564 G at 224).
+PUBLISHED = {
+    'vgg_face': (134_260_544, 138_357_544, 224, 15.47e9),
+    'resnet50': (23_508_032, 25_557_032, 224, 3.86e9),
+    'densenet121': (6_953_856, 7_978_856, 224, 2.83e9),
+    'se_resnet50': (26_039_024, 28_088_024, 224, 3.87e9),
+    'se_resnext50': (25_510_896, 27_559_896, 224, 4.25e9),
+    'nasnet': (84_720_150, 88_753_150, 331, 23.8e9),
+    'nasnet_mobile': (4_232_978, 5_289_978, 224, 0.564e9),
+}
+
+
+@pytest.mark.parametrize('name', ALL_BUT_LARGE_FAST)
+def test_parameters_and_multiply_adds_are_the_published(name):
+    without, with_classifier, size, multiply_adds = PUBLISHED[name]
+    # slim halves a map one convolution earlier than the paper's network, to the same numbers for 10% less work.
+    options = {'convention': SLIM._replace(stride='first_1x1')} if name == 'resnet50' else {}
+    pool = name != 'vgg_face'
+    summary = summarise(NETWORKS[name], size, num_classes=1000, global_pool=pool, **options)
+    assert (summary.without_classifier, summary.parameters) == (without, with_classifier)
+    assert summary.multiply_adds == pytest.approx(multiply_adds, rel=0.01)
+
+
+def test_slims_strides_save_a_tenth():
+    at = {
+        stride: summarise(NETWORKS['resnet50'], 224, 7, True, convention=SLIM._replace(stride=stride))
+        for stride in ('last_3x3', 'first_1x1', 'first_3x3')
+    }
+    assert [round(summary.multiply_adds / 1e9, 2) for summary in at.values()] == [3.48, 3.86, 4.09]
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_features_are_those_committed(name):
+    """A change of numerics anywhere shows here. `python tests/test_nets.py` writes the file anew, for a reason."""
+    expected = json.loads(GOLDEN.read_text())[name]
+    found = features_of_seeded(name)
+    assert list(found.shape) == expected['shape']
+    assert np.linalg.norm(found) == pytest.approx(expected['norm'], rel=1e-4)
+    np.testing.assert_allclose(found[0, :6], expected['first'], rtol=1e-4, atol=1e-4 * np.abs(found).max())
+
+
+def features_of_seeded(name):
+    """Features of one seeded 65x65 image under seeded weights, at a sixteenth of the width."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [None, 65, 65, 3])
+        network = NETWORKS[name]
+        features, _ = network.build(images, width=1 / 16, global_pool=network.global_pool[0])
+        load_seeded(session, name)
+        return session.run(features, {images: random_images(65, number=1)})
+
+
+@pytest.mark.parametrize('name', ALL_BUT_LARGE_FAST)
+def test_width_scales_channels_and_not_the_graph(name):
+    graphs = []
+    for width in (0.5, 0.07):
+        with tf.Graph().as_default() as graph:
+            images = tf.placeholder(tf.float32, [None, 64, 64, 3])
+            features, end_points = NETWORKS[name].build(images, width=width)
+            names = [operation.name for operation in graph.get_operations()]
+            graphs.append(([n for n in names if '/Initializer/' not in n], list(end_points)))  # zeros come in two ways
+            assert features.shape[1] > 0
+    assert graphs[0] == graphs[1]
+
+
+@pytest.mark.parametrize('name', ['resnet50', 'densenet121', 'se_resnet50', 'se_resnext50'])
+def test_the_flat_map_averages_to_the_pooled_features(name):
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [None, 97, 64, 3])
+        pooled, _ = NETWORKS[name].build(images, width=NARROW, global_pool=True, scope='pooled')
+        flat, _ = NETWORKS[name].build(images, width=NARROW, global_pool=False, scope='flat')
+        values = load_seeded(session, 'pooled')
+        twins = [v for v in tf.global_variables('flat/') if '/logits/' not in v.name]
+        load(session, {v: values[v.op.name.replace('flat/', 'pooled/')] for v in twins})
+        batch = np.random.default_rng(0).uniform(-1, 1, (2, 97, 64, 3))
+        found, expected = session.run([flat, pooled], {images: batch})
+    channels = expected.shape[1]
+    assert found.shape[1] in (4 * 2 * channels, 3 * 2 * channels)  # DenseNet's transitions round down
+    np.testing.assert_allclose(found.reshape(2, -1, channels).mean(1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_vgg_face_pools_before_fc6():
+    with tf.Graph().as_default():
+        NETWORKS['vgg_face'].build(tf.zeros([1, 97, 64, 3]), width=0.125, global_pool=True)
+        (kernel,) = tf.trainable_variables('vgg_face/fc6/weights')
+    assert kernel.shape == (64, 512)
+
+
+@pytest.mark.parametrize('name', ['nasnet', 'nasnet_mobile'])
+def test_nasnet_has_no_flat_map(name):
+    with tf.Graph().as_default(), pytest.raises(ValueError, match='global_pool'):
+        NETWORKS[name].build(tf.zeros([1, 64, 64, 3]), global_pool=False)
+
+
+@pytest.mark.parametrize('name', ALL_BUT_LARGE_FAST)
+def test_one_training_step_moves_everything(name):
+    """Every trainable variable and every moving average."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.get_or_create_global_step()
+        images = tf.constant(random_images(64, number=4))
+        _, end_points = NETWORKS[name].build(images, is_training=True, width=NARROW)
+        loss = tf.losses.sparse_softmax_cross_entropy([1, 2, 3, 6], end_points['logits'])
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            step = tf.train.GradientDescentOptimizer(1.0).minimize(loss)
+        variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
+        assert len(variables) == len({v.name for v in variables})
+        session.run(tf.global_variables_initializer())
+        load_seeded(session, name)
+        # A narrow SE block has a single hidden unit, which must not be one that never fires.
+        load(session, {v: np.full(v.shape, 9) for v in variables if v.op.name.endswith('se/reduce/biases')})
+        before = session.run(variables)
+        session.run(step)
+        after = session.run(variables)
+    names = [v.op.name for v in variables]
+    assert [key for key, old, new in zip(names, before, after, strict=True) if (old == new).all()] == []
+    assert any('/moving_variance' in key for key in names) == (name != 'vgg_face')
+
+
+def test_a_moving_average_takes_a_step_towards_the_batch():
+    images = random_images(5, number=3)
+    with tf.Graph().as_default(), tf.Session() as session, batch_norm_arg_scope(is_training=True, epsilon=1e-3):
+        net = conv2d(tf.constant(images), 2, 3, scope='c', activation_fn=None)
+        values = load_seeded(session, 'c')
+        before = session.run(tf.nn.conv2d(images, values['c/weights'], 1, 'SAME'))
+        found, _ = session.run([net, tf.get_collection(tf.GraphKeys.UPDATE_OPS)])
+        moved = {v.op.name: session.run(v) for v in tf.global_variables()}
+    mean, variance = before.mean((0, 1, 2)), before.var((0, 1, 2))
+    normalised = (before - mean) / np.sqrt(variance + 1e-3)
+    expected = normalised * values['c/BatchNorm/gamma'] + values['c/BatchNorm/beta']
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    unbiased = before.reshape(-1, 2).var(axis=0, ddof=1)
+    for key, batch in (('moving_mean', mean), ('moving_variance', unbiased)):
+        old = values[f'c/BatchNorm/{key}']
+        step = old * BATCH_NORM_DECAY + batch * (1 - BATCH_NORM_DECAY)
+        np.testing.assert_allclose(moved[f'c/BatchNorm/{key}'], step, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('padding', ['same', 'symmetric'])
+@pytest.mark.parametrize('is_training', [False, True])
+def test_grouped_convolution_equals_split_convolutions(stride, padding, is_training):
+    images = np.random.default_rng(0).normal(size=(2, 10, 7, 12)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session, batch_norm_arg_scope(is_training, epsilon=1e-3):
+        inputs = tf.constant(images)
+        grouped = conv2d(inputs, 24, 3, stride, padding, groups=4, scope='grouped')
+        dense = conv2d(inputs, 24, 3, stride, padding, scope='dense')
+        values = load_seeded(session, 'grouped')
+        kernel = np.zeros([3, 3, 12, 24], np.float32)  # a dense kernel that is zero between groups
+        for group in range(4):
+            outputs = slice(group * 6, group * 6 + 6)
+            kernel[:, :, group * 3 : group * 3 + 3, outputs] = values['grouped/weights'][..., outputs]
+        values['grouped/weights'] = kernel
+        load(session, {v: values[v.op.name.replace('dense', 'grouped')] for v in tf.global_variables('dense/')})
+        found, expected = session.run([grouped, dense])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('size', [6, 7])
+def test_pools_by_convention(size):
+    images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
+    images[:, -1] = -5  # where zeros would win a maximum
+    pads = {'same': (size % 2, 1), 'symmetric': (1, 1), 'zeros': (size % 2, 1)}
+    for pool, pad in pads.items():
+        batch = np.abs(images) if pool == 'symmetric' else images
+        fill = 0 if pool == 'zeros' else np.nan
+        padded = np.pad(batch, [(0, 0), pad, pad, (0, 0)], constant_values=fill)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
+        with tf.Graph().as_default(), tf.Session() as session:
+            found = session.run([pool_3x3(tf.constant(batch), kind, pool) for kind in ('MAX', 'AVG')])
+        np.testing.assert_allclose(found[0], np.nanmax(windows, axis=(-2, -1)))
+        if pool != 'symmetric':
+            np.testing.assert_allclose(found[1], np.nanmean(windows, axis=(-2, -1)), rtol=1e-5, atol=1e-6)
+
+
+def test_pixels_of_a_source():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3))
+    images = (pixels / 127.5 - 1).astype(np.float32)
+    source = Convention(order='BGR', mean=(103.9, 116.8, 123.7), std=(57.0, 58.0, 59.0))
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        found = session.run(source_pixels(tf.constant(images), source))
+        count = len(graph.get_operations())
+        inputs = tf.zeros([1, 2, 2, 3])
+        assert source_pixels(inputs, Convention()) is inputs
+        assert len(graph.get_operations()) == count + 1
+    np.testing.assert_allclose(found, (pixels[..., ::-1] - source.mean) / source.std, rtol=1e-4, atol=1e-4)
+    for name in ('padding', 'pool', 'stride', 'order'):
+        with pytest.raises(ValueError, match=name):
+            source_pixels(images, source._replace(**{name: 'x'}))
+
+
+def test_squeeze_excite_is_the_formula():
+    maps = np.random.default_rng(0).normal(size=(2, 5, 4, 32)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = squeeze_excite(tf.constant(maps), scope='se')
+        values = load_seeded(session, 'se')
+        found = session.run(net)
+    assert values['se/reduce/weights'].shape == (32, 2)
+    hidden = np.maximum(maps.mean((1, 2)) @ values['se/reduce/weights'] + values['se/reduce/biases'], 0)
+    gate = 1 / (1 + np.exp(-(hidden @ values['se/excite/weights'] + values['se/excite/biases'])))
+    np.testing.assert_allclose(found, maps * gate[:, None, None], rtol=1e-5, atol=1e-6)
+
+
+def test_se_vgg_gates_every_convolution():
+    images = random_images(32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.constant(images)
+        _, plain = NETWORKS['vgg_face'].build(inputs, width=NARROW)
+        _, gated = NETWORKS['vgg_face'].build(inputs, width=NARROW, se=True)
+        session.run(tf.global_variables_initializer())
+        gates = [v for v in tf.trainable_variables() if '/se/' in v.name]
+        assert len(gates) == 13 * 4
+        first, second = session.run([plain['conv1/conv1_1'], gated['conv1/conv1_1']])
+        opened = {v: np.full(v.shape, 50.0) for v in gates if v.op.name.endswith('excite/biases')}
+        load(session, opened)  # gates of 1
+        found, expected = session.run([gated['logits'], plain['logits']])
+    assert 0.9 < second.sum() / first.sum() < 0.98
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_scaled_channels_are_multiples():
+    assert [scale_channels(128, width, 32) for width in (1, 0.5, 0.3, 0.01)] == [128, 64, 32, 32]
+    assert scale_channels(42, 0.1) == 4
+
+
+def test_summary_is_printed():
+    done = run('-m', 'fer.nets')
+    rows = [line.split() for line in done.out.splitlines()]
+    assert [row[0] for row in rows[1:15:2]] == list(NETWORKS)
+    assert rows[6][:6] == ['densenet121', '224', 'True', '6,961,031', '6,953,856', '2.833']
+
+
+def checkpoint_values(run_dir):
+    reader = tf.train.load_checkpoint(str(run_dir))
+    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+
+
+def test_train_resume_and_phases_with_batch_norm(painted, tmp_path):
+    """Phase one moves the classifier alone, moving averages stay; phase two moves all; a resumed run ends the same."""
+    flags = [*tiny_flags(painted), '--model=resnet50', '--global_pool=True', '--val_manifest=']
+    whole, parts, first = tmp_path / 'whole', tmp_path / 'parts', tmp_path / 'first'
+    run('train.py', *flags, f'--run_dir={first}', '--max_steps=1')
+    run('train.py', *flags, f'--run_dir={parts}', '--max_steps=5')
+    second = checkpoint_values(parts)
+    run('train.py', *flags, f'--run_dir={parts}', '--resume')
+    run('train.py', *flags, f'--run_dir={whole}')
+    started, ended = checkpoint_values(first), checkpoint_values(whole)
+    model = [key for key in ended if key.startswith('resnet50/')]
+    assert len(model) == 267
+    moved = {key for key in model if (started[key] != second[key]).any()}
+    assert moved == {'resnet50/logits/weights', 'resnet50/logits/biases'}
+    assert all((second[key] != ended[key]).any() for key in model)
+    resumed = checkpoint_values(parts)
+    assert all((resumed[key] == ended[key]).all() for key in ended)
+    run('evaluate.py', f'--run_dir={whole}', f'--manifest={painted / "val.txt"}')
+    restored = (whole / 'restored.txt').read_text()
+    assert 'resnet50/block1/unit_1/conv1/BatchNorm/moving_mean' in restored
+
+
+def test_flags_of_another_network_are_refused(painted, tmp_path):
+    for flags, found in (
+        (('--model=nasnet_mobile', '--global_pool=False'), '--global_pool=False'),
+        (('--model=resnet50', '--se_vgg'), '--se_vgg'),
+        (('--model=alexnet',), '--model=alexnet'),
+    ):
+        done = run('train.py', *tiny_flags(painted), *flags, f'--run_dir={tmp_path / "r"}', ok=False)
+        assert done.code == 2
+        assert found in done.err
+        assert not (tmp_path / 'r').exists()
+
+
+def write_golden():
+    golden = {}
+    for name in NETWORKS:
+        found = features_of_seeded(name)
+        golden[name] = {
+            'shape': list(found.shape),
+            'norm': round(float(np.linalg.norm(found)), 5),
+            'first': [round(float(value), 6) for value in found[0, :6]],
+        }
+    GOLDEN.write_text(json.dumps(golden, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    write_golden()
