@@ -44,7 +44,19 @@ flags.DEFINE_float('learning_rate', 1e-5, "Adam's (initial) learning rate.")
 flags.DEFINE_enum('lr_schedule', 'reduce', ['static', 'reduce'], 'reduce: a staircase of decay_rate (6.1).')
 flags.DEFINE_float('decay_rate', 0.95, 'Factor of the reducing learning rate.')
 flags.DEFINE_integer('decay_steps', 5000, 'Steps between two reductions.')
-flags.DEFINE_string('init_from', '', 'Run folder or TensorFlow checkpoint to start from; fresh weights if empty.')
+flags.DEFINE_string(
+    'init_from',
+    '',
+    'Weights to start from: a run folder, a TensorFlow checkpoint, or a file of public weights, recognised by its '
+    'content; fresh weights if empty.',
+)
+flags.DEFINE_enum(
+    'input_convention',
+    'source',
+    ['source', 'dissertation'],
+    'What pixels the network gets: those that the weights were trained on, or [-1, 1] whatever they were trained on.',
+)
+flags.DEFINE_bool('allow_missing', False, 'Leave fresh what the weights lack or have in another shape.')
 flags.DEFINE_integer('seed', 0, 'Fixes weights, shuffling and dropout: a CPU run repeats to the bit.')
 flags.DEFINE_string('run_dir', '', 'Folder of the run; empty is runs/<stage>/<model>/<its main settings>.')
 flags.DEFINE_bool('resume', False, 'Go on with the run in run_dir if there is one.')

@@ -36,6 +36,8 @@ class TrainConfig:
     decay_rate: float
     decay_steps: int
     init_from: str
+    input_convention: str
+    allow_missing: bool
     seed: int
     run_dir: str
 

@@ -9,6 +9,7 @@ from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.evaluation.results import write_results
 from fer.evaluation.videos import prior_logits
 from fer.nets import get_network
+from fer.nets.weights.files import latest_checkpoint
 from fer.report.plots import draw_confusion
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
@@ -49,13 +50,14 @@ def evaluate(
     config = read_flagfile(Path(run_dir) / run_folder.FLAGS_FILE)
     config = dataclasses.replace(config, batch_size=batch_size or config.batch_size)
     counts = run_folder.read_class_counts(run_dir)
-    checkpoint = checkpoints.latest(run_dir)
+    checkpoint = latest_checkpoint(run_dir)
     if checkpoint is None:
         raise InputError(f'{run_dir}: no checkpoint; expected one that train.py wrote')
     network = get_network(config.model)
+    convention = run_folder.read_run_convention(run_dir, config.model)
     data = load_split(manifest, data_root, config.seq_len, config.min_frames, labelled=False)
     with tf.Graph().as_default():
-        side = build_side(config, network, data, is_training=False)
+        side = build_side(config, network, convention, data, is_training=False)
         with open_session() as session:
             checkpoints.restore_model(session, checkpoint, tf.global_variables())
             print(f'{split}: {describe(data)}')

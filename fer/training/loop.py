@@ -14,12 +14,16 @@ from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary
 from fer.evaluation.videos import class_counts, prior_logits
 from fer.nets import Network, get_network
+from fer.nets.conventions import Convention
+from fer.nets.weights.files import latest_checkpoint
+from fer.nets.weights.run import write_convention
 from fer.progress import progress
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.config import TrainConfig, check_config
 from fer.training.log import RunLog, draw_log
 from fer.training.predict import predict, run_named
+from fer.training.restore import describe_pixels, initialise, open_for, source_convention, write_restore_report
 from fer.training.schedule import LR_SCHEDULES, learning_rate, parse_epochs, phase_of_epoch
 from fer.training.session import open_session
 from fer.training.tower import Side, build_side, check_stage, phase_one_variables
@@ -56,6 +60,12 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
         raise InputError(f'--lr_schedule={config.lr_schedule}: expected one of {", ".join(LR_SCHEDULES)}')
     epochs = parse_epochs(config.train_epochs)
     checkpoint = run_folder.open_run(config, resume, overwrite)
+    weights = None
+    if checkpoint:
+        convention = run_folder.read_run_convention(config.run_dir, config.model)
+    else:
+        weights = open_for(config.model, config.init_from) if config.init_from else None
+        convention = source_convention(network, weights, config.input_convention)
     load = partial(
         load_split, data_root=config.data_root, seq_len=config.seq_len, min_frames=config.min_frames, labelled=True
     )
@@ -65,17 +75,23 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
         raise InputError(f'{config.train_manifest}: no video has a frame; expected some to train on')
 
     with tf.Graph().as_default():
-        graph = build_graph(config, network, train_split, val_split, epochs)
+        graph = build_graph(config, network, convention, train_split, val_split, epochs)
         with open_session() as session:
             report = None
             if checkpoint:
                 checkpoints.restore_model(session, checkpoint, tf.global_variables())
             else:
-                report = checkpoints.initialise(session, config.init_from, network.phase_one)
+                report = initialise(session, weights, config.model, config.allow_missing)
             step = int(session.run(tf.train.get_global_step()))
             counts = class_counts(train_split.ledger)
             folder = run_folder.start_run(config, step, counts)
-            print(run_folder.write_restore_report(folder, report) if report else f'resumed from {checkpoint}')
+            if report:
+                origin = f'{weights.source.name}, {weights.path}' if weights else 'fresh'
+                write_convention(folder, config.model, convention, origin)
+                print(write_restore_report(folder / 'restored.txt', report))
+                print(f'input: {describe_pixels(convention)}')
+            else:
+                print(f'resumed from {checkpoint}')
             print(f'training: {describe(train_split)}')
             if val_split:
                 print(f'validation: {describe(val_split)}')
@@ -83,7 +99,7 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
                 with RunLog(folder, step) as log:
                     _run_epochs(session, graph, config, epochs, step, folder, log, prior_logits(counts))
             except InputError:
-                if checkpoints.latest(folder) is None:  # an image damaged inside: leave no run that never was
+                if latest_checkpoint(folder) is None:  # an image damaged inside: leave no run that never was
                     shutil.rmtree(folder)
                 raise
     draw_log(folder, f'{config.model} {config.stage} {folder.name}')
@@ -91,13 +107,18 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
 
 
 def build_graph(
-    config: TrainConfig, network: Network, train_split: Split, val_split: Split | None, epochs: list[int]
+    config: TrainConfig,
+    network: Network,
+    convention: Convention,
+    train_split: Split,
+    val_split: Split | None,
+    epochs: list[int],
 ) -> TrainGraph:
     """Adds all that a run needs to the default graph, seeded."""
     tf.set_random_seed(config.seed)
     global_step = tf.train.get_or_create_global_step()
-    training = build_side(config, network, train_split, is_training=True)
-    validation = build_side(config, network, val_split, is_training=False) if val_split else None
+    training = build_side(config, network, convention, train_split, is_training=True)
+    validation = build_side(config, network, convention, val_split, is_training=False) if val_split else None
     rate = learning_rate(config.learning_rate, config.lr_schedule, config.decay_rate, config.decay_steps, global_step)
     loss, updates = training.tower.loss, tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     train_ops = {}
@@ -191,7 +212,7 @@ def _train_epoch(
         speed = int(lengths.sum()) / (time.perf_counter() - began)
         if not math.isfinite(loss):
             videos = sorted({split.manifest.videos[split.windows[index].video].video_id for index in windows})
-            kept = checkpoints.latest(folder) or 'none yet'
+            kept = latest_checkpoint(folder) or 'none yet'
             raise InputError(
                 f'step {number}: the loss is {loss} on videos {", ".join(videos)}; last checkpoint: {kept}'
             )

@@ -16,7 +16,10 @@ import numpy as np
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.files import atomic_write
-from fer.training.checkpoints import PREFIX, Restored, latest
+from fer.nets.conventions import Convention
+from fer.nets.weights.files import latest_checkpoint
+from fer.nets.weights.run import CONVENTION_FILE, read_convention
+from fer.training.checkpoints import PREFIX
 from fer.training.config import TrainConfig, differing, read_flagfile, write_flagfile
 
 FLAGS_FILE = 'flags.txt'
@@ -49,7 +52,7 @@ def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
     changed = differing(config, read_flagfile(folder / FLAGS_FILE), _MAY_CHANGE_ON_RESUME)
     if changed:
         raise InputError(f'--resume: {folder / FLAGS_FILE} has other settings in brackets: {", ".join(changed)}')
-    checkpoint = latest(folder)
+    checkpoint = latest_checkpoint(folder)
     if checkpoint is None and any(folder.glob(f'{PREFIX}-*')):
         raise InputError(f'--resume: {folder} has {PREFIX}-* files but no whole checkpoint to resume from')
     return checkpoint
@@ -112,12 +115,16 @@ def read_class_counts(run_dir: str | Path) -> np.ndarray:
         raise InputError(f'{path}: {error}; expected the training videos of each class') from None
 
 
-def write_restore_report(folder: Path, report: list[Restored]) -> str:
-    """Writes restored.txt, a line per variable, and returns the one-line summary."""
-    restored = sum(1 for row in report if row.source)
-    headline = f'{restored} of {len(report)} variables restored, {len(report) - restored} fresh'
-    with atomic_write(folder / 'restored.txt') as file:
-        file.write(f'# {headline}\n# variable\tshape\trestored from, or fresh and why\n')
-        for row in report:
-            file.write(f'{row.name}\t{list(row.shape)}\t{row.source or f"fresh: {row.why}"}\n')
-    return headline
+def read_run_convention(run_dir: str | Path, model: str) -> Convention:
+    """What the run's network is built from, its input included.
+
+    Raises:
+      InputError: the run does not say, or says it of another network.
+    """
+    found = read_convention(run_dir)
+    if found is None:
+        raise InputError(f'{run_dir}: no {CONVENTION_FILE}; expected the convention of the run')
+    network, convention = found
+    if network != model:
+        raise InputError(f'{Path(run_dir) / CONVENTION_FILE}: of {network}; expected of {model}, as in {FLAGS_FILE}')
+    return convention

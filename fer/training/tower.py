@@ -7,6 +7,7 @@ from fer.data.split import Split
 from fer.emotions import NUM_CLASSES
 from fer.errors import InputError
 from fer.nets import Network
+from fer.nets.conventions import Convention
 from fer.tf1 import tf
 from fer.training.aggregation import AGGREGATE, CLASSIFY, classification_loss, window_logits
 from fer.training.config import TrainConfig
@@ -47,7 +48,9 @@ def check_stage(config: TrainConfig, network: Network) -> None:
         raise InputError(f'--se_vgg: expected --model=vgg_face, found --model={config.model}')
 
 
-def build_tower(config: TrainConfig, network: Network, batch: Batch, is_training: bool) -> Tower:
+def build_tower(
+    config: TrainConfig, network: Network, convention: Convention, batch: Batch, is_training: bool
+) -> Tower:
     """Adds the network of the finetune stage to the default graph: each frame classified, then aggregated."""
     variant = {'se': True} if config.se_vgg else {}
     _, end_points = network.build(
@@ -57,6 +60,7 @@ def build_tower(config: TrainConfig, network: Network, batch: Batch, is_training
         width=config.width,
         dropout=config.dropout,
         global_pool=config.global_pool,
+        convention=convention,
         **variant,
     )
     frame_logits = end_points['logits']
@@ -66,12 +70,12 @@ def build_tower(config: TrainConfig, network: Network, batch: Batch, is_training
     return Tower(logits, loss, tf.reduce_mean(tf.cast(right, tf.float32)))
 
 
-def build_side(config: TrainConfig, network: Network, split: Split, is_training: bool) -> Side:
+def build_side(config: TrainConfig, network: Network, convention: Convention, split: Split, is_training: bool) -> Side:
     """Adds input and network to the default graph; training batches are shuffled by the run's seed."""
     with tf.name_scope('train' if is_training else 'evaluation'):
         shuffle_seed = config.seed if is_training else None
         pipeline = build_pipeline(split, config.seq_len, config.batch_size, config.image_size, shuffle_seed)
-        return Side(split, pipeline, build_tower(config, network, pipeline.batch, is_training))
+        return Side(split, pipeline, build_tower(config, network, convention, pipeline.batch, is_training))
 
 
 def phase_one_variables(network: Network) -> list[tf.Variable]:

@@ -1,0 +1,130 @@
+"""Weights by anybody, for our networks: `open_weights(path)` says whose they are and gives each variable its value.
+
+`files.py` recognises the format by content and `sources/` the publisher by names and shapes. A publisher's row carries
+the convention that its weights were trained under (fer/nets/conventions.py); a run folder carries its own.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fer.errors import InputError
+from fer.nets import NETWORKS
+from fer.nets.conventions import Convention
+from fer.nets.summary import CLASSIFIERS
+from fer.nets.weights.files import open_tensors
+from fer.nets.weights.run import default_convention, read_convention
+from fer.nets.weights.source import TRAINING_STATE, Source, Take
+from fer.nets.weights.sources import SOURCES
+from fer.nets.weights.tensors import CHECKPOINT, Tensors
+
+# Shares of the names that a file and a table have in common, of all names of either. A whole file of a source has 1,
+# 0.73 lies between NASNet-A Mobile and the Large that contains its names; below a half it is some other network.
+_LEAST_SHARE = 0.5
+
+
+class Weights(NamedTuple):
+    """An opened file of weights whose source is known."""
+
+    tensors: Tensors
+    source: Source
+    convention: Convention
+    names: dict[str, str]  # the file's name of each of the source's keys that it has
+
+    @property
+    def path(self) -> str:
+        return self.tensors.path
+
+
+def open_weights(path: str) -> Weights:
+    """Opens weights and finds out whose they are; no array is read yet.
+
+    Args:
+      path: a file of any format and source that is known, a TensorFlow checkpoint's prefix, or a run folder.
+
+    Raises:
+      InputError: no such file, not readable, or not by any one source that is known.
+    """
+    return identify(open_tensors(path))
+
+
+def identify(tensors: Tensors) -> Weights:
+    """Finds out whose the tensors of a file are; raises InputError as `open_weights`."""
+    run = read_convention(Path(tensors.path).parent) if tensors.kind == CHECKPOINT else None
+    if run:
+        return _own(tensors, *run)
+    shares: list[tuple[float, Source]] = []
+    for source in SOURCES:
+        if tensors.kind in source.kinds:
+            names = _names(tensors, source)
+            if source.holds({source.key(name, tensors.kind): shape for name, shape in tensors.shapes.items()}):
+                expected = {name for take in source.table.values() for name in take.names}
+                shares.append((len(expected & set(names)) / len(expected | set(names)), source))
+    best = max((share for share, _ in shares), default=0.0)
+    if best < _LEAST_SHARE:
+        scopes = {name.partition('/')[0] for name in tensors.shapes} & set(NETWORKS)
+        if tensors.kind == CHECKPOINT and len(scopes) == 1:
+            (network,) = scopes
+            return _own(tensors, network, default_convention(NETWORKS[network]))
+        known = ', '.join(source.name for source in SOURCES if tensors.kind in source.kinds)
+        some = ', '.join(sorted(tensors.shapes)[:3])
+        raise InputError(
+            f'{tensors.path}: a {tensors.kind} ({some} ...) by no source that is known; expected one of {known}'
+        )
+    found = [source for share, source in shares if share == best]
+    if len(found) > 1:
+        raise InputError(
+            f'{tensors.path}: may be by any of {", ".join(source.name for source in found)}; expected one source'
+        )
+    (source,) = found
+    convention = source.convention._replace(mean=tensors.mean or source.convention.mean)
+    return Weights(tensors, source, convention, _names(tensors, source))
+
+
+def _names(tensors: Tensors, source: Source) -> dict[str, str]:
+    """The file's name of each key. Where two names have one key (a weight and its moving average) the longer one's."""
+    ignored = re.compile(source.ignore)
+    names = sorted((name for name in tensors.shapes if not ignored.fullmatch(name)), key=len)
+    return {source.key(name, tensors.kind): name for name in names}
+
+
+def _own(tensors: Tensors, network: str, convention: Convention) -> Weights:
+    ignore = rf'phase_\d/.*|{TRAINING_STATE}'
+    names = [name for name in tensors.shapes if not re.fullmatch(ignore, name)]
+    table = {name.removeprefix(f'{network}/'): Take((name,)) for name in names}
+    source = Source('this project', network, (CHECKPOINT,), convention, 0, table, ignore, own=True)
+    return Weights(tensors, source, convention, {name: name for name in names})
+
+
+def num_classes(weights: Weights) -> int:
+    """Classes of the weights' own classifier, without a background class; 0 when the file has none."""
+    for scope in CLASSIFIERS:
+        take = weights.source.table.get(f'{scope}/biases')
+        if take and all(name in weights.names for name in take.names):
+            return value_shape(weights, take)[0]
+    return 0
+
+
+def value_shape(weights: Weights, take: Take) -> tuple[int, ...]:
+    """The shape that `value` has, found without reading it. Raises ValueError where there is none."""
+    shapes = [weights.tensors.shapes[weights.names[name]] for name in take.names]
+    return np.shape(take.transform(*[np.broadcast_to(np.float32(0), shape) for shape in shapes]))
+
+
+def value(weights: Weights, take: Take) -> np.ndarray:
+    """float32, one of our variables in our layout.
+
+    Raises:
+      InputError: a tensor cannot be read or holds a NaN or an infinity.
+      ValueError: its shape is not one that can be laid out so.
+    """
+    arrays = [weights.tensors.read(weights.names[name]) for name in take.names]
+    for name, array in zip(take.names, arrays, strict=True):
+        if not np.issubdtype(array.dtype, np.floating):
+            raise InputError(f'{weights.path}: {weights.names[name]} is {array.dtype}; expected floats')
+        bad = np.size(array) - np.count_nonzero(np.isfinite(array))
+        if bad:
+            raise InputError(f'{weights.path}: {weights.names[name]} has {bad} values that are NaN or infinite')
+    return np.ascontiguousarray(take.transform(*arrays), np.float32)

@@ -1,0 +1,106 @@
+"""Which format a file of weights has, by its first bytes; and what to do with those that are not read."""
+
+import os
+import shlex
+import tarfile
+import zipfile
+from pathlib import Path
+
+import h5py
+
+from fer.errors import InputError
+from fer.nets.weights.keras_hdf5 import open_keras
+from fer.nets.weights.matconvnet import open_matconvnet
+from fer.nets.weights.safetensors_file import open_safetensors
+from fer.nets.weights.tensors import Tensors
+from fer.nets.weights.tf_checkpoint import TABLE_MAGIC, open_checkpoint
+from fer.tf1 import tf
+
+_READ = 'a TensorFlow checkpoint, Keras .h5, .safetensors, MatConvNet .mat, or a run folder'
+_PICKLES = ('.pth', '.pt', '.pkl', '.bin')
+_CONVERT = (
+    'python -c "import sys, torch; from safetensors.torch import save_file; '
+    "save_file({{k: v.contiguous() for k, v in torch.load(sys.argv[1], 'cpu', weights_only=True).items()}}, "
+    'sys.argv[2])" {} {}'
+)
+
+
+def open_tensors(path: str) -> Tensors:
+    """Opens a file of weights, or the newest checkpoint of a folder.
+
+    Args:
+      path: of the file, of a checkpoint (with or without `.index`), or of a folder with a `checkpoint` file.
+
+    Raises:
+      InputError: nothing is there, or it is of no format that is read; pickles get the command that converts them.
+    """
+    if os.path.isdir(path):
+        checkpoint = latest_checkpoint(path)
+        if checkpoint is None:
+            raise InputError(f'--init_from={path}: no checkpoint in this folder; expected {_READ}')
+        return open_checkpoint(checkpoint)
+    prefix = os.path.splitext(path)[0] if path.endswith(('.index', '.meta')) else path.partition('.data-')[0]
+    if os.path.exists(f'{prefix}.index'):
+        return open_checkpoint(prefix)
+    if not os.path.exists(path):
+        raise InputError(f'--init_from={path}: no checkpoint or file there; expected {_READ}')
+    return _open_file(path)
+
+
+def _open_file(path: str) -> Tensors:
+    with open(path, 'rb') as file:
+        head = file.read(512)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        tail = file.read()
+    if not head:
+        raise InputError(f'{path}: empty file; expected {_READ}')
+    if head.startswith(b'MATLAB 5.0'):
+        return open_matconvnet(path)
+    if head.startswith(b'MATLAB 7.3'):
+        raise InputError(f"{path}: a MATLAB 7.3 file; expected one of version 7: save(file, '-struct', 'net', '-v7')")
+    if h5py.is_hdf5(path):
+        return open_keras(path)
+    if head[8:9] == b'{':
+        return open_safetensors(path)
+    if tail == TABLE_MAGIC:
+        return open_checkpoint(path)
+    if head.startswith(b'PK'):
+        _refuse_zip(path)
+    # Pickles of protocol 2 and later say so; earlier ones, and PyTorch's first files, only by their names.
+    if (head[:1] == b'\x80' and head[1:2] in (b'\x02', b'\x03', b'\x04', b'\x05')) or path.endswith(_PICKLES):
+        _refuse_pickle(path)
+    if path.endswith('.safetensors'):
+        return open_safetensors(path)  # says what is wrong with its header
+    if tarfile.is_tarfile(path):
+        raise InputError(f'{path}: an archive; unpack it first: tar -xf {path}')
+    if head.startswith(b'\x1f\x8b'):
+        raise InputError(f'{path}: compressed; unpack it first: gunzip {path}')
+    raise InputError(f'{path}: no format of weights begins with {head[:8]!r} (or the file is cut); expected {_READ}')
+
+
+def _refuse_zip(path: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        names = []
+    if any(name.endswith('data.pkl') for name in names) or path.endswith(_PICKLES):
+        _refuse_pickle(path)
+    if 'model.weights.h5' in names:
+        raise InputError(f'{path}: a Keras archive; take its weights out: unzip {path} model.weights.h5')
+    raise InputError(f'{path}: a zip archive; expected {_READ}')
+
+
+def _refuse_pickle(path: str) -> None:
+    command = _CONVERT.format(*(shlex.quote(str(name)) for name in (path, Path(path).with_suffix('.safetensors'))))
+    raise InputError(f'{path}: a pickle, which is code and is not run here; where PyTorch is, convert it: {command}')
+
+
+def latest_checkpoint(folder: str | Path) -> str | None:
+    """The newest checkpoint of a run folder, None when it has none; also where the folder was copied elsewhere."""
+    state = tf.train.get_checkpoint_state(str(folder))
+    if state is None:
+        return None
+    path = Path(folder) / Path(state.model_checkpoint_path).name
+    return str(path) if tf.train.checkpoint_exists(str(path)) else None
