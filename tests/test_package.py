@@ -55,6 +55,7 @@ def test_flags_are_read_in_entry_points_only():
     [
         *[(script,) for script in ('train.py', 'evaluate.py', 'fusion.py')],
         *[('-m', f'fer.prepare{room}') for room in ('', '.smile', '.statistics', '.synthetic')],
+        ('-m', 'fer.extract'),
     ],
 )
 def test_help(command):

@@ -1,0 +1,1 @@
+"""Features and logits of every line of a manifest: python -m fer.extract."""

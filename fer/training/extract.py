@@ -1,0 +1,146 @@
+"""Features and logits of every image of a manifest, from any weights."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fer.data.check import check_images
+from fer.data.pipeline import build_pipeline
+from fer.data.split import Split
+from fer.data.windows import split_windows
+from fer.errors import InputError
+from fer.files import atomic_write
+from fer.manifest import Manifest, read_manifest
+from fer.nets import get_network
+from fer.nets.summary import CLASSIFIERS
+from fer.nets.weights import num_classes, open_weights
+from fer.progress import progress
+from fer.tf1 import tf
+from fer.training.config import read_flagfile
+from fer.training.predict import run_named
+from fer.training.restore import check_network, describe_pixels, initialise, source_convention
+from fer.training.run_folder import FLAGS_FILE
+from fer.training.session import open_session
+
+DEFAULT_IMAGE_SIZE = 112  # of a checkpoint that says nothing of its own
+_AFTER_FEATURES = ('fc7', *CLASSIFIERS)  # layers that logits depend on and features do not
+
+
+def extract(
+    model: str,
+    init_from: str,
+    manifest: str,
+    output: str,
+    data_root: str,
+    item: str,
+    batch_size: int,
+    image_size: int,
+    width: float,
+    global_pool: bool | None,
+    input_convention: str,
+    allow_missing: bool,
+) -> None:
+    """Writes an .npz with a row per line of the manifest, in its order.
+
+    Arrays: `video_id` and `path` str [N] (relative to the data root where below it), `features` float32 [N, D],
+    `logits` float32 [N, C]. C is 0 when the weights' classifier is not there or does not fit.
+
+    Args:
+      model: the network expected; '' for any.
+      init_from: a run folder or weights.
+      manifest: of images.
+      output: the file.
+      data_root: folder that the manifest's relative paths start from; '' is its own.
+      item: `frame` or `still`, as in `read_manifest`.
+      batch_size: images at a time; it changes no result beyond rounding.
+      image_size: in pixels; 0 for the run's or the source's.
+      width: channel multiplier; 0 for the run's, or 1.
+      global_pool: None for the run's, or as the source was trained.
+      input_convention: `source` (of a run: its own) or `dissertation`.
+      allow_missing: whether features may come from variables that the weights lack.
+
+    Raises:
+      InputError: bad settings, weights or manifest.
+    """
+    if batch_size < 1:
+        raise InputError(f'--batch_size={batch_size}: expected at least 1 image')
+    if not 0 <= width <= 16:
+        raise InputError(f'--width={width}: expected a factor above 0, at most 16; or 0, as trained')
+    if Path(output).is_dir():
+        raise InputError(f'--output={output}: a folder; expected a file')
+    weights = open_weights(init_from)
+    if model:
+        check_network(weights, model)
+    model = weights.source.network
+    network = get_network(model)
+    folder = Path(weights.path).parent
+    run = read_flagfile(folder / FLAGS_FILE) if weights.source.own and (folder / FLAGS_FILE).exists() else None
+    image_size = image_size or (run.image_size if run else weights.source.image_size) or DEFAULT_IMAGE_SIZE
+    if image_size < network.min_image_size:
+        raise InputError(f'--image_size={image_size}: expected at least {network.min_image_size} for {model}')
+    if global_pool is None:
+        global_pool = run.global_pool if run else model != 'vgg_face'
+    if global_pool not in network.global_pool:
+        raise InputError(f'--global_pool={global_pool}: {model} always averages its last map')
+    convention = source_convention(network, weights, input_convention)
+    data = _read_images(manifest, data_root, item)
+    windows = split_windows(data.videos, seq_len=1)
+
+    with tf.Graph().as_default():
+        split = Split(data, windows, [])
+        pipeline = build_pipeline(split, 1, batch_size, image_size, shuffle_seed=None)
+        classes = num_classes(weights)
+        features, end_points = network.build(
+            pipeline.batch.images,
+            num_classes=classes or 1,
+            width=width or (run.width if run else 1.0),
+            global_pool=global_pool,
+            convention=convention,
+            **({'se': True} if run and run.se_vgg else {}),
+        )
+        with open_session() as session:
+            report = initialise(session, weights, model, allow_missing)
+            other = [row for row in report.variables if row.state != 'restored']
+            needed = [row for row in other if row.name.split('/')[1] not in _AFTER_FEATURES]
+            if needed and not allow_missing:
+                raise InputError(
+                    f'{weights.path}: features need {needed[0].name} {list(needed[0].shape)}, which is not restored '
+                    f'at --image_size={image_size}: {needed[0].why}'
+                )
+            if other and not allow_missing:
+                classes = 0
+            print(f'{model}, {len(report.variables) - len(other)} of {len(report.variables)} variables restored from')
+            print(f'{report.weights}; {image_size}x{image_size} pixels, {describe_pixels(convention)}')
+            found = {
+                'features': np.empty((len(windows), int(features.shape[1])), np.float32),
+                'logits': np.empty((len(windows), classes), np.float32),
+            }
+            session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
+            fetches = [pipeline.batch.windows, features, end_points['logits']]
+            for _ in progress(range(math.ceil(len(windows) / batch_size)), label='features', unit='batch'):
+                index, *values = run_named(session, fetches, data)
+                found['features'][index], found['logits'][index] = values[0], values[1][:, :classes]
+    root = Path(os.path.abspath(data_root or os.path.dirname(manifest)))
+    paths = [Path(data.videos[window.video].frames[window.start]) for window in windows]
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(output, 'wb') as file:
+        np.savez(
+            file,
+            video_id=np.array([data.videos[window.video].video_id for window in windows], np.str_),
+            path=np.array([str(p.relative_to(root) if p.is_relative_to(root) else p) for p in paths], np.str_),
+            **found,
+        )
+    sizes = ', '.join(f'{name} {list(array.shape)}' for name, array in found.items())
+    print(f'{output}: {sizes}{"" if classes else " (no classifier that fits)"}')
+
+
+def _read_images(path: str, data_root: str, item: str) -> Manifest:
+    """The manifest, once all of its images have been looked at."""
+    manifest = read_manifest(path, data_root or None, item, min_frames=1)
+    for video in manifest.videos[:1]:  # the lines of a manifest are all of one form
+        if not video.frames:
+            raise InputError(f'{path}:{video.lines[0]}: no image in the line; expected [audio.csv,]face.jpg[,label]')
+    check_images(manifest)
+    return manifest

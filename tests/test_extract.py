@@ -1,0 +1,171 @@
+"""Weights through the commands: train.py --init_from, what its run remembers, and python -m fer.extract."""
+
+import json
+
+import cv2
+import numpy as np
+import public_nets as public
+import pytest
+from conftest import run, tiny_flags
+from safetensors.numpy import save_file
+from test_weights import RESIDUAL, VGG, WIDTH, minus, save_checkpoint, torch_pixels
+
+from fer.evaluation.results import read_results
+
+SIZE = 32  # of the painted faces: no resizing
+
+
+@pytest.fixture(scope='module')
+def hikapok(tmp_path_factory):
+    """Weights of a narrow SE-ResNet-50, and the network."""
+    net = public.random_residual(**RESIDUAL, squeeze_excite=True)
+    return save_checkpoint(tmp_path_factory.mktemp('hikapok') / 'se_resnet50.ckpt', public.hikapok(net)), net
+
+
+def hikapok_features(net, images):
+    return public.run(public.residual, net, minus(images, (104, 117, 123), 'BGR'), 'conv1', False, 1e-5)
+
+
+def lines(manifest):
+    return [line.rpartition(',')[0] for line in manifest.read_text().splitlines()]
+
+
+def read_images(folder, names):
+    """float32 [N, H, W, 3] in [-1, 1]."""
+    images = [cv2.imread(str(folder / name))[..., ::-1] for name in names]
+    return np.array(images, np.float32) / 127.5 - 1
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def extract(output, *flags):
+    done = run('-m', 'fer.extract', f'--output={output}', *flags)
+    with np.load(output) as file:
+        return dict(file), done.out
+
+
+def refused(*arguments):
+    done = run(*arguments, ok=False)
+    assert done.code == 2, (done.code, done.out, done.err)
+    (line,) = done.err.splitlines()
+    return line
+
+
+def test_public_weights_are_extracted(painted, tmp_path):
+    net = public.random_residual(**RESIDUAL)
+    save_file(public.torch_residual(net), tmp_path / 'resnet50.bin')  # by content, whatever its name
+    flags = (f'--init_from={tmp_path / "resnet50.bin"}', f'--width={WIDTH}', f'--image_size={SIZE}')
+    flags += (f'--manifest={painted / "val.txt"}', '--batch_size=7')
+    found, out = extract(tmp_path / 'deep' / 'val.npz', '--model=resnet50', *flags)
+    assert 'torchvision resnet50' in out
+    names = lines(painted / 'val.txt')
+    assert found['path'].tolist() == names
+    assert found['video_id'].tolist() == [name.split('/')[1] for name in names]
+    images = read_images(painted, names)
+    expected = public.run(public.residual, net, torch_pixels(images), 'conv2', True, 1e-5)
+    assert found['features'].dtype == found['logits'].dtype == np.float32
+    assert_close(found['features'], expected)
+    weights, biases = net['classifier']
+    assert_close(found['logits'], expected @ weights + biases)
+    flat, _ = extract(tmp_path / 'flat.npz', *flags, '--image_size=64', '--global_pool=False', '--item=still')
+    assert flat['features'].shape == (len(names), 2 * 2 * 128)
+    assert flat['logits'].shape == (len(names), 0)  # the classifier is of the average
+    assert flat['video_id'].tolist() == [name.rpartition('.')[0] for name in names]
+    line = refused('-m', 'fer.extract', '--model=densenet121', f'--output={tmp_path / "no.npz"}', *flags)
+    assert 'weights of resnet50' in line
+    assert not (tmp_path / 'no.npz').exists()
+
+
+def test_features_never_come_from_fresh_weights_unasked(painted, tmp_path):
+    net = public.random_vgg(**VGG, map_size=1)
+    save_checkpoint(tmp_path / 'model.ckpt', public.affwild(net, recurrent=True))
+    flags = (f'--init_from={tmp_path / "model.ckpt"}', f'--width={WIDTH}', f'--manifest={painted / "val.txt"}')
+    found, _ = extract(tmp_path / 'val.npz', *flags, f'--image_size={SIZE}')
+    images = read_images(painted, lines(painted / 'val.txt'))
+    assert_close(found['features'], public.run(public.vgg, net, images, 'SAME'))
+    assert found['logits'].shape[1] == 0  # neither fc7 nor fc8 in these weights
+    line = refused('-m', 'fer.extract', f'--output={tmp_path / "no.npz"}', *flags)  # at their own 96
+    assert 'vgg_face/fc6/weights' in line
+    assert '--image_size=96' in line
+    assert not (tmp_path / 'no.npz').exists()
+
+
+def test_a_run_remembers_what_its_weights_were_trained_on(painted, tmp_path, hikapok):
+    path, net = hikapok
+    run_dir = tmp_path / 'run'
+    flags = (*tiny_flags(painted), '--val_manifest=', '--model=se_resnet50', f'--width={WIDTH}', '--global_pool')
+    done = run('train.py', *flags, f'--init_from={path}', f'--run_dir={run_dir}', '--max_steps=1')
+    assert '329 of 331 variables restored, 2 fresh (HiKapok se_resnet50' in done.out
+    assert 'BGR, (pixel - (104, 117, 123)) / (1, 1, 1)' in done.out
+    report = (run_dir / 'restored.txt').read_text()
+    assert 'se_resnet50/block1/unit_1/conv1/weights\t[1, 1, 4, 4]\trestored: conv2_1_1x1_reduce/kernel\n' in report
+    assert 'se_resnet50/logits/biases\t[7]\tfresh: its shape there is [5] (dense/bias): a classifier' in report
+    assert json.loads((run_dir / 'convention.json').read_text())['order'] == 'BGR'
+    # Phase one moved the classifier only, so that the features are still the source's.
+    found, _ = extract(tmp_path / 'val.npz', f'--init_from={run_dir}', f'--manifest={painted / "val.txt"}')
+    assert_close(found['features'], hikapok_features(net, read_images(painted, lines(painted / 'val.txt'))))
+    run('evaluate.py', f'--run_dir={run_dir}', f'--manifest={painted / "val.txt"}')
+    results = read_results(run_dir / 'results_val.txt')
+    for video in ('val000', 'val008'):  # a window's logits are its frames' mean, a video's the mean over all frames
+        expected = found['logits'][found['video_id'] == video].mean(0)
+        assert_close(results.logits[results.video_ids.index(video)], expected)
+    done = run('train.py', *flags, f'--init_from={path}', f'--run_dir={run_dir}', '--max_steps=2', '--resume')
+    assert 'resumed from' in done.out
+    child = tmp_path / 'child'
+    done = run('train.py', *flags, f'--init_from={run_dir}', f'--run_dir={child}', '--max_steps=1')
+    assert '331 of 331 variables restored, 0 fresh (this project' in done.out
+    assert json.loads((child / 'convention.json').read_text())['mean'] == [104, 117, 123]
+
+
+def test_the_dissertations_input(painted, tmp_path, hikapok):
+    """[-1, 1] RGB into the network of the source."""
+    path, net = hikapok
+    flags = (f'--init_from={path}', f'--width={WIDTH}', f'--image_size={SIZE}', '--input_convention=dissertation')
+    found, out = extract(tmp_path / 'val.npz', *flags, f'--manifest={painted / "val.txt"}')
+    assert 'RGB, (pixel - (127.5, 127.5, 127.5)) / (127.5, 127.5, 127.5)' in out
+    images = read_images(painted, lines(painted / 'val.txt'))
+    assert_close(found['features'], public.run(public.residual, net, images, 'conv1', False, 1e-5))
+
+
+def test_missing_weights_are_allowed_on_demand(painted, tmp_path, hikapok):
+    _, net = hikapok
+    values = public.hikapok(net)
+    del values['conv3_2_3x3/kernel']
+    values['conv3_2_3x3/bn/beta'] = np.zeros(9, np.float32)
+    values['conv9_1/kernel'] = np.zeros(3, np.float32)
+    path = save_checkpoint(tmp_path / 'model.ckpt', values)
+    flags = (*tiny_flags(painted), '--model=se_resnet50', f'--width={WIDTH}', '--global_pool', f'--init_from={path}')
+    flags += (f'--run_dir={tmp_path / "run"}', '--max_steps=1')
+    line = refused('train.py', *flags)
+    for text in (
+        'se_resnet50/block2/unit_2/conv2/weights [3, 3, 8, 8]: no conv3_2_3x3/kernel in the file',
+        'its shape there is [9]',
+        'conv9_1/kernel [3] in the file: no variable takes it',
+    ):
+        assert text in line
+    assert not (tmp_path / 'run').exists()
+    done = run('train.py', *flags, '--allow_missing')
+    assert '327 of 331 variables restored, 2 fresh, 2 mismatched, 1 tensors unused' in done.out
+    report = (tmp_path / 'run' / 'restored.txt').read_text()
+    assert 'conv2/weights\t[3, 3, 8, 8]\tmismatched: no conv3_2_3x3/kernel in the file' in report
+    assert '# unused: conv9_1/kernel' in report
+
+
+@pytest.mark.parametrize(
+    ('flag', 'says'),
+    [
+        ('--batch_size=0', '--batch_size=0'),
+        ('--width=-1', '--width=-1'),
+        ('--image_size=16', '--image_size=16: expected at least 32'),
+        ('--output=.', '--output=.: a folder'),
+        ('--init_from=nowhere', 'no checkpoint or file there'),
+        ('--manifest=nowhere.txt', 'nowhere.txt'),
+    ],
+)
+def test_extract_refuses(painted, tmp_path, hikapok, flag, says):
+    flags = (f'--init_from={hikapok[0]}', f'--width={WIDTH}', f'--manifest={painted / "val.txt"}')
+    line = refused('-m', 'fer.extract', *flags, f'--output={tmp_path / "no.npz"}', flag)
+    assert says in line
+    assert not (tmp_path / 'no.npz').exists()
