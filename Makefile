@@ -25,7 +25,7 @@ demo: $(STAMP)
 test: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
-# The proofs that take minutes as well (full-size network on real video, learning over seeds).
+# The proofs that take minutes as well (NASNet, every source of weights, real video at full size, learning over seeds).
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m 'slow or not slow'
 

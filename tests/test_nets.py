@@ -18,8 +18,9 @@ from fer.tf1 import tf
 
 GOLDEN = Path(__file__).with_name('features.json')
 NARROW = 0.05
-# NASNet-A Large is Mobile with more cells, and takes several times as long to build.
-ALL_BUT_LARGE_FAST = [pytest.param(n, marks=[pytest.mark.slow] if n == 'nasnet' else []) for n in NETWORKS]
+# NASNet's graphs take many times as long to build as the others.
+NASNET_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n.startswith('nasnet') else []) for n in NETWORKS]
+LARGE_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n == 'nasnet' else []) for n in NETWORKS]
 
 
 # Trainable parameters, without the classifier of 1000 classes and with it, and multiply-adds at the paper's image
@@ -40,7 +41,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize('name', ALL_BUT_LARGE_FAST)
+@pytest.mark.parametrize('name', NASNET_SLOW)
 def test_parameters_and_multiply_adds_are_the_published(name):
     without, with_classifier, size, multiply_adds = PUBLISHED[name]
     # slim halves a map one convolution earlier than the paper's network, to the same numbers for 10% less work.
@@ -59,7 +60,7 @@ def test_slims_strides_save_a_tenth():
     assert [round(summary.multiply_adds / 1e9, 2) for summary in at.values()] == [3.48, 3.86, 4.09]
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', LARGE_SLOW)
 def test_features_are_those_committed(name):
     """A change of numerics anywhere shows here. `python tests/test_nets.py` writes the file anew, for a reason."""
     expected = json.loads(GOLDEN.read_text())[name]
@@ -79,7 +80,7 @@ def features_of_seeded(name):
         return session.run(features, {images: random_images(65, number=1)})
 
 
-@pytest.mark.parametrize('name', ALL_BUT_LARGE_FAST)
+@pytest.mark.parametrize('name', NASNET_SLOW)
 def test_width_scales_channels_and_not_the_graph(name):
     graphs = []
     for width in (0.5, 0.07):
@@ -121,7 +122,7 @@ def test_nasnet_has_no_flat_map(name):
         NETWORKS[name].build(tf.zeros([1, 64, 64, 3]), global_pool=False)
 
 
-@pytest.mark.parametrize('name', ALL_BUT_LARGE_FAST)
+@pytest.mark.parametrize('name', NASNET_SLOW)
 def test_one_training_step_moves_everything(name):
     """Every trainable variable and every moving average."""
     with tf.Graph().as_default(), tf.Session() as session:
@@ -251,6 +252,7 @@ def test_scaled_channels_are_multiples():
     assert scale_channels(42, 0.1) == 4
 
 
+@pytest.mark.slow
 def test_summary_is_printed():
     done = run('-m', 'fer.nets')
     rows = [line.split() for line in done.out.splitlines()]

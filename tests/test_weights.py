@@ -327,28 +327,29 @@ def slim_nasnet(folder, keras_name='NASNetMobile', cells=4, averages=True):
     return Case(path, name, oracle['images'], oracle['features'], 1.0, 'zeros', oracle['logits'], same)
 
 
+# One of each format, layout and stride; the rest takes minutes.
 CASES = {
     'slim resnet_v1_50': slim_resnet50,
     'torchvision resnet50': torch_resnet50,
-    'torchvision densenet121': torch_densenet121,
     'torchvision vgg16': torch_vgg16,
-    'timm seresnet50': timm_seresnet50,
-    'timm seresnext50_32x4d': timm_seresnext50,
     'HiKapok se_resnet50': hikapok_se_resnet50,
-    'HiKapok se_resnext50': hikapok_se_resnext50,
-    'pudae tf-densenet121': pudae_densenet121,
     'Aff-Wild VGG-Face': affwild_vgg_face,
-    'Aff-Wild VGG-Face-GRU': affwild_vgg_face_gru,
     'VGG-Face MatConvNet': matconvnet,
-    'Keras ResNet50 of before 2019': old_keras_resnet50,
     'Keras VGG16': lambda folder: keras(folder, 'VGG16'),
-    'Keras ResNet50': lambda folder: keras(folder, 'ResNet50'),
-    'Keras DenseNet121': lambda folder: keras(folder, 'DenseNet121'),
-    'slim nasnet-a_mobile': slim_nasnet,
 }
 SLOW = {
+    'torchvision densenet121': torch_densenet121,
+    'timm seresnet50': timm_seresnet50,
+    'timm seresnext50_32x4d': timm_seresnext50,
+    'HiKapok se_resnext50': hikapok_se_resnext50,
+    'pudae tf-densenet121': pudae_densenet121,
+    'Aff-Wild VGG-Face-GRU': affwild_vgg_face_gru,
+    'Keras ResNet50 of before 2019': old_keras_resnet50,
+    'Keras ResNet50': lambda folder: keras(folder, 'ResNet50'),
+    'Keras DenseNet121': lambda folder: keras(folder, 'DenseNet121'),
     'Keras NASNetMobile': lambda folder: keras(folder, 'NASNetMobile'),
     'Keras NASNetLarge': lambda folder: keras(folder, 'NASNetLarge'),
+    'slim nasnet-a_mobile': slim_nasnet,
     'slim nasnet-a_large': lambda folder: slim_nasnet(folder, 'NASNetLarge', 6),
 }
 
