@@ -92,6 +92,7 @@ def test_features_never_come_from_fresh_weights_unasked(painted, tmp_path):
     assert not (tmp_path / 'no.npz').exists()
 
 
+@pytest.mark.slow
 def test_a_run_remembers_what_its_weights_were_trained_on(painted, tmp_path, hikapok):
     path, net = hikapok
     run_dir = tmp_path / 'run'
@@ -129,6 +130,7 @@ def test_the_dissertations_input(painted, tmp_path, hikapok):
     assert_close(found['features'], public.run(public.residual, net, images, 'conv1', False, 1e-5))
 
 
+@pytest.mark.slow
 def test_missing_weights_are_allowed_on_demand(painted, tmp_path, hikapok):
     _, net = hikapok
     values = public.hikapok(net)
