@@ -39,8 +39,8 @@ class MediaError(Exception):
 def read_frames(path: str | Path, complaints: list[str] | None = None) -> Iterator[np.ndarray]:
     """Decodes a video to 25 frames/s by presentation time, whatever its container and rate.
 
-    Frame k is the source's frame whose time stamp is nearest to k x 0.04 s; where two stamps are further apart, the
-    earlier frame is repeated. Time 0 is the file's start, for pictures and for sound (`extract_wav`): where the
+    Frame k is the last frame of the source that is due by k x 0.04 s, or at most 0.0209 s later: the nearest one,
+    unless the source pauses. Time 0 is the file's start, for pictures and for sound (`extract_wav`): where the
     pictures begin later, the first is repeated. Rotation metadata is applied, and pixels that are not square are made
     so by their width.
 
