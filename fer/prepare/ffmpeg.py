@@ -27,7 +27,7 @@ AudioSegment.converter = FFMPEG
 
 FRAMES_PER_SECOND = 25  # AFEW's rate; the dissertation's frames and sound clips are 0.04 s apart (2.2.2)
 _HALF_FRAME = 0.5 / FRAMES_PER_SECOND
-_EARLIER = 0.5 * 1001 / 24000 - _HALF_FRAME  # s
+_LONGEST_LEAD = 1_000_000 // FRAMES_PER_SECOND  # microseconds
 _CHUNK = 1 << 16  # samples of sound in memory at a time
 _NO_STREAM = 'matches no streams'  # how ffmpeg says that there is no sound track
 
@@ -39,10 +39,10 @@ class MediaError(Exception):
 def read_frames(path: str | Path, complaints: list[str] | None = None) -> Iterator[np.ndarray]:
     """Decodes a video to 25 frames/s by presentation time, whatever its container and rate.
 
-    Frame k is the last frame of the source that is due by k x 0.04 s, or at most 0.0209 s later: the nearest one,
-    unless the source pauses. Time 0 is the file's start, for pictures and for sound (`extract_wav`): where the
-    pictures begin later, the first is repeated. Rotation metadata is applied, and pixels that are not square are made
-    so by their width.
+    Frame k is the frame of the source whose time stamp is nearest to k x 0.04 s; but where the source pauses, none is
+    shown more than 0.04 s before its time. Time 0 is the file's start, for pictures and for sound (`extract_wav`):
+    where the pictures begin later, the first is repeated. Rotation metadata is applied, and pixels that are not square
+    are made so by their width.
 
     Args:
       path: any file that ffmpeg reads.
@@ -56,13 +56,15 @@ def read_frames(path: str | Path, complaints: list[str] | None = None) -> Iterat
     """
     # One thread: several conceal damage differently each time, and the corpus already fills the cores.
     stream = ffmpeg.input(f'file:{path}', threads=1)
-    # The fps filter shows the last frame that is due before t + 0.02 s. Due a little earlier, the frames of 23.976 a
-    # second, which are further apart than ours, are never shown more than half of their own distance off.
-    stream = stream.filter('settb', '1/1000000').filter('setpts', f'PTS-{round(1e6 * _EARLIER)}')
-    stream = stream.filter('fps', fps=FRAMES_PER_SECOND, start_time=0)
+    # A frame takes over half-way from the one before it. The fps filter then shows, at each of our times, the last
+    # frame that has taken over; stamps are in microseconds, so that half-way is not rounded to either frame.
+    half_way = f'if(isnan(PREV_INPTS),PTS,PTS-min((PTS-PREV_INPTS)/2,{_LONGEST_LEAD}))'
+    stream = stream.filter('settb', '1/1000000').filter('setpts', half_way)
+    stream = stream.filter('fps', fps=FRAMES_PER_SECOND, start_time=0, round='up')
     stream = stream.filter('scale', 'iw*sar', 'ih').filter('setsar', 1)
-    # PPM images state their own size, which only ffmpeg knows once it has rotated them.
-    stream = stream.output('pipe:', format='image2pipe', vcodec='ppm', loglevel='error')
+    # PPM images state their own size, which only ffmpeg knows once it has rotated them; 8 bits a value, also where the
+    # source has more.
+    stream = stream.output('pipe:', format='image2pipe', vcodec='ppm', pix_fmt='rgb24', loglevel='error')
     with tempfile.TemporaryFile() as errors, _start(stream, errors) as process:
         assert process.stdout is not None
         count = 0
@@ -75,6 +77,7 @@ def read_frames(path: str | Path, complaints: list[str] | None = None) -> Iterat
                     break
                 yield np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
                 count += 1
+            process.stdout.close()  # else ffmpeg, if it has more to say than pictures, waits for a reader
             process.wait()
         finally:
             process.kill()  # where the reader has had enough
