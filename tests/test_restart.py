@@ -27,8 +27,10 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def prepare(folder, name, *flags, **options):
-    return run('-m', 'fer.prepare', *command(folder, name, *flags)[3:], **options)
+def prepare(folder, name, *flags, code=0):
+    done = run('-m', 'fer.prepare', *command(folder, name, *flags)[3:], ok=False)
+    assert done.code == code, done.err
+    return done
 
 
 def command(folder, name, *flags):
@@ -58,9 +60,21 @@ def test_shards_give_the_bytes_of_one_job(corpus):
     assert not (corpus / 'shards' / 'train.txt').exists()
     last = prepare(corpus, 'shards', '--shard=1/2', '--jobs=1')
     assert 'train: 8 videos, ' in last.out
-    (corpus / 'shards' / 'statistics' / 'summary.csv').unlink()  # of the splits that the last job finished
-    prepare(corpus, 'shards')
     assert_equal(corpus, 'shards')
+
+
+def test_a_shard_says_what_its_share_lacks(corpus):
+    """Also where another job will write the manifests."""
+    raw = corpus / 'lacking' / 'raw'
+    shutil.copytree(corpus / 'raw' / 'Val_AFEW', raw / 'Val_AFEW')
+    first, second = sorted((raw / 'Val_AFEW').rglob('*.avi'))
+    first.write_bytes(b'')
+    done = prepare(corpus / 'lacking', 'data', '--shard=1/2', code=1)
+    assert f'val: {first}: undecodable an empty file' in done.out
+    assert 'all: 1 items, 0 usable; failures: 1 undecodable' in done.out
+    assert str(second) not in prepare(corpus / 'lacking', 'data', '--shard=1/2', code=1).out
+    last = prepare(corpus / 'lacking', 'data', '--shard=2/2', code=1)
+    assert 'val: 2 videos, 1 with faces' in last.out
 
 
 def test_killed_half_way_and_started_again(corpus):

@@ -37,7 +37,7 @@ from fer.prepare.records import FOLDER as RECORDS
 from fer.prepare.smile.extract import CONTEXTS
 from fer.prepare.stills import FOLDER as STILLS
 from fer.prepare.stills import LINK, link_faces, prepare_stills
-from fer.prepare.summary import PROBLEMS, printable, report, summarise
+from fer.prepare.summary import PROBLEMS, printable, report, report_share, summarise
 from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, make_pool, prepare_videos
 
 flags.DEFINE_enum('dataset', 'afew', list(DATASETS), 'Layout of the source.')
@@ -93,18 +93,22 @@ def main() -> int:
     for problem in splits.problems:
         print(printable(problem))
 
-    finished: dict[str, list[Prepared]] = {}
+    everything: list[Prepared] = []  # of this job's share; of all shares where it ends last
+    finished = False
     try:
         with make_pool(settings, output, args.jobs) as pool:
             for split, items in splits.items():
                 prepared = _prepare(split, items, source, output, pool, shard)
-                if prepared is None:
-                    print(f'{split}: share {args.shard} is done; the last job to end writes the manifests')
-                    continue
-                audio = settings.audio_features if _are_videos(items) else ()
-                write_split(split, prepared, output, audio)
-                finished[split] = prepared
-                report(split, items, prepared, output)
+                known = [done for done in prepared if done]
+                everything += known
+                if len(known) == len(items):
+                    audio = settings.audio_features if _are_videos(items) else ()
+                    write_split(split, known, output, audio)
+                    report(split, items, known, output)
+                    finished = True
+                else:
+                    mine = [items[index] for index, done in enumerate(prepared) if done]
+                    report_share(split, mine, known, args.shard)
     except BrokenProcessPool:
         raise InputError(
             'a process that prepares videos has died (out of memory?); the same command goes on where it stopped, '
@@ -113,14 +117,22 @@ def main() -> int:
     if splits.left_out:
         print('left out: ' + ', '.join(f'{count} {reason}' for reason, count in sorted(splits.left_out.items())))
     if finished:
-        from fer.prepare.statistics import (
-            write_statistics,
-        )  # here, not above: its matplotlib would load in every worker
-
-        write_statistics(output, output / STATISTICS, list(finished))
-    everything = [done for prepared in finished.values() for done in prepared]
+        _write_statistics(output)
     print(f'all: {summarise(everything)}; {(time.monotonic() - began) / 60:.1f} min -> {output}')
     return 1 if splits.problems or any(done.problem for done in everything) else 0
+
+
+def _write_statistics(output: Path) -> None:
+    """Of every split that is there; again where another job has finished one meanwhile."""
+    from fer.prepare.statistics import write_statistics  # not above: its matplotlib would load in every worker
+
+    def find_splits() -> list[str]:
+        return [split for split in SPLITS if (output / f'{split}.txt').exists()]
+
+    written: list[str] = []
+    while written != (splits := find_splits()):
+        write_statistics(output, output / STATISTICS, splits)
+        written = splits
 
 
 def _read_settings() -> Settings:
@@ -168,7 +180,8 @@ def _open_output(output: Path, overwrite: bool) -> None:
     recorded = ''.join(
         f'--{name}={_spell(flags.FLAGS[name].value)}\n' for name in _RECORDED if flags.FLAGS[name].value is not None
     )
-    if output.exists() and any(output.iterdir()):
+    # Hidden files are no preparation: another shard's job may be writing the settings at this moment.
+    if output.exists() and any(not path.name.startswith('.') for path in output.iterdir()):
         if not (output / FLAGS_FILE).exists():
             raise InputError(f'--output={output}: holds files but no {FLAGS_FILE}; expected a new or empty folder')
         earlier = (output / FLAGS_FILE).read_text(encoding='utf-8').splitlines()
@@ -218,8 +231,8 @@ def _prepare(
     output: Path,
     pool: ProcessPoolExecutor,
     shard: Shard,
-) -> list[Prepared] | None:
-    """What came of each item of a split; None while other shards have some to do."""
+) -> Sequence[Prepared | None]:
+    """What came of each item of a split; None for what other shards have to do, until all is done."""
     videos = [item for item in items if isinstance(item, SourceVideo)]
     if _are_videos(items):
         return prepare_videos(split, videos, output, pool, shard)

@@ -15,22 +15,41 @@ _LISTED = 20  # problems of a split that are printed
 
 def report(split: str, items: Sequence[SourceVideo | SourceStill], prepared: Sequence[Prepared], output: Path) -> None:
     """Writes what a split lacks to OUTPUT/<split>_problems.csv; prints that, as far as a screen holds it, and sums."""
-    sources = [item.name if isinstance(item, SourceStill) else str(item.path) for item in items]
-    lacking = [
-        (done.row.video_id, source, done.row.gap, done.problem)
-        for source, done in zip(sources, prepared, strict=True)
-        if done.row.gap or done.problem
-    ]
+    lacking = _lacking(items, prepared)
     path = output / PROBLEMS.format(split)
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(('video_id', 'source', 'gap', 'problem'))
         writer.writerows([printable(field) for field in row] for row in lacking)
-    for _, source, gap, problem in lacking[:_LISTED]:
-        print(printable(f'{split}: {source}: {gap} {problem}'.rstrip()))
+    _print(split, lacking[:_LISTED])
     if len(lacking) > _LISTED:
         print(f'{split}: {len(lacking) - _LISTED} more in {path}')
     print(f'{split}: {summarise(prepared)} -> {output / split}.txt')
+
+
+def report_share(
+    split: str, items: Sequence[SourceVideo | SourceStill], prepared: Sequence[Prepared], share: str
+) -> None:
+    """Prints what a shard's part of a split lacks, and sums, while other shards are not done."""
+    _print(split, _lacking(items, prepared))
+    print(f'{split}: share {share} is done; the last job to end writes the manifests; {summarise(prepared)}')
+
+
+def _lacking(
+    items: Sequence[SourceVideo | SourceStill], prepared: Sequence[Prepared]
+) -> list[tuple[str, str, str, str]]:
+    """(id, source, gap, problem) of what cannot be used, or only in part."""
+    sources = [item.name if isinstance(item, SourceStill) else str(item.path) for item in items]
+    return [
+        (done.row.video_id, source, done.row.gap, done.problem)
+        for source, done in zip(sources, prepared, strict=True)
+        if done.row.gap or done.problem
+    ]
+
+
+def _print(split: str, lacking: Sequence[tuple[str, str, str, str]]) -> None:
+    for _, source, gap, problem in lacking:
+        print(printable(f'{split}: {source}: {gap} {problem}'.rstrip()))
 
 
 def printable(text: str) -> str:

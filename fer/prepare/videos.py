@@ -75,30 +75,30 @@ def make_pool(settings: Settings, output: Path, jobs: int) -> ProcessPoolExecuto
 
 def prepare_videos(
     split: str, videos: Sequence[SourceVideo], output: Path, pool: ProcessPoolExecutor, shard: Shard
-) -> list[Prepared] | None:
+) -> list[Prepared | None]:
     """Prepares this shard's videos of one split.
 
     A video that cannot be decoded, or shows no face, is a row of the ledger and does not stop the rest.
 
     Returns:
-      What came of every video of the split, other shards' included; None while those are not all done.
+      What came of each video of the split. Those of other shards are None, all of them, while some are not done.
 
     Raises:
       OSError: what is written does not fit, or may not be written.
     """
-    mine = set(range(shard.number - 1, len(videos), shard.total))
-    waiting = pool.map(_prepare_video, [videos[index] for index in sorted(mine)])
-    done = dict(
-        zip(sorted(mine), progress(waiting, label=f'preparing {split}', unit='video', total=len(mine)), strict=True)
-    )
+    done: list[Prepared | None] = [None] * len(videos)
+    mine = range(shard.number - 1, len(videos), shard.total)
+    waiting = pool.map(_prepare_video, [videos[index] for index in mine])
+    bar = progress(waiting, label=f'preparing {split}', unit='video', total=len(mine))
+    for index, prepared in zip(mine, bar, strict=True):
+        done[index] = prepared
     others = [index for index in range(len(videos)) if index not in mine]
-    if not all(_may_be_done(videos[index], output) for index in others):
-        return None
-    for index, found in zip(others, pool.map(_load_video, [videos[index] for index in others]), strict=True):
-        if found is None:
-            return None
-        done[index] = found
-    return [done[index] for index in range(len(videos))]
+    if all(_may_be_done(videos[index], output) for index in others):
+        found = list(pool.map(_load_video, [videos[index] for index in others]))
+        if None not in found:
+            for index, loaded in zip(others, found, strict=True):
+                done[index] = loaded
+    return done
 
 
 def _may_be_done(video: SourceVideo, output: Path) -> bool:
