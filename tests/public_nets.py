@@ -106,14 +106,17 @@ def _normalised(x, norm, epsilon):
 
 
 def _stem_pool(x, padded):
-    """3x3 of stride 2; `padded` all around by one, or as TensorFlow's SAME. Maps are square."""
-    before, after = 1 if padded else int(x.shape[1]) % 2, 1
+    """3x3 of stride 2, padded by one all `around`, as TensorFlow's `same`, or only `after`. Maps are square."""
+    before, after = {'around': 1, 'same': int(x.shape[1]) % 2, 'after': 0}[padded], 1
     lowest = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]], constant_values=-1e9)
     return tf.nn.max_pool2d(lowest, 3, 2, 'VALID')
 
 
 def residual(net, x, stride_in, padded_pool, epsilon, groups=1):
-    """float32 [N, C] features of a residual network; `stride_in` is conv1 or conv2 of a stage's first unit."""
+    """float32 [N, C] features of a residual network.
+
+    `stride_in` is conv1 or conv2 of a stage's first unit, `padded_pool` as in `_stem_pool`.
+    """
     x = tf.nn.relu(_normalised(_conv(x, net['conv'], 2, 3), net['norm'], epsilon))
     x = _stem_pool(x, padded_pool)
     for block, units in enumerate(RESIDUAL_UNITS, start=1):
@@ -145,7 +148,7 @@ def dense(net, x, symmetric, epsilon):
         x = _conv(x, net['conv'], 2, 3)
     else:
         x = tf.nn.conv2d(x, net['conv'], strides=2, padding='SAME')
-    x = _stem_pool(tf.nn.relu(_normalised(x, net['norm'], epsilon)), padded=symmetric)
+    x = _stem_pool(tf.nn.relu(_normalised(x, net['norm'], epsilon)), padded='around' if symmetric else 'same')
     for block, layers in enumerate(DENSE_LAYERS, start=1):
         for layer in range(1, layers + 1):
             y = _conv(tf.nn.relu(_normalised(x, net[block, layer, 'norm1'], epsilon)), net[block, layer, 'conv1'])
@@ -204,6 +207,19 @@ def torch_residual(net):
         else:
             name = f'{prefix}.se.{"fc1" if part == "reduce" else "fc2"}'
             state |= {f'{name}.weight': _oihw(value[0][None, None]), f'{name}.bias': value[1]}
+    return state
+
+
+def legacy_residual(net):
+    """timm's legacy_seresnet50 and legacy_seresnext50_32x4d, as in Cadene's pretrained-models.pytorch."""
+    state = {}
+    for name, array in torch_residual(net).items():
+        first, _, rest = name.partition('.')
+        if first in ('conv1', 'bn1'):
+            first = f'layer0.{first}'
+        elif first == 'fc':
+            first = 'last_linear'
+        state[f'{first}.{rest.replace("se.", "se_module.")}'] = array
     return state
 
 

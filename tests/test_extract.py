@@ -8,7 +8,7 @@ import public_nets as public
 import pytest
 from conftest import run, tiny_flags
 from safetensors.numpy import save_file
-from test_weights import RESIDUAL, VGG, WIDTH, minus, save_checkpoint, torch_pixels
+from test_weights import RESIDUAL, VGG, WIDTH, affwild_pixels, minus, save_checkpoint, torch_pixels
 
 from fer.evaluation.results import read_results
 
@@ -23,7 +23,7 @@ def hikapok(tmp_path_factory):
 
 
 def hikapok_features(net, images):
-    return public.run(public.residual, net, minus(images, (104, 117, 123), 'BGR'), 'conv1', False, 1e-5)
+    return public.run(public.residual, net, minus(images, (104, 117, 123), 'BGR'), 'conv1', 'same', 1e-5)
 
 
 def lines(manifest):
@@ -64,7 +64,7 @@ def test_public_weights_are_extracted(painted, tmp_path):
     assert found['path'].tolist() == names
     assert found['video_id'].tolist() == [name.split('/')[1] for name in names]
     images = read_images(painted, names)
-    expected = public.run(public.residual, net, torch_pixels(images), 'conv2', True, 1e-5)
+    expected = public.run(public.residual, net, torch_pixels(images), 'conv2', 'around', 1e-5)
     assert found['features'].dtype == found['logits'].dtype == np.float32
     assert_close(found['features'], expected)
     weights, biases = net['classifier']
@@ -84,7 +84,7 @@ def test_features_never_come_from_fresh_weights_unasked(painted, tmp_path):
     flags = (f'--init_from={tmp_path / "model.ckpt"}', f'--width={WIDTH}', f'--manifest={painted / "val.txt"}')
     found, _ = extract(tmp_path / 'val.npz', *flags, f'--image_size={SIZE}')
     images = read_images(painted, lines(painted / 'val.txt'))
-    assert_close(found['features'], public.run(public.vgg, net, images, 'SAME'))
+    assert_close(found['features'], public.run(public.vgg, net, affwild_pixels(images), 'SAME'))
     assert found['logits'].shape[1] == 0  # neither fc7 nor fc8 in these weights
     line = refused('-m', 'fer.extract', f'--output={tmp_path / "no.npz"}', *flags)  # at their own 96
     assert 'vgg_face/fc6/weights' in line
@@ -127,7 +127,7 @@ def test_the_dissertations_input(painted, tmp_path, hikapok):
     found, out = extract(tmp_path / 'val.npz', *flags, f'--manifest={painted / "val.txt"}')
     assert 'RGB, (pixel - (127.5, 127.5, 127.5)) / (127.5, 127.5, 127.5)' in out
     images = read_images(painted, lines(painted / 'val.txt'))
-    assert_close(found['features'], public.run(public.residual, net, images, 'conv1', False, 1e-5))
+    assert_close(found['features'], public.run(public.residual, net, images, 'conv1', 'same', 1e-5))
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from fer.nets import NETWORKS
 from fer.nets.densenet import TORCH
 from fer.nets.weights import identify, num_classes, open_weights, value
 from fer.nets.weights.sources import SOURCES
-from fer.nets.weights.tensors import CHECKPOINT, Tensors
+from fer.nets.weights.tensors import CHECKPOINT, KERAS, Tensors
 from fer.tf1 import slim, tf
 from fer.training.restore import initialise
 
@@ -44,6 +44,7 @@ class Case(NamedTuple):
     pool: str = ''  # other than the source's, where the oracle pools otherwise
     logits: np.ndarray | None = None
     same: tuple[Path, ...] = ()  # other files that must give every variable the same value
+    fresh: tuple[str, ...] = ()  # layers that the weights do not have
 
 
 def draw_images(size):
@@ -100,29 +101,44 @@ def slim_resnet50(folder):
 def torch_resnet50(folder):
     net, images = public.random_residual(**RESIDUAL), draw_images(70)
     save_file(public.torch_residual(net), folder / 'model.safetensors')
-    features = public.run(public.residual, net, torch_pixels(images), 'conv2', True, 1e-5)
+    features = public.run(public.residual, net, torch_pixels(images), 'conv2', 'around', 1e-5)
     return Case(folder / 'model.safetensors', 'torchvision resnet50', images, features)
 
 
 def timm_seresnet50(folder):
     net, images = public.random_residual(**RESIDUAL, squeeze_excite=True), draw_images(70)
     save_file(public.torch_residual(net), folder / 'model.safetensors')
-    features = public.run(public.residual, net, torch_pixels(images), 'conv2', True, 1e-5)
+    features = public.run(public.residual, net, torch_pixels(images), 'conv2', 'around', 1e-5)
     return Case(folder / 'model.safetensors', 'timm seresnet50', images, features)
 
 
 def timm_seresnext50(folder):
     net, images = public.random_residual(**NEXT, squeeze_excite=True), draw_images(70)
     save_file(public.torch_residual(net), folder / 'model.safetensors')
-    features = public.run(public.residual, net, torch_pixels(images), 'conv2', True, 1e-5, groups=32)
+    features = public.run(public.residual, net, torch_pixels(images), 'conv2', 'around', 1e-5, groups=32)
     return Case(folder / 'model.safetensors', 'timm seresnext50_32x4d', images, features)
+
+
+def timm_legacy_seresnet50(folder):
+    """From a map of odd size on, where the pool that is padded after only is not SAME."""
+    net, images = public.random_residual(**RESIDUAL, squeeze_excite=True), draw_images(70)
+    save_file(public.legacy_residual(net), folder / 'model.safetensors')
+    features = public.run(public.residual, net, torch_pixels(images), 'conv1', 'after', 1e-5)
+    return Case(folder / 'model.safetensors', 'timm legacy_seresnet50', images, features)
+
+
+def timm_legacy_seresnext50(folder):
+    net, images = public.random_residual(**NEXT, squeeze_excite=True), draw_images(70)
+    save_file(public.legacy_residual(net), folder / 'model.safetensors')
+    features = public.run(public.residual, net, torch_pixels(images), 'conv2', 'after', 1e-5, groups=32)
+    return Case(folder / 'model.safetensors', 'timm legacy_seresnext50_32x4d', images, features)
 
 
 def hikapok_se_resnet50(folder):
     net, images = public.random_residual(**RESIDUAL, squeeze_excite=True), draw_images(70)
     path = save_checkpoint(folder / 'se_resnet50.ckpt', public.hikapok(net))
     pixels = minus(images, (104, 117, 123), 'BGR')
-    features = public.run(public.residual, net, pixels, 'conv1', False, 1e-5)
+    features = public.run(public.residual, net, pixels, 'conv1', 'same', 1e-5)
     return Case(path, 'HiKapok se_resnet50', images, features)
 
 
@@ -130,7 +146,7 @@ def hikapok_se_resnext50(folder):
     net, images = public.random_residual(**NEXT, squeeze_excite=True), draw_images(70)
     path = save_checkpoint(folder / 'se_resnext50.ckpt', public.hikapok(net))
     pixels = minus(images, (104, 117, 123), 'BGR')
-    features = public.run(public.residual, net, pixels, 'conv2', False, 1e-5, groups=32)
+    features = public.run(public.residual, net, pixels, 'conv2', 'same', 1e-5, groups=32)
     return Case(path, 'HiKapok se_resnext50', images, features)
 
 
@@ -157,7 +173,7 @@ def old_keras_resnet50(folder):
         gamma, beta, mean, variance = net[norm]
         shifted[norm] = [gamma, beta, mean - layers[name][1], variance]
     pixels = minus(images, (103.939, 116.779, 123.68), 'BGR')
-    features = public.run(public.residual, shifted, pixels, 'conv1', True, 1e-3)
+    features = public.run(public.residual, shifted, pixels, 'conv1', 'around', 1e-3)
     return Case(folder / 'resnet50.h5', 'Keras ResNet50 of before 2019', images, features)
 
 
@@ -185,14 +201,27 @@ def torch_vgg16(folder):
     return Case(folder / 'vgg16.safetensors', 'torchvision vgg16', images, features)
 
 
-def affwild_vgg_face(folder, recurrent=False):
+def affwild_vgg_face(folder, recurrent=False, units=None):
     net, images = public.random_vgg(**VGG, map_size=3), draw_images(70)  # 70 to 3 as SAME pools
+    if units:
+        weights, biases = net['fc7']
+        net |= {'fc7': (weights[:, :units], biases[:units]), 'fc8': (net['fc8'][0][:units], net['fc8'][1])}
     path = save_checkpoint(folder / 'model.ckpt-7', public.affwild(net, recurrent))
-    return Case(path, 'Aff-Wild VGG-Face', images, public.run(public.vgg, net, images, 'SAME'))
+    features = public.run(public.vgg, net, affwild_pixels(images), 'SAME')
+    return Case(path, 'Aff-Wild VGG-Face', images, features, fresh=('fc7', 'fc8') if recurrent or units else ())
+
+
+def affwild_pixels(images):
+    return minus(images, (128, 128, 128)) / 128
 
 
 def affwild_vgg_face_gru(folder):
     return affwild_vgg_face(folder, recurrent=True)
+
+
+def affwild_vgg_face_2000(folder):
+    """2000 units for 4096, at the width of the rest."""
+    return affwild_vgg_face(folder, units=125)._replace(source='Aff-Wild VGG-Face, 2000 units')
 
 
 def matlab_cell(values):
@@ -341,9 +370,12 @@ SLOW = {
     'torchvision densenet121': torch_densenet121,
     'timm seresnet50': timm_seresnet50,
     'timm seresnext50_32x4d': timm_seresnext50,
+    'timm legacy_seresnet50': timm_legacy_seresnet50,
+    'timm legacy_seresnext50_32x4d': timm_legacy_seresnext50,
     'HiKapok se_resnext50': hikapok_se_resnext50,
     'pudae tf-densenet121': pudae_densenet121,
     'Aff-Wild VGG-Face-GRU': affwild_vgg_face_gru,
+    'Aff-Wild VGG-Face, 2000 units': affwild_vgg_face_2000,
     'Keras ResNet50 of before 2019': old_keras_resnet50,
     'Keras ResNet50': lambda folder: keras(folder, 'ResNet50'),
     'Keras DenseNet121': lambda folder: keras(folder, 'DenseNet121'),
@@ -377,8 +409,7 @@ def test_import(name, tmp_path):
         if case.logits is not None:
             assert num_classes(weights) == case.logits.shape[1]
             np.testing.assert_allclose(logits, case.logits, rtol=1e-4, atol=2e-4 * np.abs(case.logits).max())
-        absent = {'fc7', 'fc8'} if 'rnn_1/weights_rnn' in weights.tensors.shapes else set()
-        assert {row.name.split('/')[1] for row in report.variables if row.state != 'restored'} == absent
+        assert {row.name.split('/')[1] for row in report.variables if row.state != 'restored'} == set(case.fresh)
         for path in case.same:
             other = open_weights(str(path))
             assert other.convention == convention or other.source.name != case.source
@@ -460,15 +491,39 @@ def test_a_checkpoint_of_ours_without_its_run(tmp_path):
     assert {row.state for row in report.variables} == {'restored'}
 
 
+@pytest.mark.parametrize(('source', 'published'), [('Keras ResNet50', 'probs'), ('Keras DenseNet121', 'fc1000')])
+def test_published_keras_files_call_the_classifier_otherwise(source, published):
+    """Than the code that loads them: Keras goes by order, and never notices."""
+    (row,) = (row for row in SOURCES if row.name == source)
+    keys = {name for take in row.table.values() for name in take.names}
+    shapes = {key.replace('predictions/', f'{published}/'): (1,) for key in keys}
+    assert f'{published}/1' in shapes
+    weights = identify(Tensors('x', KERAS, shapes, {}.__getitem__))
+    assert weights.source is row
+    assert set(weights.names) == keys
+
+
+def test_a_nan_in_a_tensor_that_is_not_wanted(tmp_path):
+    """The file's own classifier, of other classes than the network's."""
+    net = public.random_vgg(**VGG, map_size=2)
+    net['fc8'][1][2] = np.nan
+    save_file(public.torch_vgg(net), tmp_path / 'vgg16.safetensors')
+    weights = open_weights(str(tmp_path / 'vgg16.safetensors'))
+    with tf.Graph().as_default(), tf.Session() as session:
+        NETWORKS['vgg_face'].build(tf.constant(draw_images(70)), width=WIDTH, convention=weights.convention)
+        with pytest.raises(InputError, match=r'classifier\.6\.bias has 1 values that are NaN'):
+            initialise(session, weights, 'vgg_face', allow_missing=False)
+
+
 def test_affwilds_resnet_is_not_slims():
-    """The same names, and a GRU instead of a classifier; its pixels are in [-1, 1]."""
+    """The same names, and a GRU instead of a classifier; other pixels."""
     (slims,) = (source for source in SOURCES if source.name == 'slim resnet_v1_50')
     shapes = {take.names[0]: (1,) for take in slims.table.values() if 'logits' not in take.names[0]}
     tensors = Tensors('x', CHECKPOINT, shapes, {}.__getitem__)
     assert identify(tensors).source is slims
     weights = identify(tensors._replace(shapes={**shapes, 'rnn/weights_output': (128, 2)}))
     assert weights.source.name == 'Aff-Wild ResNet-50 with GRU'
-    assert weights.convention.mean == (127.5, 127.5, 127.5)
+    assert weights.convention.mean == (128, 128, 128)
 
 
 def test_torch_is_not_needed():

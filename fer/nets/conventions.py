@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fer.tf1 import tf
 
 PADDINGS = ('same', 'symmetric')
-POOLS = ('same', 'symmetric', 'zeros')
+POOLS = ('same', 'symmetric', 'zeros', 'after')
 STRIDES = ('first_1x1', 'first_3x3', 'last_3x3')
 
 
@@ -22,7 +22,8 @@ class Convention(NamedTuple):
     padding: str = 'symmetric'
     # Pools of stride 2, but for a DenseNet's transitions. `same` and `symmetric` as above, padding never winning (on
     # 2x2 pools `symmetric` is none); `zeros`: SAME's extent, but the padding counts as zeros, in maxima and averages
-    # (Keras' NASNet).
+    # (Keras' NASNet); `after`: one row below and one column to the right (Caffe's rounding up, PyTorch's ceil_mode),
+    # which is SAME on even maps.
     pool: str = 'symmetric'
     # The convolution with which a stage of a residual network halves the map: the first unit's 1x1 (He et al.'s
     # Caffe, Keras), the first unit's 3x3 (Torch), or the 3x3 of the last unit of the stage before (slim).

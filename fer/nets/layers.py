@@ -172,17 +172,18 @@ def pool_3x3(inputs: tf.Tensor, kind: str, pool: str) -> tf.Tensor:
     """A 3x3 pool of stride 2 under `Convention.pool`.
 
     Args:
-      inputs: float32 [N, H, W, C], H and W fixed; for `symmetric` not negative (after a ReLU), so that the zeros
-        around them never win a maximum.
+      inputs: float32 [N, H, W, C], H and W fixed; for `symmetric` and `after` not negative (after a ReLU), so that the
+        zeros around them never win a maximum.
       kind: `MAX` or `AVG`.
       pool: a value of `Convention.pool`.
 
     Returns:
-      float32 [N, H', W', C]; H' is ceil(H / 2).
+      float32 [N, H', W', C]; H' is ceil(H / 2), for `after` floor(H / 2).
     """
     if pool == 'same':
         return tf.nn.pool(inputs, [3, 3], kind, 'SAME', strides=[2, 2])
-    rows, columns = ([1 if pool == 'symmetric' else int(inputs.shape[axis]) % 2, 1] for axis in (1, 2))
+    before = {'symmetric': lambda size: 1, 'zeros': lambda size: size % 2, 'after': lambda size: 0}[pool]
+    rows, columns = ([before(int(inputs.shape[axis])), 1] for axis in (1, 2))
     inputs = tf.pad(inputs, [[0, 0], rows, columns, [0, 0]])
     return tf.nn.pool(inputs, [3, 3], kind, 'VALID', strides=[2, 2])
 

@@ -15,7 +15,7 @@ from fer.files import atomic_write
 from fer.nets import Network
 from fer.nets.conventions import Convention
 from fer.nets.summary import CLASSIFIERS
-from fer.nets.weights import Weights, open_weights, value, value_shape
+from fer.nets.weights import Weights, open_weights, read_finite, value, value_shape
 from fer.nets.weights.run import default_convention
 from fer.tf1 import tf
 
@@ -86,7 +86,8 @@ def initialise(session: tf.Session, weights: Weights | None, network: str, allow
       allow_missing: leave fresh, rather than refuse, what does not match.
 
     Raises:
-      InputError: the weights do not match the network, cannot be read, or hold a NaN.
+      InputError: the weights do not match the network, cannot be read, or hold a NaN, be it in a tensor that
+        is not wanted.
     """
     variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
     if weights is None:
@@ -103,6 +104,10 @@ def initialise(session: tf.Session, weights: Weights | None, network: str, allow
     unused = sorted(actual for key, actual in weights.names.items() if key not in wanted)
     report = Report(f'{weights.source.name}, {weights.path}', rows, unused)
     _check(report, weights, allow_missing)
+    # A classifier that is not wanted still tells when the file is damaged.
+    left = [name for name, row in zip(below_scope.values(), rows, strict=True) if row.state != 'restored']
+    for key in sorted({key for name in left if name in table for key in table[name].names} & set(weights.names)):
+        read_finite(weights, key)
     session.run(tf.global_variables_initializer())
     values: dict[tf.Variable, np.ndarray] = {}
     for (variable, name), row in zip(below_scope.items(), rows, strict=True):
@@ -122,7 +127,7 @@ def _match(weights: Weights, name: str, shape: tuple[int, ...]) -> tuple[str, st
     if name not in table:
         if layer == 'se':
             return 'fresh', 'a squeeze-and-excitation block, new to these weights (--se_vgg)'
-        if layer in CLASSIFIERS:
+        if layer in (*CLASSIFIERS, *weights.source.absent):
             return 'fresh', f'{weights.source.name} has no {layer}'
         return 'mismatched', f'{weights.source.name} has nothing for it'
     take = table[name]

@@ -120,11 +120,16 @@ def value(weights: Weights, take: Take) -> np.ndarray:
       InputError: a tensor cannot be read or holds a NaN or an infinity.
       ValueError: its shape is not one that can be laid out so.
     """
-    arrays = [weights.tensors.read(weights.names[name]) for name in take.names]
-    for name, array in zip(take.names, arrays, strict=True):
-        if not np.issubdtype(array.dtype, np.floating):
-            raise InputError(f'{weights.path}: {weights.names[name]} is {array.dtype}; expected floats')
-        bad = np.size(array) - np.count_nonzero(np.isfinite(array))
-        if bad:
-            raise InputError(f'{weights.path}: {weights.names[name]} has {bad} values that are NaN or infinite')
-    return np.ascontiguousarray(take.transform(*arrays), np.float32)
+    return np.ascontiguousarray(take.transform(*[read_finite(weights, key) for key in take.names]), np.float32)
+
+
+def read_finite(weights: Weights, key: str) -> np.ndarray:
+    """The tensor of one of the source's keys; raises InputError where it cannot be read or is not of finite floats."""
+    name = weights.names[key]
+    array = weights.tensors.read(name)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f'{weights.path}: {name} is {array.dtype}; expected floats')
+    bad = np.size(array) - np.count_nonzero(np.isfinite(array))
+    if bad:
+        raise InputError(f'{weights.path}: {name} has {bad} values that are NaN or infinite')
+    return array

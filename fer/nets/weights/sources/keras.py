@@ -3,7 +3,9 @@
 Names: keras/src/applications of Keras 2.15 and, for the ResNet50 published until 2019, keras_applications 1.0.8. Each
 network is a list of layers in the order of `model.layers`, because files without layers' names (keras_hdf5.py) are
 read by it; it is the same in Keras 2.15 and 3.15. Within a residual unit, and within a cell of NASNet, it goes by
-depth, so that shortcuts come in between.
+depth, so that shortcuts come in between. The published files of ResNet50 and DenseNet121 were written when their
+classifier was called otherwise than in the code that loads them by order: `probs` and `fc1000` (keras_applications 1.0
+has both, and the same hashes of the files).
 
 Keras' ResNet50 has biases before batch normalisation; the moving mean takes them in, which changes nothing.
 """
@@ -181,6 +183,7 @@ def _source(
     image_size: int,
     kinds: tuple[str, ...] = (KERAS, KERAS_ORDER),
     absent: tuple[str, ...] = (),
+    published_classifier: str = 'predictions',
 ) -> Source:
     rows = list(layers)
     names: dict[str, str] = {}  # conv2d_12 to the name of the thirteenth Conv2D
@@ -195,6 +198,8 @@ def _source(
         layer, _, number = tensor.rpartition('/')
         if kind == KERAS_ORDER:
             return f'{names.get(layer, layer)}/{number}'
+        if layer == published_classifier:
+            layer = rows[-1].theirs
         return f'{layer.replace("/", "_")}/{number}'  # DenseNet's names had slashes until Keras 3
 
     return Source(name, network, kinds, convention, image_size, _table(rows), absent=absent, key=key)
@@ -207,11 +212,11 @@ _NASNET = SLIM_NASNET._replace(pool='zeros')
 
 SOURCES = (
     _source('Keras VGG16', 'vgg_face', _vgg16(), _VGG, 224, absent=('fc6', 'fc7')),
-    _source('Keras ResNet50', 'resnet50', _resnet50(), _RESNET, 224),
+    _source('Keras ResNet50', 'resnet50', _resnet50(), _RESNET, 224, published_classifier='probs'),
     _source(
         'Keras ResNet50 of before 2019', 'resnet50', _old_resnet50(), _RESNET._replace(epsilon=1e-3), 224, (KERAS,)
     ),
-    _source('Keras DenseNet121', 'densenet121', _densenet121(), _DENSENET, 224),
+    _source('Keras DenseNet121', 'densenet121', _densenet121(), _DENSENET, 224, published_classifier='fc1000'),
     _source('Keras NASNetLarge', 'nasnet', _nasnet(LARGE), _NASNET, 331),
     _source('Keras NASNetMobile', 'nasnet_mobile', _nasnet(MOBILE), _NASNET, 224),
 )

@@ -1,9 +1,10 @@
 """slim's checkpoints: resnet_v1_50_2016_08_28, nasnet-a_large_04_10_2017, nasnet-a_mobile_04_10_2017.
 
 Names: tensorflow/models, research/slim (nets/resnet_v1.py, nets/nasnet/nasnet.py). ResNet-50 is Kaiming He's Caffe
-network, converted by slim's authors. Which NASNet names the files hold is known from issue threads only: those of
-October 2017 had nothing but moving averages, later ones weights and averages, and the classifier is `FC` or
-`fully_connected`; all are accepted, and the moving averages, which are what was evaluated, are preferred.
+network, converted by slim's authors. Which NASNet names the files hold is known from issue threads and from a converter
+that was written against them (titu1994/Keras-NASNet): those of October 2017 had nothing but moving averages, later ones
+weights and averages, and the classifier is `FC` or `fully_connected`; all are accepted, and the moving averages, which
+are what was evaluated, are preferred.
 """
 
 from fer.nets import resnet

@@ -1,8 +1,10 @@
-"""State dicts of torchvision (resnet50, densenet121, vgg16) and timm (seresnet50, seresnext50_32x4d), as safetensors.
+"""State dicts of torchvision (resnet50, densenet121, vgg16) and timm (seresnet50, seresnext50_32x4d and their `legacy_`
+namesakes, which are Cadene's pretrained-models.pytorch), as safetensors.
 
-Names: torchvision/models/{resnet,densenet,vgg}.py; timm/models/resnet.py. DenseNet's published file has the names of
-before 2018 (norm.1), which torchvision renames when it loads (norm1); both are accepted. timm's networks stride in
-the 3x3, unlike the authors' (and unlike timm's own legacy_seresnet50, which is not read).
+Names: torchvision/models/{resnet,densenet,vgg}.py; timm/models/{resnet,senet}.py. DenseNet's published file has the
+names of before 2018 (norm.1), which torchvision renames when it loads (norm1); both are accepted. timm's own networks
+are trained anew and stride in the 3x3; the legacy ones are the authors' weights, with the authors' strides and pool.
+torchvision's vgg16 of the name IMAGENET1K_FEATURES has other pixels and NaNs for a classifier, and is refused for them.
 """
 
 import re
@@ -10,7 +12,7 @@ import re
 import numpy as np
 
 from fer.nets.conventions import Convention
-from fer.nets.se_resnet import GROUPS
+from fer.nets.se_resnet import CAFFE, CAFFE_NEXT, GROUPS
 from fer.nets.vgg_face import BLOCKS as VGG_BLOCKS
 from fer.nets.weights.source import (
     NORM,
@@ -96,7 +98,20 @@ def _vgg16() -> Table:
     return table
 
 
+def _legacy(table: Table) -> Table:
+    """The same tensors under the names of Cadene's SENet."""
+    changes = ((r'^(conv1|bn1)\.', r'layer0.\1.'), (r'\.se\.', '.se_module.'), (r'^fc\.', 'last_linear.'))
+
+    def rename(name: str) -> str:
+        for theirs, legacy in changes:
+            name = re.sub(theirs, legacy, name)
+        return name
+
+    return {ours: take._replace(names=tuple(rename(name) for name in take.names)) for ours, take in table.items()}
+
+
 _SE = _resnet50(squeeze_excite=True)
+_LEGACY = _legacy(_SE)
 
 SOURCES = (
     Source('torchvision resnet50', 'resnet50', (SAFETENSORS,), _TORCH, 224, _resnet50(squeeze_excite=False), _COUNTERS),
@@ -130,5 +145,25 @@ SOURCES = (
         _SE,
         _COUNTERS,
         holds=lambda shapes: groups_of(_SE, shapes, 0, 1) >= GROUPS,
+    ),
+    Source(
+        'timm legacy_seresnet50',
+        'se_resnet50',
+        (SAFETENSORS,),
+        CAFFE._replace(pool='after', mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        224,
+        _LEGACY,
+        _COUNTERS,
+        holds=lambda shapes: groups_of(_LEGACY, shapes, 0, 1) < GROUPS,
+    ),
+    Source(
+        'timm legacy_seresnext50_32x4d',
+        'se_resnext50',
+        (SAFETENSORS,),
+        CAFFE_NEXT._replace(pool='after', mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        224,
+        _LEGACY,
+        _COUNTERS,
+        holds=lambda shapes: groups_of(_LEGACY, shapes, 0, 1) >= GROUPS,
     ),
 )
