@@ -11,9 +11,10 @@ from nets import load, load_seeded, random_images
 from fer.nets import NETWORKS
 from fer.nets.conventions import Convention, source_pixels
 from fer.nets.layers import BATCH_NORM_DECAY, batch_norm_arg_scope, conv2d, pool_3x3, scale_channels
+from fer.nets.published import PUBLISHED
 from fer.nets.resnet import SLIM
 from fer.nets.se_resnet import squeeze_excite
-from fer.nets.summary import summarise
+from fer.nets.summary import summarise, summarise_published
 from fer.tf1 import tf
 
 GOLDEN = Path(__file__).with_name('features.json')
@@ -23,33 +24,12 @@ NASNET_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n.startswith('nasnet'
 LARGE_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n == 'nasnet' else []) for n in NETWORKS]
 
 
-# Trainable parameters, without the classifier of 1000 classes and with it, and multiply-adds at the paper's image
-# size. Sources: torchvision's num_params (resnet50 25,557,032; densenet121 7,978,856), timm's model cards
-# (seresnet50 28,088,024; seresnext50_32x4d 27,559,896), Keras' trainable counts of NASNetLarge (88,753,150) and
-# NASNetMobile (5,289,978), VGG configuration D (138,357,544). Multiply-adds: He et al. 2016, table 1 (VGG-16 15.3,
-# which leaves out the first dense layers' 0.12; with them 15.47); Hu et al. 2018, table 2 (ResNet-50 3.86,
-# SE-ResNet-50 3.87, SE-ResNeXt-50 4.25 G); 2.83 for DenseNet-121 (torchvision); Zoph et al. 2018, table 2
-# (23.8 G at 331, 0.564 G at 224).
-PUBLISHED = {
-    'vgg_face': (134_260_544, 138_357_544, 224, 15.47e9),
-    'resnet50': (23_508_032, 25_557_032, 224, 3.86e9),
-    'densenet121': (6_953_856, 7_978_856, 224, 2.83e9),
-    'se_resnet50': (26_039_024, 28_088_024, 224, 3.87e9),
-    'se_resnext50': (25_510_896, 27_559_896, 224, 4.25e9),
-    'nasnet': (84_720_150, 88_753_150, 331, 23.8e9),
-    'nasnet_mobile': (4_232_978, 5_289_978, 224, 0.564e9),
-}
-
-
 @pytest.mark.parametrize('name', NASNET_SLOW)
 def test_parameters_and_multiply_adds_are_the_published(name):
-    without, with_classifier, size, multiply_adds = PUBLISHED[name]
-    # slim halves a map one convolution earlier than the paper's network, to the same numbers for 10% less work.
-    options = {'convention': SLIM._replace(stride='first_1x1')} if name == 'resnet50' else {}
-    pool = name != 'vgg_face'
-    summary = summarise(NETWORKS[name], size, num_classes=1000, global_pool=pool, **options)
-    assert (summary.without_classifier, summary.parameters) == (without, with_classifier)
-    assert summary.multiply_adds == pytest.approx(multiply_adds, rel=0.01)
+    row, published = summarise_published(name), PUBLISHED[name]
+    assert row.parameters == published.parameters
+    assert row.without_classifier == published.without_classifier
+    assert row.multiply_adds == pytest.approx(published.multiply_adds, rel=0.01)
 
 
 def test_slims_strides_save_a_tenth():
@@ -255,9 +235,15 @@ def test_scaled_channels_are_multiples():
 @pytest.mark.slow
 def test_summary_is_printed():
     done = run('-m', 'fer.nets')
-    rows = [line.split() for line in done.out.splitlines()]
+    costs, published = (table.splitlines() for table in done.out.split('\n\n'))
+    rows = [line.split() for line in costs]
     assert [row[0] for row in rows[1:15:2]] == list(NETWORKS)
     assert rows[6][:6] == ['densenet121', '224', 'True', '6,961,031', '6,953,856', '2.833']
+    rows = [line.split() for line in published[1:8]]
+    assert [row[0] for row in rows] == list(NETWORKS)
+    assert all(row[2] == row[3] and row[4] == row[5] for row in rows)
+    assert rows[1][6:] == ['3.858', 'G', '3.860', 'G', '(-0.1%)']
+    assert 'Hu et al. 2018, table 2' in published[8]
 
 
 def checkpoint_values(run_dir):
@@ -297,6 +283,17 @@ def test_flags_of_another_network_are_refused(painted, tmp_path):
         assert done.code == 2
         assert found in done.err
         assert not (tmp_path / 'r').exists()
+
+
+def test_training_groups_without_onednn_is_refused(painted, tmp_path, monkeypatch):
+    """Rather than to end in an error of TensorFlow's in the first step."""
+    monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
+    flags = [*tiny_flags(painted), '--model=se_resnext50', '--width=0.02', '--train_epochs=1', '--max_steps=1']
+    done = run('train.py', *flags, f'--run_dir={tmp_path / "run"}', ok=False)
+    assert (done.code, done.out) == (2, '')
+    (line,) = done.err.splitlines()
+    assert 'TF_ENABLE_ONEDNN_OPTS=0: expected 1 to train --model=se_resnext50' in line
+    assert not (tmp_path / 'run').exists()
 
 
 def write_golden():

@@ -23,6 +23,7 @@ class Network(NamedTuple):
     phase_one: tuple[str, ...]  # scopes that two-phase training trains first (dissertation 6.2: its dense layers)
     min_image_size: int
     global_pool: tuple[bool, ...]  # the values it takes; first the default, the better one in the dissertation's 6.1
+    grouped: bool = False  # whether it has convolutions in groups
 
 
 NETWORKS = {
@@ -36,7 +37,7 @@ NETWORKS = {
     'resnet50': Network(resnet50, ('resnet50/logits',), 32, global_pool=(False, True)),
     'densenet121': Network(densenet121, ('densenet121/logits',), 32, global_pool=(True, False)),
     'se_resnet50': Network(se_resnet50, ('se_resnet50/logits',), 32, global_pool=(False, True)),
-    'se_resnext50': Network(se_resnext50, ('se_resnext50/logits',), 32, global_pool=(True, False)),
+    'se_resnext50': Network(se_resnext50, ('se_resnext50/logits',), 32, global_pool=(True, False), grouped=True),
     'nasnet': Network(nasnet, ('nasnet/logits',), 32, global_pool=(True,)),
     'nasnet_mobile': Network(nasnet_mobile, ('nasnet_mobile/logits',), 32, global_pool=(True,)),
 }

@@ -1,6 +1,7 @@
 """What each network costs: python -m fer.nets
 
-One row per network and image size, at the default --global_pool of train.py and seven classes.
+First a row per network and image size, at the default --global_pool of train.py and seven classes; then, at 1000
+classes and the papers' image sizes, what is counted here beside what is published.
 """
 
 from fer import cli
@@ -12,7 +13,8 @@ SIZES = (112, 224)
 def main() -> None:
     # Here, not above: TensorFlow takes seconds to import, and --help should not.
     from fer.nets import NETWORKS
-    from fer.nets.summary import summarise
+    from fer.nets.published import PUBLISHED
+    from fer.nets.summary import summarise, summarise_published
 
     print('network        image  global_pool   parameters  w/o classifier  multiply-adds  features  activations')
     for name, network in NETWORKS.items():
@@ -26,6 +28,18 @@ def main() -> None:
             )
     print('parameters: trainable. multiply-adds and activations: per frame, one pass forward; activations: float32,')
     print('every value computed, which is near what a training step keeps.')
+    print()
+    print('network        image   parameters    published  w/o classifier    published  multiply-adds  published')
+    for name, published in PUBLISHED.items():
+        row = summarise_published(name)
+        print(
+            f'{name:13}  {published.image_size:5}  {row.parameters:11,}  {published.parameters:11,}  '
+            f'{row.without_classifier:14,}  {published.without_classifier:11,}  {row.multiply_adds / 1e9:11.3f} G  '
+            f'{published.multiply_adds / 1e9:7.3f} G ({row.multiply_adds / published.multiply_adds - 1:+.1%})',
+            flush=True,
+        )
+    for name, published in PUBLISHED.items():
+        print(f'{name:13}  {published.source}')
 
 
 if __name__ == '__main__':

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fer.nets import Network
+from fer.nets import NETWORKS, Network
+from fer.nets.published import PUBLISHED
 from fer.tf1 import tf
 
 CLASSIFIERS = ('logits', 'fc8')  # scopes, below the network's, of the layer whose units are the classes
@@ -48,6 +49,13 @@ def summarise(network: Network, image_size: int, num_classes: int, global_pool: 
             if operation.type not in _VIEWS and operation.outputs[0].dtype == tf.float32
         ),
     )
+
+
+def summarise_published(name: str) -> Summary:
+    """The network under the conditions of its row of PUBLISHED."""
+    row = PUBLISHED[name]
+    options = {'convention': row.convention} if row.convention else {}
+    return summarise(NETWORKS[name], row.image_size, 1000, row.global_pool, **options)
 
 
 def _computed_from(tensor: tf.Tensor) -> Iterator[tf.Operation]:

@@ -26,7 +26,7 @@ from fer.training.predict import predict, run_named
 from fer.training.restore import describe_pixels, initialise, open_for, source_convention, write_restore_report
 from fer.training.schedule import LR_SCHEDULES, learning_rate, parse_epochs, phase_of_epoch
 from fer.training.session import open_session
-from fer.training.tower import Side, build_side, check_stage, phase_one_variables
+from fer.training.tower import Side, build_side, check_gradients, check_stage, phase_one_variables
 
 
 class TrainGraph(NamedTuple):
@@ -56,6 +56,7 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     network = get_network(config.model)
     check_config(config)
     check_stage(config, network)
+    check_gradients(config, network)
     if config.lr_schedule not in LR_SCHEDULES:
         raise InputError(f'--lr_schedule={config.lr_schedule}: expected one of {", ".join(LR_SCHEDULES)}')
     epochs = parse_epochs(config.train_epochs)

@@ -1,5 +1,6 @@
 """The graph of one stage: packed batch in, window logits and loss out."""
 
+import os
 from typing import NamedTuple
 
 from fer.data.pipeline import Batch, Pipeline, build_pipeline
@@ -46,6 +47,16 @@ def check_stage(config: TrainConfig, network: Network) -> None:
         )
     if config.se_vgg and config.model != 'vgg_face':
         raise InputError(f'--se_vgg: expected --model=vgg_face, found --model={config.model}')
+
+
+def check_gradients(config: TrainConfig, network: Network) -> None:
+    """Raises InputError where the network cannot be trained on this machine, although it can be evaluated."""
+    onednn = os.environ['TF_ENABLE_ONEDNN_OPTS'].lower()  # fer/tf1.py sets it
+    if network.grouped and onednn in ('0', 'false') and not tf.config.list_physical_devices('GPU'):
+        raise InputError(
+            f'TF_ENABLE_ONEDNN_OPTS={onednn}: expected 1 to train --model={config.model}; without oneDNN, grouped '
+            'convolutions have no gradients on a CPU'
+        )
 
 
 def build_tower(
