@@ -172,8 +172,8 @@ def pool_3x3(inputs: tf.Tensor, kind: str, pool: str) -> tf.Tensor:
     """A 3x3 pool of stride 2 under `Convention.pool`.
 
     Args:
-      inputs: float32 [N, H, W, C], H and W fixed; for `symmetric` and `after` not negative (after a ReLU), so that the
-        zeros around them never win a maximum.
+      inputs: float32 [N, H, W, C]; for `zeros` H and W fixed; for `symmetric` and `after` not negative (after a ReLU),
+        so that the zeros around them never win a maximum.
       kind: `MAX` or `AVG`.
       pool: a value of `Convention.pool`.
 
@@ -182,8 +182,10 @@ def pool_3x3(inputs: tf.Tensor, kind: str, pool: str) -> tf.Tensor:
     """
     if pool == 'same':
         return tf.nn.pool(inputs, [3, 3], kind, 'SAME', strides=[2, 2])
-    before = {'symmetric': lambda size: 1, 'zeros': lambda size: size % 2, 'after': lambda size: 0}[pool]
-    rows, columns = ([before(int(inputs.shape[axis])), 1] for axis in (1, 2))
+    if pool == 'zeros':
+        rows, columns = ([int(inputs.shape[axis]) % 2, 1] for axis in (1, 2))
+    else:
+        rows = columns = [{'symmetric': 1, 'after': 0}[pool], 1]
     inputs = tf.pad(inputs, [[0, 0], rows, columns, [0, 0]])
     return tf.nn.pool(inputs, [3, 3], kind, 'VALID', strides=[2, 2])
 
