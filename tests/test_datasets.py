@@ -506,6 +506,71 @@ def test_afew_faces(tmp_path):
     assert read_manifest(output / 'test.txt').labelled is False
 
 
+def make_afew(root):
+    """AFEW with the faces that EmotiW publishes; of the ids, 4 and 9 have none, 99 has no video."""
+    for name in ('Train_AFEW/Angry/1', 'Train_AFEW/Angry/2', 'Train_AFEW/Sad/4', 'Val_AFEW/Fear/5', 'Test_AFEW/9'):
+        put(root / f'{name}.avi')
+    put(root / 'Test_AFEW/Test_vid_Distribute/Test_vid_Distribute/7.avi')
+    train = root / 'Train_AFEW/AlignedFaces_LBPTOP_Points'
+    for path in (
+        *(train / 'Faces/1', train / 'Faces/2', train / 'Faces/99', train / 'LBPTOP/1', train / 'Points/1'),
+        root / 'Val_AFEW/AlignedFaces_LBPTOP_Points_Val/AlignedFaces_LBPTOP_Points_Val/Faces/5',
+        root / 'Test_AFEW/Test_2017_Faces_Distribute/7',
+    ):
+        paint_faces(path, 11)
+    return root
+
+
+def test_afew_beside_its_published_faces(tmp_path):
+    splits = find('afew', make_afew(tmp_path))
+    assert [(video.video_id, video.label, video.folder) for split in splits.values() for video in split] == [
+        ('1', 1, 'Train_AFEW/Angry/1'),
+        ('2', 1, 'Train_AFEW/Angry/2'),
+        ('4', 5, 'Train_AFEW/Sad/4'),
+        ('5', 3, 'Val_AFEW/Fear/5'),
+        ('9', None, 'Test_AFEW/9'),
+        ('7', None, 'Test_AFEW/7'),
+    ]
+    assert all(video.path.suffix == '.avi' for split in splits.values() for video in split)
+    assert splits.left_out == {
+        f'folder {name}': 1
+        for name in ('AlignedFaces_LBPTOP_Points', 'AlignedFaces_LBPTOP_Points_Val', 'Test_2017_Faces_Distribute')
+    }
+
+
+def test_afew_published_faces_are_no_videos(tmp_path):
+    """Nor where a split's videos are folders of faces."""
+    paint_faces(tmp_path / 'Train_AFEW/Angry/1', 2)
+    paint_faces(tmp_path / 'Test_AFEW/2', 2)
+    for split in ('Train', 'Test'):
+        paint_faces(tmp_path / f'{split}_AFEW/AlignedFaces/Faces/1', 2)
+    splits = find('afew', tmp_path)
+    assert [video.folder for split in splits.values() for video in split] == ['Train_AFEW/Angry/1', 'Test_AFEW/2']
+    assert [video.path.name for video in find('afew_faces', tmp_path)['train']] == ['1']
+
+
+def test_afew_published_faces(tmp_path):
+    root = make_afew(tmp_path / 'raw')
+    done, output = prepare(tmp_path, 'afew_faces', root, code=1)
+    items, rows = read_split(output, 'train', item='frame')
+    assert items == [('1', 'Anger'), ('2', 'Anger')]
+    assert (rows['4'].label, rows['4'].gap) == (5, 'missing')
+    assert 'Train_AFEW/Sad/4.avi: missing no published faces' in done.out
+    assert 'Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/99: faces of no video in Train_AFEW' in done.out
+    assert 'faces/Train_AFEW/Angry/1/10.jpg,0100000\n' in (output / 'train.txt').read_text()
+    assert (output / 'faces/Train_AFEW/Angry/1').resolve().parts[-3:] == ('AlignedFaces_LBPTOP_Points', 'Faces', '1')
+    assert read_split(output, 'val', item='frame')[0] == [('5', 'Fear')]
+    test = read_manifest(output / 'test.txt')
+    assert ([video.video_id for video in test.videos], test.labelled) == (['7'], False)
+    assert [row.gap for row in read_ledger(test)] == ['missing', '']
+
+
+def test_afew_without_published_faces(tmp_path):
+    put(tmp_path / 'Train_AFEW/Angry/1.avi')
+    put(tmp_path / 'Train_AFEW/AlignedFaces_LBPTOP_Points/Points/1/1.mat')
+    refuses('afew_faces', tmp_path, 'expected published faces such as', "'AlignedFaces_LBPTOP_Points', 'Angry'")
+
+
 def test_folder_of_images(tmp_path):
     spelled = ('neutral', 'angry', 'Disgust', 'fearful', 'happiness', 'SAD', 'surprised')
     for split, count in (('train', 3), ('validation', 1)):
@@ -577,6 +642,7 @@ def test_folder_wrong_layout(tmp_path, files, says):
     ('dataset', 'looked_for'),
     [
         ('afew', 'Train_AFEW'),
+        ('afew_faces', 'Train_AFEW'),
         ('fer2013', 'fer2013.csv'),
         ('rafdb', 'list_patition_label.txt'),
         ('affectnet', 'training.csv'),
@@ -595,4 +661,5 @@ def test_wrong_root(tmp_path, dataset, looked_for):
 def test_every_dataset_is_offered():
     done = run('-m', 'fer.prepare', '--help')
     assert f'<{"|".join(DATASETS)}>' in re.sub(r'\s', '', done.out)
-    assert list(DATASETS) == ['afew', 'fer2013', 'rafdb', 'affectnet', 'ravdess', 'cremad', 'dfew', 'ferv39k', 'folder']
+    stills = ['fer2013', 'rafdb', 'affectnet']
+    assert list(DATASETS) == ['afew', 'afew_faces', *stills, 'ravdess', 'cremad', 'dfew', 'ferv39k', 'folder']

@@ -40,7 +40,7 @@ from fer.prepare.stills import LINK, link_faces, prepare_stills
 from fer.prepare.summary import PROBLEMS, printable, report, report_share, summarise
 from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, make_pool, prepare_videos
 
-flags.DEFINE_enum('dataset', 'afew', list(DATASETS), 'Layout of the source.')
+flags.DEFINE_enum('dataset', 'afew', list(DATASETS), 'Layout of the source; afew_faces: faces as EmotiW cut them.')
 flags.DEFINE_string('source', None, 'Folder of the dataset as it was published.', required=True)
 flags.DEFINE_string('output', None, 'Folder to write to.', required=True)
 flags.DEFINE_enum('detector', 'mtcnn', sorted(DETECTORS), 'Face detector; none: pictures are faces already.')

@@ -20,6 +20,7 @@ Found = Splits[SourceVideo] | Splits[SourceStill]
 
 DATASETS: dict[str, Callable[[Path, Options], Found]] = {
     'afew': lambda source, options: afew.find_videos(source, options.seed),
+    'afew_faces': lambda source, options: afew.find_faces(source, options.seed),
     'fer2013': lambda source, options: fer2013.find_stills(source),
     'rafdb': lambda source, options: rafdb.find_stills(source),
     'affectnet': lambda source, options: affectnet.find_stills(source, options.seed, options.class_cap),

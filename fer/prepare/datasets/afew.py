@@ -1,16 +1,32 @@
 """AFEW as EmotiW hands it out: Train_AFEW/<Emotion>/<id>.avi, Val_AFEW/<Emotion>/<id>.avi, Test_AFEW/<id>.avi.
 
-The test split has no labels. Where a split holds folders of aligned faces instead, Train_AFEW/<Emotion>/<id>/*.jpg,
-they are taken as they are.
+The test split has no labels, and its videos may be in Test_AFEW/Test_vid_Distribute, as its archive has them. Where a
+split holds folders of aligned faces instead of videos, Train_AFEW/<Emotion>/<id>/*.jpg, they are taken as they are.
+
+Beside all that lie the faces that EmotiW itself has cut out: Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/<id>/*.jpg,
+Val_AFEW/AlignedFaces_LBPTOP_Points_Val/Faces/<id>/*.jpg, Test_AFEW/Test_2017_Faces_Distribute/<id>/*.jpg. They are read
+by `find_faces` only; the folder of an id's video says its emotion.
 """
 
+import re
 from pathlib import Path
 
 from fer import emotions
 from fer.errors import InputError
-from fer.prepare.layout import VIDEO_SUFFIXES, SourceVideo, Splits, contents, files_in, folders_in
+from fer.prepare.layout import (
+    VIDEO_SUFFIXES,
+    SourceVideo,
+    Splits,
+    contents,
+    files_in,
+    folders_in,
+    insist_on_some,
+)
 
 FOLDERS = {'train': 'Train_AFEW', 'val': 'Val_AFEW', 'test': 'Test_AFEW'}
+_TEST_VIDEOS = 'Test_vid_Distribute'
+_PUBLISHED = re.compile('AlignedFaces.*|Test_[0-9]+_Faces_Distribute')  # each year's test set has its own
+_FACES = 'Faces'  # beside it are LBP-TOP features and landmarks
 
 
 def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
@@ -20,46 +36,111 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
       InputError: no split's folder is there, an emotion folder has an unknown name, a split holds no video, or two
         videos of a split share an id.
     """
-    source = Path(source)
-    present = {split: source / name for split, name in FOLDERS.items() if (source / name).is_dir()}
-    if not present:
-        raise InputError(f'--source={source}: expected {", ".join(FOLDERS.values())}; found {contents(source)}')
     splits: Splits[SourceVideo] = Splits()
-    for split, folder in present.items():
-        parents = {folder: None} if split == 'test' else {path: _label_of(path) for path in folders_in(folder)}
-        videos = [video for parent, label in parents.items() for video in _videos_in(parent, label)]
-        # Folders of faces count only where no video is: beside videos they are somebody's left-overs.
-        videos = videos or [video for parent, label in parents.items() for video in _faces_in(parent, label)]
-        if not videos:
-            raise InputError(
-                f'{folder}: no videos; expected files such as <Emotion>/000046280.avi, or folders of face images; '
-                f'found {contents(folder)}'
-            )
-        path_of: dict[str, Path] = {}
-        for video in videos:
-            if video.video_id in path_of:
-                raise InputError(f'{video.path} and {path_of[video.video_id]}: two videos of one split share an id')
-            path_of[video.video_id] = video.path
-        splits[split] = videos
+    for split, folder in _split_folders(Path(source)).items():
+        splits[split] = _videos_of(split, folder)
+        splits.left_out.update(f'folder {path.name}' for path in folders_in(folder) if _is_published(path))
     return splits
 
 
-def _videos_in(folder: Path, label: int | None) -> list[SourceVideo]:
+def find_faces(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
+    """The faces that EmotiW publishes of each video, in the order of `find_videos`.
+
+    A video without such faces has a problem, and counts all the same; faces of no video are listed and not used.
+
+    Raises:
+      InputError: as `find_videos`, or there are no published faces.
+    """
+    source = Path(source)
+    folders = _split_folders(source)
+    published = {split: _published_in(folder) for split, folder in folders.items()}
+    if not any(published.values()):
+        first = next(iter(folders.values()))
+        raise InputError(
+            f'--source={source}: expected published faces such as '
+            f'Train_AFEW/AlignedFaces_LBPTOP_Points/{_FACES}/000046280/*.jpg; found {contents(first)} in {first.name}'
+        )
+    splits: Splits[SourceVideo] = Splits()
+    for split, folder in folders.items():
+        faces = {path.name: path for place in published[split] for path in folders_in(place)}
+        splits[split] = [
+            video._replace(path=faces.pop(video.video_id))
+            if video.video_id in faces
+            else video._replace(problem='no published faces')
+            for video in _videos_of(split, folder)
+        ]
+        splits.problems += [f'{path}: faces of no video in {folder.name}' for path in faces.values()]
+    insist_on_some(splits, f'--source={source}')
+    return splits
+
+
+def _split_folders(source: Path) -> dict[str, Path]:
+    present = {split: source / name for split, name in FOLDERS.items() if (source / name).is_dir()}
+    if not present:
+        raise InputError(f'--source={source}: expected {", ".join(FOLDERS.values())}; found {contents(source)}')
+    return present
+
+
+def _videos_of(split: str, folder: Path) -> list[SourceVideo]:
+    """The videos of a split; where there are none, its folders of faces."""
+    places = _places(split, folder)
+    # Folders of faces count only where no video is: beside videos they are somebody's left-overs.
+    videos = [video for place in places for video in _videos_in(*place)]
+    videos = videos or [video for place in places for video in _faces_in(*place)]
+    if not videos:
+        raise InputError(
+            f'{folder}: no videos; expected files such as <Emotion>/000046280.avi, or folders of face images; '
+            f'found {contents(folder)}'
+        )
+    path_of: dict[str, Path] = {}
+    for video in videos:
+        if video.video_id in path_of:
+            raise InputError(f'{video.path} and {path_of[video.video_id]}: two videos of one split share an id')
+        path_of[video.video_id] = video.path
+    return videos
+
+
+def _places(split: str, folder: Path) -> list[tuple[Path, int | None, str]]:
+    """The folders that hold a split's videos, each with its label and its name below OUTPUT/faces."""
+    if split == 'test':
+        archive = _unpacked(folder / _TEST_VIDEOS)
+        return [(place, None, folder.name) for place in (folder, archive) if place.is_dir()]
+    folders = [path for path in folders_in(folder) if not _is_published(path)]
+    return [(path, _label_of(path), f'{folder.name}/{path.name}') for path in folders]
+
+
+def _videos_in(place: Path, label: int | None, name: str) -> list[SourceVideo]:
     return [
-        SourceVideo(path.stem, label, path, _output_folder(folder, label, path.stem))
-        for path in files_in(folder)
+        SourceVideo(path.stem, label, path, f'{name}/{path.stem}')
+        for path in files_in(place)
         if path.suffix.lower() in VIDEO_SUFFIXES
     ]
 
 
-def _faces_in(folder: Path, label: int | None) -> list[SourceVideo]:
-    return [
-        SourceVideo(path.name, label, path, _output_folder(folder, label, path.name)) for path in folders_in(folder)
-    ]
+def _faces_in(place: Path, label: int | None, name: str) -> list[SourceVideo]:
+    folders = [path for path in folders_in(place) if path.name != _TEST_VIDEOS and not _is_published(path)]
+    return [SourceVideo(path.name, label, path, f'{name}/{path.name}') for path in folders]
 
 
-def _output_folder(folder: Path, label: int | None, video_id: str) -> str:
-    return '/'.join((*(folder.parts[-1:] if label is None else folder.parts[-2:]), video_id))
+def _published_in(folder: Path) -> list[Path]:
+    """The folders of a split that hold published faces, a folder for each video."""
+    found = []
+    for path in filter(_is_published, folders_in(folder)):
+        inside = _unpacked(path)
+        if (inside / _FACES).is_dir():
+            found.append(inside / _FACES)
+        elif not path.name.startswith('AlignedFaces'):  # the test set has faces and landmarks in an archive each
+            found.append(inside)
+    return found
+
+
+def _unpacked(folder: Path) -> Path:
+    """The folder, or the one of its name in it: many programs unpack an archive into a folder called after it."""
+    return folder / folder.name if (folder / folder.name).is_dir() else folder
+
+
+def _is_published(folder: Path) -> bool:
+    return bool(_PUBLISHED.fullmatch(folder.name))
 
 
 def _label_of(folder: Path) -> int:
