@@ -317,7 +317,7 @@ def test_ravdess(tmp_path):
         if video is not odd:
             assert EMOTIONS[video.label] == RAVDESS[int(video.video_id.split('-')[2])]
     assert {video.label for video in videos if not video.problem} == set(range(7))
-    assert splits.left_out == {'Calm': 24, 'modality 02': 24 * 8}
+    assert splits.left_out == {'Calm': 24, 'modality 02': 24 * 8, '.wav file': 1}
     (problem,) = splits.problems
     assert 'holiday.mp4' in problem
     actors = by_actor(splits, lambda video_id: video_id[-2:])
@@ -328,7 +328,10 @@ def test_ravdess(tmp_path):
 def test_cremad(tmp_path):
     root = make_cremad(tmp_path)
     put(root / 'VideoFlash/1040_ITH_SAD_X.flv')
+    put(root / 'AudioWAV/1001_DFA_ANG_XX.wav')
+    put(root / '.git/config')
     splits = find('cremad', root)
+    assert splits.left_out == {'.wav file': 1}
     videos = [video for split in splits.values() for video in split]
     assert len(videos) == 91 * 6 + 1
     for video in videos:
@@ -571,6 +574,40 @@ def test_afew_without_published_faces(tmp_path):
     refuses('afew_faces', tmp_path, 'expected published faces such as', "'AlignedFaces_LBPTOP_Points', 'Angry'")
 
 
+def test_no_file_of_afew_vanishes(tmp_path):
+    names = ('Angry/1.avi', 'Angry/2.MTS', 'Angry/3.jpg', 'Angry/1.png', 'Angry/notes.txt', 'Angry/old/1.jpg', 'Readme')
+    for name in (*names, 'Sad/4.3gp', '5.avi', 'Angry/.DS_Store'):
+        put(tmp_path / 'Train_AFEW' / name)
+    put(tmp_path / 'Test_AFEW/6.avi')
+    put(tmp_path / 'Test_AFEW/list.txt')
+    splits = find('afew', tmp_path)
+    assert [video.path.name for video in splits['train']] == ['1.avi', '2.MTS', '3.jpg', '4.3gp']
+    assert splits.left_out == {'.txt file': 2, 'no suffix file': 1, 'folder beside videos': 1}
+    first, second = sorted(splits.problems)
+    assert first.endswith('Train_AFEW/5.avi: outside the folders of emotions; not read')
+    assert '1.png: an image with the id of ' in second
+
+
+def test_afew_images_beside_faces(tmp_path):
+    paint_faces(tmp_path / 'Train_AFEW/Angry/1', 2)
+    put(tmp_path / 'Train_AFEW/Angry/2.jpg')
+    splits = find('afew', tmp_path)
+    assert [video.video_id for video in splits['train']] == ['1']
+    assert splits.problems == [f'{tmp_path}/Train_AFEW/Angry/2.jpg: an image; expected videos, or folders of faces']
+
+
+def test_an_image_among_videos_is_undecodable(tmp_path):
+    for name in ('1.ts', '2.avi'):
+        (tmp_path / 'raw/Val_AFEW/Sad').mkdir(parents=True, exist_ok=True)
+        make_clip(tmp_path / 'raw/Val_AFEW/Sad' / name, 25, 0.2)
+    paint(tmp_path / 'raw/Val_AFEW/Sad/3.jpg', size=64)
+    done, output = prepare(tmp_path, 'afew', tmp_path / 'raw', '--detector=none', '--image_size=16', code=1)
+    items, rows = read_split(output, 'val', item='frame')
+    assert items == [('1', 'Sad'), ('2', 'Sad')]
+    assert rows['3'].gap == 'undecodable'
+    assert '3.jpg: undecodable a single picture; expected a video' in done.out
+
+
 def test_folder_of_images(tmp_path):
     spelled = ('neutral', 'angry', 'Disgust', 'fearful', 'happiness', 'SAD', 'surprised')
     for split, count in (('train', 3), ('validation', 1)):
@@ -607,6 +644,20 @@ def test_folder_without_splits(tmp_path):
     assert len((output / 'split_subjects.csv').read_text().splitlines()) == 21
 
 
+def test_no_file_of_a_folder_vanishes(tmp_path):
+    for name in ('train/Happy/1.jpg', 'train/Happy/1.txt', 'train/2.jpg', 'train/2.md', 'train/Sad/old/3.jpg'):
+        put(tmp_path / name)
+    for name in ('4.mp4', 'Readme', 'labels/5.txt', '__MACOSX/train/6.jpg'):
+        put(tmp_path / name)
+    splits = find('folder', tmp_path)
+    assert [still.name for still in splits['train']] == ['train/Happy/1.jpg']
+    others = {'.txt file': 1, '.md file': 1, 'no suffix file': 1, 'folder beside those of splits': 2}
+    assert splits.left_out == others
+    assert [problem.partition(': ')[0] for problem in splits.problems] == [
+        str(tmp_path / name) for name in ('train/Sad/old', '4.mp4', 'train/2.jpg')
+    ]
+
+
 def test_folder_of_videos(tmp_path):
     for name in ('train/Happy/1.mp4', 'train/Sad/1.mp4', 'test/Sad/1.avi'):
         put(tmp_path / name)
@@ -619,11 +670,30 @@ def test_folder_of_videos(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('images', 'videos', 'taken', 'listed'),
+    [
+        (4, 3, '.jpg', 'a video among images'),
+        (3, 4, '.mp4', 'an image among videos'),
+        (3, 3, '.mp4', 'an image among videos'),
+    ],
+)
+def test_folder_of_images_beside_videos(tmp_path, images, videos, taken, listed):
+    for suffix, count in (('.jpg', images), ('.mp4', videos)):
+        for k in range(count):
+            put(tmp_path / f'{"Sad" if k else "Happy"}/{k}{suffix}')
+    splits = find('folder', tmp_path)
+    found = [item.path for split in splits.values() for item in split]
+    assert len(found) == max(images, videos)
+    assert {path.suffix for path in found} == {taken}
+    assert len(splits.problems) == min(images, videos)
+    assert all(listed in problem for problem in splits.problems)
+
+
+@pytest.mark.parametrize(
     ('files', 'says'),
     [
         (['Bored/1.jpg'], 'Bored: expected a folder named after a class'),
         (['1.jpg'], 'expected folders named after classes'),
-        (['Happy/1.jpg', 'Sad/2.mp4'], 'images beside videos'),
         (['Happy/1.txt'], 'no image or video'),
         (['train/Happy/1.jpg', 'Training/Sad/1.jpg'], 'expected one folder of each split'),
         (['Happy/1.jpg', 'Happy/1.png'], 'share an id'),

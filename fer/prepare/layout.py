@@ -12,7 +12,26 @@ from fer import emotions
 from fer.errors import InputError
 from fer.manifest import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = ('.avi', '.mp4', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
+VIDEO_SUFFIXES = (  # the containers that ffmpeg reads and people have
+    *(
+        '.3g2',
+        '.3gp',
+        '.amv',
+        '.asf',
+        '.avi',
+        '.divx',
+        '.dv',
+        '.f4v',
+        '.flv',
+        '.m1v',
+        '.m2ts',
+        '.m2v',
+        '.m4v',
+        '.mjpeg',
+    ),
+    *('.mkv', '.mov', '.mp4', '.mpe', '.mpeg', '.mpg', '.mts', '.mxf', '.nut', '.ogm', '.ogv', '.qt', '.rm', '.rmvb'),
+    *('.ts', '.vob', '.webm', '.wmv', '.wtv', '.y4m'),
+)
 SPLITS = ('train', 'val', 'test')
 _HELD_OUT = 0.1  # of the subjects, for val and for test each
 
@@ -163,13 +182,24 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith('.') and path.is_dir())
 
 
-def videos_below(folder: Path) -> list[Path]:
-    """Visible video files at any depth, sorted."""
-    return sorted(
-        path
-        for path in folder.rglob('*')
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith('.') and not path.is_dir()
-    )
+def videos_below(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Visible video files at any depth, sorted; and how many other files there are, in the words of `other_file`."""
+    videos = []
+    others: Counter[str] = Counter()
+    for path in folder.rglob('*'):
+        if path.is_dir() or any(part.startswith('.') for part in path.relative_to(folder).parts):
+            continue
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            videos.append(path)
+        else:
+            others[other_file(path)] += 1
+    return sorted(videos), others
+
+
+def other_file(path: Path) -> str:
+    """What `Splits.left_out` calls a file that is none of the kinds looked for: `.txt file`."""
+    suffix = ascii(path.suffix.lower())[1:-1]  # names of files may hold what is no text
+    return f'{suffix or "no suffix"} file'
 
 
 def split_by_subject(subjects: Iterable[str], seed: int) -> dict[str, str]:

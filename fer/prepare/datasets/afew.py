@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fer import emotions
 from fer.errors import InputError
+from fer.manifest import IMAGE_SUFFIXES
 from fer.prepare.layout import (
     VIDEO_SUFFIXES,
     SourceVideo,
@@ -21,6 +22,7 @@ from fer.prepare.layout import (
     files_in,
     folders_in,
     insist_on_some,
+    other_file,
 )
 
 FOLDERS = {'train': 'Train_AFEW', 'val': 'Val_AFEW', 'test': 'Test_AFEW'}
@@ -32,13 +34,15 @@ _FACES = 'Faces'  # beside it are LBP-TOP features and landmarks
 def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
     """The videos of each split that `source` holds, sorted by folder and id; AFEW's splits need no `seed`.
 
+    An image among the videos is taken for one, so that the decoder finds it wanting and the ledger says so.
+
     Raises:
       InputError: no split's folder is there, an emotion folder has an unknown name, a split holds no video, or two
         videos of a split share an id.
     """
     splits: Splits[SourceVideo] = Splits()
     for split, folder in _split_folders(Path(source)).items():
-        splits[split] = _videos_of(split, folder)
+        splits[split] = _videos_of(split, folder, splits)
         splits.left_out.update(f'folder {path.name}' for path in folders_in(folder) if _is_published(path))
     return splits
 
@@ -67,7 +71,7 @@ def find_faces(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
             video._replace(path=faces.pop(video.video_id))
             if video.video_id in faces
             else video._replace(problem='no published faces')
-            for video in _videos_of(split, folder)
+            for video in _videos_of(split, folder, splits)
         ]
         splits.problems += [f'{path}: faces of no video in {folder.name}' for path in faces.values()]
     insist_on_some(splits, f'--source={source}')
@@ -81,23 +85,45 @@ def _split_folders(source: Path) -> dict[str, Path]:
     return present
 
 
-def _videos_of(split: str, folder: Path) -> list[SourceVideo]:
-    """The videos of a split; where there are none, its folders of faces."""
+def _videos_of(split: str, folder: Path, splits: Splits) -> list[SourceVideo]:
+    """The videos of a split; where there are none, its folders of faces. Notes in `splits` what is neither."""
     places = _places(split, folder)
+    items = [video for place in places for video in _files_in(*place)]
+    faces = [video for place in places for video in _faces_in(*place)]
     # Folders of faces count only where no video is: beside videos they are somebody's left-overs.
-    videos = [video for place in places for video in _videos_in(*place)]
-    videos = videos or [video for place in places for video in _faces_in(*place)]
-    if not videos:
+    if any(not _is_image(video.path) for video in items):
+        splits.left_out.update('folder beside videos' for _ in faces)
+    else:
+        splits.problems += [f'{video.path}: an image; expected videos, or folders of faces' for video in items]
+        items = faces
+    if not items:
         raise InputError(
             f'{folder}: no videos; expected files such as <Emotion>/000046280.avi, or folders of face images; '
             f'found {contents(folder)}'
         )
-    path_of: dict[str, Path] = {}
-    for video in videos:
-        if video.video_id in path_of:
-            raise InputError(f'{video.path} and {path_of[video.video_id]}: two videos of one split share an id')
-        path_of[video.video_id] = video.path
-    return videos
+    _note_other_files(folder, [place for place, _, _ in places], splits)
+    return _with_an_id_each(items, splits)
+
+
+def _with_an_id_each(items: list[SourceVideo], splits: Splits) -> list[SourceVideo]:
+    """Leaves out images that bear the id of another item, such as a video's thumbnail."""
+    first: dict[str, SourceVideo] = {}
+    for item in sorted(items, key=lambda item: _is_image(item.path)):  # images last
+        other = first.setdefault(item.video_id, item)
+        if other is item:
+            continue
+        if not _is_image(item.path):
+            raise InputError(f'{item.path} and {other.path}: two videos of one split share an id')
+        splits.problems.append(f'{item.path}: an image with the id of {other.path}')
+    return [item for item in items if first[item.video_id] is item]
+
+
+def _note_other_files(folder: Path, places: list[Path], splits: Splits) -> None:
+    for path in (path for place in dict.fromkeys((folder, *places)) for path in files_in(place)):
+        if path.suffix.lower() not in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
+            splits.left_out[other_file(path)] += 1
+        elif path.parent not in places:
+            splits.problems.append(f'{path}: outside the folders of emotions; not read')
 
 
 def _places(split: str, folder: Path) -> list[tuple[Path, int | None, str]]:
@@ -109,11 +135,11 @@ def _places(split: str, folder: Path) -> list[tuple[Path, int | None, str]]:
     return [(path, _label_of(path), f'{folder.name}/{path.name}') for path in folders]
 
 
-def _videos_in(place: Path, label: int | None, name: str) -> list[SourceVideo]:
+def _files_in(place: Path, label: int | None, name: str) -> list[SourceVideo]:
     return [
         SourceVideo(path.stem, label, path, f'{name}/{path.stem}')
         for path in files_in(place)
-        if path.suffix.lower() in VIDEO_SUFFIXES
+        if path.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
     ]
 
 
@@ -137,6 +163,10 @@ def _published_in(folder: Path) -> list[Path]:
 def _unpacked(folder: Path) -> Path:
     """The folder, or the one of its name in it: many programs unpack an archive into a folder called after it."""
     return folder / folder.name if (folder / folder.name).is_dir() else folder
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_published(folder: Path) -> bool:

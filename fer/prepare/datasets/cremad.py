@@ -23,7 +23,8 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
     videos: dict[str, tuple[str, SourceVideo]] = {}  # with the actor, by id
     copies = 0
     problems = []
-    for path in videos_below(source):
+    paths, others = videos_below(source)
+    for path in paths:
         match = _NAME.fullmatch(path.stem)
         if not match:
             problems.append(f'{path}: not a name of CREMA-D, such as 1001_DFA_ANG_XX.flv')
@@ -41,6 +42,7 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
             f'--source={source}: expected videos such as VideoFlash/1001_DFA_ANG_XX.flv; found {contents(source)}'
         )
     splits = distribute(videos.values(), seed)
+    splits.left_out.update(others)
     if copies:
         splits.left_out['second copy'] = copies
     splits.problems = problems

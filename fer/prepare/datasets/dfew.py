@@ -65,7 +65,7 @@ def _clips(source: Path) -> dict[int, Path]:
     for name in (_ORIGINALS, *_FACES):
         folder = source / 'Clip' / name
         if folder.is_dir():
-            paths = videos_below(folder) if name == _ORIGINALS else folders_in(folder)
+            paths = videos_below(folder)[0] if name == _ORIGINALS else folders_in(folder)
             found = {int(path.stem): path for path in reversed(paths) if path.stem.isdecimal()}
             if found:
                 return found

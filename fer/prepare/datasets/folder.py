@@ -1,5 +1,6 @@
 """Anything sorted into folders named after classes: <Class>/<file>, or <split>/<Class>/<file>; images or videos.
 
+Of images beside videos those are taken that are more, videos where they are as many; each of the others is listed.
 Spellings of classes are `fer.emotions.FOLDER_CODES`. Without folders of splits, files are held out one by one, because
 nothing tells whose face they show: where a person has several files, sort them into folders of splits yourself.
 """
@@ -21,10 +22,12 @@ from fer.prepare.layout import (
     distribute,
     files_in,
     folders_in,
+    other_file,
 )
 
 SPLIT_NAMES = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
 CONVERTED = ('.bmp', '.tif', '.tiff', '.webp')  # images that a manifest cannot name; they become PNG
+_MEDIA = (*IMAGE_SUFFIXES, *CONVERTED, *VIDEO_SUFFIXES)
 _UNNAMEABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')  # line breaks and broken UTF-8, which no manifest holds
 
 
@@ -32,8 +35,8 @@ def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Split
     """The files of each split, sorted; all of them images or all of them videos.
 
     Raises:
-      InputError: a folder is named after no class, nothing is in the folders, images lie beside videos, or two files
-        of a split would have one id.
+      InputError: a folder is named after no class, nothing is in the folders, or two files of a split would have one
+        id.
     """
     source = Path(source)
     folders = folders_in(source) if source.is_dir() else []
@@ -56,19 +59,31 @@ def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Split
                 raise InputError(f'{folder}: expected a folder named after a class: {", ".join(emotions.EMOTIONS)}')
             problems += [f'{path}: a folder inside that of a class; not read' for path in folders_in(folder)]
             for path in files_in(folder):
-                if path.suffix.lower() not in (*IMAGE_SUFFIXES, *CONVERTED, *VIDEO_SUFFIXES):
-                    left_out.append(f'{path.suffix or "no suffix"} file')
+                if path.suffix.lower() not in _MEDIA:
+                    left_out.append(other_file(path))
                 elif label is None:
                     left_out.append(beyond)
                 elif _UNNAMEABLE.search(path.name):
                     problems.append(f'{str(path)!r}: no manifest can hold this name')
                 else:
                     files.append((split, label, path))
-    kinds = {'video' if path.suffix.lower() in VIDEO_SUFFIXES else 'image' for _, _, path in files}
-    if len(kinds) != 1:
-        found = 'images beside videos' if kinds else 'no image or video'
-        raise InputError(f'--source={source}: found {found} in its folders; expected either images or videos')
-    splits = _videos(source, files, seed) if kinds == {'video'} else _stills(source, files, seed)
+    for path in (path for root in dict.fromkeys((source, *by_split)) for path in files_in(root)):
+        if path.suffix.lower() in _MEDIA:
+            problems.append(f'{path}: outside the folders of classes; not read')
+        else:
+            left_out.append(other_file(path))
+    left_out += ['folder beside those of splits' for path in folders if by_split and path not in by_split]
+    if not files:
+        raise InputError(f'--source={source}: found no image or video in its folders; expected either')
+    videos = [file for file in files if file[2].suffix.lower() in VIDEO_SUFFIXES]
+    images = [file for file in files if file[2].suffix.lower() not in VIDEO_SUFFIXES]
+    splits: Splits[SourceVideo] | Splits[SourceStill]
+    if len(videos) >= len(images):
+        splits = _videos(source, videos, seed)
+        problems += [f'{path}: an image among videos; not used' for _, _, path in images]
+    else:
+        splits = _stills(source, images, seed)
+        problems += [f'{path}: a video among images; not used' for _, _, path in videos]
     splits.left_out.update(left_out)
     splits.problems = problems
     return splits

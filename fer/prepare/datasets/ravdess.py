@@ -26,7 +26,8 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
     videos: dict[str, tuple[str, SourceVideo]] = {}  # with the actor, by id
     left_out: list[str] = []
     problems = []
-    for path in videos_below(source):
+    paths, others = videos_below(source)
+    for path in paths:
         match = _NAME.fullmatch(path.stem)
         if not match:
             problems.append(f'{path}: not a name of RAVDESS, such as 01-01-06-01-02-01-12.mp4')
@@ -49,6 +50,7 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
         )
     splits = distribute(videos.values(), seed)
     splits.left_out.update(left_out)
+    splits.left_out.update(others)
     splits.problems = problems
     insist_on_some(splits, f'--source={source}')
     return splits
