@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO]:
       mode: `w` (UTF-8, line ends as written) or `wb`.
     """
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    # Short, so that whatever name the file system takes for the file can be written; and drawn, not counted, because
+    # jobs on several machines write to one folder.
+    temporary = path.with_name(f'.{secrets.token_hex(8)}.tmp')
     encoding, newline = (None, None) if 'b' in mode else ('utf-8', '')
     try:
         with open(temporary, mode, encoding=encoding, newline=newline) as file:

@@ -12,7 +12,7 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.manifest import read_ledger, read_manifest
 from fer.prepare.datasets import DATASETS, Options
-from fer.prepare.layout import split_by_subject
+from fer.prepare.layout import set_aside, split_by_subject
 
 LEVELS = (16, 48, 80, 112, 144, 176, 208)  # grey of an image of each class
 
@@ -706,6 +706,30 @@ def test_folder_wrong_layout(tmp_path, files, says):
 
 
 # All of them
+
+
+def test_names_too_long(tmp_path):
+    """AFEW's ids are the files' names, a folder's have the class before them."""
+    longest = 'ä' * 120
+    for name in (longest, f'{longest}b', longest[:-4]):
+        put(tmp_path / f'Train_AFEW/Sad/{name}.avi')
+    splits = find('afew', tmp_path)
+    set_aside(splits)
+    assert [video.video_id for video in splits['train']] == [longest[:-4], longest]
+    reason = 'a name of more than 240 bytes; rename the file'
+    assert splits.problems == [f"train: 'Train_AFEW/Sad/{longest}b': {reason}"]
+    (tmp_path / 'Train_AFEW').rename(tmp_path / 'train')
+    splits = find('folder', tmp_path)
+    set_aside(splits)
+    assert [video.video_id for video in splits['train']] == [f'Sad_{longest[:-4]}']
+
+
+def test_a_video_with_the_longest_name_is_prepared(tmp_path):
+    (tmp_path / 'raw/Train_AFEW/Sad').mkdir(parents=True)
+    name = 'n' * 240
+    make_clip(tmp_path / 'raw/Train_AFEW/Sad' / f'{name}.avi', 25, 0.2)
+    _, output = prepare(tmp_path, 'afew', tmp_path / 'raw', '--detector=none', '--image_size=16', '--arff')
+    assert read_split(output, 'train', item='frame')[0] == [(name, 'Sad')]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ VIDEO_SUFFIXES = (  # the containers that ffmpeg reads and people have
 )
 SPLITS = ('train', 'val', 'test')
 _HELD_OUT = 0.1  # of the subjects, for val and for test each
+_LONGEST = 240  # bytes of a name: file systems take 255, and what is written of a video is called after it
 
 
 class SourceVideo(NamedTuple):
@@ -232,8 +233,9 @@ def distribute(items: Iterable[tuple[str, Item]], seed: int) -> Splits[Item]:
 def set_aside(splits: Splits) -> None:
     """Moves to `splits.problems` what no manifest or ledger can hold.
 
-    These are names that are not UTF-8 or have a tab or a line break (results files are tab-separated lines), and lines
-    of a list whose label is none of the dataset's: they could be neither trained on nor scored.
+    These are names that are not UTF-8 or have a tab or a line break (results files are tab-separated lines), videos
+    whose names leave no room for the suffixes of what is written, and lines of a list whose label is none of the
+    dataset's: they could be neither trained on nor scored.
     """
     for split, items in splits.items():
         labelled = any(item.label is not None for item in items)
@@ -241,6 +243,8 @@ def set_aside(splits: Splits) -> None:
             name = item.folder if isinstance(item, SourceVideo) else item.name
             if _unwritable(name):
                 reason = 'a name with a tab or a line break, or not in UTF-8; rename the file'
+            elif isinstance(item, SourceVideo) and _longest_part(name) > _LONGEST:
+                reason = f'a name of more than {_LONGEST} bytes; rename the file'
             elif labelled and item.label is None:
                 reason = item.problem
             else:
@@ -251,6 +255,10 @@ def set_aside(splits: Splits) -> None:
 
 def _unwritable(name: str) -> bool:
     return bool(set(name) & set('\t\r\n')) or name != name.encode(errors='replace').decode()
+
+
+def _longest_part(name: str) -> int:
+    return max(len(part.encode()) for part in name.split('/'))
 
 
 def insist_on_some(splits: Splits[Item], what: str) -> None:

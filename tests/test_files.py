@@ -1,0 +1,40 @@
+"""Files that are either whole or absent."""
+
+import pytest
+
+from fer.files import atomic_write
+
+LONGEST = 255  # bytes of a name that file systems take
+
+
+@pytest.mark.parametrize('name', ['a', 'ä' * (LONGEST // 2) + 'b', 'n' * (LONGEST - 5) + '.json'])
+def test_any_name_that_a_file_may_have(tmp_path, name):
+    with atomic_write(tmp_path / name) as file:
+        file.write('ä\n')
+        assert not (tmp_path / name).exists()
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.name.startswith('.')
+    assert (tmp_path / name).read_bytes() == 'ä\n'.encode()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_several_at_once(tmp_path):
+    with atomic_write(tmp_path / 'a') as a, atomic_write(tmp_path / 'b', 'wb') as b, atomic_write(tmp_path / 'a') as c:
+        a.write('first')
+        b.write(b'other')
+        c.write('second')
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'first', 'b': 'other'}
+
+
+def test_nothing_is_left_of_what_fails(tmp_path):
+    path = tmp_path / 'a'
+    path.write_text('before')
+
+    def fail():
+        with atomic_write(path) as file:
+            file.write('half')
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'before'}
