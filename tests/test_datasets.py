@@ -427,6 +427,46 @@ def test_dfew_originals(tmp_path):
     ]
 
 
+@pytest.mark.parametrize('unpacked', ['clip_224x224/', ''])
+def test_dfew_faces_in_parts(tmp_path, unpacked):
+    """As the official archives have them, some clips beside the parts."""
+    root = make_dfew(tmp_path)
+    for k in (1, 2, 16372):
+        paint_faces(root / f'Clip/{unpacked}clip_224x224_part_{(k - 1) // 1600 + 1}/{k:05d}', 2)
+    paint_faces(root / 'Clip/clip_224x224/00003', 2)
+    for k in range(1, 8):
+        paint_faces(root / f'Clip/clip_224x224_16f/{k:05d}', 2)
+    splits = find('dfew', root)
+    clips = {video.video_id: str(video.path.relative_to(root)) for split in splits.values() for video in split}
+    assert clips['00002'] == f'Clip/{unpacked}clip_224x224_part_1/00002'
+    assert clips['00003'] == 'Clip/clip_224x224/00003'
+    assert clips['16372'] == f'Clip/{unpacked}clip_224x224_part_11/16372'
+    assert [video.video_id for video in splits['train'] if not video.problem] == ['00001', '00002', '00003']
+
+
+def test_dfew_interpolated_faces(tmp_path):
+    root = make_dfew(tmp_path)
+    paint_faces(root / 'Clip/clip_224x224_16f/00001', 2)
+    (root / 'Clip/clip_224x224').mkdir()
+    assert find('dfew', root)['train'][0].path == root / 'Clip/clip_224x224_16f/00001'
+
+
+def test_dfew_lists_with_an_underscore(tmp_path):
+    """As the authors' own description has it."""
+    root = make_dfew(tmp_path)
+    paint_faces(root / 'Clip/clip_224x224/00001', 2)
+    for split in ('train', 'test'):
+        (root / f'EmoLabel_DataSplit/{split}(single-labeled)').rename(
+            root / f'EmoLabel_DataSplit/{split}(single_labeled)'
+        )
+    assert {split: len(videos) for split, videos in find('dfew', root).items()} == {'train': 7, 'test': 1}
+
+
+def test_dfew_without_clips(tmp_path):
+    root = make_dfew(tmp_path)
+    refuses('dfew', root, root / 'Clip', 'original/1.mp4', 'clip_224x224/00001', 'no folder of that name')
+
+
 @pytest.mark.parametrize(
     ('extra', 'says'),
     [

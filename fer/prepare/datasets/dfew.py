@@ -1,7 +1,9 @@
 """DFEW, single-labelled: EmoLabel_DataSplit/<train|test>(single-labeled)/set_<fold>.csv with video_name,label.
 
 Video 7 is Clip/original/7.mp4, in some archives in part_<n> folders; without the originals, the published face images
-Clip/clip_224x224/00007/*.jpg are taken as they are. Five folds, each with its own train and test split.
+Clip/clip_224x224/00007/*.jpg are taken as they are. Their eleven archives leave folders of 1,600 videos each,
+clip_224x224_part_1/00007 and so on, in Clip/clip_224x224 or in Clip. Only without these the 16 interpolated frames of
+each video, Clip/clip_224x224_16f, are taken. Five folds, each with its own train and test split.
 """
 
 from pathlib import Path
@@ -12,6 +14,7 @@ from fer.prepare.layout import (
     SourceVideo,
     Splits,
     class_of,
+    contents,
     first_existing,
     folders_in,
     insist_on_some,
@@ -61,19 +64,27 @@ def find_videos(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[Sour
 
 def _clips(source: Path) -> dict[int, Path]:
     """The path of each clip by its number: the originals, or else folders of faces."""
-    first_existing(source, (f'Clip/{name}' for name in (_ORIGINALS, *_FACES)))
+    clips = source / 'Clip'
     for name in (_ORIGINALS, *_FACES):
-        folder = source / 'Clip' / name
-        if folder.is_dir():
-            paths = videos_below(folder)[0] if name == _ORIGINALS else folders_in(folder)
-            found = {int(path.stem): path for path in reversed(paths) if path.stem.isdecimal()}
-            if found:
-                return found
-    raise InputError(f'{source / "Clip"}: expected videos such as {_ORIGINALS}/1.mp4, or faces; found none')
+        paths = videos_below(clips / name)[0] if name == _ORIGINALS else _faces(clips, name)
+        found = {int(path.stem): path for path in reversed(paths) if path.stem.isdecimal()}
+        if found:
+            return found
+    raise InputError(
+        f'{clips}: expected videos such as {_ORIGINALS}/1.mp4, or folders of faces such as {_FACES[0]}/00001; '
+        f'found {contents(clips)}'
+    )
+
+
+def _faces(clips: Path, name: str) -> list[Path]:
+    """The folders of an archive's clips, in its own folder and in those of its parts."""
+    parts = f'{name}_part_*'
+    places = [clips / name, *sorted((clips / name).glob(parts)), *sorted(clips.glob(parts))]
+    return [path for place in places if place.is_dir() for path in folders_in(place)]
 
 
 def _list_of(source: Path, split: str, fold: int) -> Path:
-    folders = (f'EmoLabel_DataSplit/{split}(single-labeled)', f'EmoLabel_DataSplit/{split}')
+    folders = [f'EmoLabel_DataSplit/{split}{suffix}' for suffix in ('(single-labeled)', '(single_labeled)', '')]
     return first_existing(
         source, [f'{folder}/{prefix}set_{fold}.csv' for folder in folders for prefix in ('', f'{split}_')]
     )
