@@ -502,6 +502,25 @@ def test_ferv39k_archives_unpacked_otherwise(tmp_path, faces):
     }
 
 
+@pytest.mark.parametrize(
+    ('lists', 'faces'), [('FERV39k', '.'), ('FERV39k', '2_ClipsforFaceCrop'), ('.', 'FERV39k'), ('FERV39k', 'FERV39k')]
+)
+def test_ferv39k_clips_elsewhere(tmp_path, lists, faces):
+    """The archives of lists and faces are unpacked one by one."""
+    archives, source = make_ferv39k(tmp_path / 'archives'), tmp_path / 'raw'
+    for folder, name in ((lists, '4_setups'), (faces, '2_ClipsforFaceCrop')):
+        (source / folder).mkdir(parents=True, exist_ok=True)
+        (archives / name).rename(source / folder / name)
+    splits = find('ferv39k', source)
+    assert not any(video.problem for split in splits.values() for video in split)
+    assert splits['test'][0].path == source / faces / '2_ClipsforFaceCrop/School/Fear/0001'
+
+
+def test_ferv39k_without_clips(tmp_path):
+    make_ferv39k(tmp_path / 'FERV39k', faces='Faces')
+    refuses('ferv39k', tmp_path, tmp_path, 'FERV39k/2_ClipsforFaceCrop', "found ['FERV39k']")
+
+
 def test_ferv39k(tmp_path):
     root = make_ferv39k(tmp_path / 'raw', 'Action/Fear/0002 Fear\nAction/Bored/0001 Bored\n')
     done, output = prepare(tmp_path, 'ferv39k', root, code=1)

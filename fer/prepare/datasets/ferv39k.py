@@ -1,8 +1,8 @@
 """FERV39k: 4_setups/All_scenes/train_All.csv and test_All.csv, whose lines are `Action/Happy/0267 Happy`.
 
-The clips are folders of face images, 2_ClipsforFaceCrop/Action/Happy/0267/*.jpg, taken as they are; folders of whole
-scenes, which lie beside them in some archives, are not read. Numbers repeat between scenes and emotions, so an id is
-Action_Happy_0267.
+The clips are folders of face images, 2_ClipsforFaceCrop/Action/Happy/0267/*.jpg, taken as they are. They are an archive
+of their own, and may lie beside 4_setups or beside the FERV39k folder that holds it. Folders of whole scenes, which lie
+beside them in some archives, are not read. Numbers repeat between scenes and emotions, so an id is Action_Happy_0267.
 """
 
 from pathlib import Path
@@ -24,8 +24,8 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
     """
     source = Path(source)
     setup = first_existing(source, (f'{root}{SETUP}' for root in _ROOTS))
-    root = setup.parent.parent
-    clips = first_existing(root, _FACES)
+    root = setup.relative_to(source).as_posix().removesuffix(SETUP)
+    clips = first_existing(source, [f'{folder}{name}' for folder in dict.fromkeys((root, *_ROOTS)) for name in _FACES])
     splits: Splits[SourceVideo] = Splits()
     for split in ('train', 'test'):
         path = first_existing(setup, (f'{split}_All.csv',))
