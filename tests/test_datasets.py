@@ -327,8 +327,8 @@ def test_ravdess(tmp_path):
 
 def test_cremad(tmp_path):
     root = make_cremad(tmp_path)
-    put(root / 'VideoFlash/1040_ITH_SAD_X.flv')
-    put(root / 'AudioWAV/1001_DFA_ANG_XX.wav')
+    put(root / 'VideoFlash/1040_ITH_SAD_XX.flv')
+    put(root / 'AudioWAV/1040_ITH_SAD_X.wav')  # the published sound lacks a letter
     put(root / '.git/config')
     splits = find('cremad', root)
     assert splits.left_out == {'.wav file': 1}
@@ -339,6 +339,8 @@ def test_cremad(tmp_path):
     actors = by_actor(splits, lambda video_id: video_id[:4])
     assert [len(actors[split]) for split in ('train', 'val', 'test')] == [73, 9, 9]
     assert len(set.union(*actors.values())) == 91
+    (root / 'VideoFlash/1040_ITH_SAD_XX.flv').rename(root / 'VideoFlash/1040_ITH_SAD_X.flv')
+    assert sum(map(len, find('cremad', root).values())) == 91 * 6 + 1
     put(root / 'VideoFlash/1001_DFA_SUR_XX.flv')
     assert [v.problem for split in find('cremad', root).values() for v in split if v.problem] == ['unknown emotion SUR']
 

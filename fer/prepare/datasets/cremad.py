@@ -10,7 +10,9 @@ from fer import emotions
 from fer.errors import InputError
 from fer.prepare.layout import SourceVideo, Splits, class_of, contents, distribute, insist_on_some, videos_below
 
-_NAME = re.compile(r'(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})')  # the published 1040_ITH_SAD_X lacks a letter
+# The level has two letters. A single published name lacks one, and that of a sound: AudioWAV/1040_ITH_SAD_X.wav. Its
+# video is VideoFlash/1040_ITH_SAD_XX.flv, but somebody may have called it after the sound.
+_NAME = re.compile(r'(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})')
 
 
 def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
