@@ -27,6 +27,11 @@ def paint(path, level=100, size=8):
     return put(path, cv2.imencode(path.suffix, np.full((size, size, 3), level, np.uint8))[1].tobytes())
 
 
+def cut(path):
+    """What an interrupted copy leaves of a file."""
+    path.write_bytes(path.read_bytes()[:40])
+
+
 def find(dataset, source, **options):
     return DATASETS[dataset](source, Options(**options))
 
@@ -559,14 +564,15 @@ def test_afew_faces(tmp_path):
     paint_faces(tmp_path / 'raw/Train_AFEW/Sad/000008', 1)
     (tmp_path / 'raw/Train_AFEW/Sad/000009').mkdir()
     put(tmp_path / 'raw/Train_AFEW/Angry/000001/13.jpg', 'no image')
+    cut(tmp_path / 'raw/Train_AFEW/Angry/000001/12.jpg')
     paint_faces(tmp_path / 'raw/Test_AFEW/000007', 2)
     done, output = prepare(tmp_path, 'afew', tmp_path / 'raw', code=1)
     items, rows = read_split(output, 'train', item='frame')
     assert sorted(items) == [(f'00000{k}', name) for k, name in enumerate(EMOTIONS)]
     assert 'faces/Train_AFEW/Angry/000001/10.jpg,0100000\n' in (output / 'train.txt').read_text()
-    assert rows['000001'][2:4] == (13, 12)
+    assert rows['000001'][2:4] == (13, 11)
     assert (rows['000008'].gap, rows['000009'].gap) == ('no_face', 'no_face')
-    assert '13.jpg: neither JPEG nor PNG' in done.out
+    assert '12.jpg: truncated JPEG (40 bytes, no end-of-image marker); 13.jpg: not a JPEG or PNG' in done.out
     assert read_manifest(output / 'test.txt').labelled is False
 
 
@@ -676,6 +682,8 @@ def test_folder_of_images(tmp_path):
             for k in range(count):
                 paint(tmp_path / f'raw/{split}/{folder}/a, "{k}".png', level)
     put(tmp_path / 'raw/train/SAD/broken.jpg', 'no image')
+    cut(paint(tmp_path / 'raw/train/SAD/cut.jpg'))
+    cut(paint(tmp_path / 'raw/train/SAD/short.png'))
     put(tmp_path / 'raw/train/SAD/notes.txt')
     put(tmp_path / 'raw/train/SAD/line\nbreak.jpg')
     paint(tmp_path / 'raw/test/SAD/名\u3000前é.jpg')
@@ -688,11 +696,24 @@ def test_folder_of_images(tmp_path):
         assert len(videos) == count
         for video in videos:
             assert cv2.imread(video.frames[0])[0, 0, 0] == LEVELS[video.label]
-    assert 'broken.jpg: undecodable neither JPEG nor PNG' in done.out
+    assert 'broken.jpg: undecodable not a JPEG or PNG' in done.out
+    assert 'cut.jpg: undecodable truncated JPEG' in done.out
+    assert 'short.png: undecodable truncated PNG' in done.out
     assert 'left out: 1 .txt file, 1 Contempt' in done.out
     assert 'no manifest can hold this name' in done.out
     assert read_split(output, 'test')[0] == [('source/test/SAD/名\u3000前é', 'Sad')]
     assert not (output / 'split_subjects.csv').exists()
+
+
+def test_a_source_that_has_moved(tmp_path):
+    """The same command with its new place: links lead there, of images and of faces."""
+    for name in ('stills/train/Sad/1.jpg', 'faces/Train_AFEW/Sad/1/1.jpg', 'faces/Train_AFEW/Sad/1/2.jpg'):
+        paint(tmp_path / 'before' / name)
+    for dataset, item, kind in (('folder', 'still', 'stills'), ('afew', 'frame', 'faces')):
+        prepare(tmp_path / kind, dataset, tmp_path / 'before' / kind)
+        (tmp_path / 'before' / kind).rename(tmp_path / kind / 'after')
+        _, output = prepare(tmp_path / kind, dataset, tmp_path / kind / 'after')
+        assert len(read_split(output, 'train', item=item)[0]) == 1
 
 
 def test_folder_without_splits(tmp_path):

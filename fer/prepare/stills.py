@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fer.images import image_problem
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
 from fer.prepare.layout import SourceStill, SourceVideo, in_time_order
 from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_sound
@@ -18,13 +19,12 @@ from fer.progress import progress
 
 LINK = 'source'
 FOLDER = 'stills'  # images that come as pixels, or in a form that manifests do not name
-_SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # JPEG, PNG
 
 
 def prepare_stills(split: str, stills: Sequence[SourceStill], source: Path, output: Path) -> list[Prepared]:
     """Checks images, and writes those that no manifest can name as PNG; what cannot be used has a gap."""
-    if any(still.path for still in stills) and not (output / LINK).is_symlink():
-        (output / LINK).symlink_to(source.resolve(), target_is_directory=True)
+    if any(still.path for still in stills):
+        _link_to(output / LINK, source)
     return [_prepare_still(still, output) for still in progress(stills, label=f'preparing {split}', unit='image')]
 
 
@@ -51,7 +51,7 @@ def _prepare_still(still: SourceStill, output: Path) -> Prepared:
             else:
                 _write_png(output / named, image)
         else:
-            problem = _not_an_image(still.path)
+            problem = image_problem(still.path)
             gap = 'undecodable' if problem else ''
     kept = 0 if gap else 1
     row = LedgerRow(os.path.splitext(named)[0], still.label, kept, kept, None, gap)
@@ -68,28 +68,26 @@ def _link(video: SourceVideo, output: Path) -> Prepared:
         return without_sound(
             LedgerRow(video.video_id, video.label, 0, 0, None, 'undecodable'), [], error.strerror or ''
         )
-    bad = {path: problem for path in images if (problem := _not_an_image(path))}
+    bad = {path: problem for path in images if (problem := image_problem(path))}
     kept = [path.name for path in images if path not in bad]
     gap = '' if len(kept) >= MIN_FRAMES else 'undecodable' if bad else 'no_face'
     problem = '; '.join(f'{path.name}: {problem}' for path, problem in list(bad.items())[:3])
     if kept:
         link = output / 'faces' / video.folder
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)  # of an earlier run
-        link.symlink_to(video.path.resolve(), target_is_directory=True)
+        _link_to(link, video.path)
     row = LedgerRow(video.video_id, video.label, len(images), len(kept), None, gap)
     done = without_sound(row, [f'faces/{video.folder}/{name}' for name in kept], problem)
     return done._replace(statuses={KEPT: len(kept), 'undecodable': len(bad)})
 
 
-def _not_an_image(path: Path) -> str:
-    """Why a file cannot be a JPEG or PNG, from its first bytes: decoding a whole set would take hours. '' if it can."""
-    try:
-        with open(path, 'rb') as file:
-            start = file.read(8)
-    except OSError as error:
-        return error.strerror or str(error)
-    return '' if start.startswith(_SIGNATURES) else 'neither JPEG nor PNG' if start else 'an empty file'
+def _link_to(link: Path, folder: Path) -> None:
+    """Makes `link` lead to the folder, wherever a link of an earlier run led."""
+    target = folder.resolve()
+    if link.is_symlink() and link.readlink() == target:
+        return
+    link.unlink(missing_ok=True)
+    link.symlink_to(target, target_is_directory=True)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
