@@ -8,9 +8,10 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 import pytest
-from conftest import realdata, run
+from conftest import make_clip, realdata, run
 
-from fer.prepare.detectors import DETECTORS
+from fer.errors import InputError
+from fer.prepare.detectors import DETECTORS, make_detector
 from fer.prepare.faces import TEMPLATE, Face, align
 from fer.prepare.ffmpeg import read_frames
 from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, Seen, follow, iou
@@ -215,6 +216,54 @@ def test_none_is_the_middle_square():
 def test_none_goes_on_across_cuts():
     frames = [np.random.default_rng(time).integers(0, 256, (30, 30, 3), np.uint8) for time in range(8)]
     assert all(look.face for look in follow(frames, DETECTORS['none']()))
+
+
+def test_a_detector_of_ones_own(tmp_path):
+    """Through the command, whose processes are given its name."""
+    for name in ('Train_AFEW/Sad/1.avi', 'Val_AFEW/Fear/2.avi'):
+        (tmp_path / 'raw' / name).parent.mkdir(parents=True)
+        make_clip(tmp_path / 'raw' / name, 25, 0.2)
+    flags = ('--detector=tests.own_detector:make_corner', '--image_size=16', '--audio_features=')
+    run('-m', 'fer.prepare', f'--source={tmp_path / "raw"}', f'--output={tmp_path / "data"}', *flags)
+    assert f'{flags[0]}\n' in (tmp_path / 'data/prepare_flags.txt').read_text()
+    first, second = (tmp_path / 'data/faces').rglob('frames.csv')
+    for table in (first, second):
+        header, *rows = (line.split(',') for line in table.read_text().splitlines())
+        assert header[4:9] == ['score', 'left', 'top', 'width', 'height']
+        assert len(rows) >= 5
+        assert {tuple(row[4:9]) for row in rows} == {('0.500000', '1.00', '2.00', '30.00', '30.00')}
+
+
+@pytest.mark.parametrize(
+    ('name', 'says'),
+    [
+        ('nobody', 'expected haar, mtcnn, none, skin or package.module:function'),
+        ('tests.own_detector', 'expected haar'),
+        (':make', 'expected haar'),
+        ('no_such.module:make', "ModuleNotFoundError: No module named 'no_such'"),
+        ('.own_detector:make', 'TypeError'),
+        ('own_detector:nothing', "AttributeError: module 'own_detector' has no attribute 'nothing'"),
+        ('own_detector:TEMPLATE', "TypeError: 'numpy.ndarray' object is not callable"),
+        ('own_detector:fail', 'OSError: no weights anywhere'),
+        ('own_detector:detect', "TypeError: detect() missing 1 required positional argument: 'image'"),
+        ('own_detector:make_nothing', 'returned None; expected a detector'),
+    ],
+)
+def test_no_such_detector(name, says):
+    with pytest.raises(InputError) as caught:
+        make_detector(name)
+    assert str(caught.value).startswith(f'--detector={name}: ')
+    assert says in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_no_such_detector_before_anything_is_written(tmp_path):
+    flags = ('--detector=tests.own_detector:fail', f'--source={tmp_path}', f'--output={tmp_path / "data"}')
+    done = run('-m', 'fer.prepare', *flags, ok=False)
+    assert (done.code, done.out) == (2, '')
+    (line,) = done.err.splitlines()
+    assert '--detector=tests.own_detector:fail: OSError: no weights anywhere' in line
+    assert not (tmp_path / 'data').exists()
 
 
 @pytest.fixture(scope='module')

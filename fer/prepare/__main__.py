@@ -30,7 +30,7 @@ from fer.files import atomic_write
 from fer.manifest import ledger_path
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.datasets.dfew import FOLDS
-from fer.prepare.detectors import DETECTORS
+from fer.prepare.detectors import DETECTORS, make_detector
 from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, set_aside
 from fer.prepare.prepared import MANIFESTS, Prepared, write_split
 from fer.prepare.records import FOLDER as RECORDS
@@ -43,7 +43,12 @@ from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, m
 flags.DEFINE_enum('dataset', 'afew', list(DATASETS), 'Layout of the source; afew_faces: faces as EmotiW cut them.')
 flags.DEFINE_string('source', None, 'Folder of the dataset as it was published.', required=True)
 flags.DEFINE_string('output', None, 'Folder to write to.', required=True)
-flags.DEFINE_enum('detector', 'mtcnn', sorted(DETECTORS), 'Face detector; none: pictures are faces already.')
+flags.DEFINE_string(
+    'detector',
+    'mtcnn',
+    f'Face detector: {", ".join(sorted(DETECTORS))} (none: pictures are faces already), or package.module:function of '
+    'your own, see fer/prepare/detectors.py.',
+)
 flags.DEFINE_integer('image_size', 112, 'Side of the aligned faces in pixels (dissertation 5.1).', lower_bound=16)
 flags.DEFINE_float('margin', 0.15, 'What is kept around brows and chin, as a share of the face, each side.')
 flags.DEFINE_enum(
@@ -142,6 +147,8 @@ def _read_settings() -> Settings:
     unknown = set(args.audio_features) - set(AUDIO_FEATURES)
     if unknown:
         raise InputError(f'--audio_features: found {", ".join(sorted(unknown))}; expected {", ".join(AUDIO_FEATURES)}')
+    if args.detector not in DETECTORS:
+        make_detector(args.detector)  # made here as well, so that it fails before anything is written
     if args.detector == 'none':  # nothing is around a picture that is all face
         if args['margin'].present and args.margin:
             raise InputError(f'--margin={args.margin}: expected 0 with --detector=none, whose pictures are cut out')

@@ -1,9 +1,12 @@
 """Face detectors by the name that `--detector` gives them.
 
 To add one, write `detect(image) -> list[Face]` and a row of DETECTORS: `'name': lambda: anywhere(detect)`. A detector
-that is faster where it is told to look takes `near` as well.
+that is faster where it is told to look takes `near` as well. One outside this package needs no row: in a module of your
+own, a function without arguments that returns the detector, and `--detector=package.module:function`. Each process that
+prepares videos calls it once. What it computes with is not looked at: when it changes, prepare with --overwrite.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +14,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from fer.errors import InputError
 from fer.prepare.faces import MIN_FACE_SHARE, TEMPLATE, Box, Face
 from fer.prepare.skin import detect_skin
 
@@ -81,3 +85,24 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
     'none': lambda: anywhere(detect_none),
     'skin': lambda: anywhere(detect_skin),
 }
+
+
+def make_detector(name: str) -> Detector:
+    """The detector of a name: a key of DETECTORS, or `package.module:function`, which is imported and called.
+
+    Raises:
+      InputError: there is no such name, module or function, or the function fails or returns no detector.
+    """
+    if name in DETECTORS:
+        return DETECTORS[name]()
+    module, _, function = name.partition(':')
+    if not module or not function:
+        raise InputError(f'--detector={name}: expected {", ".join(sorted(DETECTORS))} or package.module:function')
+    try:
+        detector = getattr(importlib.import_module(module), function)()
+    except Exception as error:  # it is somebody else's code, and may raise anything
+        problem = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'--detector={name}: {problem}; expected a function that makes a detector') from error
+    if not callable(detector):
+        raise InputError(f'--detector={name}: returned {detector!r}; expected a detector, see fer/prepare/detectors.py')
+    return detector

@@ -24,7 +24,7 @@ import numpy as np
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.manifest import LedgerRow
-from fer.prepare.detectors import DETECTORS, Detector
+from fer.prepare.detectors import Detector, make_detector
 from fer.prepare.faces import Face, align
 from fer.prepare.ffmpeg import FRAMES_PER_SECOND, MediaError, extract_wav, read_frames
 from fer.prepare.layout import SourceVideo
@@ -51,7 +51,7 @@ _JPEG_QUALITY = 95
 class Settings(NamedTuple):
     """What every video of a corpus is prepared with. All of it decides what is written."""
 
-    detector: str  # a key of DETECTORS
+    detector: str  # see fer.prepare.detectors.make_detector
     image_size: int  # side of the aligned faces in pixels
     margin: float  # see fer.prepare.faces.align
     missing_faces: str  # one of MISSING_FACES
@@ -118,7 +118,7 @@ def _start_worker(settings: Settings, output: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)  # the processes already fill the cores
     _settings, _output = settings, output
-    _detect = DETECTORS[settings.detector]()
+    _detect = make_detector(settings.detector)
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,22 @@
+"""Detectors that are not in the package, for test_faces.py."""
+
+from fer.prepare.detectors import anywhere
+from fer.prepare.faces import TEMPLATE, Face
+
+
+def make_corner():
+    """A face in the left upper corner of every image."""
+    return anywhere(lambda image: [Face((1.0, 2.0, 30.0, 30.0), TEMPLATE * 30 + (1, 2), 0.5)])
+
+
+def make_nothing():
+    """Forgets to return the detector."""
+
+
+def fail():
+    raise OSError('no weights\nanywhere')
+
+
+def detect(image):
+    """A detector, not a function that makes one."""
+    return [image]
