@@ -269,6 +269,11 @@ def test_frames_without_the_face_may_be_filled(tmp_path, prepared, mode):
     status = {'hold': 'held', 'reuse_box': 'reused_box'}[mode]
     assert after.status[:first].tolist() == before.status[:first].tolist()
     assert after.status[first:].tolist() == before.status[first:].replace('no_face', status).tolist()
+    box = ['left', 'top', 'width', 'height']
+    if mode == 'reuse_box':  # the rows say which
+        before[box] = before[box].ffill()
+    columns = [*box, 'score', 'nose_x', 'nose_y']
+    pd.testing.assert_frame_equal(after[columns], before[columns])
     video = read_manifest(tmp_path / 'data' / 'train.txt').videos[0]
     assert [int(Path(frame).stem) for frame in video.frames] == list(range(first + 1, len(after) + 1))
     images = {int(Path(frame).stem): Path(frame).read_bytes() for frame in video.frames}

@@ -17,7 +17,7 @@ from fer.manifest import LedgerRow
 from fer.prepare.prepared import Prepared
 
 FOLDER = 'records'
-_REVISION = 1  # raised when this code begins to write something else for the same input
+_REVISION = 2  # raised when this code begins to write something else for the same input
 _PACKAGES = ('imageio-ffmpeg', 'mtcnn', 'numpy', 'opencv-python-headless', 'opensmile', 'tensorflow')
 _CHUNK = 1 << 20
 

@@ -265,14 +265,21 @@ def _sound_states(clips: Clips | None, num_frames: int) -> list[str]:
 
 
 def _write_table(path: Path, seen: Sequence[Seen], statuses: Sequence[str], sound: Sequence[str]) -> None:
-    """Writes frames.csv, a row per frame of the video; boxes and landmarks in pixels of the frame."""
+    """Writes frames.csv, a row per frame of the video; boxes and landmarks in pixels of the frame.
+
+    Where a box was used again, the row has that box, but no score and no landmarks: nothing was found there.
+    """
+    box: list[str] = []
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(FRAMES_COLUMNS)
         for index, ((face, _), status, state) in enumerate(zip(seen, statuses, sound, strict=True)):
             found = ['', *[''] * 14]
             if face is not None:
-                found = [f'{face.score:.6f}', *(f'{value:.2f}' for value in (*face.box, *face.landmarks.ravel()))]
+                box = [f'{value:.2f}' for value in face.box]
+                found = [f'{face.score:.6f}', *box, *(f'{value:.2f}' for value in face.landmarks.ravel())]
+            elif status == REUSED_BOX:
+                found[1:5] = box
             writer.writerow([index + 1, f'{index / FRAMES_PER_SECOND:.2f}', status, state, *found])
 
 
