@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+_TEMPORARY = '.{}.tmp'
+_TOKEN = 8  # random bytes in a temporary name
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO]:
@@ -19,7 +22,7 @@ def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO]:
     path = Path(path)
     # Short, so that whatever name the file system takes for the file can be written; and drawn, not counted, because
     # jobs on several machines write to one folder.
-    temporary = path.with_name(f'.{secrets.token_hex(8)}.tmp')
+    temporary = path.with_name(_TEMPORARY.format(secrets.token_hex(_TOKEN)))
     encoding, newline = (None, None) if 'b' in mode else ('utf-8', '')
     try:
         with open(temporary, mode, encoding=encoding, newline=newline) as file:
@@ -27,3 +30,9 @@ def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Takes away what writers that were killed have left in a folder; nobody may be writing there."""
+    for path in folder.glob(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN))):
+        path.unlink(missing_ok=True)

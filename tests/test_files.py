@@ -2,7 +2,7 @@
 
 import pytest
 
-from fer.files import atomic_write
+from fer.files import atomic_write, remove_temporaries
 
 LONGEST = 255  # bytes of a name that file systems take
 
@@ -38,3 +38,13 @@ def test_nothing_is_left_of_what_fails(tmp_path):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'before'}
+
+
+def test_what_a_killed_writer_left_is_taken_away(tmp_path):
+    """And nothing else that may be called so."""
+    with atomic_write(tmp_path / 'a'):
+        (temporary,) = tmp_path.iterdir()
+    for path in (temporary, tmp_path / '.notes.tmp', tmp_path / f'{temporary.name[1:]}'):
+        path.touch()
+    remove_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {'a', '.notes.tmp', temporary.name[1:]}

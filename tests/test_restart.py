@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run
 
+from fer.files import atomic_write
+
 # Its corpus is prepared once, in one of pytest-xdist's processes.
 pytestmark = pytest.mark.xdist_group(__name__)
 
@@ -91,6 +93,10 @@ def test_killed_half_way_and_started_again(corpus):
     assert len(stamps) < 11
     assert not (out / 'train.txt').exists()
     wait_for_workers(out)
+    with atomic_write(corpus / 'any'):  # called as what a writer leaves that is killed in the middle
+        (temporary,) = corpus.glob('.*.tmp')
+    for folder in (out, out / 'records' / 'Train_AFEW', out / 'functionals' / 'Train_AFEW'):
+        (folder / temporary.name).write_text('half')
     prepare(corpus, 'killed', '--jobs=2')
     assert_equal(corpus, 'killed')
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())  # not done again

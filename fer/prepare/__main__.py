@@ -26,7 +26,7 @@ from absl import flags
 
 from fer import cli
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, remove_temporaries
 from fer.manifest import ledger_path
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.datasets.dfew import FOLDS
@@ -99,7 +99,7 @@ def main() -> int:
         print(printable(problem))
 
     everything: list[Prepared] = []  # of this job's share; of all shares where it ends last
-    finished = False
+    finished = 0  # splits
     try:
         with make_pool(settings, output, args.jobs) as pool:
             for split, items in splits.items():
@@ -110,7 +110,7 @@ def main() -> int:
                     audio = settings.audio_features if _are_videos(items) else ()
                     write_split(split, known, output, audio)
                     report(split, items, known, output)
-                    finished = True
+                    finished += 1
                 else:
                     mine = [items[index] for index, done in enumerate(prepared) if done]
                     report_share(split, mine, known, args.shard)
@@ -123,6 +123,8 @@ def main() -> int:
         print('left out: ' + ', '.join(f'{count} {reason}' for reason, count in sorted(splits.left_out.items())))
     if finished:
         _write_statistics(output)
+    if finished == len(splits):
+        _clean_up(output, alone=shard.total == 1)
     print(f'all: {summarise(everything)}; {(time.monotonic() - began) / 60:.1f} min -> {output}')
     return 1 if splits.problems or any(done.problem for done in everything) else 0
 
@@ -138,6 +140,16 @@ def _write_statistics(output: Path) -> None:
     while written != (splits := find_splits()):
         write_statistics(output, output / STATISTICS, splits)
         written = splits
+
+
+def _clean_up(output: Path, alone: bool) -> None:
+    """Takes away what killed jobs left half-written, where all videos are done; in OUTPUT itself others may write."""
+    for name in (RECORDS, 'functionals'):
+        for folder in (output / name).glob('**/'):
+            remove_temporaries(folder)
+    if alone:
+        remove_temporaries(output)
+        remove_temporaries(output / STATISTICS)
 
 
 def _read_settings() -> Settings:

@@ -12,25 +12,9 @@ from fer import emotions
 from fer.errors import InputError
 from fer.manifest import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = (  # the containers that ffmpeg reads and people have
-    *(
-        '.3g2',
-        '.3gp',
-        '.amv',
-        '.asf',
-        '.avi',
-        '.divx',
-        '.dv',
-        '.f4v',
-        '.flv',
-        '.m1v',
-        '.m2ts',
-        '.m2v',
-        '.m4v',
-        '.mjpeg',
-    ),
-    *('.mkv', '.mov', '.mp4', '.mpe', '.mpeg', '.mpg', '.mts', '.mxf', '.nut', '.ogm', '.ogv', '.qt', '.rm', '.rmvb'),
-    *('.ts', '.vob', '.webm', '.wmv', '.wtv', '.y4m'),
+VIDEO_SUFFIXES = (  # of the containers that ffmpeg reads and people have
+    *('.avi', '.mp4', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv', '.3gp', '.3g2', '.asf'),
+    *('.divx', '.f4v', '.m2ts', '.mts', '.ts', '.mxf', '.ogv', '.qt', '.rm', '.rmvb', '.vob', '.y4m'),
 )
 SPLITS = ('train', 'val', 'test')
 _HELD_OUT = 0.1  # of the subjects, for val and for test each
