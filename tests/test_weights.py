@@ -98,56 +98,21 @@ def slim_resnet50(folder):
     return Case(path, 'slim resnet_v1_50', images, last.mean((1, 2)), 1.0, logits=logits)
 
 
-def torch_resnet50(folder):
-    net, images = public.random_residual(**RESIDUAL), draw_images(70)
-    save_file(public.torch_residual(net), folder / 'model.safetensors')
-    features = public.run(public.residual, net, torch_pixels(images), 'conv2', 'around', 1e-5)
-    return Case(folder / 'model.safetensors', 'torchvision resnet50', images, features)
+def torch_residual(folder, source, channels, stride='conv2', pool='around', write=public.torch_residual, gates=True):
+    """The stem's map has an odd side, where the pools of different sources differ."""
+    net, images = public.random_residual(**channels, squeeze_excite=gates), draw_images(70)
+    save_file(write(net), folder / 'model.safetensors')
+    groups = channels.get('groups', 1)
+    features = public.run(public.residual, net, torch_pixels(images), stride, pool, 1e-5, groups)
+    return Case(folder / 'model.safetensors', source, images, features)
 
 
-def timm_seresnet50(folder):
-    net, images = public.random_residual(**RESIDUAL, squeeze_excite=True), draw_images(70)
-    save_file(public.torch_residual(net), folder / 'model.safetensors')
-    features = public.run(public.residual, net, torch_pixels(images), 'conv2', 'around', 1e-5)
-    return Case(folder / 'model.safetensors', 'timm seresnet50', images, features)
-
-
-def timm_seresnext50(folder):
-    net, images = public.random_residual(**NEXT, squeeze_excite=True), draw_images(70)
-    save_file(public.torch_residual(net), folder / 'model.safetensors')
-    features = public.run(public.residual, net, torch_pixels(images), 'conv2', 'around', 1e-5, groups=32)
-    return Case(folder / 'model.safetensors', 'timm seresnext50_32x4d', images, features)
-
-
-def timm_legacy_seresnet50(folder):
-    """From a map of odd size on, where the pool that is padded after only is not SAME."""
-    net, images = public.random_residual(**RESIDUAL, squeeze_excite=True), draw_images(70)
-    save_file(public.legacy_residual(net), folder / 'model.safetensors')
-    features = public.run(public.residual, net, torch_pixels(images), 'conv1', 'after', 1e-5)
-    return Case(folder / 'model.safetensors', 'timm legacy_seresnet50', images, features)
-
-
-def timm_legacy_seresnext50(folder):
-    net, images = public.random_residual(**NEXT, squeeze_excite=True), draw_images(70)
-    save_file(public.legacy_residual(net), folder / 'model.safetensors')
-    features = public.run(public.residual, net, torch_pixels(images), 'conv2', 'after', 1e-5, groups=32)
-    return Case(folder / 'model.safetensors', 'timm legacy_seresnext50_32x4d', images, features)
-
-
-def hikapok_se_resnet50(folder):
-    net, images = public.random_residual(**RESIDUAL, squeeze_excite=True), draw_images(70)
-    path = save_checkpoint(folder / 'se_resnet50.ckpt', public.hikapok(net))
+def hikapok(folder, source, channels, stride):
+    net, images = public.random_residual(**channels, squeeze_excite=True), draw_images(70)
+    path = save_checkpoint(folder / 'model.ckpt', public.hikapok(net))
     pixels = minus(images, (104, 117, 123), 'BGR')
-    features = public.run(public.residual, net, pixels, 'conv1', 'same', 1e-5)
-    return Case(path, 'HiKapok se_resnet50', images, features)
-
-
-def hikapok_se_resnext50(folder):
-    net, images = public.random_residual(**NEXT, squeeze_excite=True), draw_images(70)
-    path = save_checkpoint(folder / 'se_resnext50.ckpt', public.hikapok(net))
-    pixels = minus(images, (104, 117, 123), 'BGR')
-    features = public.run(public.residual, net, pixels, 'conv2', 'same', 1e-5, groups=32)
-    return Case(path, 'HiKapok se_resnext50', images, features)
+    features = public.run(public.residual, net, pixels, stride, 'same', 1e-5, channels.get('groups', 1))
+    return Case(path, source, images, features)
 
 
 def old_keras_resnet50(folder):
@@ -359,20 +324,24 @@ def slim_nasnet(folder, keras_name='NASNetMobile', cells=4, averages=True):
 # One of each format, layout and stride; the rest takes minutes.
 CASES = {
     'slim resnet_v1_50': slim_resnet50,
-    'torchvision resnet50': torch_resnet50,
+    'torchvision resnet50': lambda folder: torch_residual(folder, 'torchvision resnet50', RESIDUAL, gates=False),
     'torchvision vgg16': torch_vgg16,
-    'HiKapok se_resnet50': hikapok_se_resnet50,
+    'HiKapok se_resnet50': lambda folder: hikapok(folder, 'HiKapok se_resnet50', RESIDUAL, 'conv1'),
     'Aff-Wild VGG-Face': affwild_vgg_face,
     'VGG-Face MatConvNet': matconvnet,
     'Keras VGG16': lambda folder: keras(folder, 'VGG16'),
 }
 SLOW = {
     'torchvision densenet121': torch_densenet121,
-    'timm seresnet50': timm_seresnet50,
-    'timm seresnext50_32x4d': timm_seresnext50,
-    'timm legacy_seresnet50': timm_legacy_seresnet50,
-    'timm legacy_seresnext50_32x4d': timm_legacy_seresnext50,
-    'HiKapok se_resnext50': hikapok_se_resnext50,
+    'timm seresnet50': lambda folder: torch_residual(folder, 'timm seresnet50', RESIDUAL),
+    'timm seresnext50_32x4d': lambda folder: torch_residual(folder, 'timm seresnext50_32x4d', NEXT),
+    'timm legacy_seresnet50': lambda folder: torch_residual(
+        folder, 'timm legacy_seresnet50', RESIDUAL, 'conv1', 'after', public.legacy_residual
+    ),
+    'timm legacy_seresnext50_32x4d': lambda folder: torch_residual(
+        folder, 'timm legacy_seresnext50_32x4d', NEXT, 'conv2', 'after', public.legacy_residual
+    ),
+    'HiKapok se_resnext50': lambda folder: hikapok(folder, 'HiKapok se_resnext50', NEXT, 'conv2'),
     'pudae tf-densenet121': pudae_densenet121,
     'Aff-Wild VGG-Face-GRU': affwild_vgg_face_gru,
     'Aff-Wild VGG-Face, 2000 units': affwild_vgg_face_2000,
