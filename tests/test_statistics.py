@@ -95,6 +95,29 @@ def test_a_split_counted_by_hand(tmp_path):
     assert summary['mean'] == '13.50'
 
 
+def test_why_frames_were_not_kept(tmp_path):
+    """From frames.csv, where preparation has left one."""
+    write_split(tmp_path, 'val', BY_HAND, unused=('g',))
+    statuses = {
+        'b': ['kept'] * 11 + ['no_face'] * 7 + ['other_person'] * 2,
+        'h': ['no_face'] * 9 + ['kept'] * 30 + ['held'],
+    }
+    for video_id, rows in statuses.items():
+        folder = tmp_path / 'faces' / video_id
+        folder.mkdir(parents=True)
+        pd.DataFrame({'frame': range(1, len(rows) + 1), 'status': rows}).to_csv(folder / 'frames.csv', index=False)
+    write_statistics(tmp_path, tmp_path / 'out', ['val'])
+    assert table(tmp_path / 'out' / 'skipped_val.csv')[6:] == [
+        ['frame_not_kept', '2', '18'],
+        ['frame_no_face', '2', '16'],
+        ['frame_other_person', '1', '2'],
+    ]
+    assert summary_of(tmp_path / 'out')['val']['frame_not_kept'] == '18'
+    (tmp_path / 'faces/h/frames.csv').write_text('frame\n1\n')
+    with pytest.raises(InputError, match=r'h/frames\.csv: .*expected what preparation wrote'):
+        write_statistics(tmp_path, tmp_path / 'out', ['val'])
+
+
 def test_random_splits_against_pandas(tmp_path):
     rng = np.random.default_rng(5)
     for name, count in (('train', 131), ('extra', 57)):

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from fer import emotions
 from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
 
-KEPT = 'kept'  # what frames.csv says of a frame with the face
+FRAMES_FILE = 'frames.csv'  # beside a video's faces: a row per frame
+KEPT, HELD, REUSED_BOX = 'kept', 'held', 'reused_box'  # what it says of frames that are in the manifest
 MIN_FRAMES = 2  # a video with fewer faces is no sequence; its ledger row says no_face
 
 # A split's manifests beside <split>.txt, the faces: what they are called, and what one of their lines is.

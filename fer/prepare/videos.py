@@ -28,7 +28,7 @@ from fer.prepare.detectors import Detector, make_detector
 from fer.prepare.faces import Face, align
 from fer.prepare.ffmpeg import FRAMES_PER_SECOND, MediaError, extract_wav, read_frames
 from fer.prepare.layout import SourceVideo
-from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_sound
+from fer.prepare.prepared import FRAMES_FILE, HELD, KEPT, MIN_FRAMES, REUSED_BOX, Prepared, without_sound
 from fer.prepare.records import key_of, load_record, record_path, save_record
 from fer.prepare.smile.extract import Clips, clip_features, functionals, write_features
 from fer.prepare.tracking import Seen, follow
@@ -37,8 +37,6 @@ from fer.progress import progress
 MISSING_FACES = ('skip', 'hold', 'reuse_box')
 AUDIO_FEATURES = ('clips', 'functionals')
 
-FRAMES_FILE = 'frames.csv'
-HELD, REUSED_BOX = 'held', 'reused_box'  # statuses of frames.csv, beside KEPT and those of Seen.why
 SILENT, PADDED = 'silent', 'padded'  # what frames.csv says of sound
 _POINTS = ('left_eye', 'right_eye', 'nose', 'left_mouth', 'right_mouth')
 FRAMES_COLUMNS = (

@@ -1,7 +1,8 @@
 """What prepared splits hold: lengths of their videos, their classes, and what was left out and why.
 
 The breakdown of dissertation 2.2.2 (figures 2.1 to 2.5), for any prepared dataset. A length is the number of frames
-that face detection kept, not the video's own. Everything comes from manifests and their ledgers; no image is opened.
+that face detection kept, not the video's own. Everything comes from manifests, their ledgers and the frames.csv beside
+the faces of each video; no image is opened.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from fer.errors import InputError
 from fer.files import atomic_write
 from fer.manifest import GAPS, UNKNOWN, LedgerRow, Manifest, read_ledger, read_manifest
 from fer.prepare.layout import SPLITS
+from fer.prepare.prepared import FRAMES_FILE, HELD, KEPT, REUSED_BOX
 
 ITEMS = ('frame', 'video', 'still')  # what a line of a manifest can be, in the words of fer.manifest.read_manifest
 BIN = 10  # frames to a bin of lengths, as in the dissertation's figures: 1 to 10, 11 to 20, ...
@@ -34,6 +36,7 @@ class Split(NamedTuple):
     with_ledger: bool  # without one, what was left out is not known
     videos: list[LedgerRow]  # what the split officially has
     lines: dict[str, int]  # of each item that the manifest has, by id
+    tables: list[Path]  # where frames.csv of each video with frames would be
 
     @property
     def lengths(self) -> np.ndarray:
@@ -81,7 +84,14 @@ def read_split(manifest: Path, item: str | None = None) -> Split:
     if not item and not ledger and all(video.video_id.lower() in FOLDER_CODES for video in found.videos):
         each = 'still' if found.videos[0].frames else 'video'
         item_read, found, rows = _first_that_agrees(manifest, (each,))
-    split = Split(manifest.stem, item_read, bool(ledger), rows, {v.video_id: len(v.lines) for v in found.videos})
+    split = Split(
+        manifest.stem,
+        item_read,
+        bool(ledger),
+        rows,
+        lines={video.video_id: len(video.lines) for video in found.videos},
+        tables=[Path(video.frames[0]).with_name(FRAMES_FILE) for video in found.videos if video.frames],
+    )
     if item_read == 'frame':
         for row in rows:
             if not 0 <= row.frames_kept <= (np.inf if row.frames_decoded is None else row.frames_decoded):
@@ -142,7 +152,8 @@ def count_skipped(split: Split) -> pd.DataFrame:
     """`reason, videos, frames`: what was left out, by the ledger.
 
     A row for each of REASONS counts whole videos and all frames decoded from them, `-` where the ledger knows of none.
-    Where lines are frames, `frame_not_kept` counts the videos that have frames but lost some, and those lost.
+    Where lines are frames, `frame_not_kept` counts the videos that have frames but lost some, and those lost; then, as
+    far as there are frames.csv, a row for each reason, such as `frame_no_face` and `frame_other_person`.
     """
     rows: list[tuple[str, int, int | str]] = []
     for reason in REASONS:
@@ -156,7 +167,19 @@ def count_skipped(split: Split) -> pd.DataFrame:
             if not split.reason(row) and row.frames_decoded is not None
         ]
         rows.append((NOT_KEPT, sum(1 for count in lost if count), sum(lost)))
+        statuses = [_count_statuses(path) for path in split.tables if path.exists()]
+        for status in sorted(set().union(*statuses) - {KEPT, HELD, REUSED_BOX}):
+            counts = [counter[status] for counter in statuses if counter[status]]
+            rows.append((f'frame_{status}', len(counts), sum(counts)))
     return pd.DataFrame(rows, columns=['reason', 'videos', 'frames'])
+
+
+def _count_statuses(path: Path) -> Counter[str]:
+    try:
+        return Counter(pd.read_csv(path, usecols=['status'])['status'])
+    except (OSError, ValueError) as error:
+        reason = str(error).partition('\n')[0]
+        raise InputError(f'{path}: {reason}; expected what preparation wrote, with a column status') from None
 
 
 def summarise(split: Split) -> dict[str, str]:
@@ -178,7 +201,7 @@ def summarise(split: Split) -> dict[str, str]:
     summary['unlabelled'] = videos.get(UNKNOWN, 0)
     summary['frames'] = sum(split.lines.values())
     known = split.item == 'frame' and split.with_ledger
-    summary[NOT_KEPT] = count_skipped(split)['frames'].iloc[-1] if known else UNKNOWN
+    summary[NOT_KEPT] = count_skipped(split).set_index('reason')['frames'][NOT_KEPT] if known else UNKNOWN
     for name, share in _QUANTILES.items():
         summary[name] = f'{np.quantile(lengths, share):g}' if len(lengths) else UNKNOWN
     summary['mean'] = f'{lengths.mean():.2f}' if len(lengths) else UNKNOWN
