@@ -25,7 +25,8 @@ demo: $(STAMP)
 test: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
-# The proofs that take minutes as well (NASNet, every source of weights, real video at full size, learning over seeds).
+# The proofs that take minutes as well (NASNet Large and Keras' weights of it, real video at full size, learning over
+# seeds).
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m 'slow or not slow'
 

@@ -20,7 +20,6 @@ REQUIREMENTS = [
     'scipy>=1.13',
     'h5py>=3.8',  # comes with tensorflow; read directly, for weights
     'safetensors>=0.4.3,<1',  # PyTorch's weights without PyTorch
-    'scikit-learn>=1.5',
     'matplotlib>=3.8',
     'tqdm>=4.66',
     'opencv-python-headless==4.11.0.86',  # opencv-python without the system's libGL; 5.0 drops the Haar cascades
@@ -51,6 +50,7 @@ setup(
             'ruff==0.17.6',
             'mypy==2.4.1',
             'image-classifiers==1.0.0',  # SE networks to compare ours with
+            'scikit-learn>=1.5',  # metrics to compare ours with
         ],
     },
 )

@@ -24,7 +24,12 @@ with warnings.catch_warnings():
         'tf_keras.legacy_tf_layers.normalization',
         importlib.import_module('tf_keras.src.legacy_tf_layers.normalization'),
     )
+    # tf-slim takes scikit-learn along, where there is one, for a loss that nobody here has: 0.7 s at every start.
+    already = sys.modules.setdefault('sklearn.metrics', None)  # type: ignore[arg-type] # None lets an import fail
     import tf_slim as slim
+
+    if already is None:
+        del sys.modules['sklearn.metrics']
     from tensorflow.python.autograph.core import config as autograph
 
     # AutoGraph spares `keras` but not its new name, and would rewrite that layer at every use, at a second each.

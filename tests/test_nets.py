@@ -24,7 +24,7 @@ NASNET_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n.startswith('nasnet'
 LARGE_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n == 'nasnet' else []) for n in NETWORKS]
 
 
-@pytest.mark.parametrize('name', NASNET_SLOW)
+@pytest.mark.parametrize('name', NETWORKS)
 def test_parameters_and_multiply_adds_are_the_published(name):
     row, published = summarise_published(name), PUBLISHED[name]
     assert row.parameters == published.parameters

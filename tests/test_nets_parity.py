@@ -144,7 +144,7 @@ def nasnet_layer(cells):
 @pytest.mark.parametrize(
     ('name', 'size'),
     [
-        pytest.param('nasnet_mobile', 97, marks=pytest.mark.slow),
+        ('nasnet_mobile', 97),
         pytest.param('nasnet_mobile', 112, marks=pytest.mark.slow),
         pytest.param('nasnet_mobile', 224, marks=pytest.mark.slow),
         pytest.param('nasnet', 97, marks=pytest.mark.slow),
@@ -192,9 +192,7 @@ def se_names(scope):
     ('name', 'oracle', 'convention'),
     [
         ('se_resnet50', 'SEResNet50', CAFFE._replace(pool='symmetric')),
-        pytest.param(  # Keras takes a minute to build it: 512 convolutions
-            'se_resnext50', 'SEResNeXt50', CAFFE_NEXT._replace(pool='symmetric'), marks=pytest.mark.slow
-        ),
+        ('se_resnext50', 'SEResNeXt50', CAFFE_NEXT._replace(pool='symmetric')),
     ],
 )
 def test_se_networks_equal_image_classifiers(name, oracle, convention, monkeypatch):

@@ -321,7 +321,7 @@ def slim_nasnet(folder, keras_name='NASNetMobile', cells=4, averages=True):
     return Case(path, name, oracle['images'], oracle['features'], 1.0, 'zeros', oracle['logits'], same)
 
 
-# One of each format, layout and stride; the rest takes minutes.
+# All but those whose networks take Keras minutes.
 CASES = {
     'slim resnet_v1_50': slim_resnet50,
     'torchvision resnet50': lambda folder: torch_residual(folder, 'torchvision resnet50', RESIDUAL, gates=False),
@@ -330,8 +330,6 @@ CASES = {
     'Aff-Wild VGG-Face': affwild_vgg_face,
     'VGG-Face MatConvNet': matconvnet,
     'Keras VGG16': lambda folder: keras(folder, 'VGG16'),
-}
-SLOW = {
     'torchvision densenet121': torch_densenet121,
     'timm seresnet50': lambda folder: torch_residual(folder, 'timm seresnet50', RESIDUAL),
     'timm seresnext50_32x4d': lambda folder: torch_residual(folder, 'timm seresnext50_32x4d', NEXT),
@@ -347,6 +345,8 @@ SLOW = {
     'Aff-Wild VGG-Face, 2000 units': affwild_vgg_face_2000,
     'Keras ResNet50 of before 2019': old_keras_resnet50,
     'Keras ResNet50': lambda folder: keras(folder, 'ResNet50'),
+}
+SLOW = {
     'Keras DenseNet121': lambda folder: keras(folder, 'DenseNet121'),
     'Keras NASNetMobile': lambda folder: keras(folder, 'NASNetMobile'),
     'Keras NASNetLarge': lambda folder: keras(folder, 'NASNetLarge'),

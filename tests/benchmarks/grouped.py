@@ -1,63 +1,109 @@
 """SE-ResNeXt-50 in training: grouped convolutions as one op, against the same network with 32 ops for each.
 
-python -m tests.benchmarks.grouped
+python -m tests.benchmarks.grouped [--frames=1,8,32] [--rounds=3]
 
-Both graphs have the same weights and get the same frames; steps alternate, and medians are compared.
+Every graph trains in a process of its own, as a run does, and the processes take turns. All have the same weights and
+frames; their losses are printed to show that they compute the same. `none` has no grouped convolution at all: what one
+op that costs nothing would give, and so the most that a ratio to the 32 ops can reach.
 """
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from unittest import mock
 
 import numpy as np
+from absl import flags
 
-from fer.nets import layers
-from fer.nets.se_resnet import GROUPS, se_resnext50
-from fer.tf1 import tf
+from fer import cli
 
-FRAMES, SIZE, STEPS = 8, 112, 9
-conv2d = tf.nn.conv2d
+SIZE, WARM_UP, STEPS = 112, 2, 5
+GOAL = 1.5  # frames/s of one op over those of 32
+# Name: what becomes of a grouped convolution, and TF_ENABLE_ONEDNN_OPTS. Without oneDNN, which TensorFlow 2.15 leaves
+# off by itself on processors that lack certain instructions, grouped convolutions have no gradients on a CPU: 32 ops
+# are then the only way, and fer/tf1.py turns it on.
+GRAPHS = {
+    'one op': ('grouped', '1'),
+    '32 ops': ('split', '1'),
+    '32 ops, without oneDNN': ('split', '0'),
+    'none': ('none', '1'),
+}
 
-
-def split_conv2d(inputs, filters, strides, padding):
-    """`tf.nn.conv2d`, but a convolution for every group."""
-    if filters.shape[2] == inputs.shape[3]:
-        return conv2d(inputs, filters, strides, padding)
-    pairs = zip(tf.split(inputs, GROUPS, axis=3), tf.split(filters, GROUPS, axis=3), strict=True)
-    return tf.concat([conv2d(maps, kernel, strides, padding) for maps, kernel in pairs], axis=3)
-
-
-def training_step():
-    """Adds a network to the default graph, sharing variables with the one before; returns (train op, loss)."""
-    images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (FRAMES, SIZE, SIZE, 3)).astype(np.float32))
-    before = set(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
-    _, end_points = se_resnext50(images, is_training=True)
-    loss = tf.losses.sparse_softmax_cross_entropy(tf.range(FRAMES) % 7, end_points['logits'])
-    updates = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if op not in before]
-    with tf.control_dependencies(updates):
-        return tf.train.GradientDescentOptimizer(0.0).minimize(loss), loss
+flags.DEFINE_list('frames', ['1', '8', '32'], f'Frames of {SIZE}x{SIZE} pixels in a step; several for a table each.')
+flags.DEFINE_integer('rounds', 3, 'Processes of each graph.', lower_bound=1)
+flags.DEFINE_string('measure', None, 'Used by the benchmark itself: the graph that this process trains.')
 
 
-def main():
+def main() -> None:
+    if flags.FLAGS.measure:
+        print(json.dumps(measure(flags.FLAGS.measure, int(flags.FLAGS.frames[0]))))
+        return
+    for frames in flags.FLAGS.frames:
+        speeds: dict[str, list[float]] = {name: [] for name in GRAPHS}
+        losses = {}
+        for _ in range(flags.FLAGS.rounds):
+            for name, (kind, onednn) in GRAPHS.items():
+                command = [sys.executable, '-m', 'tests.benchmarks.grouped', f'--measure={kind}', f'--frames={frames}']
+                environment = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': onednn}
+                done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+                seconds, losses[name] = json.loads(done.stdout)
+                speeds[name].append(int(frames) / seconds)
+        print(f'{frames} frames of {SIZE}x{SIZE} a step, {flags.FLAGS.rounds} processes each, medians of {STEPS} steps')
+        print(f'{"":<36}{"frames/s: median":>17}{"lowest":>9}{"highest":>9}{"loss":>11}')
+        for name, values in speeds.items():
+            print(
+                f'{name:<36}{statistics.median(values):>17.2f}{min(values):>9.2f}{max(values):>9.2f}{losses[name]:>11.5f}'
+            )
+        print(f'{"ratio within a round":<36}{"median":>17}{"lowest":>9}{"highest":>9}')
+        for above, below in (
+            ('one op', '32 ops'),
+            ('one op', '32 ops, without oneDNN'),
+            ('none', '32 ops'),
+        ):
+            ratios = [a / b for a, b in zip(speeds[above], speeds[below], strict=True)]
+            goal = f'   goal: {GOAL}' if above == 'one op' else '   bound'
+            ratio = f'{above} / {below}'
+            print(f'{ratio:<45}{statistics.median(ratios):>8.2f}{min(ratios):>9.2f}{max(ratios):>9.2f}{goal}')
+
+
+def measure(kind: str, frames: int) -> tuple[float, float]:
+    """Median seconds of a training step of one graph, and its first loss."""
+    from fer.nets import layers
+    from fer.nets.se_resnet import GROUPS, se_resnext50
+    from fer.tf1 import tf
+
+    conv2d = tf.nn.conv2d
+
+    def without_grouped(inputs, filters, strides, padding):
+        """`tf.nn.conv2d`, but for convolutions in groups."""
+        if filters.shape[2] == inputs.shape[3]:
+            return conv2d(inputs, filters, strides, padding)
+        if kind == 'none':
+            inputs = inputs[:, 1:-1, 1:-1] if padding == 'VALID' else inputs
+            return inputs[:, ::strides, ::strides]
+        pairs = zip(tf.split(inputs, GROUPS, axis=3), tf.split(filters, GROUPS, axis=3), strict=True)
+        return tf.concat([conv2d(maps, kernel, strides, padding) for maps, kernel in pairs], axis=3)
+
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(0)
-        steps = {'one grouped op': training_step()}
-        with mock.patch.object(layers.tf.nn, 'conv2d', split_conv2d):
-            steps['32 convolutions'] = training_step()
+        images = np.random.default_rng(0).uniform(-1, 1, (frames, SIZE, SIZE, 3)).astype(np.float32)
+        with mock.patch.object(layers.tf.nn, 'conv2d', conv2d if kind == 'grouped' else without_grouped):
+            _, end_points = se_resnext50(tf.constant(images), is_training=True)
+        loss = tf.losses.sparse_softmax_cross_entropy(tf.range(frames) % 7, end_points['logits'])
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            step = tf.train.GradientDescentOptimizer(0.0).minimize(loss), loss
         session.run(tf.global_variables_initializer())
-        losses = {name: session.run(step)[1] for name, step in steps.items()}  # also the warm-up
-        seconds = {name: [] for name in steps}
+        losses = [float(session.run(step)[1]) for _ in range(WARM_UP)]
+        seconds = []
         for _ in range(STEPS):
-            for name, step in steps.items():
-                began = time.perf_counter()
-                session.run(step)
-                seconds[name].append(time.perf_counter() - began)
-    speeds = {name: FRAMES / statistics.median(times) for name, times in seconds.items()}
-    for name, speed in speeds.items():
-        print(f'{name}: {speed:.2f} frames/s in training, loss {losses[name]:.5f}')
-    grouped, split = speeds.values()
-    print(f'ratio: {grouped / split:.2f} (medians of {STEPS} steps each, {FRAMES} frames of {SIZE}x{SIZE})')
+            began = time.perf_counter()
+            session.run(step)
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds), losses[0]
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)
