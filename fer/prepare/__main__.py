@@ -9,9 +9,9 @@ those that have no file of their own are written to DATA/stills/. Where the data
 and DATA/split_subjects.csv says who.
 
 The same command again goes on where an earlier one stopped: finished videos are known by their content, the settings
-and the files they left. With --shard=2/8 a job prepares every eighth video; the job that ends last writes the
-manifests. Exit codes: 0 done; 1 done, but some items could not be used (they are listed); 2 bad input or a disk that
-takes no more.
+and the files they left. With --shard=2/8 a job prepares every eighth video, and says what of them cannot be used; the
+job that ends last writes the manifests. Exit codes: 0 done; 1 done, but some items could not be used (they are listed);
+2 bad input or a disk that takes no more.
 """
 
 import csv
