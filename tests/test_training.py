@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def test_run_folder_is_whole(trained):
     assert {(row['epoch'], row['phase']) for row in rows} == {('1', '1'), ('2', '2'), ('3', '2')}
     environment = json.loads((run_dir / 'environment.json').read_text())
     assert environment['packages']['tensorflow'] == '2.15.1'
+    assert environment['onednn'] == os.environ['TF_ENABLE_ONEDNN_OPTS']
     restored = (run_dir / 'restored.txt').read_text()
     assert restored.count('fresh: no --init_from') == 32
     assert '0 of 32 variables restored, 32 fresh' in out

@@ -99,6 +99,7 @@ def environment() -> dict:
         'platform': platform.platform(),
         'cpus': os.cpu_count(),
         'python': platform.python_version(),
+        'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS'),  # on or off, results differ in their last digits
         'packages': {name: importlib.metadata.version(name) for name in _PACKAGES},
         'commit': git('rev-parse', 'HEAD'),
         'uncommitted_changes': bool(git('status', '--porcelain', '--untracked-files=no')),
