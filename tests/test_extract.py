@@ -79,11 +79,18 @@ def test_public_weights_are_extracted(painted, tmp_path):
 
 
 def test_features_never_come_from_fresh_weights_unasked(painted, tmp_path):
+    """From a manifest of sound and faces without labels, whose sound is not looked at."""
     net = public.random_vgg(**VGG, map_size=1)
     save_checkpoint(tmp_path / 'model.ckpt', public.affwild(net, recurrent=True))
-    flags = (f'--init_from={tmp_path / "model.ckpt"}', f'--width={WIDTH}', f'--manifest={painted / "val.txt"}')
+    faces = lines(painted / 'val.txt')
+    clips = [name.replace('faces/', 'clips/').replace('.jpg', '.csv') for name in faces]
+    manifest = tmp_path / 'val_audiovisual.txt'
+    manifest.write_text('\n'.join(map(','.join, zip(clips, faces, strict=True))))
+    flags = (f'--init_from={tmp_path / "model.ckpt"}', f'--width={WIDTH}', f'--manifest={manifest}')
+    flags += (f'--data_root={painted}',)
     found, _ = extract(tmp_path / 'val.npz', *flags, f'--image_size={SIZE}')
-    images = read_images(painted, lines(painted / 'val.txt'))
+    assert found['path'].tolist() == faces
+    images = read_images(painted, faces)
     assert_close(found['features'], public.run(public.vgg, net, affwild_pixels(images), 'SAME'))
     assert found['logits'].shape[1] == 0  # neither fc7 nor fc8 in these weights
     line = refused('-m', 'fer.extract', f'--output={tmp_path / "no.npz"}', *flags)  # at their own 96
@@ -102,7 +109,7 @@ def test_a_run_remembers_what_its_weights_were_trained_on(painted, tmp_path, hik
     assert 'BGR, (pixel - (104, 117, 123)) / (1, 1, 1)' in done.out
     report = (run_dir / 'restored.txt').read_text()
     assert 'se_resnet50/block1/unit_1/conv1/weights\t[1, 1, 4, 4]\trestored: conv2_1_1x1_reduce/kernel\n' in report
-    assert 'se_resnet50/logits/biases\t[7]\tfresh: its shape there is [5] (dense/bias): a classifier' in report
+    assert 'se_resnet50/logits/biases\t[7]\tfresh: of other classes, of 128 inputs and 5 units in HiKapok' in report
     assert json.loads((run_dir / 'convention.json').read_text())['order'] == 'BGR'
     # Phase one moved the classifier only, so that the features are still the source's.
     found, _ = extract(tmp_path / 'val.npz', f'--init_from={run_dir}', f'--manifest={painted / "val.txt"}')

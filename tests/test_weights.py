@@ -22,6 +22,8 @@ from fer.errors import InputError
 from fer.nets import NETWORKS
 from fer.nets.densenet import TORCH
 from fer.nets.weights import identify, num_classes, open_weights, value
+from fer.nets.weights.run import write_convention
+from fer.nets.weights.source import minus as minus_biases
 from fer.nets.weights.sources import SOURCES
 from fer.nets.weights.tensors import CHECKPOINT, KERAS, Tensors
 from fer.tf1 import slim, tf
@@ -408,8 +410,6 @@ def assert_caught_by_name(session, weights, damage):
         array = tensors.read(name)
         return np.full_like(array, np.nan) if name == actual else array
 
-    if actual != key and damage in ('renamed', 'missing'):
-        shapes.pop(key, None)  # the plain variable, which by rule would be taken instead
     with pytest.raises(InputError) as caught:
         initialise(session, identify(tensors._replace(shapes=shapes, read=read)), weights.source.network, False)
     (line,) = str(caught.value).splitlines()
@@ -445,19 +445,88 @@ def test_a_file_without_dense_layers_leaves_them_fresh(tmp_path):
     np.testing.assert_array_equal(found, net[3, 2][0])
 
 
-def test_a_checkpoint_of_ours_without_its_run(tmp_path):
-    """Not taken for pudae's, whose scope has the same name."""
+def test_a_checkpoint_of_ours_and_the_convention_of_its_run(tmp_path):
+    """Not taken for pudae's, whose scope has the same name; nor read without what says how its network computes."""
+    convention = TORCH._replace(epsilon=0.5)
     with tf.Graph().as_default(), tf.Session() as session:
-        NETWORKS['densenet121'].build(tf.constant(draw_images(40)), num_classes=4, width=WIDTH)
+        NETWORKS['densenet121'].build(tf.constant(draw_images(40)), num_classes=4, width=WIDTH, convention=convention)
         session.run(tf.global_variables_initializer())
-        tf.train.Saver().save(session, str(tmp_path / 'model.ckpt'), global_step=3, write_meta_graph=False)
+        folder = tmp_path / 'of.data-sets'  # a name like that of a checkpoint's data
+        folder.mkdir()
+        tf.train.Saver().save(session, str(folder / 'model.ckpt'), global_step=3, write_meta_graph=False)
+        with pytest.raises(InputError, match=r'a checkpoint of this project \(densenet121\) without convention.json'):
+            open_weights(str(folder / 'model.ckpt-3'))
+        write_convention(folder, 'densenet121', convention, 'fresh')
         for path in ('model.ckpt-3', 'model.ckpt-3.index', 'model.ckpt-3.data-00000-of-00001', ''):
-            weights = open_weights(str(tmp_path / path))
+            weights = open_weights(str(folder / path))
             assert (weights.source.name, weights.source.network) == ('this project', 'densenet121')
-            assert weights.convention == TORCH
+            assert weights.convention == convention
         assert num_classes(weights) == 4
         report = initialise(session, weights, 'densenet121', allow_missing=False)
     assert {row.state for row in report.variables} == {'restored'}
+
+
+def restore(weights, network, **options):
+    """What the report says of each layer that is not restored: {layer: states}."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.constant(draw_images(options.pop('size', 70)))
+        NETWORKS[network].build(images, width=WIDTH, convention=weights.convention, **options)
+        report = initialise(session, weights, network, allow_missing=False)
+    states = {}
+    for row in report.variables:
+        states.setdefault(row.name.split('/')[1], set()).add(row.state)
+    return {layer: found for layer, found in states.items() if found != {'restored'}}
+
+
+def test_layers_are_fresh_as_a_whole(tmp_path):
+    """Never new weights with old biases."""
+    save_file(public.torch_vgg(public.random_vgg(**VGG, map_size=2)), tmp_path / 'vgg16.safetensors')
+    vgg = open_weights(str(tmp_path / 'vgg16.safetensors'))
+    assert restore(vgg, 'vgg_face', num_classes=5) == {}
+    assert restore(vgg, 'vgg_face', num_classes=7) == {'fc8': {'fresh'}}
+    assert restore(vgg, 'vgg_face', num_classes=5, size=40) == {'fc6': {'fresh'}}  # a map of 1x1
+    save_file(public.torch_residual(public.random_residual(**RESIDUAL)), tmp_path / 'resnet50.safetensors')
+    resnet = open_weights(str(tmp_path / 'resnet50.safetensors'))
+    assert restore(resnet, 'resnet50', num_classes=5) == {}
+    assert restore(resnet, 'resnet50', num_classes=5, global_pool=False) == {'logits': {'fresh'}}
+    assert restore(resnet, 'resnet50', num_classes=7, global_pool=False) == {'logits': {'fresh'}}
+
+
+@pytest.mark.parametrize(
+    ('name', 'damaged'),
+    [
+        ('fc.weight', np.ones((5, 3), np.float32)),  # inputs of no map
+        ('fc.weight', np.ones((4, 128), np.float32)),  # other classes than the biases have
+        ('fc.weight', np.float32(1)),
+        ('fc.weight', None),
+        ('fc.bias', np.ones((5, 1), np.float32)),
+        ('layer4.2.bn3.bias', np.float64(1e300) * np.ones(128)),
+    ],
+)
+def test_a_damaged_classifier_is_no_classifier_of_other_classes(tmp_path, name, damaged):
+    state = public.torch_residual(public.random_residual(**RESIDUAL))
+    state[name] = np.asarray(damaged)
+    if damaged is None:
+        del state[name]
+    save_file(state, tmp_path / 'resnet50.safetensors')
+    weights = open_weights(str(tmp_path / 'resnet50.safetensors'))
+    for classes in (5, 7, num_classes(weights) or 1):
+        with pytest.raises(InputError, match=re.escape(name)):
+            restore(weights, 'resnet50', num_classes=classes)
+
+
+@pytest.mark.parametrize('shape', [(), (0,)])
+def test_a_tensor_of_another_rank_than_its_layout(tmp_path, shape):
+    """fc6 is laid out by the number of these biases."""
+    state = public.torch_vgg(public.random_vgg(**VGG, map_size=2))
+    save_file(state | {'features.28.bias': np.zeros(shape, np.float32)}, tmp_path / 'vgg16.safetensors')
+    with pytest.raises(InputError, match='cannot be laid out so'):
+        restore(open_weights(str(tmp_path / 'vgg16.safetensors')), 'vgg_face')
+
+
+def test_biases_that_a_moving_mean_takes_in_are_as_many():
+    with pytest.raises(ValueError, match='1,'):
+        minus_biases(np.zeros(4), np.zeros(1))
 
 
 @pytest.mark.parametrize(('source', 'published'), [('Keras ResNet50', 'probs'), ('Keras DenseNet121', 'fc1000')])

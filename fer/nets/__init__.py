@@ -23,8 +23,13 @@ class Network(NamedTuple):
     phase_one: tuple[str, ...]  # scopes that two-phase training trains first (dissertation 6.2: its dense layers)
     min_image_size: int
     global_pool: tuple[bool, ...]  # the values it takes; first the default, the better one in the dissertation's 6.1
+    # The layer on the last map, whose inputs are as many as a flat map has values; and a variable with as many values
+    # as the map has channels. Both below the network's scope.
+    on_last_map: tuple[str, str] | None = None
     grouped: bool = False  # whether it has convolutions in groups
 
+
+_RESIDUAL_MAP = ('logits', 'block4/unit_3/conv3/BatchNorm/beta')
 
 NETWORKS = {
     'vgg_face': Network(
@@ -33,11 +38,12 @@ NETWORKS = {
         ('vgg_face/fc6', 'vgg_face/fc7', 'vgg_face/fc8', 'vgg_face/se'),
         min_image_size=32,
         global_pool=(False, True),
+        on_last_map=('fc6', 'conv5/conv5_3/biases'),
     ),
-    'resnet50': Network(resnet50, ('resnet50/logits',), 32, global_pool=(False, True)),
-    'densenet121': Network(densenet121, ('densenet121/logits',), 32, global_pool=(True, False)),
-    'se_resnet50': Network(se_resnet50, ('se_resnet50/logits',), 32, global_pool=(False, True)),
-    'se_resnext50': Network(se_resnext50, ('se_resnext50/logits',), 32, global_pool=(True, False), grouped=True),
+    'resnet50': Network(resnet50, ('resnet50/logits',), 32, (False, True), _RESIDUAL_MAP),
+    'densenet121': Network(densenet121, ('densenet121/logits',), 32, (True, False), ('logits', 'norm5/beta')),
+    'se_resnet50': Network(se_resnet50, ('se_resnet50/logits',), 32, (False, True), _RESIDUAL_MAP),
+    'se_resnext50': Network(se_resnext50, ('se_resnext50/logits',), 32, (True, False), _RESIDUAL_MAP, grouped=True),
     'nasnet': Network(nasnet, ('nasnet/logits',), 32, global_pool=(True,)),
     'nasnet_mobile': Network(nasnet_mobile, ('nasnet_mobile/logits',), 32, global_pool=(True,)),
 }

@@ -99,7 +99,7 @@ def residual_network(
                     stride = 2 if unit == 1 and block > 1 else 1
                 name = f'block{block}/unit_{unit}'
                 with tf.variable_scope(name):
-                    net = _unit(net, inner, outer, stride, convention, groups, refine)
+                    net = _unit(net, inner, outer, unit == 1, stride, convention, groups, refine)
                 end_points[name] = net
         features = features_of_map(net, global_pool)
         end_points['features'] = features
@@ -111,14 +111,18 @@ def _unit(
     net: tf.Tensor,
     inner: int,
     outer: int,
+    project: bool,
     stride: int,
     convention: Convention,
     groups: int,
     refine: Callable[[tf.Tensor], tf.Tensor],
 ) -> tf.Tensor:
-    """1x1 to `inner` channels, 3x3, 1x1 to `outer`, plus shortcut: [N, H, W, C] to [N, H/stride, W/stride, outer]."""
+    """1x1 to `inner` channels, 3x3, 1x1 to `outer`, plus shortcut: [N, H, W, C] to [N, H/stride, W/stride, outer].
+
+    The shortcut of a stage's first unit is projected to `outer` channels, whatever it has at a small width.
+    """
     in_1x1, in_3x3 = (stride, 1) if convention.stride == 'first_1x1' else (1, stride)
-    if net.shape[3] != outer:
+    if project:
         shortcut = conv2d(net, outer, 1, stride=stride, activation_fn=None, scope='shortcut')
     else:
         shortcut = net[:, ::stride, ::stride] if stride > 1 else net

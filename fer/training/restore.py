@@ -1,8 +1,9 @@
 """First values of a run's variables: from weights that somebody published, or from a run; and the report of it.
 
-Every variable is accounted for, on either side. Two kinds may differ from the weights by rule and are then fresh: a
-classifier of other classes or of another last map, and VGG-Face's fc6 on another last map, which is another image size.
-So is a layer that its source never has. All else that does not match is an error, unless --allow_missing.
+Every variable is accounted for, on either side. Two kinds of layers may differ from the weights by rule and are then
+fresh, as a whole: a classifier of other classes, and the layer on the last map where that has another size (VGG-Face's
+fc6 at another image size, the classifier of a flat map). So is a layer that its source never has. All else that does
+not match is an error, unless --allow_missing.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from fer.errors import InputError
 from fer.files import atomic_write
-from fer.nets import Network
+from fer.nets import NETWORKS, Network
 from fer.nets.conventions import Convention
 from fer.nets.summary import CLASSIFIERS
 from fer.nets.weights import Weights, open_weights, read_finite, value, value_shape
@@ -95,10 +96,13 @@ def initialise(session: tf.Session, weights: Weights | None, network: str, allow
         rows = [Restored(v.op.name, tuple(v.shape.as_list()), 'fresh', 'no --init_from') for v in variables]
         return Report('', rows, [])
     below_scope = {variable: variable.op.name.removeprefix(f'{network}/') for variable in variables}
+    shapes = {name: tuple(variable.shape.as_list()) for variable, name in below_scope.items()}
+    fresh = _fresh_layers(weights, shapes)
     rows = []
     for variable, name in below_scope.items():
-        shape = tuple(variable.shape.as_list())
-        rows.append(Restored(variable.op.name, shape, *_match(weights, name, shape)))
+        reason = fresh.get(name.split('/')[0])
+        state, why = ('fresh', reason) if reason else _match(weights, name, shapes[name])
+        rows.append(Restored(variable.op.name, shapes[name], state, why))
     table = weights.source.table
     wanted = {key for name in below_scope.values() if name in table for key in table[name].names}
     unused = sorted(actual for key, actual in weights.names.items() if key not in wanted)
@@ -120,37 +124,61 @@ def initialise(session: tf.Session, weights: Weights | None, network: str, allow
     return report
 
 
+def _fresh_layers(weights: Weights, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
+    """{layer: why} of those that are fresh by rule; names and shapes are enough for it.
+
+    Args:
+      weights: of the network.
+      shapes: of our variables, by their names below the network's scope.
+    """
+    source, fresh = weights.source, {}
+    on_map, last = NETWORKS[source.network].on_last_map or ('', '')
+    for layer in sorted({name.split('/')[0] for name in shapes}):
+        table = {name: take for name, take in source.table.items() if name.startswith(f'{layer}/')}
+        if layer == 'se' and not table:
+            fresh[layer] = 'a squeeze-and-excitation block, new to these weights (--se_vgg)'
+        elif layer in (*CLASSIFIERS, *source.absent) and not table:
+            fresh[layer] = f'{source.name} has no {layer}'
+        elif layer in (*CLASSIFIERS, *source.absent) and not any(
+            take.names[0] in weights.names for take in table.values()
+        ):
+            fresh[layer] = f'the file has no {layer}'
+        elif layer in (*CLASSIFIERS, on_map):
+            inputs, units = shapes[f'{layer}/weights']
+            try:
+                (their_inputs, their_units), (their_biases,) = (
+                    value_shape(weights, table[f'{layer}/{kind}']) for kind in ('weights', 'biases')
+                )
+            except (KeyError, ValueError):  # one of the two is missing or cannot be a dense layer's
+                continue
+            other_map = their_inputs != inputs and layer == on_map and their_inputs % shapes[last][0] == 0
+            other_classes = their_units != units and layer in CLASSIFIERS
+            fits = (their_inputs == inputs or other_map) and (their_units == units or other_classes)
+            if fits and their_units == their_biases and (other_map or other_classes):
+                what = 'of other classes' if other_classes else 'on another last map'
+                fresh[layer] = f'{what}, of {their_inputs} inputs and {their_units} units in {source.name}'
+    return fresh
+
+
 def _match(weights: Weights, name: str, shape: tuple[int, ...]) -> tuple[str, str]:
-    """State and reason of a variable, by its name below the network's scope; names and shapes are enough for it."""
-    layer = name.split('/')[0]
+    """State and reason of a variable of no layer that is fresh by rule, by its name below the network's scope."""
     table = weights.source.table
     if name not in table:
-        if layer == 'se':
-            return 'fresh', 'a squeeze-and-excitation block, new to these weights (--se_vgg)'
-        if layer in (*CLASSIFIERS, *weights.source.absent):
-            return 'fresh', f'{weights.source.name} has no {layer}'
         return 'mismatched', f'{weights.source.name} has nothing for it'
     take = table[name]
     missing = [key for key in take.names if key not in weights.names]
     if missing:
-        own = [table[ours].names[0] for ours in table if ours.startswith(f'{layer}/')]
-        if layer in (*CLASSIFIERS, *weights.source.absent) and not any(key in weights.names for key in own):
-            return 'fresh', f'the file has no {layer}'
-        return 'mismatched', f'no {missing[0]} in the file'
+        averaged = ', or no moving average of it' if weights.source.average else ''
+        return 'mismatched', f'no {missing[0]} in the file{averaged}'
     theirs = ', '.join(weights.names[key] for key in take.names)
     try:
         found = value_shape(weights, take)
     except ValueError:
         shapes = ' and '.join(str(list(weights.tensors.shapes[weights.names[key]])) for key in take.names)
         return 'mismatched', f'its shape there is {shapes} ({theirs}), which cannot be laid out so'
-    if found == shape:
-        return 'restored', theirs
-    reason = f'its shape there is {list(found)} ({theirs})'
-    if layer in CLASSIFIERS:
-        return 'fresh', f'{reason}: a classifier of other classes or another last map'
-    if layer == 'fc6' and len(found) == len(shape) == 2 and found[1] == shape[1]:
-        return 'fresh', f'{reason}: fc6 on another last map, as of another image size'
-    return 'mismatched', reason
+    if found != shape:
+        return 'mismatched', f'its shape there is {list(found)} ({theirs})'
+    return 'restored', theirs
 
 
 def _load(session: tf.Session, values: dict[tf.Variable, np.ndarray]) -> None:
@@ -192,4 +220,6 @@ def write_restore_report(path: Path, report: Report) -> str:
     if report.weights and fresh:
         names = [row.name for row in report.variables if row.state == 'fresh']
         summary += f'\nfresh: {", ".join(names[:4])}{" ..." if fresh > 4 else ""}'
+    for row in [row for row in report.variables if row.state == 'mismatched'][:4]:
+        summary += f'\nmismatched: {row.name} {list(row.shape)}: {row.why}'
     return summary

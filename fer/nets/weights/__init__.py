@@ -15,7 +15,7 @@ from fer.nets import NETWORKS
 from fer.nets.conventions import Convention
 from fer.nets.summary import CLASSIFIERS
 from fer.nets.weights.files import open_tensors
-from fer.nets.weights.run import default_convention, read_convention
+from fer.nets.weights.run import CONVENTION_FILE, read_convention
 from fer.nets.weights.source import TRAINING_STATE, Source, Take
 from fer.nets.weights.sources import SOURCES
 from fer.nets.weights.tensors import CHECKPOINT, Tensors
@@ -66,8 +66,10 @@ def identify(tensors: Tensors) -> Weights:
     if best < _LEAST_SHARE:
         scopes = {name.partition('/')[0] for name in tensors.shapes} & set(NETWORKS)
         if tensors.kind == CHECKPOINT and len(scopes) == 1:
-            (network,) = scopes
-            return _own(tensors, network, default_convention(NETWORKS[network]))
+            raise InputError(
+                f'{tensors.path}: a checkpoint of this project ({scopes.pop()}) without {CONVENTION_FILE}, which says '
+                'what its network computes; expected that file of its run in the same folder'
+            )
         known = ', '.join(source.name for source in SOURCES if tensors.kind in source.kinds)
         some = ', '.join(sorted(tensors.shapes)[:3])
         raise InputError(
@@ -84,9 +86,17 @@ def identify(tensors: Tensors) -> Weights:
 
 
 def _names(tensors: Tensors, source: Source) -> dict[str, str]:
-    """The file's name of each key. Where two names have one key (a weight and its moving average) the longer one's."""
+    """The file's name of each key.
+
+    Where a file has moving averages of its weights, they are taken, all of them: what was evaluated is never mixed with
+    what was not. Batch normalisation's own averages may have none of their own.
+    """
     ignored = re.compile(source.ignore)
     names = sorted((name for name in tensors.shapes if not ignored.fullmatch(name)), key=len)
+    if source.average and any(name.endswith(source.average) for name in names):
+        wanted = {key for take in source.table.values() for key in take.names}
+        kept = (source.average, '/moving_mean', '/moving_variance')
+        names = [name for name in names if name.endswith(kept) or source.key(name, tensors.kind) not in wanted]
     return {source.key(name, tensors.kind): name for name in names}
 
 
@@ -99,18 +109,25 @@ def _own(tensors: Tensors, network: str, convention: Convention) -> Weights:
 
 
 def num_classes(weights: Weights) -> int:
-    """Classes of the weights' own classifier, without a background class; 0 when the file has none."""
+    """Classes of the weights' own classifier, without a background class; 0 when the file has none that fits."""
     for scope in CLASSIFIERS:
         take = weights.source.table.get(f'{scope}/biases')
         if take and all(name in weights.names for name in take.names):
-            return value_shape(weights, take)[0]
+            try:
+                (classes,) = value_shape(weights, take)
+            except ValueError:  # of another rank, too; the restore report says so
+                return 0
+            return classes
     return 0
 
 
 def value_shape(weights: Weights, take: Take) -> tuple[int, ...]:
     """The shape that `value` has, found without reading it. Raises ValueError where there is none."""
     shapes = [weights.tensors.shapes[weights.names[name]] for name in take.names]
-    return np.shape(take.transform(*[np.broadcast_to(np.float32(0), shape) for shape in shapes]))
+    try:
+        return np.shape(take.transform(*[np.broadcast_to(np.float32(0), shape) for shape in shapes]))
+    except (TypeError, IndexError, ZeroDivisionError) as error:  # of another rank than the layout has, or empty
+        raise ValueError(str(error)) from error
 
 
 def value(weights: Weights, take: Take) -> np.ndarray:
@@ -124,11 +141,13 @@ def value(weights: Weights, take: Take) -> np.ndarray:
 
 
 def read_finite(weights: Weights, key: str) -> np.ndarray:
-    """The tensor of one of the source's keys; raises InputError where it cannot be read or is not of finite floats."""
+    """The tensor of one of the source's keys, float32; raises InputError where it cannot be read or is not finite."""
     name = weights.names[key]
     array = weights.tensors.read(name)
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f'{weights.path}: {name} is {array.dtype}; expected floats')
+    with np.errstate(over='ignore'):
+        array = array.astype(np.float32, copy=False)
     bad = np.size(array) - np.count_nonzero(np.isfinite(array))
     if bad:
         raise InputError(f'{weights.path}: {name} has {bad} values that are NaN or infinite')

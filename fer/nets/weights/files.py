@@ -39,7 +39,9 @@ def open_tensors(path: str) -> Tensors:
         if checkpoint is None:
             raise InputError(f'--init_from={path}: no checkpoint in this folder; expected {_READ}')
         return open_checkpoint(checkpoint)
-    prefix = os.path.splitext(path)[0] if path.endswith(('.index', '.meta')) else path.partition('.data-')[0]
+    folder, name = os.path.split(path)
+    name = os.path.splitext(name)[0] if name.endswith(('.index', '.meta')) else name.partition('.data-')[0]
+    prefix = os.path.join(folder, name)
     if os.path.exists(f'{prefix}.index'):
         return open_checkpoint(prefix)
     if not os.path.exists(path):

@@ -37,7 +37,7 @@ def open_keras(path: str) -> Tensors:
             named, arrays = _by_class(ordered[0]) if ordered else (False, {})
             kind = KERAS if named else KERAS_ORDER
         shapes = {name: tuple(array.shape) for name, array in arrays.items()}
-    except (OSError, KeyError, AttributeError, RuntimeError, TypeError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f'{path}: not a readable HDF5 file of Keras weights: {error}') from None
     if not shapes:
         raise InputError(f"{path}: HDF5 without a Keras model's weights; expected what save_weights writes")
@@ -45,7 +45,7 @@ def open_keras(path: str) -> Tensors:
     def read(name: str) -> np.ndarray:
         try:
             return np.asarray(arrays[name])
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise InputError(f'{path}: {name} cannot be read, the file is damaged: {error}') from None
 
     return Tensors(path, kind, shapes, read)

@@ -52,6 +52,7 @@ class Source(NamedTuple):
     ignore: str = r'(?!)'  # full match: tensors that published files have beside the network's
     absent: tuple[str, ...] = ()  # our layers, besides the classifier, that some published files lack
     key: Callable[[str, str], str] = lambda name, kind: name  # the table's name for a file's tensor
+    average: str = ''  # ends the names of moving averages, which are taken where a file has them
     own: bool = False  # whether the weights are a run's of this project
     holds: Callable[[Shapes], bool] = always  # tells apart sources whose names are the same, by the shapes of all keys
 
@@ -84,6 +85,13 @@ def chw_to_dense(weights: np.ndarray, last_biases: np.ndarray) -> np.ndarray:
     out, inputs = weights.shape
     side = math.isqrt(inputs // len(last_biases))
     return weights.reshape(out, len(last_biases), side, side).transpose(2, 3, 1, 0).reshape(inputs, out)
+
+
+def minus(mean: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    """A moving mean that takes in the biases before it. Raises ValueError unless they are as many."""
+    if mean.shape != biases.shape:
+        raise ValueError(f'{mean.shape} and {biases.shape}')
+    return mean - biases
 
 
 def without_background(array: np.ndarray) -> np.ndarray:

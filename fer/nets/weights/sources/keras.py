@@ -13,13 +13,11 @@ Keras' ResNet50 has biases before batch normalisation; the moving mean takes the
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from fer.nets.conventions import Convention
 from fer.nets.nasnet import LARGE, MOBILE, Size
 from fer.nets.nasnet import SLIM as SLIM_NASNET
 from fer.nets.vgg_face import BLOCKS as VGG_BLOCKS
-from fer.nets.weights.source import NORM, Source, Table, Take, dense_layers, nasnet_cells, residual_units
+from fer.nets.weights.source import NORM, Source, Table, Take, dense_layers, minus, nasnet_cells, residual_units
 from fer.nets.weights.tensors import KERAS, KERAS_ORDER
 
 CAFFE_MEAN = (103.939, 116.779, 123.68)  # B, G, R
@@ -171,7 +169,7 @@ def _table(layers: list[Layer]) -> Table:
         for number, kind in enumerate(_ARRAYS[layer.kind]):
             table[f'{layer.ours}/{kind}'] = Take((f'{layer.theirs}/{number}',))
         if layer.biases_of:
-            table[f'{layer.ours}/moving_mean'] = Take((f'{layer.theirs}/2', f'{layer.biases_of}/1'), np.subtract)
+            table[f'{layer.ours}/moving_mean'] = Take((f'{layer.theirs}/2', f'{layer.biases_of}/1'), minus)
     return table
 
 

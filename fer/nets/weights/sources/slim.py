@@ -107,6 +107,7 @@ SOURCES = (
         _nasnet(LARGE),
         ignore=rf'aux_\d+/.*|{TRAINING_STATE}',
         key=_nasnet_key,
+        average=_AVERAGE,
     ),
     Source(
         'slim nasnet-a_mobile',
@@ -117,5 +118,6 @@ SOURCES = (
         _nasnet(MOBILE),
         ignore=rf'aux_\d+/.*|{TRAINING_STATE}',
         key=_nasnet_key,
+        average=_AVERAGE,
     ),
 )

@@ -125,7 +125,7 @@ SOURCES = (
         _COUNTERS,
         key=_densenet_key,
     ),
-    Source('torchvision vgg16', 'vgg_face', (SAFETENSORS,), _TORCH, 224, _vgg16()),
+    Source('torchvision vgg16', 'vgg_face', (SAFETENSORS,), _TORCH, 224, _vgg16(), absent=('fc6', 'fc7')),
     Source(
         'timm seresnet50',
         'se_resnet50',
