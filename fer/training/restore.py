@@ -132,32 +132,42 @@ def _fresh_layers(weights: Weights, shapes: dict[str, tuple[int, ...]]) -> dict[
       shapes: of our variables, by their names below the network's scope.
     """
     source, fresh = weights.source, {}
-    on_map, last = NETWORKS[source.network].on_last_map or ('', '')
+    on_map, _ = NETWORKS[source.network].on_last_map or ('', '')
     for layer in sorted({name.split('/')[0] for name in shapes}):
-        table = {name: take for name, take in source.table.items() if name.startswith(f'{layer}/')}
-        if layer == 'se' and not table:
+        takes = [take for name, take in source.table.items() if name.startswith(f'{layer}/')]
+        may_lack = layer in (*CLASSIFIERS, *source.absent)
+        if layer == 'se' and not takes:
             fresh[layer] = 'a squeeze-and-excitation block, new to these weights (--se_vgg)'
-        elif layer in (*CLASSIFIERS, *source.absent) and not table:
+        elif may_lack and not takes:
             fresh[layer] = f'{source.name} has no {layer}'
-        elif layer in (*CLASSIFIERS, *source.absent) and not any(
-            take.names[0] in weights.names for take in table.values()
-        ):
+        elif may_lack and not any(take.names[0] in weights.names for take in takes):
             fresh[layer] = f'the file has no {layer}'
-        elif layer in (*CLASSIFIERS, on_map):
-            inputs, units = shapes[f'{layer}/weights']
-            try:
-                (their_inputs, their_units), (their_biases,) = (
-                    value_shape(weights, table[f'{layer}/{kind}']) for kind in ('weights', 'biases')
-                )
-            except (KeyError, ValueError):  # one of the two is missing or cannot be a dense layer's
-                continue
-            other_map = their_inputs != inputs and layer == on_map and their_inputs % shapes[last][0] == 0
-            other_classes = their_units != units and layer in CLASSIFIERS
-            fits = (their_inputs == inputs or other_map) and (their_units == units or other_classes)
-            if fits and their_units == their_biases and (other_map or other_classes):
-                what = 'of other classes' if other_classes else 'on another last map'
-                fresh[layer] = f'{what}, of {their_inputs} inputs and {their_units} units in {source.name}'
+        elif layer in (*CLASSIFIERS, on_map) and (why := _other_size(weights, layer, shapes)):
+            fresh[layer] = why
     return fresh
+
+
+def _other_size(weights: Weights, layer: str, shapes: dict[str, tuple[int, ...]]) -> str:
+    """Why a dense layer may be of another size than in the weights, which have all of it; '' if it may not, or is not.
+
+    It may have other classes where it is a classifier, and other inputs where it is on the last map and they are a
+    whole number of the map's positions. What is damaged is neither.
+    """
+    on_map, channels_of = NETWORKS[weights.source.network].on_last_map or ('', '')
+    inputs, units = shapes[f'{layer}/weights']
+    try:
+        (their_inputs, their_units), (their_biases,) = (
+            value_shape(weights, weights.source.table[f'{layer}/{kind}']) for kind in ('weights', 'biases')
+        )
+    except (KeyError, ValueError):  # one of the two is missing, or of another rank
+        return ''
+    other_map = their_inputs != inputs and layer == on_map and their_inputs % shapes[channels_of][0] == 0
+    other_classes = their_units != units and layer in CLASSIFIERS
+    explained = (their_inputs == inputs or other_map) and (their_units == units or other_classes)
+    if not explained or their_units != their_biases or not (other_map or other_classes):
+        return ''
+    what = 'of other classes' if other_classes else 'on another last map'
+    return f'{what}, of {their_inputs} inputs and {their_units} units in {weights.source.name}'
 
 
 def _match(weights: Weights, name: str, shape: tuple[int, ...]) -> tuple[str, str]:
