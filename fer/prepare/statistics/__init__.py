@@ -161,17 +161,22 @@ def count_skipped(split: Split) -> pd.DataFrame:
         known = [row.frames_decoded for row in videos if row.frames_decoded is not None]
         rows.append((reason, len(videos), sum(known) if known or not videos else UNKNOWN))
     if split.item == 'frame':
-        lost = [
-            row.frames_decoded - row.frames_kept
-            for row in split.videos
-            if not split.reason(row) and row.frames_decoded is not None
-        ]
+        lost = _lost_frames(split)
         rows.append((NOT_KEPT, sum(1 for count in lost if count), sum(lost)))
         statuses = [_count_statuses(path) for path in split.tables if path.exists()]
         for status in sorted(set().union(*statuses) - {KEPT, HELD, REUSED_BOX}):
             counts = [counter[status] for counter in statuses if counter[status]]
             rows.append((f'frame_{status}', len(counts), sum(counts)))
     return pd.DataFrame(rows, columns=['reason', 'videos', 'frames'])
+
+
+def _lost_frames(split: Split) -> list[int]:
+    """How many frames were decoded and not kept, of each video that has frames and of which the ledger knows."""
+    return [
+        row.frames_decoded - row.frames_kept
+        for row in split.videos
+        if not split.reason(row) and row.frames_decoded is not None
+    ]
 
 
 def _count_statuses(path: Path) -> Counter[str]:
@@ -201,7 +206,7 @@ def summarise(split: Split) -> dict[str, str]:
     summary['unlabelled'] = videos.get(UNKNOWN, 0)
     summary['frames'] = sum(split.lines.values())
     known = split.item == 'frame' and split.with_ledger
-    summary[NOT_KEPT] = count_skipped(split).set_index('reason')['frames'][NOT_KEPT] if known else UNKNOWN
+    summary[NOT_KEPT] = sum(_lost_frames(split)) if known else UNKNOWN
     for name, share in _QUANTILES.items():
         summary[name] = f'{np.quantile(lengths, share):g}' if len(lengths) else UNKNOWN
     summary['mean'] = f'{lengths.mean():.2f}' if len(lengths) else UNKNOWN
