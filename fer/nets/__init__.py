@@ -17,6 +17,7 @@ class Network(NamedTuple):
     `build(images, num_classes, is_training, width, dropout, global_pool, convention)` takes float32 [N, H, W, 3] in
     [-1, 1] and returns `features` [N, D], the RNN's input, and `end_points`, a dict of named layers with `logits`
     [N, num_classes]. Every network but VGG-Face, whose features are fc6, has the classifier's input as features.
+    As in slim, `num_classes=0` builds no classifier: neither `logits` nor any layer or variable past the features.
     """
 
     build: Callable

@@ -77,7 +77,8 @@ def densenet121(
         end_points['norm5'] = net
         features = features_of_map(net, global_pool)
         end_points['features'] = features
-        end_points['logits'] = slim.fully_connected(features, num_classes, activation_fn=None, scope='logits')
+        if num_classes:
+            end_points['logits'] = slim.fully_connected(features, num_classes, activation_fn=None, scope='logits')
     return features, end_points
 
 

@@ -49,6 +49,7 @@ def batch_norm(
     epsilon: float,
     activation_fn=None,
     fused: bool = True,
+    frozen: bool = False,
     scope: str = 'BatchNorm',
 ) -> tf.Tensor:
     """Batch normalisation with gamma and beta; updates of its moving averages go to UPDATE_OPS, slim's way.
@@ -56,6 +57,9 @@ def batch_norm(
     In training the statistics are those of the batch, and a packed batch holds real frames only: the frame that
     pads a short window is computed once and weighs once, where padding first would count it again and again. In
     evaluation it makes no difference.
+
+    Frozen, it trains with the statistics that it will be evaluated with: `with slim.arg_scope([batch_norm],
+    frozen=True)` around any builder.
 
     slim.batch_norm computes the same and names its variables so, but takes longer for each layer the more variables
     there are: a minute for NASNet's graph.
@@ -67,6 +71,8 @@ def batch_norm(
       activation_fn: applied to the result; None for none.
       fused: whether evaluation uses the fused op. After a grouped convolution it must not: TensorFlow 2.15 would
         merge the two into a kernel that a CPU has without groups only.
+      frozen: whether to normalise by the moving averages in training, too, and leave them as they are; gamma and beta
+        stay trainable.
       scope: of the variables gamma, beta, moving_mean and moving_variance, float32 [C] each.
 
     Returns:
@@ -78,7 +84,7 @@ def batch_norm(
         gamma = slim.model_variable('gamma', shape, initializer=tf.ones_initializer())
         mean = slim.model_variable('moving_mean', shape, initializer=tf.zeros_initializer(), trainable=False)
         variance = slim.model_variable('moving_variance', shape, initializer=tf.ones_initializer(), trainable=False)
-        if is_training:
+        if is_training and not frozen:
             net, *statistics = tf.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon)
             for average, value in zip((mean, variance), statistics, strict=True):
                 update = average.assign_sub((average - value) * (1 - BATCH_NORM_DECAY))

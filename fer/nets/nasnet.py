@@ -146,8 +146,9 @@ def nasnet(
                 end_points[name] = net
         features = features_of_map(tf.nn.relu(net), global_pool)
         end_points['features'] = features
-        net = dropout_layer(features, dropout, is_training, scope='dropout')
-        end_points['logits'] = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
+        if num_classes:
+            net = dropout_layer(features, dropout, is_training, scope='dropout')
+            end_points['logits'] = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
     return features, end_points
 
 

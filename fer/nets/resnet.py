@@ -103,7 +103,8 @@ def residual_network(
                 end_points[name] = net
         features = features_of_map(net, global_pool)
         end_points['features'] = features
-        end_points['logits'] = slim.fully_connected(features, num_classes, activation_fn=None, scope='logits')
+        if num_classes:
+            end_points['logits'] = slim.fully_connected(features, num_classes, activation_fn=None, scope='logits')
     return features, end_points
 
 

@@ -49,7 +49,7 @@ def vgg_face(
 
     Args:
       images: float32 [N, H, W, 3], RGB in [-1, 1]; H and W fixed, at least 32.
-      num_classes: units of the last layer, fc8.
+      num_classes: units of the last layer, fc8; with 0, fc6 is the last.
       is_training: whether dropout acts.
       width: multiplies the channels of every layer but the last.
       dropout: rate after fc6 and fc7.
@@ -86,6 +86,8 @@ def vgg_face(
         net = features_of_map(net, global_pool)  # [N, (H/32) * (W/32) * 512 * width], or [N, 512 * width]
         features = slim.fully_connected(net, scale_channels(FC_UNITS, width), scope='fc6')
         end_points['fc6'] = features
+        if not num_classes:
+            return features, end_points
         net = dropout_layer(features, dropout, is_training, scope='dropout6')
         net = slim.fully_connected(net, scale_channels(FC_UNITS, width), scope='fc7')
         end_points['fc7'] = net
