@@ -6,7 +6,8 @@ import pytest
 from fer.data.windows import pad_index
 from fer.nets.vgg_face import vgg_face
 from fer.tf1 import tf
-from fer.training.aggregation import AGGREGATE, CLASSIFY, classification_loss, window_logits
+from fer.training.aggregation import AGGREGATE, CLASSIFY, window_logits
+from fer.training.losses import LossSettings, total_loss
 
 LENGTHS = [3, 1, 5, 2]
 SEQ_LEN = 5
@@ -57,7 +58,7 @@ def test_packed_equals_padded(classify, aggregate):
         images = tf.constant(images)
         frame_logits, lengths, index = packed(images)
         logits = window_logits(frame_logits, lengths, index, classify, aggregate)
-        loss = classification_loss(frame_logits, logits, tf.constant(LABELS), lengths, classify)
+        loss = total_loss(LossSettings(), classify, frame_logits, logits, tf.constant(LABELS), lengths).total
         variables = tf.trainable_variables()
         expected_logits, expected_loss = naive(images, classify, aggregate)
         assert tf.trainable_variables() == variables  # both on the same weights

@@ -1,4 +1,4 @@
-"""From the logits of frames to the logits of windows, and the loss (dissertation 5.8).
+"""From the logits of frames to the logits of windows (dissertation 5.8).
 
 `--classify` says what one prediction is for: `frame`, each real frame, with the video's label; `exact`, the real
 frames of a window; `padded`, the window after its last frame was repeated to `seq_len`. `--aggregate` says how the
@@ -37,32 +37,3 @@ def window_logits(
     ordered = tf.sort(tf.where_v2(real, padded, last), axis=1)
     middle = tf.stack([(count - 1) // 2, count // 2], axis=1)  # [B, 2]
     return tf.reduce_mean(tf.gather(ordered, middle, batch_dims=1), axis=1)
-
-
-def classification_loss(
-    frame_logits: tf.Tensor,
-    logits_of_windows: tf.Tensor,
-    labels: tf.Tensor,
-    lengths: tf.Tensor,
-    classify: str,
-) -> tf.Tensor:
-    """Softmax cross-entropy: the mean over windows, or over all real frames with `classify='frame'`.
-
-    In the packed batch a padded frame does not exist, so `frame` never counts the last frame twice; the
-    dissertation, which padded first, does not say whether it did.
-
-    Args:
-      frame_logits: float [N, C].
-      logits_of_windows: float [B, C].
-      labels: int32 [B].
-      lengths: int32 [B].
-      classify: one of CLASSIFY.
-
-    Returns:
-      float, scalar.
-    """
-    if classify == 'frame':
-        logits, labels = frame_logits, tf.repeat(labels, lengths)
-    else:
-        logits = logits_of_windows
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))

@@ -10,8 +10,9 @@ from fer.errors import InputError
 from fer.nets import Network
 from fer.nets.conventions import Convention
 from fer.tf1 import tf
-from fer.training.aggregation import AGGREGATE, CLASSIFY, classification_loss, window_logits
+from fer.training.aggregation import AGGREGATE, CLASSIFY, window_logits
 from fer.training.config import TrainConfig
+from fer.training.losses import LossSettings, total_loss
 
 STAGES = ('finetune',)
 
@@ -76,7 +77,7 @@ def build_tower(
     )
     frame_logits = end_points['logits']
     logits = window_logits(frame_logits, batch.lengths, batch.pad_index, config.classify, config.aggregate)
-    loss = classification_loss(frame_logits, logits, batch.labels, batch.lengths, config.classify)
+    loss = total_loss(LossSettings(), config.classify, frame_logits, logits, batch.labels, batch.lengths).total
     right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch.labels)
     return Tower(logits, loss, tf.reduce_mean(tf.cast(right, tf.float32)))
 
