@@ -1,0 +1,388 @@
+"""Recurrent networks against Keras' masked layers, TensorFlow's own dynamic_rnn and the published equations."""
+
+import numpy as np
+import pytest
+from nets import load, load_seeded
+
+from fer.data.windows import pad_index
+from fer.nets.rnn import CELLS, attention_gate, masked_loop, recurrent, sequence_classifier
+from fer.tf1 import tf
+
+LENGTHS = np.array([4, 1, 7, 3], np.int32)
+STEPS, FEATURES, UNITS = 7, 5, 3
+FRAMES = np.random.default_rng(0).normal(size=(LENGTHS.sum(), FEATURES)).astype(np.float32)
+SHAPES = [(cell, layers, both) for cell in CELLS for layers in (1, 2) for both in (False, True)]
+
+
+def pad(packed, fill):
+    """[N, D] to [B, T, D]."""
+    padded = np.full((len(LENGTHS), STEPS, packed.shape[1]), fill, packed.dtype)
+    for row, window in zip(padded, np.split(packed, np.cumsum(LENGTHS)[:-1]), strict=True):
+        row[: len(window)] = window
+    return padded
+
+
+def pack(padded):
+    """[B, T, D] to [N, D]."""
+    return np.concatenate([row[:length] for row, length in zip(padded, LENGTHS, strict=True)])
+
+
+def packed_inputs(dtype=tf.float32):
+    """Placeholders of frames and lengths, the index, and what to feed."""
+    frames, lengths = tf.placeholder(dtype, [None, FEATURES]), tf.placeholder(tf.int32, [None])
+    return frames, lengths, pad_index(lengths, STEPS), {frames: FRAMES, lengths: LENGTHS}
+
+
+def weigh(outputs):
+    """A scalar whose gradient differs for every output."""
+    factors = np.random.default_rng(9).normal(size=(LENGTHS.sum(), int(outputs.shape[1])))
+    return tf.reduce_sum(outputs * tf.constant(factors, outputs.dtype))
+
+
+def keras_layer(cell):
+    """The published cells: Keras' version 1 has a piecewise linear sigmoid by default."""
+    options = {'return_sequences': True, 'recurrent_activation': 'sigmoid'}
+    if cell == 'gru':
+        return tf.keras.layers.GRU(UNITS, reset_after=False, **options)
+    return tf.keras.layers.LSTM(UNITS, **options)
+
+
+def sides_of(values, layers, both):
+    """{(layer, side): {name below it: value}}."""
+    return {
+        (layer, side): {
+            name.removeprefix(f'rnn/layer_{layer}/{side}/'): value
+            for name, value in values.items()
+            if name.startswith(f'rnn/layer_{layer}/{side}/')
+        }
+        for layer in range(1, layers + 1)
+        for side in (('forward', 'backward') if both else ('forward',))
+    }
+
+
+def as_keras(cell, values, layers, both):
+    """Our weights, or gradients of them, as Keras orders them: kernel, recurrent kernel and biases of each direction.
+
+    Ours has the input's rows above the state's, and the gates reset, update; candidate for a GRU (Keras: update, reset,
+    candidate), and input, candidate, forget, output for an LSTM (Keras: input, forget, candidate, output).
+    """
+    ordered = []
+    for (layer, _), weights in sides_of(values, layers, both).items():
+        gates = np.vstack([weights['gates/weights'], weights['gates/biases']])
+        if cell == 'gru':
+            reset, update = np.split(gates, 2, axis=1)
+            whole = np.hstack([update, reset, np.vstack([weights['candidate/weights'], weights['candidate/biases']])])
+        else:
+            gate, candidate, forget, output = np.split(gates, 4, axis=1)
+            whole = np.hstack([gate, forget, candidate, output])
+        inputs = FEATURES if layer == 1 else UNITS * (1 + both)
+        ordered += [whole[:inputs], whole[inputs:-1], whole[-1]]
+    return ordered
+
+
+@pytest.mark.parametrize(('cell', 'layers', 'both'), SHAPES)
+def test_outputs_and_gradients_are_those_of_keras_masked_layers(cell, layers, both):
+    """Keras sees padding that is far from silent, and a mask."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        frames, lengths, index, feed = packed_inputs()
+        outputs = recurrent(frames, lengths, index, cell, layers, UNITS, both)
+        variables = {v.op.name: v for v in tf.trainable_variables('rnn/')}
+        our_gradients = tf.gradients(weigh(outputs), [frames, *variables.values()])
+        padded = tf.placeholder(tf.float32, [None, STEPS, FEATURES])
+        mask = tf.sequence_mask(lengths, STEPS)
+        net, keras_layers = padded, {}
+        for layer in range(1, layers + 1):
+            forward = keras_layer(cell)
+            built = tf.keras.layers.Bidirectional(forward) if both else forward
+            net = built(net, mask=mask)
+            keras_layers[layer, 'forward'] = built.forward_layer if both else built
+            if both:
+                keras_layers[layer, 'backward'] = built.backward_layer
+        real = tf.boolean_mask(net, mask)
+        sides = sides_of(dict.fromkeys(variables), layers, both)
+        theirs = [variable for key in sides for variable in keras_layers[key].weights]
+        their_gradients = tf.gradients(weigh(real), [padded, *theirs])
+
+        values = load_seeded(session, 'rnn')
+        assert variables.keys() == values.keys()
+        copied = as_keras(cell, values, layers, both)
+        if cell == 'lstm':
+            for biases in copied[2::3]:
+                biases[UNITS : 2 * UNITS] += 1  # the forget gate's, which we add in the step
+        session.run([variable.initializer for variable in theirs])
+        load(session, dict(zip(theirs, copied, strict=True)))
+        found, found_frames, *found_weights = session.run([outputs, *our_gradients], feed)
+        keras_feed = {padded: pad(FRAMES, 50), lengths: LENGTHS}
+        expected, expected_frames, *expected_weights = session.run([real, *their_gradients], keras_feed)
+
+    assert found.shape == (15, UNITS * (1 + both))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found_frames, pack(expected_frames), atol=1e-5)
+    found_weights = as_keras(cell, dict(zip(variables, found_weights, strict=True)), layers, both)
+    for mine, other in zip(found_weights, expected_weights, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings('ignore:.*rnn_cell:UserWarning')  # deprecated, and the reference
+@pytest.mark.parametrize(('cell', 'both'), [('gru', False), ('gru', True), ('lstm', False), ('lstm', True)])
+def test_fresh_weights_and_outputs_are_those_of_tensorflows_cells(cell, both):
+    """One layer on weights copied as they are; the start has the same range and the same biases."""
+    kinds = {'gru': tf.nn.rnn_cell.GRUCell, 'lstm': tf.nn.rnn_cell.LSTMCell}
+    with tf.Graph().as_default(), tf.Session() as session:
+        frames, lengths, index, feed = packed_inputs()
+        outputs = recurrent(frames, lengths, index, cell, layers=1, units=UNITS, bidirectional=both)
+        cells = [kinds[cell](UNITS) for _ in range(1 + both)]
+        run = tf.nn.bidirectional_dynamic_rnn if both else tf.nn.dynamic_rnn
+        theirs, _ = run(*cells, tf.gather(frames, index), sequence_length=lengths, dtype=tf.float32, scope='theirs')
+        theirs = tf.boolean_mask(tf.concat(theirs, 2) if both else theirs, tf.sequence_mask(lengths, STEPS))
+        session.run(tf.global_variables_initializer())
+        variables = tf.trainable_variables('rnn/'), tf.trainable_variables('theirs/')
+        for mine, other in zip(*variables, strict=True):
+            fresh, expected = session.run([mine, other])
+            if 'biases' in mine.op.name:
+                np.testing.assert_array_equal(fresh, expected)
+            else:
+                limit = np.sqrt(6 / sum(fresh.shape))
+                assert 0.8 * limit < np.abs(fresh).max() <= limit
+                assert 0.8 * limit < np.abs(expected).max() <= limit
+            load(session, {other: fresh})
+        found, expected = session.run([outputs, theirs], feed)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-values))
+
+
+def gru_of_the_paper(frames, weights):
+    """One sequence through Cho et al.'s equations 5 to 8, the update gate z keeping the state."""
+    state, states = np.zeros(UNITS), []
+    for frame in frames:
+        both = np.concatenate([frame, state])
+        r, z = np.split(sigmoid(both @ weights['gates/weights'] + weights['gates/biases']), 2)
+        reset = np.concatenate([frame, r * state])
+        state = z * state + (1 - z) * np.tanh(reset @ weights['candidate/weights'] + weights['candidate/biases'])
+        states.append(state)
+    return np.array(states)
+
+
+def test_a_bidirectional_gru_is_the_published_equations():
+    """The second layer sees both directions of the first, and each backward pass starts at the last real frame."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        frames, lengths, index, feed = packed_inputs()
+        outputs = recurrent(frames, lengths, index, layers=2, units=UNITS, bidirectional=True)
+        sides = sides_of(load_seeded(session, 'rnn'), 2, True)
+        found = session.run(outputs, feed)
+    expected = []
+    for net in np.split(FRAMES, np.cumsum(LENGTHS)[:-1]):
+        for layer in (1, 2):
+            forward = gru_of_the_paper(net, sides[layer, 'forward'])
+            backward = gru_of_the_paper(net[::-1], sides[layer, 'backward'])[::-1]
+            net = np.hstack([forward, backward])
+        expected.append(net)
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize('cell', CELLS)
+def test_nan_past_the_end_changes_neither_outputs_nor_gradients(cell):
+    rng = np.random.default_rng(1)
+    parts = CELLS[cell].weights
+    inputs = [rng.normal(size=(STEPS, 4, part.gates * UNITS)).astype(np.float32) for part in parts]
+    past = np.arange(STEPS)[:, np.newaxis] >= LENGTHS  # [T, B]
+    factors = rng.normal(size=(STEPS, 4, UNITS)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        fed = [tf.placeholder(tf.float32, net.shape) for net in inputs]
+        weights = [tf.constant(rng.normal(size=(UNITS, part.gates * UNITS)), tf.float32) for part in parts]
+        outputs = masked_loop(CELLS[cell], fed, tf.constant(LENGTHS), weights)
+        fetches = [outputs, tf.gradients(tf.reduce_sum(outputs * factors), [*fed, *weights])]
+        results = []
+        for fill in (0.0, 1e30, np.inf, np.nan):
+            filled = [np.where(past[:, :, np.newaxis], np.float32(fill), net) for net in inputs]
+            results.append(session.run(fetches, dict(zip(fed, filled, strict=True))))
+    clean, gradients = results[0]
+    assert np.isfinite(clean).all()
+    assert all(np.isfinite(gradient).all() and np.abs(gradient).max() > 1e-3 for gradient in gradients)
+    for gradient in gradients[: len(parts)]:
+        assert (gradient[past] == 0).all()
+    for window, length in enumerate(LENGTHS):  # the state stays as the last real frame left it
+        assert (clean[length:, window] == clean[length - 1, window]).all()
+    for outputs, others in results[1:]:
+        np.testing.assert_array_equal(outputs, clean)
+        for gradient, other in zip(gradients, others, strict=True):
+            np.testing.assert_array_equal(other, gradient)
+
+
+@pytest.mark.parametrize('both', [False, True])
+def test_the_index_may_name_any_frame_past_the_end(both):
+    """Padding of the other windows points at a frame of NaN, which stays in its own window."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        frames, lengths, index, feed = packed_inputs()
+        elsewhere = tf.placeholder(tf.int32, [None, STEPS])
+        options = {'units': UNITS, 'bidirectional': both, 'attention': True}
+        expected, _ = sequence_classifier(frames, lengths, index, **options)
+        outputs, _ = sequence_classifier(frames, lengths, elsewhere, **options)
+        bad = LENGTHS[0]  # the only frame of the second window
+        others = np.arange(len(FRAMES)) != bad
+        gradient = tf.gradients(tf.boolean_mask(outputs, others), frames)[0]
+        load_seeded(session, 'temporal')
+        rows = session.run(index, feed)
+        rows[np.arange(STEPS) >= LENGTHS[:, np.newaxis]] = bad
+        spoiled = FRAMES.copy()
+        spoiled[bad] = np.nan
+        expected = session.run(expected, feed)
+        found, gradient = session.run([outputs, gradient], {**feed, frames: spoiled, elsewhere: rows})
+    np.testing.assert_array_equal(found[others], expected[others])
+    assert np.isnan(found[bad]).all()
+    assert np.isfinite(gradient[others]).all()
+    assert (gradient[others] != 0).any(axis=1).all()
+
+
+@pytest.mark.parametrize('both', [False, True])
+@pytest.mark.parametrize('cell', CELLS)
+def test_a_batch_of_one_equals_a_batch_of_many(cell, both):
+    with tf.Graph().as_default(), tf.Session() as session:
+        frames, lengths, index, feed = packed_inputs()
+        outputs, end_points = sequence_classifier(
+            frames, lengths, index, 7, cell=cell, units=UNITS, bidirectional=both, attention=True
+        )
+        load_seeded(session, 'temporal')
+        together = session.run([outputs, end_points['logits']], feed)
+        alone = [
+            session.run([outputs, end_points['logits']], {frames: window, lengths: [len(window)]})
+            for window in np.split(FRAMES, np.cumsum(LENGTHS)[:-1])
+        ]
+    assert [found.shape for found in together] == [(15, UNITS * (1 + both)), (15, 7)]
+    for whole, parts in zip(together, zip(*alone, strict=True), strict=True):
+        np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-6)
+
+
+def test_frames_to_come_matter_backwards_only():
+    """The Jacobian's zeros: in one direction no output depends on a later frame, in both on every one of its window."""
+    window = np.repeat(np.arange(4), LENGTHS)
+    same = window[:, np.newaxis] == window
+    for both in (False, True):
+        with tf.Graph().as_default(), tf.Session() as session:
+            frames, lengths, index, feed = packed_inputs()
+            outputs = recurrent(frames, lengths, index, units=UNITS, bidirectional=both)
+            row = tf.placeholder(tf.int32, [])
+            (gradient,) = tf.gradients(outputs[row], frames)
+            load_seeded(session, 'rnn')
+            rows = [session.run(gradient, {**feed, row: number}) for number in range(15)]
+            depends = np.abs(rows).max(axis=2) > 0
+        np.testing.assert_array_equal(depends, same if both else same & np.tri(15, dtype=bool))
+
+
+def test_attention_gates_the_output_of_the_whole_stack():
+    """Equations 2.10 to 2.12."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        frames, lengths, index, feed = packed_inputs()
+        gated, _ = sequence_classifier(frames, lengths, index, units=UNITS, bidirectional=True, attention=True)
+        plain, _ = sequence_classifier(frames, lengths, index, units=UNITS, bidirectional=True)
+        values = load_seeded(session, 'temporal')
+        g, z = session.run([gated, plain], feed)
+    a = sigmoid(FRAMES @ values['temporal/attention/weights'] + values['temporal/attention/biases'])
+    assert a.shape == (15, 2 * UNITS)
+    np.testing.assert_allclose(g, a * z, atol=1e-6)
+
+
+@pytest.mark.parametrize('part', ['gate', 'gru', 'lstm'])
+def test_gradients_are_finite_differences(part):
+    """In float64, of the gate apart and of a whole bidirectional stack with it, for inputs and every variable."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        frames, lengths, index, feed = packed_inputs(tf.float64)
+        if part == 'gate':
+            outputs = attention_gate(frames, frames[:, 1:4] ** 2)
+        else:
+            outputs = recurrent(frames, lengths, index, part, units=2, bidirectional=True, attention=True)
+        assert outputs.dtype == tf.float64
+        loss = weigh(outputs)
+        variables = tf.trainable_variables()
+        points = [frames, *variables]
+        gradients = [tf.convert_to_tensor(g) for g in tf.gradients(loss, points)]
+        rng = np.random.default_rng(2)
+        values = [FRAMES.astype(np.float64), *(rng.normal(0, 0.5, v.shape) for v in variables)]
+        load(session, dict(zip(variables, values[1:], strict=True)))
+        found = session.run(gradients, feed)
+        for which, (value, gradient) in enumerate(zip(values, found, strict=True)):
+            direction, size = rng.normal(size=value.shape), 1e-5
+            sides = []
+            for sign in (1, -1):
+                moved = value + sign * size * direction
+                if which:
+                    load(session, {points[which]: moved})
+                sides.append(session.run(loss, feed if which else {**feed, frames: moved}))
+            if which:
+                load(session, {points[which]: value})
+            assert (sides[0] - sides[1]) / (2 * size) == pytest.approx((gradient * direction).sum(), rel=1e-6, abs=1e-9)
+    assert len(found) == {'gate': 3, 'gru': 1 + 2 * 2 * 4 + 2, 'lstm': 1 + 2 * 2 * 2 + 2}[part]
+
+
+def test_towers_share_variables_of_stable_names():
+    with tf.Graph().as_default():
+        tf.train.get_or_create_global_step()
+        frames, lengths, index, _ = packed_inputs()
+        for is_training in (True, False):
+            _, end_points = sequence_classifier(
+                frames, lengths, index, 7, is_training, units=UNITS, attention=True, dropout=0.5
+            )
+        names = {v.op.name: v.shape.as_list() for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)}
+        assert list(end_points) == ['rnn', 'logits']
+        assert [v.op.name for v in tf.trainable_variables()] == list(names)
+    assert names == {
+        'temporal/rnn/layer_1/forward/gates/weights': [FEATURES + UNITS, 2 * UNITS],
+        'temporal/rnn/layer_1/forward/gates/biases': [2 * UNITS],
+        'temporal/rnn/layer_1/forward/candidate/weights': [FEATURES + UNITS, UNITS],
+        'temporal/rnn/layer_1/forward/candidate/biases': [UNITS],
+        'temporal/rnn/layer_2/forward/gates/weights': [2 * UNITS, 2 * UNITS],
+        'temporal/rnn/layer_2/forward/gates/biases': [2 * UNITS],
+        'temporal/rnn/layer_2/forward/candidate/weights': [2 * UNITS, UNITS],
+        'temporal/rnn/layer_2/forward/candidate/biases': [UNITS],
+        'temporal/attention/weights': [FEATURES, UNITS],
+        'temporal/attention/biases': [UNITS],
+        'temporal/logits/weights': [UNITS, 7],
+        'temporal/logits/biases': [7],
+    }
+
+
+def test_without_a_classifier():
+    with tf.Graph().as_default():
+        frames, lengths, index, _ = packed_inputs()
+        outputs, end_points = sequence_classifier(frames, lengths, index, 0, scope='audio_gru')
+        assert end_points == {'rnn': outputs}
+        assert outputs.shape.as_list() == [None, 128]
+        assert all(v.name.startswith('audio_gru/rnn/') for v in tf.global_variables())
+
+
+def test_start_and_dropout_follow_the_seed_and_differ_between_networks():
+    """Dropout acts on the classifier's input alone."""
+
+    def logits(seed, scope, is_training=True):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(seed)
+            tf.train.get_or_create_global_step()
+            frames, lengths, index, feed = packed_inputs()
+            outputs, end_points = sequence_classifier(
+                frames, lengths, index, 7, is_training, units=40, dropout=0.5, scope=scope
+            )
+            session.run(tf.global_variables_initializer())
+            return session.run([outputs, end_points['logits']], feed)
+
+    states, first = logits(1, 'temporal')
+    again = logits(1, 'temporal')
+    np.testing.assert_array_equal(again[0], states)
+    np.testing.assert_array_equal(again[1], first)
+    for other, same in (
+        (logits(2, 'temporal'), False),
+        (logits(1, 'fusion'), True),
+        (logits(1, 'temporal', False), True),
+    ):
+        assert (other[1] != first).any()
+        assert (other[0] == states).all() == same
+
+
+def test_bad_sizes_are_refused():
+    with tf.Graph().as_default():
+        frames, lengths, index, _ = packed_inputs()
+        for bad in ({'cell': 'rnn'}, {'layers': 0}, {'units': 0}):
+            with pytest.raises(ValueError, match='expected'):
+                recurrent(frames, lengths, index, **bad)
