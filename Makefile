@@ -36,6 +36,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.smile
 	$(BIN)/python -m tests.benchmarks.faces
 	$(BIN)/python -m tests.benchmarks.grouped
+	$(BIN)/python -m tests.benchmarks.rnn
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,12 +10,12 @@ from nets import load, load_seeded, random_images
 
 from fer.nets import NETWORKS
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.layers import BATCH_NORM_DECAY, batch_norm_arg_scope, conv2d, pool_3x3, scale_channels
+from fer.nets.layers import BATCH_NORM_DECAY, batch_norm, batch_norm_arg_scope, conv2d, pool_3x3, scale_channels
 from fer.nets.published import PUBLISHED
 from fer.nets.resnet import SLIM
 from fer.nets.se_resnet import squeeze_excite
 from fer.nets.summary import summarise, summarise_published
-from fer.tf1 import tf
+from fer.tf1 import slim, tf
 
 GOLDEN = Path(__file__).with_name('features.json')
 NARROW = 0.05
@@ -87,6 +87,47 @@ def test_the_flat_map_averages_to_the_pooled_features(name):
     channels = expected.shape[1]
     assert found.shape[1] in (4 * 2 * channels, 3 * 2 * channels)  # DenseNet's transitions round down
     np.testing.assert_allclose(found.reshape(2, -1, channels).mean(1), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', NASNET_SLOW)
+def test_without_a_classifier_features_are_the_same(name):
+    past = {'vgg_face': ('fc7', 'fc8')}.get(name, ('logits',))
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.constant(random_images(64))
+        features, end_points = NETWORKS[name].build(images, num_classes=0, width=NARROW)
+        names = {v.op.name for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)}
+        expected, whole = NETWORKS[name].build(images, width=NARROW)
+        load_seeded(session, name)
+        added = {v.op.name for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)} - names
+        found, expected = session.run([features, expected])
+    assert added == {f'{name}/{layer}/{kind}' for layer in past for kind in ('weights', 'biases')}
+    assert whole.keys() - end_points.keys() == {'logits'} | {'fc7'} & whole.keys()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['se_resnext50', 'densenet121'])
+def test_frozen_batch_norm_trains_what_is_evaluated(name):
+    """As set from outside the builder: averages are used and left alone, gamma and beta still learn."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.constant(random_images(64, number=3))
+        build = NETWORKS[name].build
+        with slim.arg_scope([batch_norm], frozen=True):
+            _, frozen = build(images, is_training=True, width=NARROW)
+        updates = len(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        _, evaluated = build(images, width=NARROW)
+        _, trained = build(images, is_training=True, width=NARROW)
+        scaled = [v for v in tf.trainable_variables() if v.op.name.endswith(('/gamma', '/beta'))]
+        gradients = tf.gradients(tf.reduce_sum(frozen['logits'] ** 2), scaled)
+        load_seeded(session, name)
+        # A narrow SE block has a single hidden unit, which must not be one that never fires.
+        load(session, {v: np.full(v.shape, 9) for v in tf.global_variables() if v.op.name.endswith('se/reduce/biases')})
+        found, expected, other = session.run([net['logits'] for net in (frozen, evaluated, trained)])
+        gradients = session.run(gradients)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(other - expected).max() > 1e-2
+    assert updates == 0
+    assert len(gradients) > 100
+    assert all(np.isfinite(gradient).all() and gradient.any() for gradient in gradients)
 
 
 def test_vgg_face_pools_before_fc6():

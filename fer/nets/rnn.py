@@ -80,7 +80,8 @@ CELLS = {
 def masked_loop(cell: Cell, inputs: Sequence[tf.Tensor], lengths: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
     """Runs a cell from zero states over padded sequences; a sequence's state stays as it is past its end.
 
-    Whatever stands past a sequence's end, NaN included, changes neither outputs before it nor any gradient.
+    Whatever stands past a sequence's end, NaN included, changes neither outputs before it nor any gradient. As of any
+    TensorFlow loop, gradients are to be added to the graph before a session first runs it.
 
     Args:
       cell: a value of `CELLS`.
