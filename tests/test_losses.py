@@ -1,0 +1,396 @@
+"""The losses against plain NumPy statements of their papers, and their gradients against finite differences."""
+
+import numpy as np
+import pytest
+from sklearn.utils.class_weight import compute_class_weight
+
+from fer.data.windows import pad_index
+from fer.errors import InputError
+from fer.tf1 import tf
+from fer.training import losses
+from fer.training.aggregation import CLASSIFY, window_logits
+from fer.training.losses import LossSettings, check_loss, total_loss
+
+CLASSES, DEPTH = 5, 3
+LABELS = np.array([3, 0, 3, 1, 3, 0, 3, 4], np.int32)  # class 1 and 4 are alone, 2 is absent
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def evaluate(function, *arrays):
+    """What `function` of the arrays, as float64 or int32 constants, is."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        return session.run(function(*map(tf.constant, arrays)))
+
+
+def check_gradients(function, *arrays, step=1e-5):
+    """The gradients of a sum of `function` against central differences, for every element of every array.
+
+    The result is weighed by fixed random numbers, so that what each of its elements depends on is told apart.
+    """
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = [tf.placeholder(tf.float64, array.shape) for array in arrays]
+        values = function(*inputs)
+        value = tf.reduce_sum(values * tf.constant(1 + np.abs(draw(*values.shape.as_list(), seed=11))))
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tf.gradients(value, inputs)]
+        gradients = session.run(gradients, dict(zip(inputs, arrays, strict=True)))
+        for i, gradient in enumerate(gradients):
+            expected = np.zeros_like(arrays[i])
+            for place in np.ndindex(arrays[i].shape):
+                sides = []
+                for sign in (1, -1):
+                    moved = [array.copy() for array in arrays]
+                    moved[i][place] += sign * step
+                    sides.append(session.run(value, dict(zip(inputs, moved, strict=True))))
+                expected[place] = (sides[0] - sides[1]) / (2 * step)
+            assert np.abs(expected).max() > 0.01  # no error can hide below the tolerance
+            np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8 * max(1, np.abs(expected).max()))
+
+
+def naive_focal(logits, labels, gamma):
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    p = p[np.arange(len(labels)), labels]
+    return -((1 - p) ** gamma) * np.log(p)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
+def test_focal_is_the_papers(gamma):
+    logits = 3 * draw(8, CLASSES)
+    found = evaluate(lambda x: losses.focal(x, LABELS, gamma), logits)
+    np.testing.assert_allclose(found, naive_focal(logits, LABELS, gamma), rtol=1e-10)
+    check_gradients(lambda x: losses.focal(x, LABELS, gamma), logits)
+
+
+def test_focal_with_gamma_0_is_cross_entropy():
+    logits = (20 * draw(8, CLASSES)).astype(np.float32)
+    focal, plain = evaluate(lambda x: (losses.focal(x, LABELS, 0.0), losses.cross_entropy(x, LABELS)), logits)
+    np.testing.assert_array_equal(focal, plain)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
+def test_focal_is_finite_for_the_surest(gamma):
+    logits = np.array([[200, -200, 0, 0, 0], [-200, 200, 0, 0, 0], [90, 90, 90, 90, 90]], np.float32)
+
+    def with_gradient(x):
+        loss = losses.focal(x, np.zeros(3, np.int32), gamma)
+        return loss, tf.gradients(loss, x)[0]
+
+    loss, gradient = evaluate(with_gradient, logits)
+    np.testing.assert_allclose(loss, [0, 400, 0.8**gamma * np.log(5)], rtol=1e-5)  # 90 in float32
+    assert np.isfinite(gradient).all()
+    np.testing.assert_allclose(gradient[1], [-1, 1, 0, 0, 0], atol=1e-6)  # of log(p), with p all but 0
+
+
+def test_class_weights_are_scikit_learns():
+    labels = np.repeat(np.arange(7), [63, 64, 40, 46, 63, 61, 46])
+    weights = losses.class_weights(np.bincount(labels), 'balanced')
+    theirs = compute_class_weight('balanced', classes=np.arange(7), y=labels)
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose(weights / weights[0], theirs / theirs[0], rtol=1e-6)
+    roots = losses.class_weights(np.bincount(labels), 'sqrt')
+    np.testing.assert_allclose(roots / roots[0], np.sqrt(theirs / theirs[0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize('kind', losses.CLASS_WEIGHTS)
+@pytest.mark.parametrize('counts', [[5, 1, 30], [5, 0, 30], [0, 0, 4], [0, 0, 0]])
+def test_class_weights_average_to_one_over_the_items(kind, counts):
+    weights = losses.class_weights(np.array(counts), kind)
+    assert (weights[np.equal(counts, 0)] == 1).all()
+    if sum(counts):
+        assert np.average(weights, weights=counts) == pytest.approx(1, rel=1e-6)
+    present = [weight for weight, count in zip(weights, counts, strict=True) if count]
+    if len(present) > 1:
+        rarest = {'none': 1, 'balanced': 30 / 5, 'sqrt': np.sqrt(30 / 5)}[kind]
+        assert present[0] / present[-1] == pytest.approx(rarest, rel=1e-6)
+
+
+def naive_island(features, labels, centres, pair_weight):
+    near = sum(np.sum((x - centres[y]) ** 2) / 2 for x, y in zip(features, labels, strict=True))
+    pairs = 0
+    for j, c in enumerate(centres):
+        for k, other in enumerate(centres):
+            if j != k:
+                pairs += c @ other / (np.linalg.norm(c) * np.linalg.norm(other)) + 1
+    return near / len(features) + pair_weight * pairs
+
+
+def naive_step(features, labels, centres, pair_weight, rate):
+    steps = np.zeros_like(centres)
+    for j, c in enumerate(centres):
+        mine = features[labels == j]
+        steps[j] = sum((c - x for x in mine), np.zeros(DEPTH)) / (1 + len(mine))
+        for k, other in enumerate(centres):
+            if j != k:
+                own, length = np.linalg.norm(c), np.linalg.norm(other)
+                turn = other / (length * own) - (other @ c) / (length * own**3) * c
+                steps[j] += pair_weight / (len(centres) - 1) * turn
+    return rate * steps
+
+
+def test_island_is_the_papers():
+    features, centres = draw(8, DEPTH), draw(CLASSES, DEPTH, seed=1)
+    found = evaluate(lambda x, c: losses.island(x, LABELS, c, 0.3), features, centres)
+    np.testing.assert_allclose(found, naive_island(features, LABELS, centres, 0.3), rtol=1e-12)
+    check_gradients(lambda x, c: losses.island(x, LABELS, c, 0.3), features, centres)
+
+
+def test_island_does_not_depend_on_the_batch_size():
+    features, centres = draw(8, DEPTH), draw(CLASSES, DEPTH, seed=1)
+    once = evaluate(lambda x, c: losses.island(x, LABELS, c, 0.3), features, centres)
+    twice = evaluate(lambda x, c: losses.island(x, np.tile(LABELS, 2), c, 0.3), np.tile(features, (2, 1)), centres)
+    np.testing.assert_allclose(twice, once, rtol=1e-12)
+
+
+def test_centres_move_as_in_the_paper():
+    features = draw(8, DEPTH).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        variable = losses.island_centres(CLASSES, DEPTH)
+        assert variable.op.name == 'island/centres'
+        assert tf.trainable_variables() == []
+        assert losses.island_centres(CLASSES, DEPTH) is variable  # of both towers
+        update = losses.update_centres(variable, tf.constant(features), tf.constant(LABELS), 0.3, rate=0.25)
+        session.run(tf.global_variables_initializer())
+        before = session.run(variable)
+        session.run(update)
+        after = session.run(variable)
+    expected = before - naive_step(features, LABELS, before, 0.3, 0.25)
+    np.testing.assert_allclose(after, expected, rtol=1e-5, atol=1e-6)
+    assert (np.abs(after - before).max(axis=1) > 1e-3).all()  # the absent class's too, by the pairs
+
+
+def test_turn_of_centres_is_the_gradient_of_the_pairs():
+    centres = draw(CLASSES, DEPTH)
+    nothing, nobody = np.zeros((0, DEPTH)), np.zeros(0, np.int32)
+    step = evaluate(lambda x, y, c: losses.centre_step(x, y, c, 1.0, 1.0), nothing, nobody, centres)
+    gradient = evaluate(lambda c: tf.gradients(losses.centre_pairs(c), c)[0], centres)
+    np.testing.assert_allclose(step, gradient / (2 * (CLASSES - 1)), rtol=1e-10)
+
+
+def test_centres_start_from_the_seed_alone():
+    def start(seed, operations):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(seed)
+            for _ in range(operations):
+                tf.constant(0)
+            variable = losses.island_centres(CLASSES, 200)
+            session.run(tf.global_variables_initializer())
+            return session.run(variable)
+
+    first = start(1, 0)
+    np.testing.assert_array_equal(start(1, 4), first)
+    assert np.abs(start(2, 0) - first).max() > 0.01
+    np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=0.25)
+
+
+@pytest.mark.parametrize('zero', [0.0, 1e-30])
+def test_centre_without_direction(zero):
+    features, centres = draw(8, DEPTH).astype(np.float32), draw(CLASSES, DEPTH, seed=1).astype(np.float32)
+    centres[3] = zero
+
+    def all_of_it(x, c):
+        loss = losses.island(x, LABELS, c, 0.3)
+        return loss, *tf.gradients(loss, [x, c]), losses.centre_step(x, LABELS, c, 0.3)
+
+    loss, of_features, of_centres, step = evaluate(all_of_it, features, centres)
+    others = np.delete(centres, 3, axis=0)
+    distances = np.mean(np.sum((features - centres[LABELS]) ** 2, axis=1)) / 2
+    # Its eight ordered pairs count cosine 0, so 1 each.
+    pairs = naive_island(others[:1], [0], others, 1.0) + 2 * len(others)
+    assert loss == pytest.approx(distances + 0.3 * pairs, rel=1e-5)
+    assert np.isfinite(of_features).all()
+    np.testing.assert_allclose(of_centres[3], -features[LABELS == 3].sum(axis=0) / 8, rtol=1e-5)
+    np.testing.assert_allclose(step[3], -0.5 * features[LABELS == 3].sum(axis=0) / 5, rtol=1e-5)
+    assert np.isfinite(step).all()
+
+
+def naive_locality(features, labels, neighbours):
+    distances = []
+    for i, x in enumerate(features):
+        others = [j for j in range(len(features)) if j != i and labels[j] == labels[i]]
+        nearest = sorted(others, key=lambda j: np.sum((x - features[j]) ** 2))[:neighbours]  # stable: ties by index
+        distances.append(np.sum((x - np.mean(features[nearest], axis=0)) ** 2) / 2 if nearest else 0.0)
+    return distances
+
+
+@pytest.mark.parametrize('neighbours', [1, 2, 3, 20])  # class 3 has four members, so three others each
+def test_locality_is_the_papers(neighbours):
+    features = draw(8, DEPTH)
+    found = evaluate(lambda x: losses.locality_preserving(x, LABELS, neighbours), features)
+    np.testing.assert_allclose(found, naive_locality(features, LABELS, neighbours), rtol=1e-10)
+    np.testing.assert_array_equal(found[[3, 7]], 0)  # alone of their class
+    assert (np.delete(found, [3, 7]) > 0.01).all()
+    check_gradients(lambda x: losses.locality_preserving(x, LABELS, neighbours), features)
+
+
+def test_locality_of_equally_near_items():
+    labels = np.array([1, 1, 1, 1, 1, 0, 0, 0], np.int32)
+    # Item 0 has four others at distance 1; of class 0, two are one point.
+    points = [[0, 0], [0, 1], [1, 0], [0, -1], [-1, 0], [3, 3], [3, 3], [5, 3]]
+    features = np.array(points, np.float64)
+    for neighbours in (1, 2, 3):
+        found = evaluate(lambda x, k=neighbours: losses.locality_preserving(x, labels, k), features)
+        np.testing.assert_array_equal(found, naive_locality(features, labels, neighbours))
+
+
+def test_locality_tells_near_items_far_from_the_origin_apart():
+    features = (1000 + draw(40, DEPTH)).astype(np.float32)
+    labels = np.arange(40, dtype=np.int32) % 2
+    found = evaluate(lambda x: losses.locality_preserving(x, labels, 3), features)
+    np.testing.assert_allclose(found, naive_locality(features.astype(np.float64), labels, 3), rtol=1e-3)
+
+
+@pytest.mark.parametrize('labels', [[2], [2, 2, 2], [0, 1, 2, 3, 4]], ids=['one item', 'one class', 'all alone'])
+@pytest.mark.parametrize('same', [False, True], ids=['apart', 'one point'])
+def test_degenerate_batches(labels, same):
+    features = draw(len(labels), DEPTH).astype(np.float32)
+    if same:
+        features[:] = features[0]
+    labels = np.array(labels, np.int32)
+
+    def all_of_it(x, c):
+        values = [losses.island(x, labels, c, 0.3), losses.locality_preserving(x, labels, 2)]
+        gradients = [tf.convert_to_tensor(tf.gradients(value, x)[0]) for value in values]
+        return values, gradients, losses.centre_step(x, labels, c, 0.3)
+
+    centres = draw(CLASSES, DEPTH, seed=1).astype(np.float32)
+    (island, near), gradients, step = evaluate(all_of_it, features, centres)
+    np.testing.assert_allclose(island, naive_island(features, labels, centres, 0.3), rtol=1e-5)
+    np.testing.assert_allclose(near, naive_locality(features, labels, 2), rtol=1e-5, atol=1e-12)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    np.testing.assert_allclose(step, naive_step(features, labels, centres, 0.3, 0.5), rtol=1e-4, atol=1e-6)
+
+
+def test_l2_is_of_kernels():
+    with tf.Graph().as_default(), tf.Session() as session:
+        names = [
+            'conv/weights',
+            'conv/biases',
+            'norm/gamma',
+            'norm/beta',
+            'sep/depthwise_weights',
+            'gru/kernel',
+            'bias',
+        ]
+        variables = [tf.get_variable(f'net/{name}', [2, 3]) for name in names]
+        session.run(tf.global_variables_initializer())
+        found, values = session.run([losses.l2(variables), variables])
+        assert session.run(losses.l2(variables[1:4])) == 0
+    assert [v.op.name for v in losses.kernels(variables)] == [
+        'net/conv/weights',
+        'net/sep/depthwise_weights',
+        'net/gru/kernel',
+    ]
+    np.testing.assert_allclose(found, sum(np.sum(values[i] ** 2) for i in (0, 4, 5)) / 2, rtol=1e-6)
+
+
+LENGTHS = np.array([3, 1, 4], np.int32)
+WINDOW_LABELS = np.array([3, 0, 3], np.int32)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('loss', losses.LOSSES)
+@pytest.mark.parametrize('classify', CLASSIFY)
+def test_total_is_the_sum_of_its_terms(classify, loss, dtype):
+    frame_logits, logits, frames = (draw(*shape, seed=4).astype(dtype) for shape in ((8, 5), (3, 5), (8, DEPTH)))
+    weights = losses.class_weights(np.array([4, 1, 0, 9, 2]), 'balanced')
+    settings = LossSettings(loss, 1.5, 'balanced', 0.2, 0.3, 0.4, 2, 0.5)
+    with tf.Graph().as_default(), tf.Session() as session:
+        kernel = tf.get_variable('net/weights', [2, 3])
+        found = total_loss(
+            settings,
+            classify,
+            *map(tf.constant, (frame_logits, logits, WINDOW_LABELS, LENGTHS, frames)),
+            weights,
+            [kernel],
+        )
+        session.run(tf.global_variables_initializer())
+        centres = losses.island_centres(CLASSES, DEPTH)
+        kernel, before = session.run([kernel, centres])
+        total, per_item, _ = session.run([found.total, found.per_item, found.updates])
+        after = session.run(centres)
+    assert total.dtype == per_item.dtype == dtype
+    firsts = np.cumsum(LENGTHS) - LENGTHS
+    if classify == 'frame':
+        scores, targets, items = frame_logits, np.repeat(WINDOW_LABELS, LENGTHS), frames
+    else:
+        scores, targets = logits, WINDOW_LABELS
+        items = np.array([x.mean(axis=0) for x in np.split(frames, firsts[1:])])
+    each = weights[targets] * naive_focal(scores, targets, 1.5 if loss == 'focal' else 0.0)
+    expected = (
+        each.mean()
+        + 0.2 * naive_island(items, targets, before, 0.3)
+        + 0.4 * np.mean(naive_locality(items, targets, 2))
+        + 0.5 * np.sum(kernel**2) / 2
+    )
+    assert total == pytest.approx(expected, rel=1e-5)
+    each = each + 0.2 * np.sum((items - before[targets]) ** 2, axis=1) / 2
+    if classify == 'frame':
+        each = np.array([x.mean() for x in np.split(each, firsts[1:])])
+    np.testing.assert_allclose(per_item, each, rtol=1e-5)
+    np.testing.assert_allclose(after, before - naive_step(items, targets, before, 0.3, 0.5), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('classify', CLASSIFY)
+def test_only_the_damaged_window_is_not_finite(classify):
+    lost = np.where(np.arange(8)[:, np.newaxis] == 5, np.nan, draw(8, 5))  # a frame of the last window
+    settings = LossSettings(island_weight=0.2, locality_weight=0.4, locality_neighbours=2)
+    with tf.Graph().as_default(), tf.Session() as session:
+        frame_logits, lengths = tf.constant(lost), tf.constant(LENGTHS)
+        logits = window_logits(frame_logits, lengths, pad_index(lengths, 4), classify, 'mean')
+        found = total_loss(settings, classify, frame_logits, logits, tf.constant(WINDOW_LABELS), lengths, frame_logits)
+        session.run(tf.global_variables_initializer())
+        total, per_item = session.run([found.total, found.per_item])
+    assert np.isnan(total)
+    np.testing.assert_array_equal(np.isfinite(per_item), [True, True, False])
+
+
+def test_what_is_off_leaves_nothing_in_the_graph():
+    with tf.Graph().as_default():
+        found = total_loss(LossSettings(), 'exact', *map(tf.constant, (draw(8, 5), draw(3, 5), WINDOW_LABELS, LENGTHS)))
+        assert found.updates == []
+        assert tf.global_variables() == []
+        with pytest.raises(ValueError, match='need embeddings'):
+            total_loss(
+                LossSettings(locality_weight=1.0),
+                'exact',
+                *map(tf.constant, (draw(8, 5), draw(3, 5), WINDOW_LABELS, LENGTHS)),
+            )
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'expected'),
+    [
+        ('loss', 'hinge', 'cross_entropy, focal'),
+        ('class_weights', 'inverse', 'none, balanced, sqrt'),
+        ('focal_gamma', -1.0, '0 or above'),
+        ('island_weight', float('nan'), '0 or above'),
+        ('island_pair_weight', float('inf'), '0 or above'),
+        ('locality_weight', -0.1, '0 or above'),
+        ('locality_neighbours', 0, 'at least 1'),
+        ('l2', -1e-4, '0 or above'),
+    ],
+)
+def test_bad_settings(field, value, expected):
+    check_loss(LossSettings())
+    with pytest.raises(InputError) as error:
+        check_loss(LossSettings()._replace(**{field: value}))
+    assert str(error.value).startswith(f'--{field}={value}: expected ')
+    assert expected in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('classify', ['exact', 'padded'])
+def test_gradients_of_the_median(classify):
+    lengths = np.array([3, 1, 4, 2], np.int32)  # odd and even counts; padded to 5, and so odd, with ties of the padding
+    index = evaluate(lambda x: pad_index(x, 5), lengths)
+    frames = draw(lengths.sum(), 3)
+    check_gradients(lambda x: window_logits(x, tf.constant(lengths), tf.constant(index), classify, 'median'), frames)
+
+
+def test_gradients_of_the_median_padded_to_an_even_count():
+    lengths = np.array([3, 5, 6], np.int32)
+    index = evaluate(lambda x: pad_index(x, 6), lengths)
+    frames = draw(lengths.sum(), 3)
+    check_gradients(lambda x: window_logits(x, tf.constant(lengths), tf.constant(index), 'padded', 'median'), frames)
