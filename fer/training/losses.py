@@ -156,9 +156,9 @@ def island(features: tf.Tensor, labels: tf.Tensor, centres: tf.Tensor, pair_weig
     """Island loss: items near the centre of their class, centres apart (Cai et al. 2018, arXiv 1710.03144).
 
     The paper adds the items' distances up; here they are averaged, so that the loss's weight does not depend on the
-    batch size: island_weight is the paper's lambda times the batch size, and pair_weight its lambda_1 over it. The
-    pairs depend on centres alone and are not divided. As centres are not trained by gradient, the pairs act on
-    features only through `update_centres`.
+    batch size: island_weight is the paper's lambda times the batch size. The pairs depend on centres alone and are
+    not divided. As centres are not trained by gradient, the pairs act on features only through `update_centres`,
+    where pair_weight is the paper's lambda_1; in the value here they are as many times heavier as the batch has items.
 
     Args:
       features: float [M, D].
@@ -175,8 +175,7 @@ def island(features: tf.Tensor, labels: tf.Tensor, centres: tf.Tensor, pair_weig
 def island_centres(num_classes: int, depth: int) -> tf.Variable:
     """The centres, `island/centres`, float32 [num_classes, depth]; the same variable for every tower of a graph.
 
-    Neither paper says where they start. Here: in random directions, about 1 long, drawn from the graph's seed and
-    not from the number of operations before them.
+    They start in random directions, about 1 long, drawn from the graph's seed whatever random operations come before.
     """
     with tf.variable_scope('island', reuse=tf.AUTO_REUSE):
         initializer = tf.random_normal_initializer(stddev=1 / math.sqrt(depth), seed=0)
