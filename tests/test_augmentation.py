@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import run
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from fer.data.augmentation import (
     GREY,
@@ -210,6 +210,9 @@ def test_addons_are_used_where_they_can_be_imported(monkeypatch):
     monkeypatch.setattr(image_ops, 'transform', lambda images, *_, **__: calls.append(1) or images)
     augment(make_images(), SEEDS[:1], ['rotate'])
     assert calls == [1]
+    monkeypatch.setitem(sys.modules, 'tensorflow_addons', None)
+    augment(make_images(), SEEDS[:1], ['rotate'])
+    assert calls == [1]
 
 
 SCRIPT = """
@@ -394,3 +397,20 @@ def test_audio_mask_hides_the_noise_too():
     masked = (augmented == 0).all(axis=2)
     assert 0 < masked.mean() < 0.5
     assert np.count_nonzero(augmented == 0) == masked.sum() * 5
+
+
+def test_audio_noise_audio_mask_and_images_are_drawn_apart():
+    seeds = [(4, n) for n in range(300)]
+    features = make_features(40, 4)
+    noise = (augment_features(features, seeds, 1.0, 0.0) - features)[:, 0]  # [300, 4], of each seed's first numbers
+    masked = (augment_features(features, seeds, 0.0, 0.9) == 0).all(axis=2)  # [300, 40]
+    _, draws = augment(make_images(1, height=3, width=5), seeds, ())
+    radius = np.hypot(
+        noise[:, ::2], noise[:, 1::2]
+    )  # a Gaussian pair is a radius and an angle from two uniform numbers
+    drawn = [*noise.T, *radius.T], [masked.sum(1), masked.argmax(1)], np.array(draws).T
+    for index, ones in enumerate(drawn):
+        for others in drawn[:index]:
+            for one in ones:
+                for other in others:
+                    assert abs(stats.spearmanr(one, other).statistic) < 0.25

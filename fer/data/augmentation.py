@@ -251,10 +251,12 @@ def _transform(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # they announce their end of life
         try:
-            from tensorflow_addons.image import compose_transforms, transform
+            from tensorflow_addons import image as addons
         except ImportError:
             return _project(images, transforms)
-    return transform(images, compose_transforms(transforms), interpolation='bilinear', fill_mode='nearest')
+    return addons.transform(
+        images, addons.compose_transforms(transforms), interpolation='bilinear', fill_mode='nearest'
+    )
 
 
 def _project(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tensor:
