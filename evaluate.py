@@ -18,6 +18,18 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer('batch_size', 0, 'Windows at a time; 0 is as in training.')
 flags.DEFINE_enum('fallback', 'prior', ['prior'], 'How a video without frames is answered: training class frequencies.')
+flags.DEFINE_enum(
+    'checkpoint',
+    '',
+    ['', 'last', 'best'],
+    'Which checkpoint answers; empty is the best in validation of a run with early stopping, else the last.',
+)
+flags.DEFINE_integer(
+    'tta_views',
+    1,
+    'Test-time augmentation: the mean over so many views of each image, of the image, its mirror, and four corner '
+    'crops with their mirrors (1 to 10).',
+)
 flags.DEFINE_string('output', '', "Folder to write to; empty is the run's.")
 
 
@@ -25,7 +37,9 @@ def main() -> None:
     # Here, not above: TensorFlow takes seconds to import, and --help should not.
     from fer.training.evaluate import evaluate
 
-    names = ('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback', 'output')
+    names = (
+        *('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback', 'checkpoint', 'tta_views', 'output'),
+    )
     evaluate(**{name: flags.FLAGS[name].value for name in names})
 
 

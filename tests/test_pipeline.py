@@ -5,12 +5,17 @@ import numpy as np
 import pytest
 
 from fer.data.check import image_problem
-from fer.data.pipeline import build_pipeline
+from fer.data.pipeline import Reading, build_pipeline
 from fer.data.split import load_split
 from fer.data.windows import pad_index, split_windows
 from fer.errors import InputError
 from fer.manifest import Video
 from fer.tf1 import tf
+
+
+def run_batch(session, batch):
+    """The batch's values; what it does not have stays None."""
+    return batch._replace(**session.run({name: part for name, part in batch._asdict().items() if part is not None}))
 
 
 def make_video(length):
@@ -36,15 +41,15 @@ def test_pad_index_repeats_the_last_frame():
 @pytest.fixture(scope='module')
 def epochs(painted):
     """Two shuffled epochs of a pipeline, and the first again from its second batch on."""
-    split = load_split(str(painted / 'train.txt'), '', seq_len=7, min_frames=2, labelled=True)
+    split = load_split([str(painted / 'train.txt')], '', seq_len=7, min_frames=2, labelled=True)
     with tf.Graph().as_default(), tf.Session() as session:
-        pipeline = build_pipeline(split, seq_len=7, batch_size=3, image_size=32, shuffle_seed=5)
+        pipeline = build_pipeline(split, seq_len=7, batch_size=3, reading=Reading(32, 0), shuffle_seed=5)
 
         def read(epoch, skip):
             session.run(pipeline.initializer, {pipeline.epoch: epoch, pipeline.skip: skip})
-            batches = [session.run(pipeline.batch) for _ in range(pipeline.num_batches - skip)]
+            batches = [run_batch(session, pipeline.batch) for _ in range(pipeline.num_batches - skip)]
             with pytest.raises(tf.errors.OutOfRangeError):
-                session.run(pipeline.batch)
+                run_batch(session, pipeline.batch)
             return batches
 
         return split, read(0, 0), read(1, 0), read(0, 1)
@@ -68,7 +73,7 @@ def test_packed_frames_are_the_files(epochs):
     split, first, _, _ = epochs
     for batch in first:
         windows = [split.windows[index] for index in batch.windows]
-        videos = [split.manifest.videos[window.video] for window in windows]
+        videos = [split.videos[window.video] for window in windows]
         assert batch.lengths.tolist() == [window.length for window in windows]
         assert batch.labels.tolist() == [video.label for video in videos]
         paths = [
@@ -83,9 +88,9 @@ def test_packed_frames_are_the_files(epochs):
 
 
 def test_resize_to_the_asked_size(painted):
-    split = load_split(str(painted / 'val.txt'), '', seq_len=5, min_frames=2, labelled=True)
+    split = load_split([str(painted / 'val.txt')], '', seq_len=5, min_frames=2, labelled=True)
     with tf.Graph().as_default(), tf.Session() as session:
-        pipeline = build_pipeline(split, seq_len=5, batch_size=2, image_size=48, shuffle_seed=None)
+        pipeline = build_pipeline(split, seq_len=5, batch_size=2, reading=Reading(48, 0), shuffle_seed=None)
         session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
         images, windows = session.run([pipeline.batch.images, pipeline.batch.windows])
     assert images.shape[1:] == (48, 48, 3)

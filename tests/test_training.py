@@ -75,7 +75,7 @@ def test_tensorboard_scalars(trained):
         (value.tag, event.step) for event in tf.train.summary_iterator(str(events)) for value in event.summary.value
     }
     assert {tag for tag, _ in found} == {
-        *(f'train/{name}' for name in ('loss', 'accuracy', 'learning_rate', 'frames_per_second')),
+        *(f'train/{name}' for name in ('loss', 'accuracy', 'learning_rate', 'frames_per_second', 'gradient_norm')),
         'validation/accuracy',
         'validation/f1',
     }

@@ -27,7 +27,7 @@ from fer.nets.weights.source import minus as minus_biases
 from fer.nets.weights.sources import SOURCES
 from fer.nets.weights.tensors import CHECKPOINT, KERAS, Tensors
 from fer.tf1 import slim, tf
-from fer.training.restore import initialise
+from fer.training.restore import Origin, initialise
 
 WIDTH = 1 / 16
 # What scale_channels makes of the published channels at that width.
@@ -373,7 +373,7 @@ def test_import(name, tmp_path):
             global_pool=network != 'vgg_face',
             convention=convention._replace(pool=case.pool or convention.pool),
         )
-        report = initialise(session, weights, network, allow_missing=False)
+        (report,) = initialise(session, [Origin(network, weights, '')], allow_missing=False)
         found, logits = session.run([features, end_points['logits']])
         assert np.abs(found).max() > 0
         np.testing.assert_allclose(found, case.features, rtol=1e-4, atol=1e-4 * np.abs(case.features).max())
@@ -410,8 +410,11 @@ def assert_caught_by_name(session, weights, damage):
         array = tensors.read(name)
         return np.full_like(array, np.nan) if name == actual else array
 
+    def restore(damaged):
+        initialise(session, [Origin(weights.source.network, identify(damaged), '')], False)
+
     with pytest.raises(InputError) as caught:
-        initialise(session, identify(tensors._replace(shapes=shapes, read=read)), weights.source.network, False)
+        restore(tensors._replace(shapes=shapes, read=read))
     (line,) = str(caught.value).splitlines()
     says = {
         'renamed': (victim, f'{actual}_old'),
@@ -437,7 +440,7 @@ def test_a_file_without_dense_layers_leaves_them_fresh(tmp_path):
     assert (weights.source.name, num_classes(weights)) == ('Keras VGG16', 0)
     with tf.Graph().as_default(), tf.Session() as session:
         NETWORKS['vgg_face'].build(tf.constant(images), width=WIDTH, convention=weights.convention, se=True)
-        report = initialise(session, weights, 'vgg_face', allow_missing=False)
+        (report,) = initialise(session, [Origin('vgg_face', weights, '')], allow_missing=False)
         (middle,) = (v for v in tf.trainable_variables() if v.op.name == 'vgg_face/conv3/conv3_2/weights')
         found = session.run(middle)
     assert {row.name.split('/')[1] for row in report.variables if row.state == 'fresh'} == {'fc6', 'fc7', 'fc8', 'se'}
@@ -462,7 +465,7 @@ def test_a_checkpoint_of_ours_and_the_convention_of_its_run(tmp_path):
             assert (weights.source.name, weights.source.network) == ('this project', 'densenet121')
             assert weights.convention == convention
         assert num_classes(weights) == 4
-        report = initialise(session, weights, 'densenet121', allow_missing=False)
+        (report,) = initialise(session, [Origin('densenet121', weights, '')], allow_missing=False)
     assert {row.state for row in report.variables} == {'restored'}
 
 
@@ -471,7 +474,7 @@ def restore(weights, network, **options):
     with tf.Graph().as_default(), tf.Session() as session:
         images = tf.constant(draw_images(options.pop('size', 70)))
         NETWORKS[network].build(images, width=WIDTH, convention=weights.convention, **options)
-        report = initialise(session, weights, network, allow_missing=False)
+        (report,) = initialise(session, [Origin(network, weights, '')], allow_missing=False)
     states = {}
     for row in report.variables:
         states.setdefault(row.name.split('/')[1], set()).add(row.state)
@@ -550,7 +553,7 @@ def test_a_nan_in_a_tensor_that_is_not_wanted(tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
         NETWORKS['vgg_face'].build(tf.constant(draw_images(70)), width=WIDTH, convention=weights.convention)
         with pytest.raises(InputError, match=r'classifier\.6\.bias has 1 values that are NaN'):
-            initialise(session, weights, 'vgg_face', allow_missing=False)
+            initialise(session, [Origin('vgg_face', weights, '')], allow_missing=False)
 
 
 def test_affwilds_resnet_is_not_slims():

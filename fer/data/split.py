@@ -1,52 +1,128 @@
-"""A split, ready to run: its manifest, its windows, and the videos it officially has."""
+"""A split, ready to run: its videos, their sound, its windows, and the videos it officially has.
 
+It may be the union of several manifests: datasets of stills, or training and validation videos together.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from fer.data.audio import read_sound
 from fer.data.check import check_images
 from fer.data.windows import Window, split_windows
 from fer.errors import InputError
-from fer.manifest import LedgerRow, Manifest, read_ledger, read_manifest
+from fer.manifest import LedgerRow, Manifest, Video, read_ledger, read_manifest
+
+
+class Contents(NamedTuple):
+    """What is read of a manifest; a stage of training declares it."""
+
+    item: str  # what a line is: frame, video or still (fer/manifest.py)
+    images: bool  # whether its images are used
+    audio: int  # values of its audio CSVs, 0 where they are not used
 
 
 class Split(NamedTuple):
-    manifest: Manifest
-    windows: list[Window]
-    ledger: list[LedgerRow]
+    manifests: list[Manifest]
+    ledgers: list[list[LedgerRow]]  # of each manifest
+    videos: list[Video]  # of all manifests, one after the other
+    windows: list[Window]  # of the videos
+    audio: list[np.ndarray]  # for each video float32 [frames, D]; empty where the sound is not used
+    audio_names: list[str]  # of the D features
+    replaced: int  # values of the sound that were NaN or infinite
+
+    @property
+    def ledger(self) -> list[LedgerRow]:
+        return [row for ledger in self.ledgers for row in ledger]
 
 
-def load_split(path: str, data_root: str, seq_len: int, min_frames: int, labelled: bool) -> Split:
-    """Reads a manifest of face images with its ledger, cuts it into windows and checks its images.
+def split_paths(text: str) -> list[str]:
+    """The manifests of a flag, separated by commas; a file that has the whole text as its name is one manifest."""
+    return [text] if os.path.exists(text) else [path.strip() for path in text.split(',') if path.strip()]
+
+
+def dataset_names(paths: Sequence[str]) -> list[str]:
+    """How several manifests are told apart: by their folders' names, or whole paths where these are the same."""
+    names = [Path(path).resolve().parent.name for path in paths]
+    return names if len(set(names)) == len(names) and all(names) else list(paths)
+
+
+def load_split(
+    paths: Sequence[str],
+    data_root: str,
+    seq_len: int,
+    min_frames: int,
+    labelled: bool,
+    contents: Contents = Contents('frame', True, 0),  # noqa: B008 (immutable)
+    nonfinite: str = 'error',
+) -> Split:
+    """Reads manifests with their ledgers, cuts their videos into windows and checks their files.
 
     Args:
-      path: the manifest.
-      data_root: folder that its relative paths start from; '' is the manifest's own.
+      paths: the manifests.
+      data_root: folder that their relative paths start from; '' is each manifest's own.
       seq_len: frames a window.
       min_frames: the fewest frames a video may have.
       labelled: whether labels are required.
+      contents: what is used of them.
+      nonfinite: as in `read_sound`.
 
     Raises:
-      InputError: whatever is wrong with manifest, ledger or images; names the line.
+      InputError: whatever is wrong with manifests, ledgers, images or sound; names the line.
     """
-    manifest = read_manifest(path, data_root or None, min_frames=min_frames)
-    for video in manifest.videos[:1]:  # the lines of a manifest are all of one form
-        if not video.frames:
-            raise InputError(f'{path}:{video.lines[0]}: no image in the line; expected [audio.csv,]face.jpg[,label]')
-        if labelled and video.label is None:
-            raise InputError(f'{path}:{video.lines[0]}: no label in the line; expected one to train and validate on')
-    split = Split(manifest, split_windows(manifest.videos, seq_len), read_ledger(manifest))
-    if labelled:
-        for row in split.ledger:
-            if row.label is None:
-                raise InputError(f'{path}: its ledger has no label for video {row.video_id}; expected one for each')
-    check_images(manifest)
-    return split
+    if not paths:
+        raise InputError('no manifest; expected the path of one')
+    manifests, ledgers = [], []
+    for path in paths:
+        manifest = read_manifest(path, data_root or None, contents.item, min_frames)
+        for video in manifest.videos[:1]:  # the lines of a manifest are all of one form
+            lacks = (
+                (contents.images and not video.frames, 'image in the line; expected [audio.csv,]face.jpg[,label]'),
+                (contents.audio and not video.audio, 'sound in the line; expected audio.csv[,face.jpg][,label]'),
+                (labelled and video.label is None, 'label in the line; expected one to train and validate on'),
+            )
+            for lacking, what in lacks:
+                if lacking:
+                    raise InputError(f'{path}:{video.lines[0]}: no {what}')
+        ledger = read_ledger(manifest)
+        if labelled:
+            for row in ledger:
+                if row.label is None:
+                    raise InputError(f'{path}: its ledger has no label for video {row.video_id}; expected one for each')
+        manifests.append(manifest)
+        ledgers.append(ledger)
+    audio: list[np.ndarray] = []
+    names: list[str] = []
+    replaced = 0
+    for manifest in manifests:
+        if contents.images:
+            check_images(manifest)
+        if contents.audio:
+            sound = read_sound(manifest, contents.audio, nonfinite)
+            if names and sound.names and sound.names != names:
+                raise InputError(f'{manifest.path}: other audio features than {manifests[0].path}')
+            names = names or sound.names
+            audio += sound.values
+            replaced += sound.replaced
+    videos = [video for manifest in manifests for video in manifest.videos]
+    return Split(manifests, ledgers, videos, split_windows(videos, seq_len), audio, names, replaced)
 
 
 def describe(split: Split) -> str:
     """`383 videos (4 without frames), 21000 frames in 520 windows from DATA/val.txt`."""
     frames = sum(window.length for window in split.windows)
-    absent = len(split.ledger) - len(split.manifest.videos)
+    absent = len(split.ledger) - len(split.videos)
+    replaced = f', {split.replaced} NaN or infinite values of sound replaced by the mean' if split.replaced else ''
     return (
         f'{len(split.ledger)} videos ({absent} without frames), {frames} frames in {len(split.windows)} windows '
-        f'from {split.manifest.path}'
+        f'from {", ".join(manifest.path for manifest in split.manifests)}{replaced}'
     )
+
+
+def common_videos(first: Split, second: Split) -> list[str]:
+    """Ids of videos that are in both splits, by the files of their first frames."""
+    known = {os.path.realpath((video.frames or video.audio)[0]) for video in first.videos}
+    return [v.video_id for v in second.videos if os.path.realpath((v.frames or v.audio)[0]) in known]

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from fer.emotions import EMOTIONS
 from fer.files import atomic_write
 
+_COLOURS = [f'tab:{name}' for name in ('orange', 'green', 'red', 'purple', 'brown', 'pink', 'olive', 'cyan')]
+
 
 def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], title: str) -> None:
     """A confusion matrix as the dissertation prints them: rows are the truth, cells are percent of the row.
@@ -34,13 +36,15 @@ def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], title: 
     _save(figure, path)
 
 
-def draw_curves(path: str | Path, train: dict[str, np.ndarray], validation: dict[str, np.ndarray], title: str) -> None:
+def draw_curves(
+    path: str | Path, train: dict[str, np.ndarray], validation: dict[str, dict[str, np.ndarray]], title: str
+) -> None:
     """Loss and accuracy against the training step.
 
     Args:
       path: PNG to write.
       train: `step`, `loss`, `accuracy` [in 0..1] of each step; drawn as a running mean as well. May be empty arrays.
-      validation: `step`, `accuracy` [in 0..1] after each epoch; may be empty arrays.
+      validation: for each dataset, by what to call it, `step` and `accuracy` [in 0..1] after each epoch.
       title: the heading.
     """
     figure = Figure(figsize=(9, 3.6), layout='constrained')
@@ -53,8 +57,9 @@ def draw_curves(path: str | Path, train: dict[str, np.ndarray], validation: dict
         smooth = np.convolve(values, np.ones(width) / width, mode='valid')
         axes.plot(train['step'], values, color='tab:blue', alpha=0.25, linewidth=0.8)
         axes.plot(train['step'][width - 1 :], smooth, color='tab:blue', label=f'training, mean of {width} steps')
-        if name in validation and len(validation[name]):
-            axes.plot(validation['step'], validation[name], color='tab:orange', marker='o', label='validation')
+        for (label, curve), colour in zip(validation.items(), _COLOURS, strict=False):
+            if name in curve:
+                axes.plot(curve['step'], curve[name], color=colour, marker='o', label=label)
         axes.set(xlabel='step', ylabel=name)
         axes.legend(fontsize=8)
     _save(figure, path)

@@ -6,19 +6,20 @@ from fer.errors import InputError
 from fer.tf1 import tf
 
 PREFIX = 'model.ckpt'
+BEST = 'best'  # folder below a run's, of the checkpoint with the best validation
 
 
-def make_saver(run_dir: str) -> tf.train.Saver:
-    """Saves every variable of the graph, the optimisers' included; the last two of the run's checkpoints are kept."""
-    saver = tf.train.Saver(max_to_keep=2)
-    state = tf.train.get_checkpoint_state(run_dir)
-    if state:  # a resumed run's earlier checkpoints count among the two
+def make_saver(folder: str, keep: int) -> tf.train.Saver:
+    """Saves every variable of the graph, the optimisers' included; the folder's last `keep` checkpoints are kept."""
+    saver = tf.train.Saver(max_to_keep=keep)
+    state = tf.train.get_checkpoint_state(folder)
+    if state:  # a resumed run's earlier checkpoints count among them
         saver.recover_last_checkpoints(state.all_model_checkpoint_paths)
     return saver
 
 
-def save(saver: tf.train.Saver, session: tf.Session, run_dir: Path, step: int) -> None:
-    saver.save(session, str(run_dir / PREFIX), global_step=step, write_meta_graph=False)
+def save(saver: tf.train.Saver, session: tf.Session, folder: Path, step: int) -> None:
+    saver.save(session, str(folder / PREFIX), global_step=step, write_meta_graph=False)
 
 
 def restore_model(session: tf.Session, checkpoint: str, variables: list[tf.Variable]) -> None:

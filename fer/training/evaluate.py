@@ -3,28 +3,38 @@
 import dataclasses
 from pathlib import Path
 
-from fer.data.split import describe, load_split
+from fer.data.augmentation import VIEWS
+from fer.data.split import describe
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.evaluation.results import write_results
 from fer.evaluation.videos import prior_logits
-from fer.nets import get_network
 from fer.nets.weights.files import latest_checkpoint
 from fer.report.plots import draw_confusion
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
-from fer.training.config import read_flagfile
 from fer.training.predict import predict
 from fer.training.session import open_session
+from fer.training.stages import stage_of, window_length
+from fer.training.start import load_data, scale
 from fer.training.tower import build_side
 
 FALLBACKS = ('prior',)
+CHECKPOINTS = ('last', 'best')
 
 
 def evaluate(
-    run_dir: str, manifest: str, split: str, data_root: str, batch_size: int, fallback: str, output: str
+    run_dir: str,
+    manifest: str,
+    split: str,
+    data_root: str,
+    batch_size: int,
+    fallback: str,
+    checkpoint: str,
+    tta_views: int,
+    output: str,
 ) -> None:
-    """Answers for every official video of a manifest with the last checkpoint of a run.
+    """Answers for every official video of a manifest with a checkpoint of a run.
 
     Args:
       run_dir: the run.
@@ -33,6 +43,8 @@ def evaluate(
       data_root: folder that the manifest's relative paths start from; '' is the manifest's own.
       batch_size: windows at a time; 0 for as many as in training. It changes no result beyond rounding.
       fallback: how a video without frames is answered. `prior`: with the training videos' class frequencies.
+      checkpoint: `last`, or `best` in validation; '' is the best of a run with early stopping, else the last.
+      tta_views: logits are averaged over the first so many of fer.data.augmentation.VIEWS.
       output: folder of the three files; '' is the run's.
 
     Raises:
@@ -40,6 +52,8 @@ def evaluate(
     """
     if fallback not in FALLBACKS:
         raise InputError(f'--fallback={fallback}: expected one of {", ".join(FALLBACKS)}')
+    if checkpoint not in ('', *CHECKPOINTS):
+        raise InputError(f'--checkpoint={checkpoint}: expected one of {", ".join(CHECKPOINTS)}')
     if not split or '/' in split:
         raise InputError(f'--split={split}: expected a name that files can be called by')
     if batch_size < 0:
@@ -47,21 +61,27 @@ def evaluate(
     folder = Path(output or run_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f'--output={folder}: a file; expected a folder')
-    config = read_flagfile(Path(run_dir) / run_folder.FLAGS_FILE)
-    config = dataclasses.replace(config, batch_size=batch_size or config.batch_size)
+    blueprint = run_folder.read_blueprint(run_dir)
+    config = dataclasses.replace(blueprint.config, batch_size=batch_size or blueprint.config.batch_size)
+    blueprint = blueprint._replace(config=config)
+    if not 1 <= tta_views <= len(VIEWS):
+        raise InputError(f'--tta_views={tta_views}: expected 1 (the image alone) to {len(VIEWS)}')
+    if tta_views > 1 and not stage_of(config).contents.images:
+        raise InputError(f'--tta_views={tta_views}: expected 1 for --stage={config.stage}, which has no images')
     counts = run_folder.read_class_counts(run_dir)
-    checkpoint = latest_checkpoint(run_dir)
-    if checkpoint is None:
-        raise InputError(f'{run_dir}: no checkpoint; expected one that train.py wrote')
-    network = get_network(config.model)
-    convention = run_folder.read_run_convention(run_dir, config.model)
-    data = load_split(manifest, data_root, config.seq_len, config.min_frames, labelled=False)
+    best = checkpoint == 'best' or (not checkpoint and config.early_stopping > 0)
+    place = Path(run_dir) / checkpoints.BEST if best else Path(run_dir)
+    path = latest_checkpoint(place)
+    if path is None:
+        raise InputError(f'{place}: no checkpoint; expected one that train.py wrote')
+    data = scale(blueprint, load_data(config, manifest, window_length(config), data_root, labelled=False))
     with tf.Graph().as_default():
-        side = build_side(config, network, convention, data, is_training=False)
+        side = build_side(blueprint, data, views=tta_views > 1)
         with open_session() as session:
-            checkpoints.restore_model(session, checkpoint, tf.global_variables())
+            checkpoints.restore_model(session, path, tf.global_variables())
             print(f'{split}: {describe(data)}')
-            results = predict(session, side, prior_logits(counts), split)
+            print(f'checkpoint: {path}{f"; mean of {tta_views} views" if tta_views > 1 else ""}')
+            (results,) = predict(session, side, prior_logits(counts), split, tta_views)
     metrics = score_results(results, manifest)
     folder.mkdir(parents=True, exist_ok=True)
     write_results(folder / f'results_{split}.txt', results)
@@ -70,7 +90,8 @@ def evaluate(
     if metrics is None:
         print(f'{split}: no labels, no metrics')
         return
-    metrics |= {'split': split, 'checkpoint': Path(checkpoint).name, 'fallback': fallback, 'manifest': manifest}
+    metrics |= {'split': split, 'checkpoint': Path(path).name, 'fallback': fallback, 'manifest': manifest}
+    metrics |= {'best': best, 'tta_views': tta_views}
     write_metrics(folder / f'metrics_{split}.json', metrics)
     draw_confusion(folder / f'confusion_{split}.png', metrics['confusion'], f'{config.model} {split}')
     print(f'{split}: {summary(metrics)}')

@@ -7,25 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from fer.data.check import check_images
-from fer.data.pipeline import build_pipeline
+from fer.data.pipeline import Reading, build_pipeline
 from fer.data.split import Split
 from fer.data.windows import split_windows
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.manifest import Manifest, read_manifest
 from fer.nets import get_network
-from fer.nets.summary import CLASSIFIERS
 from fer.nets.weights import num_classes, open_weights
 from fer.progress import progress
 from fer.tf1 import tf
 from fer.training.config import read_flagfile
 from fer.training.predict import run_named
-from fer.training.restore import check_network, describe_pixels, initialise, source_convention
+from fer.training.restore import AFTER_FEATURES, Origin, check_network, describe_pixels, initialise, source_convention
 from fer.training.run_folder import FLAGS_FILE
 from fer.training.session import open_session
 
 DEFAULT_IMAGE_SIZE = 112  # of a checkpoint that says nothing of its own
-_AFTER_FEATURES = ('fc7', *CLASSIFIERS)  # layers that logits depend on and features do not
 
 
 def extract(
@@ -89,21 +87,21 @@ def extract(
     windows = split_windows(data.videos, seq_len=1)
 
     with tf.Graph().as_default():
-        split = Split(data, windows, [])
-        pipeline = build_pipeline(split, 1, batch_size, image_size, shuffle_seed=None)
+        split = Split([data], [[]], data.videos, windows, [], [], 0)
+        pipeline = build_pipeline(split, 1, batch_size, Reading(image_size, 0), shuffle_seed=None)
         classes = num_classes(weights)
         features, end_points = network.build(
             pipeline.batch.images,
-            num_classes=classes or 1,
+            num_classes=classes,
             width=width or (run.width if run else 1.0),
             global_pool=global_pool,
             convention=convention,
             **({'se': True} if run and run.se_vgg else {}),
         )
         with open_session() as session:
-            report = initialise(session, weights, model, allow_missing)
+            (report,) = initialise(session, [Origin(model, weights, '')], allow_missing)
             other = [row for row in report.variables if row.state != 'restored']
-            needed = [row for row in other if row.name.split('/')[1] not in _AFTER_FEATURES]
+            needed = [row for row in other if row.name.split('/')[1] not in AFTER_FEATURES]
             if needed and not allow_missing:
                 raise InputError(
                     f'{weights.path}: features need {needed[0].name} {list(needed[0].shape)}, which is not restored '
@@ -118,10 +116,11 @@ def extract(
                 'logits': np.empty((len(windows), classes), np.float32),
             }
             session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
-            fetches = [pipeline.batch.windows, features, end_points['logits']]
+            fetches = [pipeline.batch.windows, features, *([end_points['logits']] if classes else [])]
             for _ in progress(range(math.ceil(len(windows) / batch_size)), label='features', unit='batch'):
-                index, *values = run_named(session, fetches, data)
-                found['features'][index], found['logits'][index] = values[0], values[1][:, :classes]
+                index, *values = run_named(session, fetches, split)
+                for array, value in zip(found.values(), values, strict=False):  # no logits without a classifier
+                    array[index] = value
     root = Path(os.path.abspath(data_root or os.path.dirname(manifest)))
     paths = [Path(data.videos[window.video].frames[window.start]) for window in windows]
     Path(output).parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from fer.tf1 import tf
 
 TRAIN_LOG, VALIDATION_LOG = 'train_log.csv', 'val_log.csv'
 TRAIN_COLUMNS = ('step', 'epoch', 'phase', 'loss', 'accuracy', 'learning_rate', 'frames_per_second')
-VALIDATION_COLUMNS = ('step', 'epoch', 'phase', 'correct', 'total', 'accuracy', 'f1')
+VALIDATION_COLUMNS = ('step', 'epoch', 'phase', 'correct', 'total', 'accuracy', 'f1', 'dataset')
 
 
 class RunLog:
@@ -23,9 +23,12 @@ class RunLog:
     def __init__(self, folder: Path, last_step: int):
         self._files = []
         self._writers = {}
-        self._steps = {}
+        self._scores: dict[int, list[float]] = {}  # step: the accuracies of a validation, a dataset each
         for name, columns in ((TRAIN_LOG, TRAIN_COLUMNS), (VALIDATION_LOG, VALIDATION_COLUMNS)):
-            self._steps[name] = _trim(folder / name, columns, last_step)
+            rows = _trim(folder / name, columns, last_step)
+            if name == VALIDATION_LOG:
+                for row in rows:
+                    self._scores.setdefault(int(row['step']), []).append(float(row['accuracy']))
             file = open(folder / name, 'a', encoding='utf-8', newline='')  # noqa: SIM115 - closed in __exit__
             self._files.append(file)
             self._writers[name] = csv.writer(file, lineterminator='\n')
@@ -40,25 +43,42 @@ class RunLog:
         self._board.close()
 
     def trained(
-        self, step: int, epoch: int, phase: int, loss: float, accuracy: float, rate: float, frames_per_second: float
+        self,
+        step: int,
+        epoch: int,
+        phase: int,
+        loss: float,
+        accuracy: float,
+        rate: float,
+        frames_per_second: float,
+        gradient_norm: float,
     ) -> None:
         """One training step; `step` and `epoch` count from 1, `accuracy` is the batch's share of windows right."""
         self._writers[TRAIN_LOG].writerow(
             (step, epoch, phase, f'{loss:.9g}', f'{accuracy:.4f}', f'{rate:.6g}', f'{frames_per_second:.1f}')
         )
         values = {'loss': loss, 'accuracy': accuracy, 'learning_rate': rate, 'frames_per_second': frames_per_second}
-        self._add_scalars('train', values, step)
+        self._add_scalars('train', {**values, 'gradient_norm': gradient_norm}, step)
+
+    def validated(self, step: int, epoch: int, phase: int, dataset: str, metrics: dict) -> None:
+        """One dataset after an epoch, `metrics` as `fer.evaluation.metrics.score_results` gives them."""
+        figures = (metrics['correct'], metrics['total'], metrics['accuracy'], metrics['f1'])
+        self._writers[VALIDATION_LOG].writerow((step, epoch, phase, *figures, dataset))
+        self._scores.setdefault(step, []).append(metrics['accuracy'])
+        tag = 'validation' if dataset == '-' else f'validation/{dataset}'
+        self._add_scalars(tag, {name: metrics[name] for name in ('accuracy', 'f1')}, step)
 
     def has_validated(self, step: int) -> bool:
-        """Whether an earlier session of the run scored the validation split at this step."""
-        return step in self._steps[VALIDATION_LOG]
+        """Whether the validation datasets were scored at this step, by this session or an earlier one of the run."""
+        return step in self._scores
 
-    def validated(self, step: int, epoch: int, phase: int, metrics: dict) -> None:
-        """The validation split after an epoch, `metrics` as `fer.evaluation.metrics.score_results` gives them."""
-        self._writers[VALIDATION_LOG].writerow(
-            (step, epoch, phase, metrics['correct'], metrics['total'], metrics['accuracy'], metrics['f1'])
-        )
-        self._add_scalars('validation', {name: metrics[name] for name in ('accuracy', 'f1')}, step)
+    def best_step(self) -> int | None:
+        """The step with the highest validation accuracy, the mean over datasets; the first of equals."""
+        means = {step: sum(scores) / len(scores) for step, scores in self._scores.items()}
+        return max(means, key=lambda step: (means[step], -step)) if means else None
+
+    def validations_after(self, step: int) -> int:
+        return sum(1 for validated in self._scores if validated > step)
 
     def flush(self) -> None:
         for file in self._files:
@@ -70,11 +90,11 @@ class RunLog:
         self._board.add_summary(tf.Summary(value=scalars), step)
 
 
-def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> set[int]:
+def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> list[dict[str, str]]:
     """Starts a log with its header, or cuts an older one back to `last_step` and its last whole row.
 
     Returns:
-      The steps of the rows kept.
+      The rows kept.
     """
     rows = []
     if path.exists():
@@ -88,17 +108,25 @@ def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> set[int]:
         writer = csv.DictWriter(file, columns, lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
-    return {int(row['step']) for row in rows}
+    return rows
 
 
 def draw_log(folder: Path, title: str) -> None:
     """Writes curves.png from the logs of a run folder."""
-    draw_curves(folder / 'curves.png', _read(folder / TRAIN_LOG), _read(folder / VALIDATION_LOG), title)
+    train, validation = _read(folder / TRAIN_LOG), _read(folder / VALIDATION_LOG)
+    numbers = {name: np.array(column, np.float64) for name, column in train.items()}
+    curves: dict[str, dict[str, np.ndarray]] = {}
+    for dataset in dict.fromkeys(validation['dataset']):
+        rows = [row for row, name in enumerate(validation['dataset']) if name == dataset]
+        label = 'validation' if dataset == '-' else f'validation {dataset}'
+        curves[label] = {
+            name: np.array([float(validation[name][row]) for row in rows]) for name in ('step', 'accuracy')
+        }
+    draw_curves(folder / 'curves.png', numbers, curves, title)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a log as float64 arrays."""
+def _read(path: Path) -> dict[str, list[str]]:
+    """The columns of a log."""
     with open(path, encoding='utf-8', newline='') as file:
         header, *rows = csv.reader(file)
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(header))
-    return dict(zip(header, table.T, strict=True))
+    return {name: [row[column] for row in rows] for column, name in enumerate(header)}

@@ -1,32 +1,41 @@
-"""The training loop: phases, epochs, steps, validation, checkpoints."""
+"""The training loop of every stage: phases, epochs, steps, validation, checkpoints."""
 
 import math
 import shutil
 import time
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fer.data.split import Split, describe, load_split
+from fer.data.split import Split, common_videos, dataset_names, describe
+from fer.emotions import NUM_CLASSES
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary
 from fer.evaluation.videos import class_counts, prior_logits
-from fer.nets import Network, get_network
-from fer.nets.conventions import Convention
 from fer.nets.weights.files import latest_checkpoint
-from fer.nets.weights.run import write_convention
 from fer.progress import progress
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
-from fer.training.config import TrainConfig, check_config
+from fer.training.checks import check_config, check_stage
+from fer.training.config import TrainConfig
 from fer.training.log import RunLog, draw_log
+from fer.training.losses import class_weights
 from fer.training.predict import predict, run_named
-from fer.training.restore import describe_pixels, initialise, open_for, source_convention, write_restore_report
-from fer.training.schedule import LR_SCHEDULES, learning_rate, parse_epochs, phase_of_epoch
+from fer.training.restore import Origin, describe_pixels, initialise, write_restore_report
+from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
 from fer.training.session import open_session
-from fer.training.tower import Side, build_side, check_gradients, check_stage, phase_one_variables
+from fer.training.stages import Blueprint, stage_of, trained_variables, window_length
+from fer.training.start import fit, load_data, open_origins, scale
+from fer.training.tower import Side, Tower, build_side, check_gradients
+
+
+class Step(NamedTuple):
+    """One step of a phase's optimiser."""
+
+    train: tf.Operation
+    norm: tf.Tensor  # float32, of all gradients together, before clipping
 
 
 class TrainGraph(NamedTuple):
@@ -34,16 +43,17 @@ class TrainGraph(NamedTuple):
 
     training: Side
     validation: Side | None
-    train_ops: dict[int, tf.Operation]  # by phase: one step of its optimiser
+    steps: dict[int, Step]  # by phase
     rate: tf.Tensor  # float32, the learning rate of the current step
     saver: tf.train.Saver
+    best_saver: tf.train.Saver
 
 
 def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     """Trains the run that `config` describes and leaves it in `config.run_dir`.
 
-    Nothing is written before all that can be checked has been: settings, manifests, every image's existence, and
-    the checkpoint to start from.
+    Nothing is written before all that can be checked has been: settings, manifests, every image's existence and every
+    value of the sound, and the checkpoints to start from.
 
     Args:
       config: the run.
@@ -53,52 +63,54 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     Raises:
       InputError: bad settings or data; the message names the flag or the file and line.
     """
-    network = get_network(config.model)
     check_config(config)
-    check_stage(config, network)
-    check_gradients(config, network)
-    if config.lr_schedule not in LR_SCHEDULES:
-        raise InputError(f'--lr_schedule={config.lr_schedule}: expected one of {", ".join(LR_SCHEDULES)}')
+    check_stage(config)
+    check_gradients(config)
     epochs = parse_epochs(config.train_epochs)
     checkpoint = run_folder.open_run(config, resume, overwrite)
-    weights = None
+    origins: list[Origin] = []
     if checkpoint:
-        convention = run_folder.read_run_convention(config.run_dir, config.model)
+        blueprint = run_folder.read_blueprint(config.run_dir)._replace(config=config)
     else:
-        weights = open_for(config.model, config.init_from) if config.init_from else None
-        convention = source_convention(network, weights, config.input_convention)
-    load = partial(
-        load_split, data_root=config.data_root, seq_len=config.seq_len, min_frames=config.min_frames, labelled=True
-    )
-    train_split = load(config.train_manifest)
-    val_split = load(config.val_manifest) if config.val_manifest else None
-    if not train_split.windows:
-        raise InputError(f'{config.train_manifest}: no video has a frame; expected some to train on')
+        blueprint, origins = open_origins(config)
+    load = (window_length(config), config.data_root, True)
+    train_split = load_data(config, config.train_manifest, *load)
+    val_split = load_data(config, config.val_manifest, *load) if config.val_manifest else None
+    _check_splits(config, train_split, val_split)
+    blueprint = fit(blueprint, train_split)
+    train_split = scale(blueprint, train_split)
+    val_split = scale(blueprint, val_split) if val_split else None
 
     with tf.Graph().as_default():
-        graph = build_graph(config, network, convention, train_split, val_split, epochs)
+        graph = build_graph(blueprint, train_split, val_split, epochs)
         with open_session() as session:
-            report = None
+            reports = []
             if checkpoint:
                 checkpoints.restore_model(session, checkpoint, tf.global_variables())
             else:
-                report = initialise(session, weights, config.model, config.allow_missing)
+                reinit = stage_of(config).parts(blueprint)[0].new if config.reinit_fc else ()
+                reports = initialise(session, origins, config.allow_missing, reinit)
             step = int(session.run(tf.train.get_global_step()))
             counts = class_counts(train_split.ledger)
-            folder = run_folder.start_run(config, step, counts)
-            if report:
-                origin = f'{weights.source.name}, {weights.path}' if weights else 'fresh'
-                write_convention(folder, config.model, convention, origin)
-                print(write_restore_report(folder / 'restored.txt', report))
-                print(f'input: {describe_pixels(convention)}')
+            folder = run_folder.start_run(blueprint, step, counts, reports[0].weights or 'fresh' if reports else '')
+            if reports:
+                notes = [_describe_phase(blueprint, phase) for phase in graph.steps]
+                print(write_restore_report(folder / 'restored.txt', reports, notes))
+                print('\n'.join(notes))
+                if blueprint.convention:
+                    print(f'input: {describe_pixels(blueprint.convention)}')
+                if blueprint.scaling:
+                    print(f'sound: {len(blueprint.scaling.names)} features, {blueprint.scaling.kind}')
             else:
                 print(f'resumed from {checkpoint}')
             print(f'training: {describe(train_split)}')
             if val_split:
                 print(f'validation: {describe(val_split)}')
+                if common := common_videos(train_split, val_split):
+                    print(f'{len(common)} of the validation videos are trained on; their scores say nothing of others')
             try:
                 with RunLog(folder, step) as log:
-                    _run_epochs(session, graph, config, epochs, step, folder, log, prior_logits(counts))
+                    Loop(session, graph, config, epochs, folder, log, prior_logits(counts)).run(step)
             except InputError:
                 if latest_checkpoint(folder) is None:  # an image damaged inside: leave no run that never was
                     shutil.rmtree(folder)
@@ -107,117 +119,187 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     print(f'run: {folder}')
 
 
-def build_graph(
-    config: TrainConfig,
-    network: Network,
-    convention: Convention,
-    train_split: Split,
-    val_split: Split | None,
-    epochs: list[int],
-) -> TrainGraph:
+def _check_splits(config: TrainConfig, train_split: Split, val_split: Split | None) -> None:
+    if not train_split.windows:
+        raise InputError(f'{config.train_manifest}: no video has a frame; expected some to train on')
+    if config.batch_size > len(train_split.windows):
+        raise InputError(
+            f'--batch_size={config.batch_size}: more than the {len(train_split.windows)} windows of '
+            f'{config.train_manifest}; expected at most as many'
+        )
+
+
+def _describe_phase(blueprint: Blueprint, phase: int) -> str:
+    """`phase 1 trains 16 of 46 variables, below temporal/`."""
+    trained, every = trained_variables(blueprint, phase), tf.trainable_variables()
+    scopes = [scope for part in stage_of(blueprint.config).parts(blueprint) for scope in part.new]
+    where = 'all' if phase == 2 else f'below {", ".join(f"{scope}/" for scope in scopes)}'
+    return f'phase {phase} trains {len(trained)} of {len(every)} variables, {where}'
+
+
+def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | None, epochs: list[int]) -> TrainGraph:
     """Adds all that a run needs to the default graph, seeded."""
+    config = blueprint.config
     tf.set_random_seed(config.seed)
     global_step = tf.train.get_or_create_global_step()
-    training = build_side(config, network, convention, train_split, is_training=True)
-    validation = build_side(config, network, convention, val_split, is_training=False) if val_split else None
+    phases = (1, 2) if len(epochs) == 2 else (2,)
+    weights = None
+    if config.class_weights != 'none':
+        weights = class_weights(_item_counts(train_split, config.classify), config.class_weights)
+    training = build_side(blueprint, train_split, phases, weights)
+    validation = build_side(blueprint, val_split) if val_split else None
     rate = learning_rate(config.learning_rate, config.lr_schedule, config.decay_rate, config.decay_steps, global_step)
-    loss, updates = training.tower.loss, tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    train_ops = {}
-    if len(epochs) == 2:
-        # What phase one does not train it does not move: no network has batch norm among its new layers, and the
-        # moving averages of the others stay as they were restored.
-        train_ops[1] = build_train_op(loss, rate, phase_one_variables(network), [], 'phase_1')
-    train_ops[2] = build_train_op(loss, rate, tf.trainable_variables(), updates, 'phase_2')
-    return TrainGraph(training, validation, train_ops, rate, checkpoints.make_saver(config.run_dir))
+    steps = {
+        phase: build_step(tower, rate, trained_variables(blueprint, phase), config.clip_norm, phase)
+        for phase, tower in training.towers.items()
+    }
+    saver, best_saver = checkpoints.make_saver(config.run_dir, 2), checkpoints.make_saver(_best(config.run_dir), 1)
+    return TrainGraph(training, validation, steps, rate, saver, best_saver)
 
 
-def build_train_op(
-    loss: tf.Tensor, rate: tf.Tensor, variables: list[tf.Variable], updates: list[tf.Operation], scope: str
-) -> tf.Operation:
-    """One Adam step on `variables`, after the `updates` of batch norm's moving averages.
+def _best(run_dir: str) -> str:
+    return str(Path(run_dir) / checkpoints.BEST)
+
+
+def _item_counts(split: Split, classify: str) -> np.ndarray:
+    """int64 [7]: how many items of each class the loss is taken of in an epoch, windows or frames."""
+    counts = np.zeros(NUM_CLASSES, np.int64)
+    for window in split.windows:
+        counts[split.videos[window.video].label] += window.length if classify == 'frame' else 1
+    return counts
+
+
+def build_step(tower: Tower, rate: tf.Tensor, variables: list[tf.Variable], clip_norm: float, phase: int) -> Step:
+    """One Adam step on `variables`, after the updates of batch norm's moving averages and of the loss's own state.
 
     Each phase has an Adam of its own. Sharing one would start phase two's new variables with moments of zero but a
     bias correction that has run out, which makes their first steps three times too long.
+
+    Args:
+      tower: of the phase.
+      rate: float32 scalar, the learning rate.
+      variables: those the phase trains.
+      clip_norm: gradients are scaled down together to at most this norm; 0 leaves them.
+      phase: names the optimiser.
     """
-    with tf.variable_scope(scope):
+    assert tower.loss is not None
+    # Phase one's tower has batch norm frozen and adds no update; only phase two's are there.
+    updates = [] if phase == 1 else tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.variable_scope(f'phase_{phase}'), tf.control_dependencies([*updates, *tower.loss.updates]):
         optimizer = tf.train.AdamOptimizer(rate)
-        gradients = optimizer.compute_gradients(loss, variables)
-        with tf.control_dependencies(updates):
-            return optimizer.apply_gradients(gradients, tf.train.get_global_step())
+        pairs = [(g, v) for g, v in optimizer.compute_gradients(tower.loss.total, variables) if g is not None]
+        gradients, trained = zip(*pairs, strict=True)
+        norm = tf.linalg.global_norm(gradients)
+        if clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+        train_op = optimizer.apply_gradients(zip(gradients, trained, strict=True), tf.train.get_global_step())
+    return Step(train_op, norm)
 
 
-def _run_epochs(
-    session: tf.Session,
-    graph: TrainGraph,
-    config: TrainConfig,
-    epochs: list[int],
-    step: int,
-    folder: Path,
-    log: RunLog,
-    fallback: np.ndarray,
-) -> None:
-    """From `step` to the end of the last epoch, or to --max_steps, which may lie inside an epoch."""
-    steps_per_epoch = graph.training.pipeline.num_batches
-    last_step = sum(epochs) * steps_per_epoch
-    if config.max_steps:
-        last_step = min(last_step, config.max_steps)
+class Loop(NamedTuple):
+    """A run under way."""
 
-    def validate() -> str:
-        """Scores every official validation video, logs it and says it."""
-        assert graph.validation is not None
-        metrics = score_results(predict(session, graph.validation, fallback, 'validation'), config.val_manifest)
-        assert metrics is not None, 'load_split insists on labels'
-        epoch = (step - 1) // steps_per_epoch
-        log.validated(step, epoch + 1, phase_of_epoch(epoch, epochs), metrics)
-        log.flush()
-        return f'; validation {summary(metrics)}'
+    session: tf.Session
+    graph: TrainGraph
+    config: TrainConfig
+    epochs: list[int]  # of each phase
+    folder: Path
+    log: RunLog
+    fallback: np.ndarray  # float [7], logits of videos without frames
 
-    if step and graph.validation and not log.has_validated(step):  # killed between its checkpoint and its score
-        print(f'step {step}{validate()}', flush=True)
-    while step < last_step:
-        epoch = step // steps_per_epoch
-        phase = phase_of_epoch(epoch, epochs)
-        until = min((epoch + 1) * steps_per_epoch, last_step)
-        label = f'epoch {epoch + 1}/{sum(epochs)} phase {phase}'
-        loss = _train_epoch(session, graph, epoch, phase, step, until, label, folder, log)
-        step = until
-        log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
-        checkpoints.save(graph.saver, session, folder, step)
-        scores = validate() if graph.validation else ''
-        print(f'{label} step {step}: loss {loss:.4f}{scores}', flush=True)
+    def run(self, step: int) -> None:
+        """From `step` to the end of the last epoch, to --max_steps, which may lie inside one, or to early stopping."""
+        steps_per_epoch = self.graph.training.pipeline.num_batches
+        last_step = sum(self.epochs) * steps_per_epoch
+        if self.config.max_steps:
+            last_step = min(last_step, self.config.max_steps)
+        if step and self.graph.validation:
+            if not self.log.has_validated(step):  # killed between its checkpoint and its score
+                print(f'step {step}{self._validate(step)}', flush=True)
+            self._keep_best(step)
+        while step < last_step and not self._stops_early(step):
+            epoch = step // steps_per_epoch
+            phase = phase_of_epoch(epoch, self.epochs)
+            until = min((epoch + 1) * steps_per_epoch, last_step)
+            label = f'epoch {epoch + 1}/{sum(self.epochs)} phase {phase}'
+            loss = self._train_epoch(epoch, phase, step, until, label)
+            step = until
+            self.log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
+            checkpoints.save(self.graph.saver, self.session, self.folder, step)
+            scores = self._validate(step) if self.graph.validation else ''
+            self._keep_best(step)
+            print(f'{label} step {step}: loss {loss:.4f}{scores}', flush=True)
 
+    def _validate(self, step: int) -> str:
+        """Scores every official validation video, dataset by dataset, logs it and says it."""
+        side = self.graph.validation
+        assert side is not None
+        epoch = (step - 1) // self.graph.training.pipeline.num_batches
+        phase = phase_of_epoch(epoch, self.epochs)
+        paths = [manifest.path for manifest in side.split.manifests]
+        texts = []
+        answers = predict(self.session, side, self.fallback, 'validation')
+        names = dataset_names(paths) if len(paths) > 1 else ['-']
+        for name, path, results in zip(names, paths, answers, strict=True):
+            metrics = score_results(results, path)
+            assert metrics is not None, 'load_split insists on labels'
+            self.log.validated(step, epoch + 1, phase, name, metrics)
+            texts.append(f'{name} {summary(metrics)}' if len(paths) > 1 else summary(metrics))
+        self.log.flush()
+        return f'; validation {"; ".join(texts)}'
 
-def _train_epoch(
-    session: tf.Session,
-    graph: TrainGraph,
-    epoch: int,
-    phase: int,
-    step: int,
-    until: int,
-    label: str,
-    folder: Path,
-    log: RunLog,
-) -> float:
-    """The steps of one epoch after `step`, up to and with `until`; returns their mean loss."""
-    split, pipeline, tower = graph.training
-    done = step - epoch * pipeline.num_batches
-    session.run(pipeline.initializer, {pipeline.epoch: epoch, pipeline.skip: done})
-    fetches = [tower.loss, tower.accuracy, graph.rate, pipeline.batch.lengths, pipeline.batch.windows]
-    losses = []
-    bar = progress(range(step + 1, until + 1), label=label, unit='step')
-    for number in bar:
-        began = time.perf_counter()
-        _, loss, accuracy, rate, lengths, windows = run_named(
-            session, [graph.train_ops[phase], *fetches], split.manifest
-        )
-        speed = int(lengths.sum()) / (time.perf_counter() - began)
-        if not math.isfinite(loss):
-            videos = sorted({split.manifest.videos[split.windows[index].video].video_id for index in windows})
-            kept = latest_checkpoint(folder) or 'none yet'
-            raise InputError(
-                f'step {number}: the loss is {loss} on videos {", ".join(videos)}; last checkpoint: {kept}'
-            )
-        losses.append(float(loss))
-        log.trained(number, epoch + 1, phase, loss, accuracy, rate, speed)
-        bar.set_postfix(loss=f'{loss:.3f}', fps=f'{speed:.0f}', refresh=False)
-    return sum(losses) / len(losses)
+    def _keep_best(self, step: int) -> None:
+        """Keeps the checkpoint of the best validation so far, where there is early stopping."""
+        if self.config.early_stopping and self.log.best_step() == step:
+            (self.folder / checkpoints.BEST).mkdir(exist_ok=True)
+            checkpoints.save(self.graph.best_saver, self.session, self.folder / checkpoints.BEST, step)
+
+    def _stops_early(self, step: int) -> bool:
+        """Whether validation has not improved for --early_stopping epochs; phase one is always seen through."""
+        phase_one = self.epochs[0] * self.graph.training.pipeline.num_batches if len(self.epochs) == 2 else 0
+        best = self.log.best_step()
+        if not self.config.early_stopping or best is None or step < phase_one:
+            return False
+        since = self.log.validations_after(max(best, phase_one))
+        if since < self.config.early_stopping:
+            return False
+        print(f'early stopping: no better validation for {since} epochs; best at step {best}')
+        return True
+
+    def _train_epoch(self, epoch: int, phase: int, step: int, until: int, label: str) -> float:
+        """The steps of one epoch after `step`, up to and with `until`; returns their mean loss."""
+        split, pipeline, towers = self.graph.training
+        loss, optimiser = towers[phase].loss, self.graph.steps[phase]
+        assert loss is not None
+        done = step - epoch * pipeline.num_batches
+        self.session.run(pipeline.initializer, {pipeline.epoch: epoch, pipeline.skip: done})
+        fetches = [
+            *(optimiser.train, loss.total, loss.per_item, optimiser.norm, towers[phase].accuracy, self.graph.rate),
+            *(pipeline.batch.lengths, pipeline.batch.windows),
+        ]
+        losses = []
+        bar = progress(range(step + 1, until + 1), label=label, unit='step')
+        for number in bar:
+            began = time.perf_counter()
+            _, total, per_item, norm, accuracy, rate, lengths, windows = run_named(self.session, fetches, split)
+            speed = int(lengths.sum()) / (time.perf_counter() - began)
+            if not (math.isfinite(total) and math.isfinite(norm)):
+                raise InputError(self._not_finite(number, total, norm, windows[~np.isfinite(per_item)], windows))
+            losses.append(float(total))
+            self.log.trained(number, epoch + 1, phase, total, accuracy, rate, speed, norm)
+            bar.set_postfix(loss=f'{total:.3f}', fps=f'{speed:.0f}', refresh=False)
+        return sum(losses) / len(losses)
+
+    def _not_finite(self, step: int, loss: float, norm: float, bad: Sequence[int], windows: Sequence[int]) -> str:
+        """Which files a loss or gradient that is not finite came from, and what is left of the run."""
+        split = self.graph.training.split
+        names = []
+        for index in bad if len(bad) else windows:  # the gradient alone, or a weight: it may be any of the batch
+            window = split.windows[index]
+            video = split.videos[window.video]
+            first, last = video.lines[window.start], video.lines[window.start + window.length - 1]
+            path = next(m.path for m in split.manifests if any(v is video for v in m.videos))
+            names.append(f'{path}:{first}-{last} ({video.video_id})')
+        what = f'the loss is {loss}' if not math.isfinite(loss) else f'the gradients have norm {norm}'
+        kept = latest_checkpoint(self.folder) or 'none yet'
+        return f'step {step}: {what} on {", ".join(sorted(names))}; last good checkpoint: {kept}'

@@ -3,46 +3,56 @@
 import numpy as np
 
 from fer.data.check import check_images
+from fer.data.split import Split
 from fer.errors import InputError
 from fer.evaluation.results import Results
 from fer.evaluation.videos import answer_ledger, combine_windows
-from fer.manifest import Manifest
 from fer.progress import progress
 from fer.tf1 import tf
 from fer.training.tower import Side
 
 
-def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str) -> Results:
-    """Runs every window once and combines them into one answer per row of the ledger.
+def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str, views: int = 1) -> list[Results]:
+    """Runs every window once and combines them into one answer per row of the ledgers.
 
     Args:
       session: holds the variables.
       side: an evaluation side of the session's graph.
       fallback: float [7], logits of the videos that have no frames.
       label: what the progress bar calls this pass.
+      views: how many ways of seeing the images the logits are averaged over, as in
+        `fer.data.augmentation.augment_view`; more than 1 needs a pipeline with views.
+
+    Returns:
+      The answers for each of the split's manifests.
     """
-    (manifest, windows, ledger), pipeline, tower = side
-    logits = np.empty((len(windows), fallback.shape[0]), np.float32)
-    session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
-    for _ in progress(range(pipeline.num_batches), label=label, unit='batch'):
-        index, values = run_named(session, [pipeline.batch.windows, tower.window_logits], manifest)
-        logits[index] = values
-    videos = manifest.videos
-    return answer_ledger(
-        ledger,
-        video_ids=[video.video_id for video in videos],
-        logits=combine_windows(
-            logits,
-            lengths=np.array([window.length for window in windows], np.int64),
-            video=np.array([window.video for window in windows], np.int64),
-            num_videos=len(videos),
-        ),
-        frames=[len(video.lines) for video in videos],
-        fallback=fallback,
+    split, pipeline, towers = side
+    logits = np.zeros((len(split.windows), fallback.shape[0]), np.float64)
+    bar = progress(total=views * pipeline.num_batches, label=label, unit='batch')
+    for view in range(views):
+        session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0, pipeline.view: view})
+        for _ in range(pipeline.num_batches):
+            index, values = run_named(session, [pipeline.batch.windows, towers[2].window_logits], split)
+            logits[index] += values / views
+            bar.update()
+    bar.close()
+    combined = combine_windows(
+        logits,
+        lengths=np.array([window.length for window in split.windows], np.int64),
+        video=np.array([window.video for window in split.windows], np.int64),
+        num_videos=len(split.videos),
     )
+    results, first = [], 0
+    for manifest, ledger in zip(split.manifests, split.ledgers, strict=True):
+        videos = manifest.videos
+        answers = combined[first : first + len(videos)]
+        first += len(videos)
+        ids, frames = [video.video_id for video in videos], [len(video.lines) for video in videos]
+        results.append(answer_ledger(ledger, ids, answers, frames, fallback))
+    return results
 
 
-def run_named(session: tf.Session, fetches, manifest: Manifest):
+def run_named(session: tf.Session, fetches, split: Split):
     """`session.run`, except that an image the decoder refuses is named with its line of the manifest.
 
     The check before a run looks at the ends of files only; what is damaged in the middle shows here.
@@ -53,11 +63,13 @@ def run_named(session: tf.Session, fetches, manifest: Manifest):
     try:
         return session.run(fetches)
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        check_images(manifest)  # names a file that vanished or was cut since the run began
+        with_images = [m for m in split.manifests if m.videos and m.videos[0].frames]
+        for manifest in with_images:
+            check_images(manifest)  # names a file that vanished or was cut since the run began
         with tf.Graph().as_default(), tf.Session() as probe:
             path = tf.placeholder(tf.string, [])
             image = tf.image.decode_jpeg(tf.io.read_file(path), channels=3)
-            for video in manifest.videos:
+            for manifest, video in ((m, v) for m in with_images for v in m.videos):
                 for line, name in zip(video.lines, video.frames, strict=True):
                     try:
                         probe.run(image.op, {path: name})

@@ -13,19 +13,26 @@ from pathlib import Path
 
 import numpy as np
 
+from fer.data.audio import read_scaling, write_scaling
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.nets.conventions import Convention
 from fer.nets.weights.files import latest_checkpoint
-from fer.nets.weights.run import CONVENTION_FILE, read_convention
+from fer.nets.weights.run import CONVENTION_FILE, read_convention, write_convention
 from fer.training.checkpoints import PREFIX
 from fer.training.config import TrainConfig, differing, read_flagfile, write_flagfile
+from fer.training.stages import Blueprint, stage_of
 
 FLAGS_FILE = 'flags.txt'
+CLASS_COUNTS_FILE = 'class_counts.json'  # the training videos of each class, in the order of the logits
+SCALING_FILE = 'audio_scaling.txt'
+AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE = 'audio_flags.txt', 'visual_flags.txt'  # of the runs that early fusion joins
 _PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headless', 'absl-py')
 # What a resumed run may change: where it stops, and where it and its data now are.
-_MAY_CHANGE_ON_RESUME = ('max_steps', 'run_dir', 'data_root', 'train_manifest', 'val_manifest')
+_MAY_CHANGE_ON_RESUME = (
+    *('max_steps', 'run_dir', 'data_root', 'train_manifest', 'val_manifest', 'init_from', 'audio_run_dir'),
+)
 
 
 def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
@@ -58,12 +65,19 @@ def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
     return checkpoint
 
 
-def start_run(config: TrainConfig, first_step: int, class_counts: np.ndarray) -> Path:
+def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, origin: str) -> Path:
     """Makes the folder and writes what is known before the first step.
+
+    Args:
+      blueprint: of the run.
+      first_step: 0, or the step of the checkpoint that it resumes from.
+      class_counts: int [7], the training videos of each class.
+      origin: where the CNN's weights began, for the reader of convention.json.
 
     A run from step 0 empties the folder of an earlier one. A resumed run keeps what is there and records what it
     resumes on in environment_<step>.json, since that may be another machine or commit.
     """
+    config = blueprint.config
     folder = Path(config.run_dir)
     about = environment()
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,9 +90,45 @@ def start_run(config: TrainConfig, first_step: int, class_counts: np.ndarray) ->
     write_flagfile(folder / FLAGS_FILE, config)
     with atomic_write(folder / (f'environment_{first_step}.json' if first_step else 'environment.json')) as file:
         json.dump(about, file, indent=1)
-    with atomic_write(folder / 'class_counts.json') as file:
+    with atomic_write(folder / CLASS_COUNTS_FILE) as file:
         json.dump(dict(zip(EMOTIONS, class_counts.tolist(), strict=True)), file, indent=1)
+    if not first_step:
+        _write_blueprint(folder, blueprint, origin)
     return folder
+
+
+def _write_blueprint(folder: Path, blueprint: Blueprint, origin: str) -> None:
+    """What the run's graph is built from besides its flags, so that the folder needs no other run's."""
+    if blueprint.convention:
+        write_convention(folder, blueprint.config.model, blueprint.convention, origin)
+    if blueprint.scaling:
+        write_scaling(folder / SCALING_FILE, blueprint.scaling)
+    for name, member in ((AUDIO_FLAGS_FILE, blueprint.audio), (VISUAL_FLAGS_FILE, blueprint.visual)):
+        if member:
+            write_flagfile(folder / name, member)
+
+
+def read_blueprint(run_dir: str | Path) -> Blueprint:
+    """What a run's graph is built from, as its folder has it.
+
+    Raises:
+      InputError: no run there, or a file of it is missing or damaged.
+    """
+    folder = Path(run_dir)
+    config = read_flagfile(folder / FLAGS_FILE)
+    contents = stage_of(config).contents
+    members = [
+        read_flagfile(folder / name) if (folder / name).exists() else None
+        for name in (AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE)
+    ]
+    if members[0] is None and config.audio_run_dir:
+        raise InputError(f'{folder}: no {AUDIO_FLAGS_FILE}; expected the flags of the audio run that it fuses')
+    return Blueprint(
+        config,
+        _read_run_convention(folder, config.model) if contents.images else None,
+        read_scaling(folder / SCALING_FILE) if contents.audio else None,
+        *members,
+    )
 
 
 def environment() -> dict:
@@ -108,20 +158,24 @@ def environment() -> dict:
 
 def read_class_counts(run_dir: str | Path) -> np.ndarray:
     """int64 [7]: the training videos of each class, which `--fallback=prior` answers with."""
-    path = Path(run_dir) / 'class_counts.json'
+    path = Path(run_dir) / CLASS_COUNTS_FILE
     try:
         counts = json.loads(path.read_text(encoding='utf-8'))
+        if sorted(counts) == sorted(EMOTIONS) and list(counts) != list(EMOTIONS):
+            raise InputError(f'{path}: classes in the order {", ".join(counts)}; expected {", ".join(EMOTIONS)}')
         return np.array([int(counts[name]) for name in EMOTIONS])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f'{path}: {error}; expected the training videos of each class') from None
 
 
-def read_run_convention(run_dir: str | Path, model: str) -> Convention:
-    """What the run's network is built from, its input included.
+def check_class_order(run_dir: str | Path) -> None:
+    """Raises InputError for a run whose classes are in another order; one that does not say is let pass."""
+    if (Path(run_dir) / CLASS_COUNTS_FILE).exists():
+        read_class_counts(run_dir)
 
-    Raises:
-      InputError: the run does not say, or says it of another network.
-    """
+
+def _read_run_convention(run_dir: Path, model: str) -> Convention:
+    """What the run's network is built from, its input included."""
     found = read_convention(run_dir)
     if found is None:
         raise InputError(f'{run_dir}: no {CONVENTION_FILE}; expected the convention of the run')

@@ -32,6 +32,7 @@ class Weights(NamedTuple):
     source: Source
     convention: Convention
     names: dict[str, str]  # the file's name of each of the source's keys that it has
+    other_parts: tuple[str, ...] = ()  # of a run: tensors of its network that lie outside the scope asked for
 
     @property
     def path(self) -> str:
@@ -100,12 +101,20 @@ def _names(tensors: Tensors, source: Source) -> dict[str, str]:
     return {source.key(name, tensors.kind): name for name in names}
 
 
-def _own(tensors: Tensors, network: str, convention: Convention) -> Weights:
-    ignore = rf'phase_\d/.*|{TRAINING_STATE}'
-    names = [name for name in tensors.shapes if not re.fullmatch(ignore, name)]
-    table = {name.removeprefix(f'{network}/'): Take((name,)) for name in names}
-    source = Source('this project', network, (CHECKPOINT,), convention, 0, table, ignore, own=True)
-    return Weights(tensors, source, convention, {name: name for name in names})
+def _own(tensors: Tensors, scope: str, convention: Convention) -> Weights:
+    """The part of a run's checkpoint below a scope."""
+    ignored = re.compile(rf'phase_\d/.*|island/.*|{TRAINING_STATE}')
+    names = [name for name in tensors.shapes if not ignored.fullmatch(name)]
+    table = {name.removeprefix(f'{scope}/'): Take((name,)) for name in names if name.startswith(f'{scope}/')}
+    source = Source('this project', scope, (CHECKPOINT,), convention, 0, table, own=True)
+    others = tuple(sorted(name for name in names if not name.startswith(f'{scope}/')))
+    return Weights(tensors, source, convention, {take.names[0]: take.names[0] for take in table.values()}, others)
+
+
+def open_part(tensors: Tensors, scope: str) -> Weights | None:
+    """What a checkpoint of a run has below a scope that is no CNN's; None where it has nothing there."""
+    weights = _own(tensors, scope, Convention())
+    return weights if weights.names else None
 
 
 def num_classes(weights: Weights) -> int:

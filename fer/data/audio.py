@@ -1,0 +1,195 @@
+"""openSMILE features of a split, from its audio CSVs: read once, checked to the last value, and scaled.
+
+AFEW's clips are 20 MB in all and its functionals as much, so a split's sound is kept in memory: every file is checked
+before a run is paid for, and none is opened again.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fer.errors import InputError
+from fer.files import atomic_write
+from fer.manifest import Manifest, Video
+from fer.progress import progress
+
+LLD = 112  # values of a clip: 56 low-level descriptors and their 56 first deltas
+FUNCTIONALS = 6552  # values of a whole video
+SCALINGS = ('zscore', 'minmax', 'none')
+NONFINITE = ('error', 'mean')
+LARGEST = 10.0  # of a scaled value: one outlier in a new video would otherwise decide alone
+
+_THREADS = 16  # small files, so the wait is the file system's
+_SCALING_COLUMNS = 'feature\tmean\toffset\tscale'
+
+
+class Sound(NamedTuple):
+    """The features of a manifest's videos."""
+
+    names: list[str]  # of the D features, as in the files' header
+    values: list[np.ndarray]  # for each video float32 [frames, D], not scaled; NaN where it is to be the mean
+    replaced: int  # values that were NaN or infinite and are NaN now
+
+
+class Scaling(NamedTuple):
+    """What turns features into a network's input: (value - offset) / scale, kept within +-LARGEST unless `none`."""
+
+    kind: str  # one of SCALINGS
+    names: list[str]
+    mean: np.ndarray  # float64 [D], of the training split; stands in for what is not finite
+    offset: np.ndarray  # float64 [D]
+    scale: np.ndarray  # float64 [D], above 0
+
+
+def read_sound(manifest: Manifest, size: int, nonfinite: str = 'error') -> Sound:
+    """Reads the audio CSVs of a manifest: a header of feature names and one line of values each.
+
+    Args:
+      manifest: with an audio CSV in each line.
+      size: values that each has, LLD or FUNCTIONALS.
+      nonfinite: what to do with a NaN or an infinity, which openSMILE writes where a statistic has nothing to stand
+        on. `error`; or `mean`, the training split's, counted.
+
+    Raises:
+      InputError: for the first bad file in the manifest's order, naming its line.
+    """
+    if nonfinite not in NONFINITE:
+        raise InputError(f'--nonfinite_audio={nonfinite}: expected one of {", ".join(NONFINITE)}')
+    first = manifest.videos[:1]
+    names = _read_names(manifest.path, first[0]) if first else []
+    if first and len(names) != size:
+        raise InputError(
+            f'{manifest.path}:{first[0].lines[0]}: {first[0].audio[0]}: {len(names)} features; expected {size}'
+        )
+
+    def read(video: Video) -> tuple[np.ndarray, int]:
+        return _read_video(manifest.path, video, names, nonfinite)
+
+    values, replaced = [], 0
+    with (
+        ThreadPoolExecutor(_THREADS) as pool,
+        progress(total=len(manifest.videos), label='reading sound', unit='video') as bar,
+    ):
+        try:
+            for array, count in pool.map(read, manifest.videos):
+                bar.update()
+                values.append(array)
+                replaced += count
+        except InputError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return Sound(names, values, replaced)
+
+
+def _read_names(manifest_path: str, video: Video) -> list[str]:
+    return _read_lines(manifest_path, video.lines[0], video.audio[0])[0].split(',')
+
+
+def _read_video(manifest_path: str, video: Video, names: list[str], nonfinite: str) -> tuple[np.ndarray, int]:
+    """float32 [frames, D] and how many of its values were replaced by NaN."""
+    rows = np.empty((len(video.audio), len(names)), np.float32)
+    for row, line, path in zip(rows, video.lines, video.audio, strict=True):
+        header, text = _read_lines(manifest_path, line, path)
+        where = f'{manifest_path}:{line}: {path}'
+        fields = text.split(',')
+        if len(fields) != len(names):
+            raise InputError(f'{where}: {len(fields)} values; expected {len(names)}')
+        if header.split(',') != names:
+            raise InputError(f'{where}: its header has other features than the first file of the manifest')
+        try:
+            row[:] = np.array(fields, np.float64)
+        except ValueError as error:
+            raise InputError(f'{where}: {error}; expected numbers') from None
+    bad = ~np.isfinite(rows)
+    if bad.any() and nonfinite == 'error':
+        frame, column = np.argwhere(bad)[0]
+        raise InputError(
+            f'{manifest_path}:{video.lines[frame]}: {video.audio[frame]}: {names[column]} is {rows[frame, column]}; '
+            "expected a finite number (--nonfinite_audio=mean takes the training split's mean instead)"
+        )
+    rows[bad] = np.nan
+    return rows, int(bad.sum())
+
+
+def _read_lines(manifest_path: str, line: int, path: str) -> list[str]:
+    """The header and the line of values of an audio CSV."""
+    try:
+        lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
+        raise InputError(f'{manifest_path}:{line}: {path}: {reason}; expected an audio CSV') from None
+    lines = [text.strip() for text in lines if text.strip()]
+    if len(lines) != 2:
+        raise InputError(
+            f'{manifest_path}:{line}: {path}: {len(lines)} lines; expected a header and one line of values'
+        )
+    return lines
+
+
+def fit_scaling(names: Sequence[str], values: Sequence[np.ndarray], kind: str) -> Scaling:
+    """Takes the statistics of a training split's features; each frame weighs the same, NaN counts for nothing.
+
+    Args:
+      names: of the D features.
+      values: float32 [frames, D] of each video.
+      kind: `zscore`, mean 0 and deviation 1; `minmax`, the smallest value 0 and the largest 1; `none`. A feature
+        that never changes is only shifted.
+    """
+    if kind not in SCALINGS:
+        raise InputError(f'--audio_scaling={kind}: expected one of {", ".join(SCALINGS)}')
+    frames = np.ma.masked_invalid(np.concatenate(values).astype(np.float64))
+    mean = np.ma.filled(frames.mean(axis=0), 0.0)
+    if kind == 'zscore':
+        offset, scale = mean, frames.std(axis=0)
+    elif kind == 'minmax':
+        offset = frames.min(axis=0)
+        scale = frames.max(axis=0) - offset
+    else:
+        offset, scale = np.zeros(len(names)), np.ones(len(names))
+    offset, scale = np.ma.filled(offset, 0.0), np.ma.filled(scale, 0.0)
+    # A deviation at the level of float32's rounding is a constant, too.
+    constant = scale <= 1e-6 * np.maximum(np.abs(offset), 1e-30)
+    return Scaling(kind, list(names), mean, offset, np.where(constant, 1.0, scale))
+
+
+def scale_features(values: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """float32 [frames, D], scaled; a NaN becomes the training split's mean."""
+    scaled = (np.where(np.isnan(values), scaling.mean, values) - scaling.offset) / scaling.scale
+    return (scaled if scaling.kind == 'none' else np.clip(scaled, -LARGEST, LARGEST)).astype(np.float32)
+
+
+def check_names(found: Sequence[str], scaling: Scaling, where: str) -> None:
+    """Raises InputError when a split's features are not those that a run was trained on."""
+    if list(found) == scaling.names:
+        return
+    differing = next((f'{a} where the run has {b}' for a, b in zip(found, scaling.names, strict=False) if a != b), '')
+    raise InputError(
+        f'{where}: {len(found)} audio features{": " if differing else ""}{differing}; expected the '
+        f'{len(scaling.names)} of the run'
+    )
+
+
+def write_scaling(path: Path, scaling: Scaling) -> None:
+    """The kind, then a line per feature, tab separated; 17 digits bring every float64 back to the bit."""
+    with atomic_write(path) as file:
+        file.write(f'# {scaling.kind}\n{_SCALING_COLUMNS}\n')
+        for name, *numbers in zip(*scaling[1:], strict=True):
+            file.write('\t'.join([name, *(f'{number:.17g}' for number in numbers)]) + '\n')
+
+
+def read_scaling(path: Path) -> Scaling:
+    """Raises InputError unless `write_scaling` can have written the file."""
+    try:
+        kind, header, *lines = path.read_text(encoding='utf-8').splitlines()
+        if kind.removeprefix('# ') not in SCALINGS or header != _SCALING_COLUMNS:
+            raise ValueError('another header')
+        names, *columns = zip(*(line.split('\t') for line in lines), strict=True)
+        mean, offset, scale = np.array(columns, np.float64)
+        if not np.isfinite([mean, offset, scale]).all() or (scale <= 0).any():
+            raise ValueError('numbers that are not finite, or a scale of 0')
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path}: {error}; expected the scaling of the run') from None
+    return Scaling(kind.removeprefix('# '), list(names), mean, offset, scale)

@@ -1,0 +1,74 @@
+"""Early fusion: what is seen and what is heard of a frame, joined, and a classifier of that (dissertation 4.4).
+
+The options of figure 6.13 differ in what is joined and in the classifier:
+
+  option  seen                     heard                  classifier
+  1       CNN features             LLD                    GRU
+  2       CNN features             audio GRU's outputs    GRU
+  3       CNN features             audio GRU's outputs    dense layer
+  4       visual GRU's outputs     audio GRU's outputs    GRU
+"""
+
+from typing import NamedTuple
+
+from fer.nets.layers import dropout as dropout_layer
+from fer.nets.rnn import sequence_classifier
+from fer.tf1 import slim, tf
+
+
+class Option(NamedTuple):
+    """A row of the table above."""
+
+    visual_rnn: bool
+    audio_rnn: bool
+    recurrent: bool
+
+
+OPTIONS = {
+    1: Option(visual_rnn=False, audio_rnn=False, recurrent=True),
+    2: Option(visual_rnn=False, audio_rnn=True, recurrent=True),
+    3: Option(visual_rnn=False, audio_rnn=True, recurrent=False),
+    4: Option(visual_rnn=True, audio_rnn=True, recurrent=True),
+}
+
+
+def early_fusion(
+    visual: tf.Tensor,
+    audio: tf.Tensor,
+    lengths: tf.Tensor,
+    pad_index: tf.Tensor,
+    num_classes: int = 7,
+    is_training: bool = False,
+    recurrent: bool = True,
+    dropout: float = 0.0,
+    scope: str = 'early_fusion',
+    **rnn,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Joins the two by concatenation and classifies each frame.
+
+    Args:
+      visual: float32 [N, V], of the real frames of B windows, one window after the other.
+      audio: float32 [N, A], of the same frames.
+      lengths: int32 [B], real frames of each window.
+      pad_index: int32 [B, T], as `fer.data.windows.pad_index` makes it.
+      num_classes: units of the classifier.
+      is_training: whether dropout acts.
+      recurrent: whether the classifier is a GRU over the frames, or a dense layer on each.
+      dropout: rate before the dense layer that gives the logits.
+      scope: of the variables; they are reused where they exist.
+      **rnn: cell, layers, units, bidirectional and attention of the GRU, as in `sequence_classifier`.
+
+    Returns:
+      outputs: float32 [N, U], the classifier's input: the GRU's outputs, or the joined features.
+      end_points: `joined` float32 [N, V + A], `logits` float32 [N, num_classes].
+    """
+    joined = tf.concat([visual, audio], axis=1)
+    if recurrent:
+        outputs, end_points = sequence_classifier(
+            joined, lengths, pad_index, num_classes, is_training, dropout=dropout, scope=scope, **rnn
+        )
+        return outputs, {'joined': joined, 'logits': end_points['logits']}
+    with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):
+        net = dropout_layer(joined, dropout, is_training, scope=f'{scope}/dropout')
+        logits = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
+    return joined, {'joined': joined, 'logits': logits}

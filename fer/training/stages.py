@@ -1,0 +1,274 @@
+"""The stages of training (dissertation ch. 4), each a declaration; the loop, evaluation and reports know no stage.
+
+A stage says what it reads of a manifest, what its network is made of, and how logits of frames come from a batch. The
+parts of a network are named by the scope of their variables, and each says where it is restored from and what of it is
+new: phase one of two trains what is new, alone, and leaves all else as it is in evaluation.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fer.data.audio import FUNCTIONALS, LLD, Scaling
+from fer.data.augmentation import parse_augment
+from fer.data.pipeline import Batch, Reading
+from fer.data.split import Contents
+from fer.emotions import NUM_CLASSES
+from fer.errors import InputError
+from fer.nets import NETWORKS, get_network
+from fer.nets.conventions import Convention
+from fer.nets.early_fusion import OPTIONS, early_fusion
+from fer.nets.ffn import ffn
+from fer.nets.layers import batch_norm
+from fer.nets.rnn import sequence_classifier
+from fer.tf1 import slim, tf
+from fer.training.config import TrainConfig
+from fer.training.losses import LossSettings
+
+TEMPORAL, AUDIO_GRU, FFN, EARLY_FUSION = 'temporal', 'audio_gru', 'ffn', 'early_fusion'  # scopes
+
+
+class Blueprint(NamedTuple):
+    """All that a run's graph is built from, besides its data."""
+
+    config: TrainConfig
+    convention: Convention | None  # of the CNN; None without one
+    scaling: Scaling | None  # of the sound; None without it
+    audio: TrainConfig | None = None  # of the run whose audio GRU is part of the network (early fusion, 2 to 4)
+    visual: TrainConfig | None = None  # of the run whose visual GRU is (option 4); None where that GRU is new
+
+
+class Frames(NamedTuple):
+    """What a network says of the N real frames of a batch; a whole video's sound, or a still, is one frame."""
+
+    logits: tf.Tensor  # float32 [N, 7]
+    embeddings: tf.Tensor  # float32 [N, D], what the classifier stands on
+
+
+class Part(NamedTuple):
+    """A part of a stage's network."""
+
+    scope: str  # of its variables
+    origin: str  # the flag that names what it is restored from
+    new: tuple[str, ...]  # scopes that phase one trains; none where all of it is old
+
+
+class Stage(NamedTuple):
+    models: tuple[str, ...]  # that --model may name
+    contents: Contents
+    batch_size: int  # where --batch_size is not given
+    parts: Callable[[Blueprint], list[Part]]
+    # build(blueprint, batch, trains): adds the network to the default graph. trains(scope) says whether a part acts
+    # as in training (dropout, batch statistics) or as in evaluation.
+    build: Callable[[Blueprint, Batch, Callable[[str], bool]], Frames]
+
+
+def _cnn(blueprint: Blueprint, batch: Batch, is_training: bool, num_classes: int) -> tuple[tf.Tensor, dict]:
+    config = blueprint.config
+    network = get_network(config.model)
+    return network.build(
+        batch.images,
+        num_classes=num_classes,
+        is_training=is_training,
+        width=config.width,
+        dropout=config.dropout,
+        global_pool=config.global_pool,
+        convention=blueprint.convention,
+        **({'se': True} if config.se_vgg else {}),
+    )
+
+
+def _rnn(config: TrainConfig) -> dict:
+    """The arguments of a recurrent network."""
+    return {
+        'cell': config.rnn_cell,
+        'layers': config.rnn_layers,
+        'units': config.rnn_units,
+        'bidirectional': config.bidirectional,
+        'attention': config.attention,
+    }
+
+
+def _build_cnn(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+    """Each frame classified by the CNN alone (6.1, 6.2)."""
+    features, end_points = _cnn(blueprint, batch, trains(blueprint.config.model), NUM_CLASSES)
+    return Frames(end_points['logits'], end_points.get('fc7', features))
+
+
+def _build_temporal(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+    """CNN features into a recurrent network that classifies each frame (5.2, 6.3)."""
+    config = blueprint.config
+    features, _ = _cnn(blueprint, batch, trains(config.model), 0)
+    outputs, end_points = sequence_classifier(
+        features,
+        batch.lengths,
+        batch.pad_index,
+        NUM_CLASSES,
+        trains(TEMPORAL),
+        dropout=config.rnn_dropout,
+        scope=TEMPORAL,
+        **_rnn(config),
+    )
+    return Frames(end_points['logits'], outputs)
+
+
+def _build_ffn(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+    """A whole video's functionals (6.4, table 1)."""
+    config = blueprint.config
+    hidden, end_points = ffn(
+        batch.audio, NUM_CLASSES, trains(FFN), parse_units(config.hidden_units), config.dropout, config.batch_norm
+    )
+    return Frames(end_points['logits'], hidden)
+
+
+def _build_audio_gru(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+    """The descriptors of each clip of sound (6.4, table 2)."""
+    config = blueprint.config
+    outputs, end_points = sequence_classifier(
+        batch.audio,
+        batch.lengths,
+        batch.pad_index,
+        NUM_CLASSES,
+        trains(AUDIO_GRU),
+        dropout=config.rnn_dropout,
+        scope=AUDIO_GRU,
+        **_rnn(config),
+    )
+    return Frames(end_points['logits'], outputs)
+
+
+def _build_early_fusion(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+    """One of the four options of figure 6.13 (4.4, 6.5)."""
+    config = blueprint.config
+    option = OPTIONS[config.fusion_option]
+    visual, _ = _cnn(blueprint, batch, trains(config.model), 0)
+    audio = batch.audio
+    sequence = (batch.lengths, batch.pad_index)
+    if option.visual_rnn:
+        rnn = _rnn(blueprint.visual or config)
+        visual, _ = sequence_classifier(visual, *sequence, 0, trains(TEMPORAL), scope=TEMPORAL, **rnn)
+    if option.audio_rnn:
+        assert blueprint.audio, 'check_stage insists on --audio_run_dir'
+        rnn = _rnn(blueprint.audio)
+        audio, _ = sequence_classifier(audio, *sequence, 0, trains(AUDIO_GRU), scope=AUDIO_GRU, **rnn)
+    outputs, end_points = early_fusion(
+        visual,
+        audio,
+        *sequence,
+        NUM_CLASSES,
+        trains(EARLY_FUSION),
+        option.recurrent,
+        config.rnn_dropout,
+        scope=EARLY_FUSION,
+        **(_rnn(config) if option.recurrent else {}),
+    )
+    return Frames(end_points['logits'], outputs)
+
+
+def _cnn_parts(blueprint: Blueprint) -> list[Part]:
+    model = blueprint.config.model
+    return [Part(model, 'init_from', get_network(model).phase_one)]
+
+
+def _temporal_parts(blueprint: Blueprint) -> list[Part]:
+    return [Part(blueprint.config.model, 'init_from', ()), Part(TEMPORAL, 'init_from', (TEMPORAL,))]
+
+
+def _audio_parts(blueprint: Blueprint) -> list[Part]:
+    model = blueprint.config.model
+    return [Part(model, 'init_from', (model,))]
+
+
+def _early_fusion_parts(blueprint: Blueprint) -> list[Part]:
+    option = OPTIONS[blueprint.config.fusion_option]
+    parts = [Part(blueprint.config.model, 'init_from', ())]
+    if option.visual_rnn:
+        parts.append(Part(TEMPORAL, 'init_from', () if blueprint.visual else (TEMPORAL,)))
+    if option.audio_rnn:
+        parts.append(Part(AUDIO_GRU, 'audio_run_dir', ()))
+    return [*parts, Part(EARLY_FUSION, 'init_from', (EARLY_FUSION,))]
+
+
+_CNNS = tuple(NETWORKS)
+_STAGES = {
+    # batches of 64 stills (6.1), 16 sounds (6.4), 4 windows of faces (6.2)
+    'pretrain': (Stage(_CNNS, Contents('still', True, 0), 64, _cnn_parts, _build_cnn),),
+    'finetune': (Stage(_CNNS, Contents('frame', True, 0), 4, _cnn_parts, _build_cnn),),
+    'temporal': (Stage(_CNNS, Contents('frame', True, 0), 4, _temporal_parts, _build_temporal),),
+    'audio': (
+        Stage((FFN,), Contents('video', False, FUNCTIONALS), 16, _audio_parts, _build_ffn),
+        Stage((AUDIO_GRU,), Contents('frame', False, LLD), 16, _audio_parts, _build_audio_gru),
+    ),
+    'early_fusion': (Stage(_CNNS, Contents('frame', True, LLD), 4, _early_fusion_parts, _build_early_fusion),),
+}
+
+
+def get_stage(stage: str, model: str) -> Stage:
+    """Raises InputError for a stage or a model that there is not."""
+    if stage not in _STAGES:
+        raise InputError(f'--stage={stage}: expected one of {", ".join(_STAGES)}')
+    rows = _STAGES[stage]
+    for row in rows:
+        if model in row.models:
+            return row
+    known = [name for row in rows for name in row.models]
+    raise InputError(f'--model={model}: expected one of {", ".join(known)} for --stage={stage}')
+
+
+def stage_of(config: TrainConfig) -> Stage:
+    return get_stage(config.stage, config.model)
+
+
+def window_length(config: TrainConfig) -> int:
+    """Frames of a window: --seq_len, but a still and a whole video's sound are one."""
+    return config.seq_len if stage_of(config).contents.item == 'frame' else 1
+
+
+def reading(config: TrainConfig) -> Reading:
+    """What the pipeline makes of a window."""
+    contents = stage_of(config).contents
+    return Reading(
+        config.image_size if contents.images else 0,
+        contents.audio,
+        parse_augment(config.augment),
+        config.audio_noise,
+        config.audio_time_mask,
+    )
+
+
+def parse_units(text: str) -> tuple[int, ...]:
+    """`'256,64'` is two hidden layers. Raises InputError unless it is whole numbers above 0."""
+    parts = [part.strip() for part in text.split(',')]
+    if not all(part.isdecimal() and 0 < int(part) <= 10**6 for part in parts):
+        raise InputError(f'--hidden_units={text}: expected units of each layer, as 1024 or 256,64')
+    return tuple(int(part) for part in parts)
+
+
+def loss_settings(config: TrainConfig) -> LossSettings:
+    """The settings of the loss among all."""
+    return LossSettings(**{name: getattr(config, name) for name in LossSettings._fields})
+
+
+def build_frames(blueprint: Blueprint, batch: Batch, is_training: bool, phase: int) -> Frames:
+    """Adds a stage's network to the default graph; towers of a graph share its variables.
+
+    Args:
+      blueprint: of the run.
+      batch: of its pipeline.
+      is_training: whether it is the training graph.
+      phase: of training. In phase one a part without anything new acts as in evaluation, and batch normalisation is
+        frozen everywhere: what is not trained does not move.
+    """
+    stage = stage_of(blueprint.config)
+    new = {part.scope for part in stage.parts(blueprint) if part.new}
+    frozen = phase == 1 or blueprint.config.batch_norm_mode == 'frozen'
+    with slim.arg_scope([batch_norm], frozen=frozen):
+        return stage.build(blueprint, batch, lambda scope: is_training and (phase == 2 or scope in new))
+
+
+def trained_variables(blueprint: Blueprint, phase: int) -> list[tf.Variable]:
+    """The variables that a phase trains."""
+    variables = tf.trainable_variables()
+    if phase == 2:
+        return variables
+    scopes = tuple(f'{scope}/' for part in stage_of(blueprint.config).parts(blueprint) for scope in part.new)
+    return [variable for variable in variables if variable.op.name.startswith(scopes)]

@@ -1,0 +1,105 @@
+"""Where a run starts: what its network is built from, what each part is restored from, and its data."""
+
+from functools import partial
+from pathlib import Path
+
+from fer.data.audio import check_names, fit_scaling, read_scaling, scale_features
+from fer.data.split import Split, load_split, split_paths
+from fer.errors import InputError
+from fer.nets import get_network
+from fer.nets.early_fusion import OPTIONS
+from fer.nets.weights import Weights, open_part
+from fer.nets.weights.files import open_tensors
+from fer.training.config import TrainConfig, read_flagfile
+from fer.training.restore import Origin, open_for, source_convention
+from fer.training.run_folder import FLAGS_FILE, SCALING_FILE, check_class_order
+from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, stage_of
+
+
+def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
+    """Opens what a new run is restored from.
+
+    Returns:
+      What its graph is built from; the scaling of its sound only where an audio run brings it.
+      The origin of each part of the network.
+
+    Raises:
+      InputError: weights or runs that are not there, are of another network, or have their classes in another order.
+    """
+    stage = stage_of(config)
+    weights = convention = scaling = audio = visual = None
+    if config.init_from:
+        weights = _open_init(config, stage.contents.images)
+    if stage.contents.images:
+        convention = source_convention(get_network(config.model), weights, config.input_convention)
+    if config.audio_run_dir:
+        audio = _read_audio_run(config.audio_run_dir)
+        scaling = read_scaling(Path(config.audio_run_dir) / SCALING_FILE)
+    wants_visual = config.stage == 'early_fusion' and OPTIONS[config.fusion_option].visual_rnn
+    if wants_visual and weights and weights.source.own and open_part(weights.tensors, TEMPORAL):
+        visual = read_flagfile(Path(weights.path).parent / FLAGS_FILE)
+    blueprint = Blueprint(config, convention, scaling, audio, visual)
+    return blueprint, [_origin(part, config, weights) for part in stage.parts(blueprint)]
+
+
+def _open_init(config: TrainConfig, images: bool) -> Weights:
+    """The weights of --init_from: of a CNN anybody's, of an audio network a run's."""
+    if images:
+        weights = open_for(config.model, config.init_from)
+    else:
+        part = open_part(open_tensors(config.init_from), config.model)
+        if part is None:
+            raise InputError(f'--init_from={config.init_from}: no weights of {config.model}; expected a run of it')
+        weights = part
+    if weights.source.own:
+        check_class_order(Path(weights.path).parent)
+    return weights
+
+
+def _read_audio_run(run_dir: str) -> TrainConfig:
+    """The settings of the run whose GRU hears."""
+    audio = read_flagfile(Path(run_dir) / FLAGS_FILE)
+    if audio.model != AUDIO_GRU:
+        raise InputError(
+            f'--audio_run_dir={run_dir}: a run of --model={audio.model}; expected one of --model={AUDIO_GRU}'
+        )
+    check_class_order(run_dir)
+    return audio
+
+
+def _origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
+    path = getattr(config, part.origin)
+    why = f'{path} has no {part.scope}' if path else f'no --{part.origin}'
+    if part.origin == 'audio_run_dir':
+        found = open_part(open_tensors(path), part.scope)
+        if found is None:
+            raise InputError(f'--audio_run_dir={path}: no weights below {part.scope}/ in its checkpoint')
+        return Origin(part.scope, found, '')
+    if weights is None or part.scope == config.model:
+        return Origin(part.scope, weights, why)
+    return Origin(part.scope, open_part(weights.tensors, part.scope) if weights.source.own else None, why)
+
+
+def load_data(config: TrainConfig, manifests: str, seq_len: int, data_root: str, labelled: bool) -> Split:
+    """Reads a flag's manifests as the run's stage uses them; see `load_split`."""
+    load = partial(load_split, split_paths(manifests), data_root, seq_len, config.min_frames, labelled)
+    return load(stage_of(config).contents, config.nonfinite_audio)
+
+
+def fit(blueprint: Blueprint, split: Split) -> Blueprint:
+    """Takes the statistics of the training split's sound, unless there is none or they come with an audio run."""
+    if blueprint.scaling or not split.audio:
+        return blueprint
+    return blueprint._replace(scaling=fit_scaling(split.audio_names, split.audio, blueprint.config.audio_scaling))
+
+
+def scale(blueprint: Blueprint, split: Split) -> Split:
+    """The split with its sound as the network takes it.
+
+    Raises:
+      InputError: its features are not those that the scaling is of.
+    """
+    if blueprint.scaling is None or not split.audio:
+        return split
+    check_names(split.audio_names, blueprint.scaling, split.manifests[0].path)
+    return split._replace(audio=[scale_features(values, blueprint.scaling) for values in split.audio])
