@@ -17,7 +17,13 @@ flags.DEFINE_string(
     'data_root', '', "Folder that relative paths in the manifest start from; empty is the manifest's own."
 )
 flags.DEFINE_integer('batch_size', 0, 'Windows at a time; 0 is as in training.')
-flags.DEFINE_enum('fallback', 'prior', ['prior'], 'How a video without frames is answered: training class frequencies.')
+flags.DEFINE_enum(
+    'fallback',
+    'prior',
+    ['prior', 'audio'],
+    'How a video without frames is answered: training class frequencies, or as in --audio_results.',
+)
+flags.DEFINE_string('audio_results', '', 'Results file of an audio run on the split, for --fallback=audio.')
 flags.DEFINE_enum(
     'checkpoint',
     '',
@@ -38,7 +44,8 @@ def main() -> None:
     from fer.training.evaluate import evaluate
 
     names = (
-        *('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback', 'checkpoint', 'tta_views', 'output'),
+        *('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback'),
+        *('audio_results', 'checkpoint', 'tta_views', 'output'),
     )
     evaluate(**{name: flags.FLAGS[name].value for name in names})
 

@@ -100,7 +100,8 @@ def _read_video(manifest_path: str, video: Video, names: list[str], nonfinite: s
         if header.split(',') != names:
             raise InputError(f'{where}: its header has other features than the first file of the manifest')
         try:
-            row[:] = np.array(fields, np.float64)
+            with np.errstate(over='ignore'):  # beyond float32 is infinite here
+                row[:] = np.array(fields, np.float64)
         except ValueError as error:
             raise InputError(f'{where}: {error}; expected numbers') from None
     bad = ~np.isfinite(rows)

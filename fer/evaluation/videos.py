@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fer import emotions
+from fer.errors import InputError
 from fer.evaluation.results import UNKNOWN, Results
 from fer.manifest import LedgerRow
 
@@ -68,3 +69,25 @@ def answer_ledger(
         frames=np.array([0 if i is None else frames[i] for i in rows]),
         fallback=[(row.gap or 'missing') if i is None else UNKNOWN for row, i in zip(ledger, rows, strict=True)],
     )
+
+
+def answer_from(results: Results, other: Results, path: str) -> tuple[Results, int]:
+    """Takes another model's answers for the videos that rest on a fallback, where that model has its own.
+
+    Returns:
+      The results, whose `fallback` still says why the model itself has no answer; and how many were taken.
+
+    Raises:
+      InputError: `other`, read from `path`, lacks such a video.
+    """
+    row_of = {video_id: row for row, video_id in enumerate(other.video_ids)}
+    logits, taken = results.logits.copy(), 0
+    for row, (video_id, reason) in enumerate(zip(results.video_ids, results.fallback, strict=True)):
+        if reason == UNKNOWN:
+            continue
+        if video_id not in row_of:
+            raise InputError(f'{path}: no video {video_id}; expected the videos of the split')
+        if other.fallback[row_of[video_id]] == UNKNOWN:
+            logits[row] = other.logits[row_of[video_id]]
+            taken += 1
+    return results._replace(logits=logits, predictions=logits.argmax(axis=1)), taken

@@ -7,8 +7,8 @@ from fer.data.augmentation import VIEWS
 from fer.data.split import describe
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
-from fer.evaluation.results import write_results
-from fer.evaluation.videos import prior_logits
+from fer.evaluation.results import read_results, write_results
+from fer.evaluation.videos import answer_from, prior_logits
 from fer.nets.weights.files import latest_checkpoint
 from fer.report.plots import draw_confusion
 from fer.tf1 import tf
@@ -19,7 +19,7 @@ from fer.training.stages import stage_of, window_length
 from fer.training.start import load_data, scale
 from fer.training.tower import build_side
 
-FALLBACKS = ('prior',)
+FALLBACKS = ('prior', 'audio')
 CHECKPOINTS = ('last', 'best')
 
 
@@ -30,6 +30,7 @@ def evaluate(
     data_root: str,
     batch_size: int,
     fallback: str,
+    audio_results: str,
     checkpoint: str,
     tta_views: int,
     output: str,
@@ -42,7 +43,9 @@ def evaluate(
       split: names the files: results_<split>.txt, metrics_<split>.json, confusion_<split>.png.
       data_root: folder that the manifest's relative paths start from; '' is the manifest's own.
       batch_size: windows at a time; 0 for as many as in training. It changes no result beyond rounding.
-      fallback: how a video without frames is answered. `prior`: with the training videos' class frequencies.
+      fallback: how a video without frames is answered. `prior`: with the training videos' class frequencies. `audio`:
+        as in `audio_results`, and by the prior where that has no answer of its own either.
+      audio_results: a results file of an audio run on the same split.
       checkpoint: `last`, or `best` in validation; '' is the best of a run with early stopping, else the last.
       tta_views: logits are averaged over the first so many of fer.data.augmentation.VIEWS.
       output: folder of the three files; '' is the run's.
@@ -52,6 +55,9 @@ def evaluate(
     """
     if fallback not in FALLBACKS:
         raise InputError(f'--fallback={fallback}: expected one of {", ".join(FALLBACKS)}')
+    if (fallback == 'audio') != bool(audio_results):
+        raise InputError(f'--fallback={fallback}: expected --audio_results with audio, and only then')
+    heard = read_results(audio_results) if audio_results else None
     if checkpoint not in ('', *CHECKPOINTS):
         raise InputError(f'--checkpoint={checkpoint}: expected one of {", ".join(CHECKPOINTS)}')
     if not split or '/' in split:
@@ -82,6 +88,9 @@ def evaluate(
             print(f'{split}: {describe(data)}')
             print(f'checkpoint: {path}{f"; mean of {tta_views} views" if tta_views > 1 else ""}')
             (results,) = predict(session, side, prior_logits(counts), split, tta_views)
+    if heard:
+        results, number = answer_from(results, heard, audio_results)
+        print(f'{split}: {number} videos answered by {audio_results}')
     metrics = score_results(results, manifest)
     folder.mkdir(parents=True, exist_ok=True)
     write_results(folder / f'results_{split}.txt', results)

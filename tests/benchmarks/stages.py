@@ -1,0 +1,138 @@
+"""What each stage adds on the drawn corpus, over seeds: python -m tests.benchmarks.stages --output=FOLDER
+
+Seven models: the CNN with a loss per frame and with one per window, a GRU and a bidirectional GRU on the latter, the
+two audio networks, and early fusion of option 2, which joins the latter CNN with the audio GRU. Every model of a seed
+starts from that seed's own runs. Prints each model's validation accuracy as mean and standard deviation over the seeds,
+and, seed by seed, what a model gains over the best of its parts: paired, because the seeds' CNNs differ more than that.
+
+The corpus is drawn and prepared first, unless --data names one. A run that is finished is not made again, so that the
+command can be stopped and typed again. Two runs go side by side, each on one thread.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from fer import cli
+from fer.errors import InputError
+from fer.progress import progress
+
+flags.DEFINE_string('output', 'demo/stages', 'Folder of the corpus, the runs and the table.')
+flags.DEFINE_string('data', '', 'A prepared corpus to use instead of one drawn here.')
+flags.DEFINE_list('seeds', ['0', '1', '2', '3', '4'], 'Seeds, each of all models.')
+
+SIZES = {'train': 400, 'val': 200, 'test': 1}  # videos
+
+
+class Model(NamedTuple):
+    settings: str  # below configs/demo
+    manifests: str  # ends the names of its manifests
+    flags: tuple[str, ...] = ()
+    parts: dict[str, str] = {}  # noqa: RUF012 (never changed): {flag: model whose run of the same seed it names}
+
+
+MODELS = {
+    'CNN per frame': Model('vgg_face', '', ('--classify=frame',)),
+    'CNN window mean': Model('vgg_face', ''),
+    'audio FFN': Model('ffn', '_functionals'),
+    'audio GRU': Model('audio_gru', '_clips'),
+    'CNN + GRU': Model('temporal', '', parts={'init_from': 'CNN window mean'}),
+    'CNN + BGRU': Model('temporal', '', ('--bidirectional',), {'init_from': 'CNN window mean'}),
+    'early fusion 2': Model(
+        'early_fusion', '_audiovisual', parts={'init_from': 'CNN window mean', 'audio_run_dir': 'audio GRU'}
+    ),
+}
+
+
+def main() -> None:
+    output = Path(flags.FLAGS.output)
+    output.mkdir(parents=True, exist_ok=True)
+    data = Path(flags.FLAGS.data) if flags.FLAGS.data else draw(output)
+    with (
+        ThreadPoolExecutor(2) as pool,
+        progress(total=len(MODELS) * len(flags.FLAGS.seeds), label='runs', unit='run') as bar,
+    ):
+
+        def make_all(seed: str) -> None:
+            for name in MODELS:  # parts come before what is made of them
+                make(output, data, name, seed)
+                bar.update()
+
+        list(pool.map(make_all, flags.FLAGS.seeds))
+    table = report(output, flags.FLAGS.seeds)
+    (output / 'stages.md').write_text(table)
+    print(table)
+
+
+def draw(output: Path) -> Path:
+    """Draws and prepares the corpus; both commands go on where they were stopped."""
+    raw, data = output / 'raw', output / 'data'
+    if not (data / 'val_functionals.txt').exists():
+        sizes = (f'--{split}_videos={number}' for split, number in SIZES.items())
+        step('-m', 'fer.prepare.synthetic', f'--output={raw}', '--overwrite', *sizes)
+        step(
+            *('-m', 'fer.prepare', '--dataset=afew', f'--source={raw}', f'--output={data}', '--detector=skin'),
+            *('--image_size=64', '--margin=0', '--jobs=2'),
+        )
+    return data
+
+
+def run_dir(output: Path, name: str, seed: str) -> Path:
+    return output / 'runs' / name.replace(' ', '_').replace('+', 'and') / f'seed{seed}'
+
+
+def make(output: Path, data: Path, name: str, seed: str) -> None:
+    """Trains a model and scores it on validation, unless that is done."""
+    model, folder = MODELS[name], run_dir(output, name, seed)
+    if (folder / 'metrics_val.json').exists():
+        return
+    parts = (f'--{flag}={run_dir(output, part, seed)}' for flag, part in model.parts.items())
+    manifests = {split: data / f'{split}{model.manifests}.txt' for split in ('train', 'val')}
+    step(
+        *('train.py', f'--flagfile=configs/demo/{model.settings}.flags', *model.flags, *parts, f'--seed={seed}'),
+        *(f'--train_manifest={manifests["train"]}', f'--val_manifest={manifests["val"]}'),
+        *(f'--run_dir={folder}', '--resume'),
+    )
+    step('evaluate.py', f'--run_dir={folder}', f'--manifest={manifests["val"]}', '--split=val')
+
+
+def step(*arguments: str) -> None:
+    environment = {**os.environ, 'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
+    # fer.prepare ends with 1 where a video could not be used, and the corpus has clips without a face.
+    if done.returncode and not (done.returncode == 1 and arguments[1] == 'fer.prepare'):
+        raise InputError(f'python {" ".join(arguments)}: exit code {done.returncode}\n{done.stderr[-2000:]}')
+
+
+def report(output: Path, seeds: list[str]) -> str:
+    """A Markdown table of the models."""
+    accuracy = {
+        name: [
+            100 * json.loads((run_dir(output, name, seed) / 'metrics_val.json').read_text())['accuracy']
+            for seed in seeds
+        ]
+        for name in MODELS
+    }
+    lines = [f'| model | validation accuracy, {len(seeds)} seeds | over the best of its parts |', '|---|---|---|']
+    for name, model in MODELS.items():
+        parts = [accuracy[part] for part in model.parts.values()]
+        gains = [own - max(others) for own, *others in zip(accuracy[name], *parts, strict=True)] if parts else []
+        lines.append(f'| {name} | {spread(accuracy[name])} % | {spread(gains, "+") if gains else ""} |')
+    return '\n'.join(lines) + '\n'
+
+
+def spread(values: list[float], sign: str = '') -> str:
+    """`48.3 +- 1.9 (45.5 to 50.0)`."""
+    deviation = f' +- {statistics.stdev(values):.1f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):{sign}.1f}{deviation} ({min(values):{sign}.1f} to {max(values):{sign}.1f})'
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,107 @@
+"""Reading and scaling of audio CSVs against scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from fer.data.audio import LARGEST, fit_scaling, read_scaling, read_sound, scale_features, write_scaling
+from fer.errors import InputError
+from fer.manifest import read_manifest, write_manifest
+
+NAMES = ['F0', 'energy', 'constant', 'rare']
+
+
+def write_clips(folder, values, header=NAMES):
+    """A manifest of one video whose clips have the rows of `values`."""
+    (folder / 'v').mkdir()
+    for number, row in enumerate(values, start=1):
+        text = ','.join(header) + '\n' + ','.join(map(str, row)) + '\n'
+        (folder / 'v' / f'{number:05d}.csv').write_text(text)
+    write_manifest(folder / 'm.txt', [(f'v/{number:05d}.csv', '0100000') for number in range(1, len(values) + 1)])
+    return read_manifest(folder / 'm.txt')
+
+
+@pytest.fixture
+def frames():
+    """float32 [3 videos of 5, 1, 8 frames, 4]: a feature of each kind, one constant, one that is mostly 0."""
+    rng = np.random.default_rng(0)
+    values = rng.normal([200, -3, 0.1, 0], [40, 0.01, 0, 1], (14, 4)).astype(np.float32)
+    values[:, 3] *= np.arange(14) == 6
+    return [values[:5], values[5:6], values[6:]]
+
+
+def test_values_are_the_files_own(tmp_path):
+    values = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    sound = read_sound(write_clips(tmp_path, values), size=4)
+    assert (sound.names, sound.replaced) == (NAMES, 0)
+    np.testing.assert_array_equal(sound.values, [values])
+
+
+@pytest.mark.parametrize(('kind', 'oracle'), [('zscore', StandardScaler()), ('minmax', MinMaxScaler())])
+def test_scaling_is_scikit_learns(frames, kind, oracle):
+    scaling = fit_scaling(NAMES, frames, kind)
+    oracle.fit(np.concatenate(frames).astype(np.float64))
+    new = np.random.default_rng(2).normal([200, -3, 0.1, 0], [40, 0.01, 0, 0.1], (6, 4)).astype(np.float32)
+    expected = np.clip(oracle.transform(new.astype(np.float64)), -LARGEST, LARGEST)
+    np.testing.assert_allclose(scale_features(new, scaling), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_raw_values_are_left_alone(frames):
+    scaling = fit_scaling(NAMES, frames, 'none')
+    np.testing.assert_array_equal(scale_features(frames[0], scaling), frames[0])
+
+
+def test_an_outlier_is_cut_off(frames):
+    scaling = fit_scaling(NAMES, frames, 'zscore')
+    assert scale_features(np.full((1, 4), 1e30, np.float32), scaling).max() == LARGEST
+
+
+@pytest.mark.parametrize('kind', ['zscore', 'minmax', 'none'])
+def test_what_is_not_finite_is_the_training_mean_and_no_part_of_it(tmp_path, frames, kind):
+    values = frames[2].astype(object)
+    values[1, 0], values[3, 1] = 'nan', '-inf'
+    sound = read_sound(write_clips(tmp_path, values), 4, nonfinite='mean')
+    assert sound.replaced == 2
+    scaling = fit_scaling(NAMES, sound.values, kind)
+    others = np.delete(frames[2][:, 0], 1).astype(np.float64)
+    assert scaling.mean[0] == pytest.approx(others.mean(), rel=1e-12)
+    mean = np.where(np.isnan(sound.values[0]), scaling.mean, sound.values[0])
+    scaled = scale_features(sound.values[0], scaling)
+    np.testing.assert_allclose(scaled, scale_features(mean, scaling), rtol=1e-6)
+    assert np.isfinite(scaled).all()
+
+
+def test_a_scaling_survives_its_file_to_the_bit(tmp_path, frames):
+    scaling = fit_scaling(NAMES, frames, 'zscore')
+    write_scaling(tmp_path / 's.txt', scaling)
+    found = read_scaling(tmp_path / 's.txt')
+    assert (found.kind, found.names) == (scaling.kind, scaling.names)
+    np.testing.assert_array_equal(found[2:], scaling[2:])
+
+
+@pytest.mark.parametrize(
+    'damage', ['# zscore\n', '', '# zscore\nfeature\tmean\toffset\tscale\na\t0\t0\t0\n', '# x\ny\n']
+)
+def test_a_damaged_scaling_is_refused(tmp_path, damage):
+    (tmp_path / 's.txt').write_text(damage)
+    with pytest.raises(InputError, match=r's\.txt: .*expected the scaling'):
+        read_scaling(tmp_path / 's.txt')
+
+
+@pytest.mark.parametrize(
+    ('text', 'says'),
+    [
+        ('F0,energy,constant,rare\n1,2,3\n', r'm\.txt:2: .*00002\.csv: 3 values; expected 4'),
+        ('F0,energy,rare,constant\n1,2,3,4\n', r'm\.txt:2: .*other features'),
+        ('F0,energy,constant,rare\n1,2,x,4\n', r'm\.txt:2: .*expected numbers'),
+        ('F0,energy,constant,rare\n1,2,inf,4\n', r'm\.txt:2: .*constant is inf'),
+        ('F0,energy,constant,rare\n1,2,1e300,4\n', r'm\.txt:2: .*constant is inf'),
+        ('F0,energy,constant,rare\n', r'm\.txt:2: .*1 lines'),
+        ('', r'm\.txt:2: .*0 lines'),
+    ],
+)
+def test_bad_files_are_named_by_line(tmp_path, text, says):
+    manifest = write_clips(tmp_path, np.ones((3, 4)))
+    (tmp_path / 'v' / '00002.csv').write_text(text)
+    with pytest.raises(InputError, match=says):
+        read_sound(manifest, 4)
