@@ -7,7 +7,7 @@ SUPPORTED := 'import sys; sys.exit(not (sys.implementation.name == "cpython" and
 PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do $$p -c $(SUPPORTED) 2>/dev/null && echo $$p && break; done)
 WRONG_PYTHON = this project runs on CPython 3.10 and 3.11 (tensorflow-addons has no wheel for others); found $(or $(shell $(or $(PYTHON),python3) --version 2>&1 | head -n 1),none); name one with PYTHON=/path/to/python3.11
 
-.PHONY: venv demo test test-all bench lint clean
+.PHONY: venv demo test test-all bench stages lint clean
 
 venv: $(STAMP)
 
@@ -37,6 +37,10 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.faces
 	$(BIN)/python -m tests.benchmarks.grouped
 	$(BIN)/python -m tests.benchmarks.rnn
+
+# What each stage of training adds on the drawn corpus, over five seeds: an hour or so.
+stages: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.stages
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.predict import predict
 from fer.training.session import open_session
-from fer.training.stages import stage_of, window_length
+from fer.training.stages import stage_of
 from fer.training.start import load_data, scale
 from fer.training.tower import build_side
 
@@ -80,7 +80,7 @@ def evaluate(
     path = latest_checkpoint(place)
     if path is None:
         raise InputError(f'{place}: no checkpoint; expected one that train.py wrote')
-    data = scale(blueprint, load_data(config, manifest, window_length(config), data_root, labelled=False))
+    data = scale(blueprint, load_data(config, manifest, data_root, labelled=False))
     with tf.Graph().as_default():
         side = build_side(blueprint, data, views=tta_views > 1)
         with open_session() as session:

@@ -26,7 +26,7 @@ from fer.training.predict import predict, run_named
 from fer.training.restore import Origin, describe_pixels, initialise, write_restore_report
 from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
 from fer.training.session import open_session
-from fer.training.stages import Blueprint, stage_of, trained_variables, window_length
+from fer.training.stages import Blueprint, stage_of, trained_variables
 from fer.training.start import fit, load_data, open_origins, scale
 from fer.training.tower import Side, Tower, build_side, check_gradients
 
@@ -46,7 +46,7 @@ class TrainGraph(NamedTuple):
     steps: dict[int, Step]  # by phase
     rate: tf.Tensor  # float32, the learning rate of the current step
     saver: tf.train.Saver
-    best_saver: tf.train.Saver
+    best_saver: tf.train.Saver | None  # with early stopping
 
 
 def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
@@ -73,9 +73,10 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
         blueprint = run_folder.read_blueprint(config.run_dir)._replace(config=config)
     else:
         blueprint, origins = open_origins(config)
-    load = (window_length(config), config.data_root, True)
-    train_split = load_data(config, config.train_manifest, *load)
-    val_split = load_data(config, config.val_manifest, *load) if config.val_manifest else None
+    train_split = load_data(config, config.train_manifest, config.data_root, labelled=True)
+    val_split = None
+    if config.val_manifest:
+        val_split = load_data(config, config.val_manifest, config.data_root, labelled=True)
     _check_splits(config, train_split, val_split)
     blueprint = fit(blueprint, train_split)
     train_split = scale(blueprint, train_split)
@@ -153,12 +154,10 @@ def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | Non
         phase: build_step(tower, rate, trained_variables(blueprint, phase), config.clip_norm, phase)
         for phase, tower in training.towers.items()
     }
-    saver, best_saver = checkpoints.make_saver(config.run_dir, 2), checkpoints.make_saver(_best(config.run_dir), 1)
+    saver, best_saver = checkpoints.make_saver(config.run_dir, 2), None
+    if config.early_stopping:
+        best_saver = checkpoints.make_saver(str(Path(config.run_dir) / checkpoints.BEST), 1)
     return TrainGraph(training, validation, steps, rate, saver, best_saver)
-
-
-def _best(run_dir: str) -> str:
-    return str(Path(run_dir) / checkpoints.BEST)
 
 
 def _item_counts(split: Split, classify: str) -> np.ndarray:
@@ -250,7 +249,7 @@ class Loop(NamedTuple):
 
     def _keep_best(self, step: int) -> None:
         """Keeps the checkpoint of the best validation so far, where there is early stopping."""
-        if self.config.early_stopping and self.log.best_step() == step:
+        if self.graph.best_saver and self.log.best_step() == step:
             (self.folder / checkpoints.BEST).mkdir(exist_ok=True)
             checkpoints.save(self.graph.best_saver, self.session, self.folder / checkpoints.BEST, step)
 

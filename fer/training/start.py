@@ -1,6 +1,5 @@
 """Where a run starts: what its network is built from, what each part is restored from, and its data."""
 
-from functools import partial
 from pathlib import Path
 
 from fer.data.audio import check_names, fit_scaling, read_scaling, scale_features
@@ -13,7 +12,7 @@ from fer.nets.weights.files import open_tensors
 from fer.training.config import TrainConfig, read_flagfile
 from fer.training.restore import Origin, open_for, source_convention
 from fer.training.run_folder import FLAGS_FILE, SCALING_FILE, check_class_order
-from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, stage_of
+from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, stage_of, window_length
 
 
 def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
@@ -80,10 +79,17 @@ def _origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
     return Origin(part.scope, open_part(weights.tensors, part.scope) if weights.source.own else None, why)
 
 
-def load_data(config: TrainConfig, manifests: str, seq_len: int, data_root: str, labelled: bool) -> Split:
+def load_data(config: TrainConfig, manifests: str, data_root: str, labelled: bool) -> Split:
     """Reads a flag's manifests as the run's stage uses them; see `load_split`."""
-    load = partial(load_split, split_paths(manifests), data_root, seq_len, config.min_frames, labelled)
-    return load(stage_of(config).contents, config.nonfinite_audio)
+    return load_split(
+        split_paths(manifests),
+        data_root,
+        window_length(config),
+        config.min_frames,
+        labelled,
+        stage_of(config).contents,
+        config.nonfinite_audio,
+    )
 
 
 def fit(blueprint: Blueprint, split: Split) -> Blueprint:
