@@ -89,7 +89,7 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
             if checkpoint:
                 checkpoints.restore_model(session, checkpoint, tf.global_variables())
             else:
-                reinit = stage_of(config).parts(blueprint)[0].new if config.reinit_fc else ()
+                reinit = _dense_layers(blueprint) if config.reinit_fc else ()
                 reports = initialise(session, origins, config.allow_missing, reinit)
             step = int(session.run(tf.train.get_global_step()))
             counts = class_counts(train_split.ledger)
@@ -128,6 +128,12 @@ def _check_splits(config: TrainConfig, train_split: Split, val_split: Split | No
             f'--batch_size={config.batch_size}: more than the {len(train_split.windows)} windows of '
             f'{config.train_manifest}; expected at most as many'
         )
+
+
+def _dense_layers(blueprint: Blueprint) -> tuple[str, ...]:
+    """Scopes of the CNN's dense layers; squeeze-and-excitation blocks are new beside them, but are not dense layers."""
+    (cnn,) = stage_of(blueprint.config).parts(blueprint)
+    return tuple(scope for scope in cnn.new if not scope.endswith('/se'))
 
 
 def _describe_phase(blueprint: Blueprint, phase: int) -> str:
