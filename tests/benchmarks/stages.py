@@ -2,13 +2,17 @@
 
 Seven models: the CNN with a loss per frame and with one per window, a GRU and a bidirectional GRU on the latter, the
 two audio networks, and early fusion of option 2, which joins the latter CNN with the audio GRU. Every model of a seed
-starts from that seed's own runs. Prints each model's validation accuracy as mean and standard deviation over the seeds,
+starts from that seed's own runs. Prints each model's accuracy as mean, standard deviation and extremes over the seeds,
 and, seed by seed, what a model gains over the best of its parts: paired, because the seeds' CNNs differ more than that.
 
-The corpus is drawn and prepared first, unless --data names one. A run that is finished is not made again, so that the
-command can be stopped and typed again. Two runs go side by side, each on one thread.
+Every run also answers the corpus's hold-out, whose videos have labels here, so that late fusion can be judged on videos
+that nothing was fitted to (fusion.py --search).
+
+What is finished is not made again, so that the command can be stopped and typed again. Two runs go side by side, each
+on one thread.
 """
 
+import csv
 import json
 import os
 import statistics
@@ -20,15 +24,17 @@ from typing import NamedTuple
 
 from absl import flags
 
-from fer import cli
+from fer import cli, emotions
 from fer.errors import InputError
+from fer.manifest import ledger_path, read_ledger, read_manifest, write_ledger, write_manifest
+from fer.prepare.synthetic.corpus import LABELS_FILE
 from fer.progress import progress
 
 flags.DEFINE_string('output', 'demo/stages', 'Folder of the corpus, the runs and the table.')
-flags.DEFINE_string('data', '', 'A prepared corpus to use instead of one drawn here.')
 flags.DEFINE_list('seeds', ['0', '1', '2', '3', '4'], 'Seeds, each of all models.')
 
-SIZES = {'train': 400, 'val': 200, 'test': 1}  # videos
+SIZES = {'train': 400, 'val': 200, 'test': 200}  # videos
+SPLITS = ('val', 'holdout')
 
 
 class Model(NamedTuple):
@@ -54,7 +60,7 @@ MODELS = {
 def main() -> None:
     output = Path(flags.FLAGS.output)
     output.mkdir(parents=True, exist_ok=True)
-    data = Path(flags.FLAGS.data) if flags.FLAGS.data else draw(output)
+    data = draw(output)
     with (
         ThreadPoolExecutor(2) as pool,
         progress(total=len(MODELS) * len(flags.FLAGS.seeds), label='runs', unit='run') as bar,
@@ -81,7 +87,22 @@ def draw(output: Path) -> Path:
             *('-m', 'fer.prepare', '--dataset=afew', f'--source={raw}', f'--output={data}', '--detector=skin'),
             *('--image_size=64', '--margin=0', '--jobs=2'),
         )
+    with open(raw / LABELS_FILE, newline='') as file:
+        labels = {row['video_id']: emotions.from_name(row['label']) for row in csv.DictReader(file)}
+    for ending in {model.manifests for model in MODELS.values()}:
+        label_holdout(data / f'test{ending}.txt', data / f'holdout{ending}.txt', labels)
     return data
+
+
+def label_holdout(source: Path, target: Path, labels: dict[str, int]) -> None:
+    """Writes an unlabelled manifest and its ledger again, with labels."""
+    manifest = read_manifest(source, item='video' if source.stem.endswith('_functionals') else 'frame')
+    rows = []
+    for video in manifest.videos:
+        columns = [column for column in (video.audio, video.frames) if column]
+        rows += [(*paths, emotions.to_one_hot(labels[video.video_id])) for paths in zip(*columns, strict=True)]
+    write_manifest(target, rows)
+    write_ledger(ledger_path(target), [row._replace(label=labels[row.video_id]) for row in read_ledger(manifest)])
 
 
 def run_dir(output: Path, name: str, seed: str) -> Path:
@@ -89,18 +110,19 @@ def run_dir(output: Path, name: str, seed: str) -> Path:
 
 
 def make(output: Path, data: Path, name: str, seed: str) -> None:
-    """Trains a model and scores it on validation, unless that is done."""
+    """Trains a model and scores it on validation and hold-out, as far as that is not done."""
     model, folder = MODELS[name], run_dir(output, name, seed)
-    if (folder / 'metrics_val.json').exists():
-        return
     parts = (f'--{flag}={run_dir(output, part, seed)}' for flag, part in model.parts.items())
-    manifests = {split: data / f'{split}{model.manifests}.txt' for split in ('train', 'val')}
-    step(
-        *('train.py', f'--flagfile=configs/demo/{model.settings}.flags', *model.flags, *parts, f'--seed={seed}'),
-        *(f'--train_manifest={manifests["train"]}', f'--val_manifest={manifests["val"]}'),
-        *(f'--run_dir={folder}', '--resume'),
-    )
-    step('evaluate.py', f'--run_dir={folder}', f'--manifest={manifests["val"]}', '--split=val')
+    manifests = {split: data / f'{split}{model.manifests}.txt' for split in ('train', *SPLITS)}
+    if not (folder / 'curves.png').exists():  # the last thing that a run writes
+        step(
+            *('train.py', f'--flagfile=configs/demo/{model.settings}.flags', *model.flags, *parts, f'--seed={seed}'),
+            *(f'--train_manifest={manifests["train"]}', f'--val_manifest={manifests["val"]}'),
+            *(f'--run_dir={folder}', '--resume'),
+        )
+    for split in SPLITS:
+        if not (folder / f'metrics_{split}.json').exists():
+            step('evaluate.py', f'--run_dir={folder}', f'--manifest={manifests[split]}', f'--split={split}')
 
 
 def step(*arguments: str) -> None:
@@ -114,17 +136,22 @@ def step(*arguments: str) -> None:
 def report(output: Path, seeds: list[str]) -> str:
     """A Markdown table of the models."""
     accuracy = {
-        name: [
-            100 * json.loads((run_dir(output, name, seed) / 'metrics_val.json').read_text())['accuracy']
+        (name, split): [
+            100 * json.loads((run_dir(output, name, seed) / f'metrics_{split}.json').read_text())['accuracy']
             for seed in seeds
         ]
         for name in MODELS
+        for split in SPLITS
     }
-    lines = [f'| model | validation accuracy, {len(seeds)} seeds | over the best of its parts |', '|---|---|---|']
+    heads = [f'{split}, %, {len(seeds)} seeds | {split}, over the best of its parts' for split in SPLITS]
+    lines = [f'| model | {" | ".join(heads)} |', '|---|---|---|---|---|']
     for name, model in MODELS.items():
-        parts = [accuracy[part] for part in model.parts.values()]
-        gains = [own - max(others) for own, *others in zip(accuracy[name], *parts, strict=True)] if parts else []
-        lines.append(f'| {name} | {spread(accuracy[name])} % | {spread(gains, "+") if gains else ""} |')
+        cells = []
+        for split in SPLITS:
+            parts = [accuracy[part, split] for part in model.parts.values()]
+            gains = [o - max(p) for o, *p in zip(accuracy[name, split], *parts, strict=True)] if parts else []
+            cells += [spread(accuracy[name, split]), spread(gains, '+') if gains else '']
+        lines.append(f'| {name} | {" | ".join(cells)} |')
     return '\n'.join(lines) + '\n'
 
 
