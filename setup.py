@@ -39,6 +39,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['fer', 'fer.*']),
+    package_data={'fer.dissertation': ['runs.csv']},
     python_requires='>=3.10,<3.12',
     install_requires=REQUIREMENTS if SUPPORTED else [],
     extras_require={

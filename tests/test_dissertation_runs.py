@@ -1,0 +1,214 @@
+"""Every run of chapter 6 that trains a network: from its row's flags, on what it restores, for two steps."""
+
+import csv
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from conftest import ROOT, run
+
+import train
+from fer import emotions
+from fer.dissertation.runs import LATE_FUSION, Predecessors, data_of, flags_of, predecessors, read_runs
+from fer.errors import InputError
+from fer.manifest import read_manifest, write_manifest
+
+RUNS = {row.run_id: row for row in read_runs()}
+TRAINED = [row for row in RUNS.values() if row.stage != LATE_FUSION]
+
+# What takes time is building the graph. Seconds of one core for a run in one phase, on a busy machine: ffn 1, VGG-Face
+# 2, audio_gru 3, ResNet-50 9, SE-ResNet-50 and SE-ResNeXt-50 12, DenseNet-121 24, NASNet-Large 125; two phases are two
+# graphs. So VGG-Face and sound stand for the variety of settings. ResNet-50 goes the whole way once, the SE networks as
+# far as AFEW; DenseNet-121 begins. All of NASNet-Large is slow.
+CHEAP = ('vgg_face', 'ffn', 'audio_gru')
+FAST = (
+    '6.1-t2-r1',
+    '6.2-t2-r3',
+    '6.3-t2-r2',
+    '6.5e-t2-r1',
+    '6.1-t3-r1',
+    '6.1-t4-r2',
+    '6.2-t4-r1',
+    '6.1-t5-r1',
+    '6.2-t5-r1',
+)
+
+
+def cases() -> list:
+    """Each run that trains; those of one network in one process, where they find what they restore."""
+    found = []
+    for row in TRAINED:
+        marks = [pytest.mark.xdist_group(f'{__name__}-{row.model}')]
+        if row.model not in CHEAP and row.run_id not in FAST:
+            marks.append(pytest.mark.slow)
+        found.append(pytest.param(row.run_id, marks=marks))
+    return found
+
+
+@pytest.fixture(scope='module')
+def corpus(tmp_path_factory) -> Path:
+    """Eight drawn videos prepared at 32x32, whole sound included; their faces once more as three datasets of stills."""
+    folder = tmp_path_factory.mktemp('corpus')
+    sizes = ('--train_videos=8', '--val_videos=0', '--test_videos=0')
+    run('-m', 'fer.prepare.synthetic', f'--output={folder / "raw"}', *sizes)
+    settings = ('--detector=skin', '--image_size=32', '--margin=0')
+    run('-m', 'fer.prepare', f'--source={folder / "raw"}', f'--output={folder / "afew"}', *settings)
+    videos = read_manifest(folder / 'afew' / 'train.txt').videos
+    faces = [(face, emotions.to_one_hot(video.label)) for video in videos for face in video.frames]
+    for index, name in enumerate(('rafdb', 'affectnet', 'fer2013')):
+        (folder / name).mkdir()
+        write_manifest(folder / name / 'train.txt', faces[index::3])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(corpus, tmp_path_factory):
+    """trained(run_id): the folder of the run, trained once, on runs that are trained first."""
+    folder, done = tmp_path_factory.mktemp('runs'), {}
+
+    def train_run(run_id: str) -> Path:
+        if run_id in done:
+            return done[run_id]
+        row = RUNS[run_id]
+        start = predecessors(row)
+        origins = {'init_from': start.visual, 'audio_run_dir': start.audio}
+        origins = [f'--{flag}={train_run(origin)}' for flag, origin in origins.items() if origin]
+        data = data_of(row)
+        manifests = [str(corpus / name / data.manifest.format('train')) for name in data.datasets]
+        # Eight sounds are fewer than a batch of 6.4; a manifest may be trained on several times over.
+        manifests *= math.ceil((row.batch_size or 1) / 8) if row.stage.startswith('audio') else 1
+        small = ['--width=0.05', '--image_size=32', '--max_steps=2']
+        where = [f'--train_manifest={",".join(manifests)}', f'--run_dir={folder / run_id}']
+        with flagsaver.flagsaver():
+            flags.FLAGS(['train.py', *flags_of(row), *small, *origins, *where])
+            train.main()
+        done[run_id] = folder / run_id
+        return done[run_id]
+
+    return train_run
+
+
+def read_cells(run_id: str) -> dict[str, str]:
+    """The row of a run as the file has it."""
+    with open(ROOT / 'fer' / 'dissertation' / 'runs.csv', newline='') as file:
+        (cells,) = [cells for cells in csv.DictReader(file) if cells['run_id'] == run_id]
+    return cells
+
+
+def read_flags(run_dir: Path) -> dict[str, str]:
+    return dict(line[2:].split('=', 1) for line in (run_dir / 'flags.txt').read_text().splitlines())
+
+
+def same(cell: str, flag: str) -> bool:
+    try:
+        return float(cell) == float(flag)
+    except ValueError:
+        return cell == flag
+
+
+def read_states(run_dir: Path) -> dict[str, str]:
+    """{variable: what restored.txt says became of it, with the reason}."""
+    lines = [line.split('\t') for line in (run_dir / 'restored.txt').read_text().splitlines() if line[0] != '#']
+    return {name: state for name, _, state in lines}
+
+
+@pytest.mark.parametrize('run_id', cases())
+def test_a_run_of_the_dissertation_takes_two_steps(trained, run_id):
+    run_dir, cells = trained(run_id), read_cells(run_id)
+
+    with open(run_dir / 'train_log.csv', newline='') as file:
+        log = list(csv.DictReader(file))
+    assert [row['step'] for row in log] == ['1', '2']
+    assert all(math.isfinite(float(row['loss'])) for row in log)
+
+    # The run is its row's, whatever else it needs.
+    settings = read_flags(run_dir)
+    columns = {'epochs': 'train_epochs'}
+    for column in ('model', *list(cells)[6:23]):
+        flag = columns.get(column, column)
+        assert not cells[column] or same(cells[column], settings[flag]), column
+    stage = 'audio' if cells['stage'].startswith('audio') else cells['stage']
+    assert settings['stage'] == stage
+    assert Path(settings['audio_run_dir']).name == cells['audio_run']
+    visual = cells['init_from'].split(';')[0]
+    if cells['fusion_option'] == '4':  # 4.4: from a run of 6.3, which began with the row's
+        began = Path(read_flags(Path(settings['init_from']))['init_from']).name
+        assert (began, RUNS[Path(settings['init_from']).name].stage) == (visual, 'temporal')
+    else:
+        assert Path(settings['init_from']).name == visual
+
+    # Both phases of two are there, and the first comes first.
+    phases = cells['epochs'].count(',') + 1
+    head = (run_dir / 'restored.txt').read_text()
+    assert [f'# phase {phase} trains ' in head for phase in (1, 2)] == [phases == 2, True]
+    assert {row['phase'] for row in log} == {'1' if phases == 2 else '2'}
+
+    # All that its predecessors have is restored, and nothing else is fresh.
+    states = read_states(run_dir)
+    scopes = {name.split('/')[0] for name in states}
+    new = {
+        'finetune': ('vgg_face/fc6/', 'vgg_face/fc7/', 'vgg_face/fc8/') if cells['reinit_fc'] == 'True' else (),
+        'temporal': ('temporal/',),
+        'early_fusion': ('early_fusion/',),
+    }.get(stage, ('',))
+    fresh = {name for name, state in states.items() if state.startswith('fresh: ')}
+    assert fresh == {name for name in states if name.startswith(new)}
+    assert all(state.startswith('restored: ') for name, state in states.items() if name not in fresh)
+    if stage == 'early_fusion':
+        heard = {'1': set(), '2': {'audio_gru'}, '3': {'audio_gru'}, '4': {'audio_gru', 'temporal'}}
+        assert scopes == {cells['model'], 'early_fusion'} | heard[cells['fusion_option']]
+    else:
+        assert scopes == {cells['model']} | ({'temporal'} if stage == 'temporal' else set())
+
+
+def test_the_tables_are_whole():
+    """The numbers of rows of each section's tables in the dissertation."""
+    stages = Counter(row.stage for row in RUNS.values())
+    assert stages == {
+        **{'pretrain': 17, 'finetune': 29, 'temporal': 19, 'audio_video': 9, 'audio_clips': 9},
+        **{'early_fusion': 13, 'late_fusion': 16},
+    }
+    assert len(RUNS) == 112
+    assert len(TRAINED) == 96
+    for row in RUNS.values():
+        letter = {'early_fusion': 'e', 'late_fusion': 'l'}.get(row.stage, '')
+        assert row.run_id == f'{row.section}{letter}-t{row.table}-r{row.run}'
+        # Stills are scored on three datasets, all else on AFEW; late fusion has no F1.
+        assert (row.afew_accuracy is None) == (row.stage == 'pretrain')
+        assert (row.afew_f1 is None) == (row.stage in ('pretrain', LATE_FUSION))
+        assert all((value is None) == (row.stage != 'pretrain') for value in row[-6:])
+
+
+def test_a_row_is_read_as_its_types():
+    row = RUNS['6.5e-t1-r6']
+    assert (row.learning_rate, row.batch_size, row.epochs, row.seq_len) == (1e-5, 4, '10,20', 80)
+    assert (row.global_pool, row.bidirectional, row.rnn_units, row.audio_run) == (None, False, None, '6.4-t2-r5')
+    assert (row.afew_accuracy, row.rafdb_f1) == (35.8, None)
+    row = RUNS['6.4-t1-r9']
+    assert (row.hidden_units, row.dropout, row.batch_norm) == ('256,64', 0.5, False)
+
+
+def test_predecessors_fit():
+    """They are runs of the stage before, of the same network with the same features."""
+    before = {'finetune': 'pretrain', 'temporal': 'finetune', 'early_fusion': 'finetune'}
+    for row in TRAINED:
+        start = predecessors(row)
+        assert (start.visual is not None) == (row.stage in before)
+        assert (start.public is not None) == (row.stage == 'pretrain')
+        if start.visual:
+            seen = RUNS[start.visual]
+            assert seen.stage == ('temporal' if row.fusion_option == 4 else before[row.stage])
+            assert (seen.model, seen.global_pool) == (row.model, row.global_pool)
+        assert (start.audio is not None) == (row.fusion_option in (2, 3, 4))
+        if start.audio:
+            assert RUNS[start.audio].stage == 'audio_clips'
+    assert predecessors(RUNS['6.1-t1-r3']) == Predecessors('faces', None, None)
+
+
+def test_late_fusion_trains_nothing():
+    for about in (flags_of, data_of, predecessors):
+        with pytest.raises(InputError, match='a run of late fusion; expected one that trains'):
+            about(RUNS['6.5l-t2-r3'])
