@@ -1,14 +1,24 @@
 """fusion.py: its methods against one-line formulas, its files, its complaints."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
+import scipy.stats
 from conftest import run
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
+from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.evaluation.results import Results, read_results, write_results
-from fer.fusion.methods import METHODS
+from fer.evaluation.results import LOGIT_COLUMNS, Results, read_results, write_results
+from fer.fusion.folds import stratified_folds
+from fer.fusion.methods import METHODS, Answers, apply, fit, take_models, take_videos
+from fer.fusion.regression import ridge_regression
+from fer.fusion.significance import compare, mcnemar
+from fer.fusion.submission import check_submission, read_expected
+from fer.fusion.validation import bootstrap_interval, cross_validated_method
 
 
 def make_results(seed, videos=20, labelled=True, fallback=()):
@@ -90,35 +100,187 @@ def test_infinite_logits(tmp_path):
         read_results(tmp_path / 'r.txt')
 
 
-def test_methods_against_their_formulas():
+@pytest.fixture(scope='module')
+def answers():
+    """Four models of unlike scales on 60 videos, whose predictions are not all their largest logits."""
     rng = np.random.default_rng(4)
-    logits, accuracies = rng.normal(size=(3, 11, 7)), rng.uniform(0.2, 0.6, 3)
-    predictions = rng.integers(0, 7, (3, 11))  # not the largest logits, as in files from elsewhere
-    for v in range(11):
-        votes = sum(a * (np.arange(7) == p[v]) for a, p in zip(accuracies, predictions, strict=True))
-        weighted = sum(a * z[v] for a, z in zip(accuracies, logits, strict=True))
-        for method, expected in ((1, votes), (2, weighted)):
-            np.testing.assert_allclose(METHODS[method](logits, predictions, accuracies)[v], expected / sum(accuracies))
-        np.testing.assert_allclose(METHODS[3](logits, predictions, accuracies)[v], sum(z[v] for z in logits) / 3)
+    labels = rng.integers(0, 7, 60)
+    logits = rng.normal(size=(4, 60, 7)) * np.array([0.1, 1, 1, 30])[:, None, None]
+    logits += 1.5 * np.abs(logits).mean(axis=(1, 2), keepdims=True) * np.eye(7)[labels]
+    predictions = logits.argmax(axis=2)
+    predictions[:, ::9] = rng.integers(0, 7, (4, 7))
+    return Answers(logits, predictions, labels)
+
+
+def fused_scores(method, answers, accuracies=None):
+    return apply(METHODS[method], answers, fit(METHODS[method], answers, accuracies))
+
+
+def softmax_of(z):
+    return np.exp(z) / np.exp(z).sum()
+
+
+def stretched(z):
+    return (z - z.min()) / (z.max() - z.min())
+
+
+def formula(method, answers, v):
+    """The fused scores of one video, model by model and class by class, up to a common factor."""
+    logits, predictions, labels = answers
+    accuracies = [np.mean(p == labels) for p in predictions]
+    count = [np.sum(labels == k) for k in range(7)]
+    total = np.zeros(7)
+    for k in range(7):
+        numerator = denominator = 0.0
+        for m in range(len(logits)):
+            z = {'-': logits[m, v], 'r': stretched(logits[m, v]), 's': softmax_of(logits[m, v])}
+            in_class = (np.sum((labels == k) & (predictions[m] == k)) + 1) / (count[k] + 2)
+            weight, evidence, factor = {
+                '1': (accuracies[m], predictions[m, v] == k, 1),
+                'vote': (1, predictions[m, v] == k, 1),
+                '2': (accuracies[m], z['-'][k], 1),
+                '3': (1, z['-'][k], 1),
+                '4': (accuracies[m] * in_class**0.5, z['-'][k], 1),
+                '2-rescaled': (accuracies[m], z['r'][k], 1),
+                '3-rescaled': (1, z['r'][k], 1),
+                '4-rescaled': (accuracies[m] * in_class**0.5, z['r'][k], 1),
+                'softmax': (1, z['s'][k], 1),
+                '4-frequency': (accuracies[m], z['-'][k], (67 / 7 / (count[k] + 1)) ** 0.5),
+                'frequency': (accuracies[m], z['s'][k], 67 / 7 / (count[k] + 1)),
+            }[method]
+            numerator += weight * evidence * factor
+            denominator += weight
+        total[k] = numerator / denominator
+    return total
+
+
+@pytest.mark.parametrize('method', [name for name, method in METHODS.items() if method.evidence])
+def test_methods_against_their_formulas(answers, method):
+    scores, predictions = fused_scores(method, answers)
+    expected = [formula(method, answers, v) for v in range(60)]
+    np.testing.assert_allclose(scores, expected, atol=1e-12)
+    gaps = np.diff(np.sort(expected, axis=1), axis=1)[:, -1]
+    clear = gaps > 1e-6
+    assert (predictions == np.argmax(expected, axis=1))[clear].all()
+    assert clear.sum() > 20
+
+
+def test_accuracies_may_be_given(answers):
+    given = np.array([0.2, 0.9, 0.4, 0.01])
+    scores, _ = fused_scores('2', answers, given)
+    np.testing.assert_allclose(scores, np.average(answers.logits, axis=0, weights=given))
+
+
+def as_regression(inputs, targets, ridge):
+    scaler = StandardScaler().fit(inputs)
+    model = Ridge(alpha=ridge * len(inputs)).fit(scaler.transform(inputs), targets)
+    slopes = model.coef_ / scaler.scale_
+    return slopes, model.intercept_ - scaler.mean_ @ slopes
+
+
+def test_ridge_regression_is_scikit_learns(answers):
+    inputs, targets = answers.logits[:, :, 2].T, (answers.labels == 2).astype(float)
+    for ridge in (1e-3, 0.3, 50):
+        for ours, theirs in zip(
+            ridge_regression(inputs, targets, ridge), as_regression(inputs, targets, ridge), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    slopes, offset = ridge_regression(np.ones((5, 2)), np.arange(5.0), 0.1)  # inputs that never vary
+    assert slopes.tolist() == [0, 0]
+    assert offset == 2
+
+
+@pytest.mark.parametrize('method', ['5', 'per-class'])
+def test_regressions_are_those_of_the_ridge_that_predicts_best(answers, method):
+    targets = np.eye(7)[answers.labels]
+
+    def regress(logits, targets, ridge):
+        if method == 'per-class':
+            per_class = [as_regression(logits[:, :, k].T, targets[:, k], ridge) for k in range(7)]
+            return lambda new: np.stack([new[:, :, k].T @ a + b for k, (a, b) in enumerate(per_class)], axis=1)
+        model, _ = as_regression(logits.reshape(len(logits), -1).T, targets.ravel(), ridge)
+        fused = np.einsum('m,mvk->vk', model, logits)
+        per_class = [as_regression(fused[:, [k]], targets[:, k], ridge) for k in range(7)]
+        return lambda new: np.stack(
+            [np.einsum('m,mv->v', model, new[:, :, k]) * a[0] + b for k, (a, b) in enumerate(per_class)], axis=1
+        )
+
+    fold = stratified_folds(answers.labels, 5, 0)
+    right = {}
+    for ridge in (1e3, 1e2, 10, 1, 0.1, 0.01, 1e-3):
+        right[ridge] = 0
+        for k in range(5):
+            predict = regress(answers.logits[:, fold != k], targets[fold != k], ridge)
+            unseen = predict(answers.logits[:, fold == k]).argmax(axis=1)
+            right[ridge] += np.sum(unseen == answers.labels[fold == k])
+    assert len(set(right.values())) > 2
+    predict = regress(answers.logits, targets, max(right, key=right.get))
+    scores, predictions = fused_scores(method, answers)
+    np.testing.assert_allclose(scores, predict(answers.logits), atol=1e-10)
+    assert (predictions == scores.argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_one_model_alone_is_itself_and_order_does_not_matter(method):
-    rng = np.random.default_rng(6)
-    logits, accuracies = rng.normal(size=(4, 9, 7)), rng.uniform(0.2, 0.6, 4)
-    predictions = logits.argmax(axis=2)
-    alone = METHODS[method](logits[:1], predictions[:1], accuracies[:1])
-    assert (alone.argmax(axis=1) == predictions[0]).all()
-    fused = METHODS[method](logits, predictions, accuracies)
-    order = [2, 0, 3, 1]
-    np.testing.assert_allclose(METHODS[method](logits[order], predictions[order], accuracies[order]), fused)
-    np.testing.assert_allclose(METHODS[method](logits, predictions, 5 * accuracies), fused)
+def test_the_order_of_models_and_videos_does_not_matter(answers, method):
+    scores, predictions = fused_scores(method, answers)
+    models = [2, 0, 3, 1]
+    other, others = fused_scores(method, take_models(answers, models))
+    np.testing.assert_allclose(other, scores, rtol=1e-9, atol=1e-12)
+    assert (others == predictions).all()
+    if METHODS[method].evidence:  # folds, which regressions choose their ridge by, depend on the order
+        videos = np.random.default_rng(0).permutation(60)
+        other, others = fused_scores(method, take_videos(answers, videos))
+        np.testing.assert_allclose(other, scores[videos], atol=1e-12)
+        assert (others == predictions[videos]).all()
 
 
-def test_equal_accuracies_make_method_2_method_3():
-    logits = np.random.default_rng(7).normal(size=(4, 9, 7))
-    answers = (logits, logits.argmax(axis=2), np.full(4, 0.3))
-    np.testing.assert_allclose(METHODS[2](*answers), METHODS[3](*answers))
+@pytest.mark.parametrize('method', [name for name in METHODS if 'softmax' != name != 'frequency'])
+@pytest.mark.parametrize('scale', [1e-12, 3, 1e12])
+def test_the_scale_of_all_logits_does_not_matter(answers, method, scale):
+    _, predictions = fused_scores(method, answers)
+    _, scaled = fused_scores(method, answers._replace(logits=scale * answers.logits))
+    assert (scaled == predictions).all()
+
+
+@pytest.mark.parametrize('method', ['1', 'vote', '2-rescaled', '3-rescaled', '4-rescaled', '5', 'per-class'])
+def test_the_scale_of_one_models_logits_does_not_matter_where_it_is_taken_out(answers, method):
+    _, predictions = fused_scores(method, answers)
+    scales = np.array([1e-3, 1, 50, 7])[:, None, None]
+    _, scaled = fused_scores(method, answers._replace(logits=scales * answers.logits))
+    assert (scaled == predictions).all()
+
+
+@pytest.mark.parametrize('method', ['1', '2', '3', '4'])
+@pytest.mark.parametrize('never_right', [False, True])
+def test_one_model_alone_is_itself(answers, method, never_right):
+    alone = take_models(answers, [1])
+    if never_right:
+        alone = alone._replace(labels=(alone.predictions[0] + 1) % 7)
+    scores, predictions = fused_scores(method, alone)
+    expected = np.eye(7)[alone.predictions[0]] if method == '1' else alone.logits[0]
+    np.testing.assert_allclose(scores, expected, rtol=1e-12)
+    assert (predictions == expected.argmax(axis=1)).all()
+
+
+def test_equal_accuracies_make_method_2_method_3_and_1_the_vote(answers):
+    for weighted, plain in (('2', '3'), ('1', 'vote'), ('2-rescaled', '3-rescaled')):
+        scores, predictions = fused_scores(weighted, answers, np.full(4, 0.3))
+        other, others = fused_scores(plain, answers)
+        np.testing.assert_allclose(scores, other, atol=1e-12)
+        assert (predictions == others).all()
+
+
+def test_ties_go_to_the_first_class():
+    # 0.4 + 0.2 against 0.3 + 0.3: equal, but not in floating point.
+    predictions = np.array([[5], [5], [2], [2]])
+    tied = Answers(np.eye(7)[predictions], predictions, np.array([0]))
+    for accuracies in ([0.4, 0.2, 0.3, 0.3], [0.3, 0.3, 0.4, 0.2], [0.1, 0.2, 0.3, 0.0]):
+        assert fused_scores('1', tied, np.array(accuracies))[1] == [2]
+        assert fused_scores('2', tied, np.array(accuracies))[1] == [2]
+    assert fused_scores('1', tied, np.array([0.4, 0.2001, 0.3, 0.3]))[1] == [5]
+    assert fused_scores('vote', tied)[1] == [2]
+    nothing = Answers(np.zeros((2, 1, 7)), np.array([[3], [4]]), np.array([0]))
+    assert fused_scores('3-rescaled', nothing)[1] == [0]
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -126,24 +288,100 @@ def test_command(members, tmp_path, method):
     done = run('fusion.py', f'--results={members[0]},{members[1]}', f'--method={method}', f'--output={tmp_path / "f"}')
     fused = read_results(tmp_path / 'f' / 'results_val.txt')
     first, second = make_results(1, fallback=(3, 4)), make_results(2, fallback=(4,))
-    accuracies = np.array([(r.predictions == r.labels).mean() for r in (first, second)])
-    logits = np.stack([first.logits, second.logits]).astype(np.float64)
-    expected = METHODS[method](logits, logits.argmax(axis=2), accuracies)
-    np.testing.assert_allclose(fused.logits, expected, rtol=1e-6)
+    answers = Answers(
+        np.stack([first.logits, second.logits]).astype(np.float64),
+        np.stack([first.predictions, second.predictions]),
+        first.labels,
+    )
+    scores, predictions = fused_scores(method, answers)
+    np.testing.assert_allclose(fused.logits, scores, rtol=1e-6, atol=1e-7)
+    assert fused.predictions.tolist() == predictions.tolist()
     assert fused.fallback[3] == '-'  # the second member saw that video
     assert fused.fallback[4] == 'no_face'
     assert fused.frames[3:5].tolist() == [50, 0]
     metrics = json.loads((tmp_path / 'f' / 'metrics_val.json').read_text())
-    assert metrics['correct'] == (expected.argmax(axis=1) == first.labels).sum()
+    assert metrics['correct'] == (predictions == first.labels).sum()
     assert metrics['total'] == 20
     assert f'{metrics["correct"]}/20' in done.out
     assert (tmp_path / 'f' / 'confusion_val.png').stat().st_size > 1000
+    fitted = METHODS[method].needs != 'nothing'
+    assert metrics['optimistic'] == fitted == ('fused: optimistic' in done.out) == ('cross-validated' in done.out)
+    rows = list(csv.DictReader((tmp_path / 'f' / 'weights_val.csv').open()))
+    assert [row['member'] for row in rows] == [*map(str, members), 'offset']
+    weights = np.array([[float(row[f'weight_{name}']) for name in EMOTIONS] for row in rows])
+    inputs = METHODS[method].inputs(answers)
+    np.testing.assert_allclose(
+        np.einsum('mvk,mk->vk', inputs, weights[:2]) + weights[2], fused.logits, rtol=1e-5, atol=1e-6
+    )
+
+
+def split_files(tmp_path, split, seeds, ids='', labelled=True, videos=20):
+    paths = []
+    for seed in seeds:
+        paths.append(tmp_path / f'run{seed}' / f'results_{split}.txt')
+        paths[-1].parent.mkdir(exist_ok=True)
+        results = make_results(seed, labelled=labelled, videos=videos)
+        write_results(paths[-1], results._replace(video_ids=[ids + video_id for video_id in results.video_ids]))
+    return ','.join(map(str, paths))
+
+
+@pytest.mark.parametrize('method', ['2', '4', '5'])
+def test_weights_of_one_split_applied_to_another(tmp_path, method):
+    val, test = split_files(tmp_path, 'val', (1, 2, 3)), split_files(tmp_path, 'test', (1, 2, 3), 't', videos=13)
+    done = run(
+        'fusion.py', f'--weights_from={val}', f'--apply_to={test}', f'--method={method}', f'--output={tmp_path}/f'
+    )
+    seen, unseen = (
+        Answers(np.stack([r.logits for r in rs]).astype(float), np.stack([r.predictions for r in rs]), rs[0].labels)
+        for rs in ([make_results(k, videos=videos) for k in (1, 2, 3)] for videos in (20, 13))
+    )
+    _, predictions = apply(METHODS[method], unseen, fit(METHODS[method], seen))
+    assert read_results(tmp_path / 'f' / 'results_test.txt').predictions.tolist() == predictions.tolist()
+    assert 'optimistic' not in done.out
+    metrics = json.loads((tmp_path / 'f' / 'metrics_test.json').read_text())
+    assert not metrics['optimistic']
+    assert metrics['weights_from'] == val.split(',')
+    assert metrics['correct'] == (predictions == unseen.labels).sum()
+
+
+def test_applied_to_what_made_the_weights_is_optimistic(tmp_path):
+    val, test = split_files(tmp_path, 'val', (1, 2)), split_files(tmp_path, 'test', (1, 2))
+    done = run('fusion.py', f'--weights_from={val}', f'--apply_to={test}', f'--output={tmp_path}/f')
+    assert 'fused: optimistic' in done.out
+
+
+def test_cross_validated_weights_never_see_their_videos(answers):
+    method = METHODS['per-class']
+    folds = stratified_folds(answers.labels, 5, 3)
+    before = cross_validated_method(method, answers, None, 5, 1, 3)[0]
+    for k in range(5):
+        unseen = folds == k
+        weights = fit(method, take_videos(answers, ~unseen))
+        assert (before[unseen] == apply(method, take_videos(answers, unseen), weights)[1]).all()
+    repeated = cross_validated_method(method, answers, None, 5, 3, 3)
+    assert (repeated[0] == before).all()
+    assert (repeated[1] == cross_validated_method(method, answers, None, 5, 1, 4)[0]).all()
+
+
+def test_folds_hold_each_class_alike():
+    labels = np.random.default_rng(0).integers(0, 7, 383)
+    fold = stratified_folds(labels, 5, 1)
+    assert sorted(np.bincount(fold)) == [76, 76, 77, 77, 77]
+    for k in range(7):
+        assert np.ptp(np.bincount(fold[labels == k], minlength=5)) <= 1
+    assert (fold != stratified_folds(labels, 5, 2)).any()
+
+
+def test_bootstrap_interval_is_scipys():
+    values = np.random.default_rng(0).random(80)
+    expected = scipy.stats.bootstrap((values,), np.mean, method='percentile', n_resamples=9999, rng=1)
+    np.testing.assert_allclose(bootstrap_interval(values), expected.confidence_interval, atol=0.004)
 
 
 def test_output_may_be_a_file(members, tmp_path):
     run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "out" / "results_best.txt"}')
     names = sorted(path.name for path in (tmp_path / 'out').iterdir())
-    assert names == ['confusion_best.png', 'metrics_best.json', 'results_best.txt']
+    assert names == ['confusion_best.png', 'metrics_best.json', 'results_best.txt', 'weights_best.csv']
 
 
 def test_unlabelled_files_need_accuracies(tmp_path):
@@ -156,7 +394,7 @@ def test_unlabelled_files_need_accuracies(tmp_path):
     assert '--accuracies' in refused.err
     done = run(*command, '--accuracies=0.4,0.5')
     assert 'no metrics' in done.out
-    assert [path.name for path in (tmp_path / 'f').iterdir()] == ['results_fused.txt']
+    assert sorted(path.name for path in (tmp_path / 'f').iterdir()) == ['results_fused.txt', 'weights_fused.csv']
 
 
 @pytest.mark.parametrize(
@@ -214,6 +452,12 @@ def test_method_3_needs_no_accuracies(tmp_path):
         (('--results=',), 'no files'),
         (('--output={inputs}/results_val.txt/x',), 'results_val.txt'),
         (('--method=9',), 'method'),
+        (('--folds=1',), '--folds=1: expected 2 or more'),
+        (('--weights_from={inputs}/results_val.txt',), 'both --weights_from and --apply_to'),
+        (('--results={inputs}/results_val.txt,{inputs}/../a/results_val.txt',), 'given twice'),
+        (('--results={inputs}/*.tsv',), 'no such files'),
+        (('--results=' + ','.join(f'{{inputs}}/{k}' for k in range(1001)),), '1001 files; expected at most 1000'),
+        (('--submission={inputs}',), 'exists and is not empty'),
     ],
 )
 def test_bad_flags(members, tmp_path, flags, says):
@@ -236,8 +480,188 @@ def test_never_imports_tensorflow(members, tmp_path):
         'except SystemExit:\n'
         '    pass\n'
         "print('loaded', sorted({name.partition('.')[0] for name in sys.modules} & "
-        "{'tensorflow', 'tf_slim', 'tf_keras', 'keras'}))\n"
+        "{'tensorflow', 'tf_slim', 'tf_keras', 'keras', 'sklearn', 'pandas', 'scipy'}))\n"
     )
     done = run('-c', program)
     assert 'fused:' in done.out
     assert 'loaded []' in done.out
+
+
+def test_ten_thousand_files_are_refused_at_once(tmp_path):
+    flagfile = tmp_path / 'flags.txt'
+    flagfile.write_text('--results=' + ','.join(f'run{k}/results_val.txt' for k in range(10_000)) + '\n')
+    done = run('fusion.py', f'--flagfile={flagfile}', f'--output={tmp_path / "f"}', ok=False, timeout=20)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert '10000 files' in line
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (lambda text: '', 'b/results_val.txt: empty'),
+        (lambda text: text.replace('logit_Surprise\t', ''), 'no column logit_Surprise'),
+        (lambda text: text.replace('000000003\t', '000000002\t'), 'b/results_val.txt:'),
+        (lambda text: text.replace('000000003\t', '\t'), 'is not in'),
+    ],
+)
+def test_bad_files(members, tmp_path, change, says):
+    members[1].write_text(change(members[1].read_text()))
+    done = run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}', ok=False)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert says in line
+    assert not (tmp_path / 'f').exists()
+
+
+@pytest.mark.parametrize('method', ['1', '4', '5'])
+def test_a_video_without_a_label_is_named(members, tmp_path, method):
+    for path in members:
+        results = read_results(path)
+        results.labels[results.video_ids.index('000000006')] = -1
+        write_results(path, results)
+    command = ('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
+    done = run(*command, f'--method={method}', ok=False)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert 'video 000000006 has no label' in line
+    assert ('--accuracies' in line) == (method == '1')
+
+
+def test_another_order_of_classes_is_said_aloud(members, tmp_path):
+    expected = run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
+    assert 'reordered' not in expected.out
+    before = (tmp_path / 'f' / 'results_val.txt').read_bytes()
+    rows = [line.split('\t') for line in members[1].read_text().splitlines()]
+    order = [0, 7, 6, 5, 4, 3, 2, 1, *range(8, 12)]
+    members[1].write_text('\n'.join('\t'.join(row[k] for k in order) for row in rows))
+    assert members[1].read_text().startswith(f'video_id\t{LOGIT_COLUMNS[-1]}')
+    done = run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
+    assert 'b/results_val.txt: classes stand in the order Surprise, Sad' in done.out
+    assert (tmp_path / 'f' / 'results_val.txt').read_bytes() == before
+
+
+def test_the_same_models_in_another_order(tmp_path):
+    val, test = split_files(tmp_path, 'val', (1, 2)), split_files(tmp_path, 'test', (2, 1), 't')
+    command = ('fusion.py', f'--weights_from={val}', f'--output={tmp_path}/f')
+    done = run(*command, f'--apply_to={test}', ok=False)
+    assert done.code == 2
+    assert 'expected the same models in the same order' in done.err
+    done = run(*command, f'--apply_to={test},{tmp_path}/x', ok=False)
+    assert done.code == 2
+    assert 'x: No such file' in done.err
+    done = run(*command, f'--apply_to={test.split(",")[0]}', ok=False)
+    assert '--apply_to: 1 files, --weights_from: 2' in done.err
+
+
+def test_patterns_are_their_matches_in_order(tmp_path):
+    paths = split_files(tmp_path, 'val', (1, 2, 3))
+    run('fusion.py', f'--results={paths}', f'--output={tmp_path}/f')
+    run('fusion.py', f'--results={tmp_path}/run*/results_val.txt', f'--output={tmp_path}/g')
+    for name in ('results_val.txt', 'weights_val.csv', 'metrics_val.json'):
+        assert (tmp_path / 'f' / name).read_bytes() == (tmp_path / 'g' / name).read_bytes()
+
+
+@pytest.mark.parametrize(('first_only', 'second_only'), [(0, 0), (5, 5), (3, 11), (40, 22), (1, 0)])
+def test_mcnemar_is_scipys(first_only, second_only):
+    expected = scipy.stats.binomtest(first_only, max(first_only + second_only, 1)).pvalue
+    assert mcnemar(first_only, second_only) == pytest.approx(expected if first_only + second_only else 1)
+
+
+def test_paired_bootstrap_draws_videos():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 7, 150)
+    first, second = (np.where(rng.random(150) < p, labels, (labels + 1) % 7) for p in (0.55, 0.4))
+    found = compare(labels, first, second)
+    differences = (first == labels).astype(float) - (second == labels)
+    assert found.difference == pytest.approx(differences.mean())
+    assert found.first_only - found.second_only == differences.sum()
+    means = differences[rng.integers(0, 150, (20_000, 150))].mean(axis=1)  # a video at a time
+    np.testing.assert_allclose(found.interval_95, np.percentile(means, [2.5, 97.5]), atol=0.011)
+    assert found.bootstrap == pytest.approx(2 * (means <= 0).mean(), abs=0.01)
+    same = compare(labels, first, first)
+    assert (same.mcnemar, same.bootstrap, same.interval_95) == (1, 1, [0, 0])
+
+
+def test_compare_command(members):
+    done = run('fusion.py', '--compare', f'--results={members[0]},{members[1]}')
+    first, second = make_results(1), make_results(2)
+    found = compare(first.labels, first.predictions, second.predictions)
+    assert f'{found.first_only} : {found.second_only}' in done.out
+    assert f'{found.mcnemar:.3f}' in done.out
+    alone = run('fusion.py', '--compare', f'--results={members[0]}', ok=False)
+    assert alone.code == 2
+    assert 'a single file' in alone.err
+
+
+def test_submission(members, tmp_path):
+    command = ('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
+    run(*command, f'--submission={tmp_path / "s"}')
+    fused = read_results(tmp_path / 'f' / 'results_val.txt')
+    assert len(list((tmp_path / 's').iterdir())) == 20
+    for video_id, prediction in zip(fused.video_ids, fused.predictions, strict=True):
+        says = (tmp_path / 's' / f'{video_id}.txt').read_text()
+        assert says == EMOTIONS[prediction].replace('Anger', 'Angry') + '\n'
+    assert 1 in fused.predictions
+    check = ('fusion.py', f'--check_submission={tmp_path / "s"}', f'--expected={members[0]}')
+    assert '20 videos, all there' in run(*check).out
+    (tmp_path / 's' / '000000003.txt').unlink()
+    done = run(*check, ok=False)
+    assert (done.code, done.out) == (1, 'missing: 000000003.txt\n')
+
+
+def test_faults_of_a_submission(tmp_path):
+    (tmp_path / 'sub').mkdir()
+    for name, text in {
+        'a.txt': 'Angry\n',
+        'b.txt': 'Anger\n',
+        'c.txt': 'Sad',
+        'C.txt': 'Sad',
+        'd.txt': '',
+        'e.txt': 'Happy\nSad\n',
+        'sub/f.txt': 'Fear\n',
+        'x.txt': 'Fear\n',
+        'g.csv': 'Neutral',
+    }.items():
+        (tmp_path / name).write_text(text)
+    faults = check_submission(str(tmp_path), list('abcdefgh'))
+    kinds = 'Angry, Disgust, Fear, Happy, Neutral, Sad, Surprise'
+    assert sorted(faults) == sorted(
+        [
+            "misspelt: b.txt:1: 'Anger'; expected one of " + kinds,
+            'extra: C.txt is not named c.txt',
+            'duplicated: c has C.txt, c.txt',
+            'misspelt: d.txt: empty; expected one of ' + kinds,
+            'misspelt: e.txt:2: 2 lines; expected one class name',
+            'extra: sub/f.txt is not named f.txt',
+            'extra: x.txt is of no expected video',
+            'extra: g.csv is not named g.txt',
+            'missing: f.txt',
+            'missing: g.txt',
+            'missing: h.txt',
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ('text', 'ids'),
+    [
+        ('000000002.avi\n\n# note\n000000001.avi\n', ['000000002', '000000001']),
+        ('video_id,label,frames_decoded\nb,,3\na,,4\n', ['b', 'a']),
+        ('video_id\tprediction\nb\tSad\n', ['b']),
+    ],
+)
+def test_lists_of_expected_videos(tmp_path, text, ids):
+    path = tmp_path / 'expected'
+    path.write_text(text)
+    assert read_expected(str(path)) == ids
+
+
+@pytest.mark.parametrize(
+    ('text', 'says'), [('', 'names no video'), ('a.avi\nb\na.mp4\n', ':3: video a stands on line 1')]
+)
+def test_bad_lists_of_expected_videos(tmp_path, text, says):
+    path = tmp_path / 'expected'
+    path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        read_expected(str(path))

@@ -85,6 +85,13 @@ def read_results(path: str | Path) -> Results:
     return Results(list(rows), np.array(logits), np.array(predictions), np.array(labels), np.array(frames), [*fallback])
 
 
+def classes_of(path: str | Path) -> list[str]:
+    """The seven classes in the order in which a results file's header names them; the file is one that can be read."""
+    with open(path, encoding='utf-8-sig') as file:
+        header = file.readline().rstrip('\n').split('\t')
+    return [name.removeprefix('logit_') for name in header if name in LOGIT_COLUMNS]
+
+
 def _parse_row(fields: dict[str, str]) -> tuple[str, list[float], int, int, int, str]:
     logits = [float(fields[name]) for name in LOGIT_COLUMNS]
     if not np.isfinite(logits).all():

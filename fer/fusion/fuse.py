@@ -1,153 +1,226 @@
 """Late fusion of results files, from paths to paths."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
-from fer.evaluation.results import UNKNOWN, Results, read_results, write_results
-from fer.fusion.methods import METHODS
+from fer.evaluation.results import Results, write_results
+from fer.files import atomic_write
+from fer.fusion.members import Members, check_same_models, fuse_members, read_members
+from fer.fusion.methods import METHODS, Method, Weights, accuracies_of, apply, fit
+from fer.fusion.submission import check_submission_folder, write_submission
+from fer.fusion.validation import cross_validated_method, summarise_predictions
+
+OPTIMISTIC = 'optimistic, weights made from these same videos: '
 
 
-def fuse(paths: Sequence[str], method: int, output: str, accuracies: Sequence[float] | None) -> None:
+class Outputs(NamedTuple):
+    """Where everything goes."""
+
+    results: Path
+    metrics: Path
+    confusion: Path
+    weights: Path
+
+
+def fuse(
+    paths: Sequence[str],
+    method: str,
+    output: str,
+    accuracies: Sequence[float] | None = None,
+    weights_from: Sequence[str] | None = None,
+    folds: int = 5,
+    repeats: int = 10,
+    seed: int = 0,
+    submission: str = '',
+) -> None:
     """Fuses results files and writes the result in the same format, with metrics where there are labels.
+
+    A score is called optimistic, wherever it is printed or written, when the weights come from the very videos that
+    it is a score of; the cross-validated one is then given beside it.
 
     Args:
       paths: results files of the same videos, in any order of videos.
       method: a key of METHODS.
-      output: a folder for results_<split>.txt, metrics_<split>.json and confusion_<split>.png, where <split> is the
-        inputs' (`fused` if they differ); or a path ending in .txt for the results, the others then beside it.
-      accuracies: one weight per file, in [0, 1]; None takes each file's own, from its labels.
+      output: a folder for results_<split>.txt, metrics_<split>.json, confusion_<split>.png and weights_<split>.csv,
+        where <split> is the inputs' (`fused` if they differ); or a path ending in .txt for the results, the others
+        then beside it.
+      accuracies: one per file, in [0, 1]; None takes each model's own, from labels.
+      weights_from: the same models' results files for other videos, with labels, that weights are made from; None
+        makes them from the files' own labels.
+      folds: of the cross-validation; 0 leaves it out.
+      repeats: of the cross-validation, with other folds each time.
+      seed: of the folds.
+      submission: a new folder for EmotiW's files, one per video; empty for none.
 
     Raises:
-      InputError: files that are malformed or disagree on videos or labels, or accuracies that cannot be had.
+      InputError: files that are malformed or disagree on videos or labels, or weights that cannot be had.
     """
-    if not any(paths):
-        raise InputError('--results: no files; expected paths separated by commas')
-    members = [read_results(path) for path in paths]
-    members = [_in_order_of(members[0], paths[0], member, path) for member, path in zip(members, paths, strict=True)]
-    labels = _merge_labels(members, paths)
-    weights = _accuracies(members, paths, method, accuracies)
-    logits = METHODS[method](
-        np.stack([member.logits for member in members]),
-        np.stack([member.predictions for member in members]),
-        np.ones(len(paths)) if weights is None else weights,
-    )
-    fused = _fuse_members(members, logits, labels)
-    metrics = score_results(fused, ' + '.join(paths))
-    results_path, metrics_path, confusion_path = _output_paths(paths, output)
-    results_path.parent.mkdir(parents=True, exist_ok=True)
-    write_results(results_path, fused)
-    for index, path in enumerate(paths):
-        print(path if weights is None else f'accuracy {weights[index]:.4f}  {path}')
-    print(f'{results_path}: {len(fused.video_ids)} videos, method {method} ({METHODS[method].__name__})')
+    separate = weights_from is not None
+    members = read_members(paths, '--apply_to' if separate else '--results')
+    source = members if weights_from is None else read_members(weights_from, '--weights_from')
+    if separate:
+        check_same_models(source.paths, members.paths)
+    chosen = METHODS[method]
+    given = check_accuracies(accuracies, len(members.paths))
+    check_labels(source, chosen, given)
+    answers = members.answers
+    weights = fit(chosen, source.answers, given)
+    fused = fuse_members(members, *apply(chosen, answers, weights))
+    metrics = score_results(fused, ' + '.join(members.paths))
+    if submission:
+        check_submission_folder(submission, fused)
+    outputs = output_paths([*members.paths, *(source.paths if separate else [])], members.paths, output)
+    validation = None
+    optimistic = is_optimistic(chosen, given, source, members)
+    if metrics is not None and optimistic and not separate and folds:
+        folds = min(folds, len(members.labels))
+        if folds > 1:
+            predictions = cross_validated_method(chosen, answers, given, folds, repeats, seed)
+            validation = summarise_predictions(predictions, members.labels, folds)
+
+    for note in (*members.notes, *(source.notes if separate else [])):
+        print(note)
+    standing = standings(source, given)
+    for index, path in enumerate(members.paths):
+        accuracy = '' if standing is None else f'accuracy {standing[index]:.4f}  '
+        print(f'{accuracy}weight {weights.model[index]:.4f}  {path}')
+    write_fused(
+        outputs, fused, metrics, weights, members.paths, standing, f'method {method}', optimistic,
+        {
+            'method': int(method) if method.isdigit() else method,
+            'method_title': chosen.title,
+            'members': members.paths,
+            'accuracies': None if standing is None else standing.tolist(),
+            'weights_from': source.paths if separate else None,
+            'cross_validated': validation,
+        },
+    )  # fmt: skip
+    print(f'{outputs.results}: {len(fused.video_ids)} videos, method {method} ({chosen.title})')
     if metrics is None:
         print('no labels, no metrics')
+    else:
+        answered = members.labels == answers.predictions
+        best = int(answered.sum(axis=1).argmax())
+        right, total = int(answered[best].sum()), len(members.labels)
+        print(
+            f'best single member, picked on these videos: {right}/{total} = {right / total:.1%}  {members.paths[best]}'
+        )
+        print(f'fused: {OPTIMISTIC if optimistic else ""}{summary(metrics)}')
+        if validation is not None:
+            print(f'cross-validated: {describe_validation(validation)}')
+    if submission:
+        write_submission(submission, fused)
+        print(f'{submission}: {len(fused.video_ids)} files for submission')
+
+
+def describe_validation(validation: dict) -> str:
+    """`44.7% [35.1, 54.9], 5 folds, 10 times from 43.3% to 46.7%`."""
+    low, high = validation['interval_95']
+    text = f'{validation["accuracy"]:.1%} [{100 * low:.1f}, {100 * high:.1f}], {validation["folds"]} folds'
+    if validation['repeats'] == 1:
+        return text
+    return f'{text}, {validation["repeats"]} times from {validation["lowest"]:.1%} to {validation["highest"]:.1%}'
+
+
+def check_accuracies(given: Sequence[float] | None, models: int) -> np.ndarray | None:
+    """float64 [M]: the accuracies of the flag, one per model and within [0, 1]."""
+    if given is None:
+        return None
+    accuracies = np.array(given)
+    if len(accuracies) != models:
+        raise InputError(f'--accuracies: {len(accuracies)} numbers for {models} files')
+    if not ((accuracies >= 0) & (accuracies <= 1)).all() or not accuracies.any():
+        raise InputError(f'--accuracies={",".join(map(str, given))}: expected numbers in [0, 1], not all 0')
+    return accuracies
+
+
+def check_labels(source: Members, method: Method, given: np.ndarray | None) -> None:
+    """Raises InputError where a method's weights need labels that the files do not have."""
+    if method.needs == 'nothing' or (method.needs == 'accuracies' and given is not None):
         return
-    origin = {'method': method, 'members': list(paths), 'accuracies': None if weights is None else weights.tolist()}
-    write_metrics(metrics_path, metrics | origin)
+    unknown = np.flatnonzero(source.labels < 0)
+    if unknown.size:
+        video_id = source.results[0].video_ids[unknown[0]]
+        remedy = '--weights_from with labelled files'
+        raise InputError(
+            f'{source.paths[0]}: video {video_id} has no label in any file ({unknown.size} such videos) to make '
+            f'weights from; expected {"--accuracies or " if method.needs == "accuracies" else ""}{remedy}'
+        )
+
+
+def standings(source: Members, given: np.ndarray | None) -> np.ndarray | None:
+    """float64 [M]: the given accuracies, or the models' own; None where there are no labels."""
+    if given is not None or (source.labels < 0).any():
+        return given
+    return accuracies_of(source.answers)
+
+
+def is_optimistic(method: Method, given: np.ndarray | None, source: Members, members: Members) -> bool:
+    """Whether weights are made from labels of videos that they are applied to."""
+    if method.needs == 'nothing' or (method.needs == 'accuracies' and given is not None):
+        return False
+    return not set(source.results[0].video_ids).isdisjoint(members.results[0].video_ids)
+
+
+def write_fused(
+    outputs: Outputs,
+    fused: Results,
+    metrics: dict | None,
+    weights: Weights,
+    paths: Sequence[str],
+    accuracies: np.ndarray | None,
+    title: str,
+    optimistic: bool,
+    origin: dict,
+) -> None:
+    """Writes fused results, weights and, with labels, metrics and picture; `origin` is written among the metrics."""
+    outputs.results.parent.mkdir(parents=True, exist_ok=True)
+    write_results(outputs.results, fused)
+    write_weights(outputs.weights, weights, paths, accuracies)
+    if metrics is None:
+        return
+    write_metrics(outputs.metrics, metrics | {'optimistic': optimistic} | origin)
     # Here, not above: matplotlib takes longer to import than everything else here takes to run.
     from fer.report.plots import draw_confusion
 
-    draw_confusion(confusion_path, metrics['confusion'], f'late fusion, method {method}')
-    print(f'fused: {summary(metrics)}')
-
-
-def _in_order_of(first: Results, first_path: str, member: Results, path: str) -> Results:
-    """`member` with its videos in the first file's order."""
-    for source, source_path, other, other_path in (
-        (first, first_path, member, path),
-        (member, path, first, first_path),
-    ):
-        known = set(other.video_ids)
-        absent = [video_id for video_id in source.video_ids if video_id not in known]
-        if absent:
-            raise InputError(
-                f'{source_path}:{_line_of(source_path, absent[0])}: video {absent[0]} is not in {other_path} '
-                f'({len(absent)} such videos); expected the same videos in every file'
-            )
-    row_of = {video_id: row for row, video_id in enumerate(member.video_ids)}
-    rows = [row_of[video_id] for video_id in first.video_ids]
-    return Results(
-        first.video_ids,
-        member.logits[rows],
-        member.predictions[rows],
-        member.labels[rows],
-        member.frames[rows],
-        [member.fallback[row] for row in rows],
+    draw_confusion(
+        outputs.confusion, metrics['confusion'], f'late fusion, {title}{", optimistic" if optimistic else ""}'
     )
 
 
-def _line_of(path: str, video_id: str) -> int:
-    """The line of a results file that answers for a video."""
-    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
-    return next(number for number, line in enumerate(lines, start=1) if video_id in line.split('\t'))
+def write_weights(path: Path, weights: Weights, paths: Sequence[str], accuracies: np.ndarray | None) -> None:
+    """Writes a CSV with a row per member, and a last row `offset` with what is added to each class's score."""
+    with atomic_write(path) as file:
+        rows = csv.writer(file, lineterminator='\n')
+        rows.writerow(['member', 'accuracy', 'weight', *(f'weight_{name}' for name in EMOTIONS)])
+        for index, member in enumerate(paths):
+            accuracy = '' if accuracies is None else f'{accuracies[index]:.9g}'
+            numbers = (weights.model[index], *weights.by_class[index])
+            rows.writerow([member, accuracy, *(f'{number:.9g}' for number in numbers)])
+        rows.writerow(['offset', '', '', *(f'{weights.offset[k]:.9g}' for k in range(NUM_CLASSES))])
 
 
-def _merge_labels(members: Sequence[Results], paths: Sequence[str]) -> np.ndarray:
-    """int [V]: each video's label from whichever files have one; they must not contradict each other."""
-    labels = members[0].labels.copy()
-    for member, path in zip(members, paths, strict=True):
-        contradicting = np.flatnonzero((member.labels != labels) & (member.labels >= 0) & (labels >= 0))
-        if contradicting.size:
-            video_id = member.video_ids[contradicting[0]]
-            raise InputError(
-                f'{path}:{_line_of(path, video_id)}: video {video_id} has another label in an earlier file'
-            )
-        labels = np.maximum(labels, member.labels)
-    return labels
-
-
-def _accuracies(
-    members: Sequence[Results], paths: Sequence[str], method: int, given: Sequence[float] | None
-) -> np.ndarray | None:
-    """float64 [M]: the given accuracies, or the share of right predictions in each file.
-
-    None where method 3, which needs none, has files without labels.
-    """
-    if given is not None:
-        if len(given) != len(paths):
-            raise InputError(f'--accuracies: {len(given)} numbers for {len(paths)} files')
-        weights = np.array(given)
-    else:
-        for member, path in zip(members, paths, strict=True):
-            if (member.labels < 0).any():
-                if method == 3:
-                    return None
-                raise InputError(f'{path}: no labels to take an accuracy from; expected --accuracies')
-        weights = np.array([(member.predictions == member.labels).mean() for member in members])
-    if not ((weights >= 0) & (weights <= 1)).all() or (method != 3 and weights.sum() == 0):
-        raise InputError(f'accuracies {weights.tolist()}: expected numbers in [0, 1], not all 0')
-    return weights
-
-
-def _fuse_members(members: Sequence[Results], logits: np.ndarray, labels: np.ndarray) -> Results:
-    """The fused answers; a video rests on a fallback only where every member's answer does."""
-    fallback = [
-        UNKNOWN if UNKNOWN in reasons else reasons[0]
-        for reasons in zip(*(member.fallback for member in members), strict=True)
-    ]
-    return Results(
-        members[0].video_ids,
-        logits,
-        logits.argmax(axis=1),
-        labels,
-        np.max([member.frames for member in members], axis=0),
-        fallback,
-    )
-
-
-def _output_paths(paths: Sequence[str], output: str) -> tuple[Path, Path, Path]:
-    """Where results, metrics and confusion matrix go; never over one of the files that are fused."""
+def output_paths(inputs: Sequence[str], applied: Sequence[str], output: str) -> Outputs:
+    """Where results, metrics, confusion matrix and weights go; never over one of the files that are read."""
     if output.endswith('.txt'):
         results = Path(output)
         folder, split = results.parent, results.stem.removeprefix('results_')
     else:
-        splits = {Path(path).stem.removeprefix('results_') for path in paths}
+        splits = {Path(path).stem.removeprefix('results_') for path in applied}
         folder, split = Path(output), splits.pop() if len(splits) == 1 else 'fused'
         results = folder / f'results_{split}.txt'
-    if results.resolve() in {Path(path).resolve() for path in paths}:
+    if results.resolve() in {Path(path).resolve() for path in inputs}:
         raise InputError(f'--output={output}: {results} is one of the files to fuse; expected another place')
-    return results, folder / f'metrics_{split}.json', folder / f'confusion_{split}.png'
+    return Outputs(
+        results,
+        folder / f'metrics_{split}.json',
+        folder / f'confusion_{split}.png',
+        folder / f'weights_{split}.csv',
+    )

@@ -1,0 +1,161 @@
+"""Results files as members of an ensemble: the same videos in the same order, with one set of labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fer.emotions import EMOTIONS
+from fer.errors import InputError
+from fer.evaluation.results import UNKNOWN, Results, classes_of, read_results
+from fer.fusion.methods import Answers
+
+MOST_FILES = 1000  # what greedy search can still go through in minutes
+
+
+class Members(NamedTuple):
+    """M results files of the same V videos."""
+
+    paths: list[str]
+    results: list[Results]  # each with its videos in the order of the first
+    labels: np.ndarray  # int [V], from whichever files have them; -1 where none has
+    notes: list[str]  # what the reader should know about the files, a line each
+
+    @property
+    def answers(self) -> Answers:
+        return Answers(
+            np.stack([results.logits for results in self.results]),
+            np.stack([results.predictions for results in self.results]),
+            self.labels,
+        )
+
+
+def read_members(given: Sequence[str], flag: str) -> Members:
+    """Reads results files and joins them by video.
+
+    Args:
+      given: paths, or patterns such as `runs/*/*/*/results_val.txt`, each for its matches in sorted order.
+      flag: where they were given, for the errors: `--results`.
+
+    Raises:
+      InputError: no files, too many, one of them twice, malformed, or they disagree on videos or labels.
+    """
+    paths = _expand(given, flag)
+    notes, results = [], []
+    for path in paths:
+        results.append(read_results(path))
+        classes = classes_of(path)
+        if classes != list(EMOTIONS):
+            notes.append(f'{path}: classes stand in the order {", ".join(classes)}; reordered by name')
+    results = [_in_order_of(results[0], paths[0], other, path) for other, path in zip(results, paths, strict=True)]
+    return Members(paths, results, _merge_labels(results, paths), notes)
+
+
+def _expand(given: Sequence[str], flag: str) -> list[str]:
+    """Paths of existing and patterns' matches; not the same file twice, and not too many."""
+    paths: list[str] = []
+    for path in given:
+        if not path:
+            continue
+        if '*' not in path or Path(path).exists():
+            paths.append(path)
+            continue
+        root = Path(path).anchor
+        matches = sorted(map(str, Path(root).glob(str(Path(path).relative_to(root)))))
+        if not matches:
+            raise InputError(f'{flag}={path}: no such files; expected results files')
+        paths.extend(matches)
+    if not paths:
+        raise InputError(f'{flag}: no files; expected paths separated by commas')
+    if len(paths) > MOST_FILES:
+        raise InputError(f'{flag}: {len(paths)} files; expected at most {MOST_FILES}')
+    seen: dict[Path, str] = {}
+    for path in paths:
+        if (whole := Path(path).resolve()) in seen:
+            raise InputError(f'{flag}: {path} is given twice; expected each file once')
+        seen[whole] = path
+    return paths
+
+
+def check_same_models(fitted: Sequence[str], applied: Sequence[str]) -> None:
+    """Members of two splits have to be the same models in the same order; told by their folders' names.
+
+    Raises:
+      InputError: another number of files, or the same folders in another order.
+    """
+    if len(fitted) != len(applied):
+        raise InputError(
+            f'--apply_to: {len(applied)} files, --weights_from: {len(fitted)}; expected one for each model, '
+            'in the same order'
+        )
+    folders = [[Path(path).resolve().parent for path in paths] for paths in (fitted, applied)]
+    for index, (ours, theirs) in enumerate(zip(*folders, strict=True)):
+        if theirs != ours and (theirs in folders[0] or ours in folders[1]):
+            raise InputError(
+                f'--apply_to: file {index + 1} is {applied[index]}, of --weights_from {fitted[index]}; '
+                'expected the same models in the same order'
+            )
+
+
+def _in_order_of(first: Results, first_path: str, member: Results, path: str) -> Results:
+    """`member` with its videos in the first file's order."""
+    if member.video_ids == first.video_ids:
+        return member
+    for source, source_path, other, other_path in (
+        (first, first_path, member, path),
+        (member, path, first, first_path),
+    ):
+        known = set(other.video_ids)
+        absent = [video_id for video_id in source.video_ids if video_id not in known]
+        if absent:
+            raise InputError(
+                f'{source_path}:{_line_of(source_path, absent[0])}: video {absent[0]} is not in {other_path} '
+                f'({len(absent)} such videos); expected the same videos in every file'
+            )
+    row_of = {video_id: row for row, video_id in enumerate(member.video_ids)}
+    rows = [row_of[video_id] for video_id in first.video_ids]
+    return Results(
+        first.video_ids,
+        member.logits[rows],
+        member.predictions[rows],
+        member.labels[rows],
+        member.frames[rows],
+        [member.fallback[row] for row in rows],
+    )
+
+
+def _line_of(path: str, video_id: str) -> int:
+    """The line of a results file that answers for a video."""
+    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    return next(number for number, line in enumerate(lines, start=1) if video_id in line.split('\t'))
+
+
+def _merge_labels(members: Sequence[Results], paths: Sequence[str]) -> np.ndarray:
+    """int [V]: each video's label from whichever files have one; they must not contradict each other."""
+    labels = members[0].labels.copy()
+    for member, path in zip(members, paths, strict=True):
+        contradicting = np.flatnonzero((member.labels != labels) & (member.labels >= 0) & (labels >= 0))
+        if contradicting.size:
+            video_id = member.video_ids[contradicting[0]]
+            raise InputError(
+                f'{path}:{_line_of(path, video_id)}: video {video_id} has another label in an earlier file'
+            )
+        labels = np.maximum(labels, member.labels)
+    return labels
+
+
+def fuse_members(members: Members, logits: np.ndarray, predictions: np.ndarray) -> Results:
+    """The fused answers; a video rests on a fallback only where every member's answer does."""
+    fallback = [
+        UNKNOWN if UNKNOWN in reasons else reasons[0]
+        for reasons in zip(*(results.fallback for results in members.results), strict=True)
+    ]
+    return Results(
+        members.results[0].video_ids,
+        logits,
+        predictions,
+        members.labels,
+        np.max([results.frames for results in members.results], axis=0),
+        fallback,
+    )

@@ -1,0 +1,122 @@
+"""What EmotiW takes (dissertation 5.11): a text file per test video that holds one class name, in AFEW's spelling."""
+
+import csv
+from pathlib import Path
+
+from fer.emotions import AFEW_SPELLING
+from fer.errors import InputError
+from fer.evaluation.results import Results
+from fer.files import atomic_write
+
+
+def check_submission_folder(folder: str, results: Results, flag: str = '--submission') -> None:
+    """Raises InputError where a submission cannot be written whole: a folder in use, or ids that are no file names."""
+    path = Path(folder)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f'{flag}={folder}: exists and is not empty; expected a new or empty folder')
+    for video_id in results.video_ids:
+        if '/' in video_id or '\\' in video_id or video_id in ('', '.', '..'):
+            raise InputError(f'{flag}={folder}: video {video_id!r} cannot name a file; expected ids without / and \\')
+
+
+def write_submission(folder: str, results: Results) -> None:
+    """Writes `<video_id>.txt` for each video; the folder is new or empty.
+
+    Raises:
+      InputError: see `check_submission_folder`.
+    """
+    check_submission_folder(folder, results)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for video_id, prediction in zip(results.video_ids, results.predictions, strict=True):
+        with atomic_write(Path(folder) / f'{video_id}.txt') as file:
+            file.write(AFEW_SPELLING[prediction] + '\n')
+
+
+def read_expected(path: str) -> list[str]:
+    """Ids of the videos that a submission must answer, in the order of the file.
+
+    Args:
+      path: a ledger (`test.ledger.csv`), a results file, or plain text with an id a line; an id may end in `.avi`,
+        `.mp4` or `.txt`. Blank lines, and lines that start with #, are skipped.
+
+    Raises:
+      InputError: the file cannot be read, names no video, or names one twice.
+    """
+    try:
+        lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
+        raise InputError(f'{path}: {reason}; expected a list of videos') from None
+    separator = next((mark for mark in ',\t' if lines and lines[0].startswith(f'video_id{mark}')), None)
+    if separator is None:
+        names = [line.strip() for line in lines]
+    else:  # a table: its first column, without its header
+        names = [(row or [''])[0] for row in csv.reader(['', *lines[1:]], delimiter=separator)]
+    ids: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if not name or name.startswith('#'):
+            continue
+        for ending in ('.avi', '.mp4', '.txt'):
+            name = name.removesuffix(ending)
+        if name in ids:
+            raise InputError(f'{path}:{number}: video {name} stands on line {ids[name]} already')
+        ids[name] = number
+    if not ids:
+        raise InputError(f'{path}: names no video; expected one a line')
+    return list(ids)
+
+
+def check_submission(folder: str, expected: list[str]) -> list[str]:
+    """What is wrong with a submission, a line for each file or video; nothing when all is well.
+
+    Missing: a video without a file. Extra: a file of no expected video, or no .txt at all. Duplicated: a second file
+    of one video, under another case or ending, or in a subfolder. Misspelt: content that is not one class name in
+    AFEW's spelling.
+
+    Args:
+      folder: the submission; subfolders are looked through.
+      expected: ids of the videos.
+
+    Raises:
+      InputError: there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f'{folder}: no such folder; expected a submission')
+    exact, wanted = set(expected), {video_id.lower(): video_id for video_id in expected}
+    files: dict[str, list[Path]] = {}
+    problems = []
+    for path in sorted(path for path in root.rglob('*') if path.is_file()):
+        shown = path.relative_to(root)
+        video_id = path.stem if path.stem in exact else wanted.get(path.stem.lower())
+        if video_id is None:
+            problems.append(f'extra: {shown} is of no expected video')
+            continue
+        files.setdefault(video_id, []).append(path)
+        if path.name != f'{video_id}.txt' or path.parent != root:
+            problems.append(f'extra: {shown} is not named {video_id}.txt')
+        if wrong := _wrong_content(path):
+            problems.append(f'misspelt: {shown}{wrong}')
+    for video_id, paths in files.items():
+        if len(paths) > 1:
+            problems.append(f'duplicated: {video_id} has {", ".join(str(path.relative_to(root)) for path in paths)}')
+    right_place = {video_id for video_id, paths in files.items() if root / f'{video_id}.txt' in paths}
+    problems.extend(f'missing: {video_id}.txt' for video_id in expected if video_id not in right_place)
+    return problems
+
+
+def _wrong_content(path: Path) -> str | None:
+    """What a submission file says instead of a class name; None where it says one."""
+    names = ', '.join(sorted(AFEW_SPELLING))
+    try:
+        text = path.read_text(encoding='utf-8')
+    except UnicodeDecodeError:
+        return f': not UTF-8 text; expected one of {names}'
+    lines = text.split('\n')
+    if lines[-1] == '':
+        lines.pop()
+    if not lines:
+        return f': empty; expected one of {names}'
+    if len(lines) > 1:
+        return f':2: {len(lines)} lines; expected one class name'
+    return None if lines[0] in AFEW_SPELLING else f':1: {lines[0]!r}; expected one of {names}'
