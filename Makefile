@@ -30,7 +30,8 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m 'slow or not slow'
 
-# What our ways of preparing sound and faces gain over those they replace, and that both are of one instant.
+# What our ways of preparing sound and faces, and of searching for ensembles, gain over those they replace, and that
+# sound and faces are of one instant.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.alignment
 	$(BIN)/python -m tests.benchmarks.smile
@@ -41,6 +42,7 @@ bench: $(STAMP)
 # What each stage of training adds on the drawn corpus, over five seeds: an hour or so.
 stages: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.stages
+	$(BIN)/python -m tests.benchmarks.search
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

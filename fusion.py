@@ -3,6 +3,8 @@
   python fusion.py --results=A/results_val.txt,B/results_val.txt --method=2 --output=FOLDER
   python fusion.py --weights_from=A/results_val.txt,B/results_val.txt --apply_to=A/results_test.txt,B/results_test.txt
       --method=2 --output=FOLDER --submission=FOLDER        weights of one split, applied to another
+  python fusion.py --search=auto --weights_from='runs/*/*/*/results_val.txt' --apply_to='runs/*/*/*/results_holdout.txt'
+      --output=FOLDER        the best ensemble on the first files, and what it is worth on the second
   python fusion.py --compare --results=A/results_val.txt,B/results_val.txt              is the difference chance?
   python fusion.py --check_submission=FOLDER --expected=DATA/test.ledger.csv
 
@@ -40,10 +42,25 @@ flags.DEFINE_list(
     'the very files that are fused, and scores are called optimistic.',
 )
 flags.DEFINE_list('apply_to', None, 'With --weights_from: the same models, in the same order, on the videos to answer.')
+flags.DEFINE_enum(
+    'search',
+    None,
+    ['auto', 'exhaustive', 'greedy'],
+    'Instead of fusing all files: the best ensemble among their subsets, with a table of what it is worth. exhaustive: '
+    'all subsets of up to 20 files; greedy: forward selection with replacement; auto: whichever fits.',
+)
+flags.DEFINE_list(
+    'search_methods', ['1', '2', '3', '4'], 'Methods that --search tries; all but 5 and per-class can be.'
+)
 flags.DEFINE_integer(
     'folds', 5, 'Folds of the cross-validation that is printed beside an optimistic score; 0 for none.', lower_bound=0
 )
-flags.DEFINE_integer('repeats', 10, 'Repetitions of the cross-validation, with other folds each time.', lower_bound=1)
+flags.DEFINE_integer(
+    'repeats',
+    None,
+    'Repetitions of the cross-validation, with other folds each time (10; 1 with --search).',
+    lower_bound=1,
+)
 flags.DEFINE_integer('seed', 0, 'Of the folds and the bootstrap.', lower_bound=0)
 flags.DEFINE_string('submission', '', 'New folder for a <video_id>.txt per video, as EmotiW takes them.')
 flags.DEFINE_bool('compare', False, 'Instead of fusing: test each pair of --results (McNemar, paired bootstrap).')
@@ -68,6 +85,25 @@ def main() -> int:
     given = {name for name in ('results', 'weights_from', 'apply_to') if values[name].value is not None}
     if given not in ({'results'}, {'weights_from', 'apply_to'}):
         raise InputError('--results: expected either these files alone, or both --weights_from and --apply_to')
+    if values.search is not None:
+        if values['method'].present:
+            raise InputError('--method: not with --search; expected --search_methods')
+        if values.accuracies is not None:
+            raise InputError('--accuracies: not with --search, which weighs models by their accuracy on labels')
+        from fer.fusion.find import find
+
+        find(
+            values.results if values.apply_to is None else values.weights_from,
+            values.output,
+            values.search,
+            values.search_methods,
+            values.apply_to,
+            values.folds,
+            values.repeats or 1,
+            values.seed,
+            values.submission,
+        )
+        return 0
     from fer.fusion.fuse import fuse
 
     fuse(
@@ -77,7 +113,7 @@ def main() -> int:
         accuracies(),
         values.weights_from,
         values.folds,
-        values.repeats,
+        values.repeats or 10,
         values.seed,
         values.submission,
     )

@@ -1,11 +1,63 @@
 """What the fusion commands print about several models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
+import numpy as np
+
+from fer.emotions import EMOTIONS
 from fer.errors import InputError
+from fer.fusion.diversity import Diversity
 from fer.fusion.members import read_members
 from fer.fusion.significance import compare
+
+MOST_SHOWN = 20  # members in a printed matrix; the CSV has all
+
+
+def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table with its first column left, the others right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = (
+            f'{cell:<{width}}' if index == 0 else f'{cell:>{width}}'
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print('   '.join(cells).rstrip())
+
+
+def print_diversity(diversity: Diversity, models: Sequence[int]) -> None:
+    """What each of some models brings, and how every two of them differ."""
+    shown = list(models)[:MOST_SHOWN]
+    print(f'\noracle, right where any file is: {diversity.oracle:.1%}')
+    print('recall in percent of each emotion (videos of it that this file alone has right, of all files)')
+    print_rows(
+        ['', *EMOTIONS],
+        [
+            [
+                f'[{model + 1}]',
+                *(
+                    '-' if np.isnan(recall) else f'{100 * recall:.0f} ({alone})'
+                    for recall, alone in zip(diversity.recall[model], diversity.alone[model], strict=True)
+                ),
+            ]
+            for model in shown
+        ],
+    )
+    if len(shown) < 2:
+        return
+    _print_matrix('percent of videos answered differently', diversity.disagreement, shown, lambda x: f'{100 * x:.0f}')
+    _print_matrix('Q statistic', diversity.q_statistic, shown, lambda x: '-' if np.isnan(x) else f'{x:.2f}')
+
+
+def _print_matrix(title: str, values: np.ndarray, models: Sequence[int], spell: Callable[[float], str]) -> None:
+    print(title)
+    print_rows(
+        ['', *(f'[{model + 1}]' for model in models[:-1])],
+        [
+            [f'[{row + 1}]', *(spell(values[row, column]) if column < row else '' for column in models[:-1])]
+            for row in models[1:]
+        ],
+    )
 
 
 def print_comparisons(paths: Sequence[str], seed: int) -> None:
@@ -27,15 +79,21 @@ def print_comparisons(paths: Sequence[str], seed: int) -> None:
     for index, path in enumerate(members.paths, start=1):
         right = int((answers.predictions[index - 1] == answers.labels).sum())
         print(f'[{index}] {right}/{total} = {right / total:.1%}  {path}')
-    print(f'\n{"pair":<12}{"right alone":>13}{"difference":>12}{"95% bootstrap":>18}{"p":>8}{"McNemar p":>11}')
+    rows = []
     for first, second in combinations(range(len(members.paths)), 2):
         found = compare(answers.labels, answers.predictions[first], answers.predictions[second], seed)
         low, high = found.interval_95
-        print(
-            f'{f"[{first + 1}] - [{second + 1}]":<12}{f"{found.first_only} : {found.second_only}":>13}'
-            f'{100 * found.difference:>+12.1f}{f"[{100 * low:+.1f}, {100 * high:+.1f}]":>18}'
-            f'{found.bootstrap:>8.3f}{found.mcnemar:>11.3f}'
+        rows.append(
+            [
+                f'[{first + 1}] - [{second + 1}]',
+                f'{found.first_only} : {found.second_only}',
+                f'{100 * found.difference:+.1f}',
+                f'[{100 * low:+.1f}, {100 * high:+.1f}]',
+                f'{found.bootstrap:.3f}',
+                f'{found.mcnemar:.3f}',
+            ]
         )
-    pairs = len(members.paths) * (len(members.paths) - 1) // 2
-    if pairs > 1:
-        print(f'{pairs} comparisons: by chance alone one of them in twenty has p < 0.05')
+    print()
+    print_rows(['pair', 'right alone', 'difference', '95% bootstrap', 'its p', 'McNemar p'], rows)
+    if len(rows) > 1:
+        print(f'{len(rows)} comparisons: by chance alone, one in twenty has p < 0.05')

@@ -1,0 +1,283 @@
+"""The ensemble that scores best: every subset of up to 20 models, or greedy choice with replacement among more.
+
+A search is judged by what it has not seen: the score of the ensemble that it finds, on the videos that it was found on,
+is optimistic, because it is the largest of many noisy numbers (`nested_predictions` is the cure).
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fer.emotions import NUM_CLASSES
+from fer.fusion.methods import (
+    METHODS,
+    TIE,
+    Answers,
+    Evidence,
+    Method,
+    Weights,
+    accuracies_of,
+    apply,
+    decide,
+    fit,
+    take_models,
+)
+from fer.fusion.validation import cross_validated
+
+MOST_EXHAUSTIVE = 20  # models: 2^20 subsets
+GREEDY_ROUNDS = 30  # members of a greedy ensemble at most, repetitions counted
+
+# Subsets are sums of two halves. The half in the inner loops has this many models at most: its tables stay in a core's
+# cache, and its 1024 subsets are numbered in 16 bits.
+_INNER_ADDITIVE = 10
+_INNER_RATIO = 8
+_VIDEOS_PER_BYTE = 255  # videos whose right answers can be counted in one byte
+
+
+class Ensemble(NamedTuple):
+    """What a search has found."""
+
+    method: str  # key of METHODS
+    models: list[int]  # in ascending order; one that is chosen n times stands there n times
+    correct: int  # videos right among those searched on: optimistic
+    tried: int  # candidates
+
+
+def search(answers: Answers, methods: Sequence[str], kind: str) -> Ensemble:
+    """The ensemble that has most of the videos right.
+
+    Of candidates that have equally many, the one with fewest members wins, then the method that is named first, then
+    the models that stand first.
+
+    Args:
+      answers: of M models to V labelled videos.
+      methods: keys of METHODS that are weighted means.
+      kind: 'exhaustive' for every subset, M <= MOST_EXHAUSTIVE; 'greedy', forward selection with replacement (Caruana
+        et al. 2004); 'single' for ensembles of one.
+    """
+    find = {'exhaustive': _best_subset, 'greedy': _best_greedy, 'single': _best_single}[kind]
+    found = [find(answers, name) for name in methods]
+    best = max(found, key=lambda ensemble: (ensemble.correct, -len(ensemble.models)))
+    return best._replace(tried=sum(ensemble.tried for ensemble in found))
+
+
+def nested_predictions(
+    answers: Answers, methods: Sequence[str], kind: str, folds: int, repeats: int, seed: int
+) -> np.ndarray:
+    """int [repeats, V]: each video's prediction by the ensemble that a search of the other folds finds and weighs."""
+
+    def search_and_predict(seen: Answers, unseen: Answers) -> np.ndarray:
+        ensemble = search(seen, methods, kind)
+        return predict(ensemble, unseen, fit_ensemble(ensemble, seen))[1]
+
+    return cross_validated(answers, search_and_predict, folds, repeats, seed)
+
+
+def fit_ensemble(ensemble: Ensemble, answers: Answers) -> Weights:
+    """The weights of an ensemble's members, from answers of all M models."""
+    return fit(METHODS[ensemble.method], take_models(answers, ensemble.models))
+
+
+def predict(ensemble: Ensemble, answers: Answers, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+    """Fused scores, float64 [V, 7], and predictions, int [V], from answers of all M models."""
+    return apply(METHODS[ensemble.method], take_models(answers, ensemble.models), weights)
+
+
+def count_correct(answers: Answers, method: str) -> np.ndarray:
+    """How many videos each subset of the models has right.
+
+    Args:
+      answers: of M models to labelled videos.
+      method: a key of METHODS whose method is a weighted mean.
+
+    Returns:
+      int32 [2^M]; entry s is of the subset of those models m whose bit 2^m is set in s. The empty one has none right.
+    """
+    inputs, evidence = _prepare(answers, METHODS[method])
+    count = _count_additive if evidence.by_class is None else _count_ratio
+    correct = count(inputs, evidence, answers.labels)
+    correct[0] = 0
+    return correct
+
+
+def _prepare(answers: Answers, method: Method) -> tuple[np.ndarray, Evidence]:
+    assert method.evidence is not None, method.title
+    return method.inputs(answers), method.evidence(answers, accuracies_of(answers))
+
+
+def _best_subset(answers: Answers, name: str) -> Ensemble:
+    correct = count_correct(answers, name)
+    models = len(answers.logits)
+    subsets = np.flatnonzero(correct == correct[1:].max())
+    subsets = subsets[subsets > 0]
+    sizes = _membership(subsets, models).sum(axis=1)
+    best = int(subsets[sizes.argmin()])  # of the smallest, the lowest number: the models that stand first
+    return Ensemble(name, [m for m in range(models) if best >> m & 1], int(correct[best]), len(correct) - 1)
+
+
+def _best_single(answers: Answers, name: str) -> Ensemble:
+    correct = [search_one.correct for search_one in (_score(answers, name, [m]) for m in range(len(answers.logits)))]
+    best = int(np.argmax(correct))
+    return Ensemble(name, [best], correct[best], len(correct))
+
+
+def _score(answers: Answers, name: str, models: list[int]) -> Ensemble:
+    ensemble = Ensemble(name, models, 0, 1)
+    predictions = predict(ensemble, answers, fit_ensemble(ensemble, answers))[1]
+    return ensemble._replace(correct=int((predictions == answers.labels).sum()))
+
+
+def _best_greedy(answers: Answers, name: str) -> Ensemble:
+    """Adds, again and again, the model that helps most; the best ensemble on the way, the smallest of several."""
+    inputs, evidence = _prepare(answers, METHODS[name])
+    models = len(inputs)
+    by_class = evidence.model[:, np.newaxis] * (1.0 if evidence.by_class is None else evidence.by_class)
+    by_class = np.broadcast_to(by_class, (models, NUM_CLASSES))
+    numerators = inputs * (by_class * evidence.factor)[:, np.newaxis]  # [M, V, 7]
+    magnitudes = evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2)  # [M, V]
+    numerator, magnitude, weight, class_weight = np.zeros_like(numerators[0]), 0.0, 0.0, np.zeros(NUM_CLASSES)
+    chosen: list[int] = []
+    best: tuple[int, list[int]] = (-1, [])
+    for _ in range(GREEDY_ROUNDS):
+        scores = (numerator + numerators) / (class_weight + by_class)[:, np.newaxis]
+        scale = (magnitude + magnitudes) / (weight + evidence.model)[:, np.newaxis]
+        correct = (decide(scores, scale) == answers.labels).sum(axis=1)
+        added = int(correct.argmax())
+        chosen.append(added)
+        if correct[added] > best[0]:
+            best = (int(correct[added]), sorted(chosen))
+        numerator = numerator + numerators[added]
+        magnitude = magnitude + magnitudes[added]
+        weight, class_weight = weight + evidence.model[added], class_weight + by_class[added]
+    return Ensemble(name, best[1], best[0], GREEDY_ROUNDS * models)
+
+
+def _count_additive(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
+    """`count_correct` where models weigh the same in each class: what they sum to is divided by one number.
+
+    A video is right when six sums over the members are all below 0 (the lead of each other class over the true one). A
+    sum is that of an inner and an outer half, and inner + outer < 0 is inner < -outer: the inner sums of a (video,
+    class) are sorted once, and then only their places are compared, 16 bits each, with the place of each -outer.
+    """
+    contributions = inputs * (evidence.model[:, np.newaxis] * evidence.factor)[:, np.newaxis]
+    lead, strict = _leads(contributions, evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2), labels)
+    models, videos = len(inputs), len(labels)
+    inner_models = min(models, _INNER_ADDITIVE)
+    inner = _subset_sums(lead[:inner_models].reshape(inner_models, -1))  # [inner, 6 V]
+    outer = -_subset_sums(lead[inner_models:].reshape(models - inner_models, 6 * videos))  # [outer, 6 V]
+    place = np.empty((6 * videos, len(inner)), np.int16)
+    bound = np.empty((len(outer), 6 * videos), np.int16)
+    for column in range(6 * videos):
+        ascending = np.sort(inner[:, column])
+        place[column] = np.searchsorted(ascending, inner[:, column])
+        side: Literal['left', 'right'] = 'left' if strict.flat[column] else 'right'  # below, or at most
+        bound[:, column] = np.searchsorted(ascending, outer[:, column], side)
+    place = place.reshape(6, videos, -1)
+    bound = bound.reshape(-1, 6, videos, 1)
+
+    def count(block: int) -> np.ndarray:
+        right = place[0] < bound[block, 0]  # [V, inner]
+        for other in range(1, 6):
+            right &= place[other] < bound[block, other]
+        return _count_videos(right)
+
+    return _in_threads(count, len(outer))
+
+
+def _leads(contributions: np.ndarray, magnitudes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each other class is ahead of the true one, and of the tie.
+
+    Args:
+      contributions: float64 [M, V, 7], what each model adds to each score.
+      magnitudes: float64 [M, V], what each adds to the measure of ties.
+      labels: int [V].
+
+    Returns:
+      float64 [M, 6, V], and bool [6, V]: whether the sum over members has to be below 0, for classes that would win a
+      tie against the true one, or may be 0.
+    """
+    others = np.arange(NUM_CLASSES - 1)[:, np.newaxis]
+    others = others + (others >= labels)  # [6, V]
+    strict = others < labels
+    videos = np.arange(len(labels))
+    lead = contributions[:, videos, others] - contributions[:, videos, labels][:, np.newaxis]
+    return lead + np.where(strict, TIE, -TIE) * magnitudes[:, np.newaxis], strict
+
+
+def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
+    """`count_correct` where models weigh differently in each class: each score is a sum over a sum of weights.
+
+    Which classes lead then depends on the sums of weights, and there is nothing to sort beforehand: scores are
+    computed, for the videos of a class at a time.
+    """
+    by_class = evidence.model[:, np.newaxis] * evidence.by_class  # [M, 7]
+    order = np.argsort(labels, kind='stable')
+    edges = np.searchsorted(labels[order], np.arange(NUM_CLASSES + 1))
+    numerators = (inputs * (by_class * evidence.factor)[:, np.newaxis])[:, order].transpose(0, 2, 1)  # [M, 7, V]
+    magnitudes = TIE * evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2)[:, order]  # [M, V]
+    inner_models = min(len(inputs), _INNER_RATIO)
+
+    def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inner sums [..., inner], contiguous in the inner loops, and outer sums [outer, ..., 1]."""
+        inner, outer = _subset_sums(values[:inner_models]), _subset_sums(values[inner_models:])
+        return np.ascontiguousarray(np.moveaxis(inner, 0, -1)), outer[..., np.newaxis]
+
+    score_inner, score_outer = halves(numerators)
+    tie_inner, tie_outer = halves(magnitudes)
+    class_inner, class_outer = halves(by_class)
+    weight_inner, weight_outer = halves(evidence.model)
+
+    def count(block: int) -> np.ndarray:
+        # The empty subset, whose weights are 0, is not looked at.
+        with np.errstate(divide='ignore', invalid='ignore'):
+            per_class, per_model = 1 / (class_inner + class_outer[block]), 1 / (weight_inner + weight_outer[block])
+            total = np.zeros(score_inner.shape[-1], np.int32)
+            for label in range(NUM_CLASSES):
+                rows = slice(edges[label], edges[label + 1])
+                true = (score_inner[label, rows] + score_outer[block, label, rows]) * per_class[label]
+                tie = (tie_inner[rows] + tie_outer[block, rows]) * per_model
+                below, up_to = true - tie, true + tie
+                right = np.ones(true.shape, bool)
+                for other in range(NUM_CLASSES):
+                    if other == label:
+                        continue
+                    score = score_inner[other, rows] + score_outer[block, other, rows]
+                    score *= per_class[other]
+                    right &= score < below if other < label else score <= up_to
+                total += _count_videos(right)
+        return total
+
+    return _in_threads(count, len(score_outer))
+
+
+def _membership(subsets: np.ndarray, models: int) -> np.ndarray:
+    """bool [subsets, models]."""
+    return (subsets[:, np.newaxis] >> np.arange(models) & 1).astype(bool)
+
+
+def _subset_sums(values: np.ndarray) -> np.ndarray:
+    """Sums over every subset of the first axis: [M, ...] becomes [2^M, ...], numbered as in `count_correct`."""
+    sums = np.zeros((1, *values.shape[1:]))
+    for value in values:
+        sums = np.concatenate([sums, sums + value])
+    return sums
+
+
+def _count_videos(right: np.ndarray) -> np.ndarray:
+    """int32 [S]: how many of a bool array's rows [V, S] are true, by addition of bytes."""
+    total = np.zeros(right.shape[1], np.int32)
+    for first in range(0, len(right), _VIDEOS_PER_BYTE):
+        total += right[first : first + _VIDEOS_PER_BYTE].view(np.uint8).sum(axis=0, dtype=np.uint8)
+    return total
+
+
+def _in_threads(count: Callable[[int], np.ndarray], blocks: int) -> np.ndarray:
+    """`count` of each block, one after the other in the result; NumPy lets go of the interpreter in its loops."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    if blocks < 2 * cores:
+        return np.concatenate([count(block) for block in range(blocks)])
+    with ThreadPoolExecutor(cores) as pool:
+        return np.concatenate(list(pool.map(count, range(blocks))))
