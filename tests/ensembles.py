@@ -4,6 +4,8 @@ The loop follows the dissertation's description (5.10): dictionaries of accuraci
 for each video a look at each model.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from fer.fusion.methods import TIE, Answers
@@ -17,9 +19,10 @@ def make_answers(models: int, videos: int, seed: int = 0) -> Answers:
     return Answers(logits, logits.argmax(axis=2), labels)
 
 
-def loop_correct(answers: Answers, method: str, subset: list[int]) -> int:
-    """Videos that a subset of the models has right, by methods 1 to 4 written out over dictionaries."""
-    return loop(*to_dictionaries(answers), method, subset)
+def loop_correct(answers: Answers, method: str, subsets: Iterable[list[int]]) -> list[int]:
+    """Videos that each subset of the models has right, by methods 1 to 4 written out over dictionaries."""
+    dictionaries = to_dictionaries(answers)
+    return [loop(*dictionaries, method, subset) for subset in subsets]
 
 
 def to_dictionaries(answers: Answers) -> tuple[dict, ...]:
@@ -49,7 +52,7 @@ def loop(
     method: str,
     subset: list[int],
 ) -> int:
-    """`loop_correct` on the dictionaries of `to_dictionaries`."""
+    """`loop_correct` of one subset, on what `to_dictionaries` returns."""
     correct = 0
     weights = {m: 1.0 if method == '3' else accuracies[m] for m in subset}
     by_class = {m: [weights[m]] * 7 for m in subset}

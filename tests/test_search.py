@@ -49,28 +49,32 @@ def test_every_subset_scores_as_its_fusion_does(method):
 @pytest.mark.parametrize('method', ['1', '2', '3', '4'])
 def test_identical_to_the_loop_on_1024_subsets(method):
     """Ten models: every subset; 12, so that both halves have some: every 50th."""
-    answers = make_answers(10, 60)
+    answers = make_answers(10, 40)
     counts = count_correct(answers, method)
-    assert counts[1:].tolist() == [loop_correct(answers, method, subset(number)) for number in range(1, 1024)]
+    assert counts[1:].tolist() == loop_correct(answers, method, map(subset, range(1, 1024)))
     answers = make_answers(12, 60, seed=1)
     numbers = range(1, 4096, 50)
     counts = count_correct(answers, method)
-    assert counts[list(numbers)].tolist() == [loop_correct(answers, method, subset(number)) for number in numbers]
+    assert counts[list(numbers)].tolist() == loop_correct(answers, method, map(subset, numbers))
 
 
 def test_more_videos_than_a_byte_counts():
     answers = make_answers(11, 600)
     for method in ('3', '4'):
         counts = count_correct(answers, method)
-        for number in (1, 1024, 2047, 777):
-            assert counts[number] == loop_correct(answers, method, subset(number))
+        numbers = [1, 1024, 2047, 777]
+        assert counts[numbers].tolist() == loop_correct(answers, method, map(subset, numbers))
     assert counts.max() > 255
 
 
 def test_exhaustive_search_finds_the_best_and_smallest():
     answers = make_answers(6, 80, seed=2)
     found = search(answers, ['1', '2', '4'], 'exhaustive')
-    scores = {(m, n): loop_correct(answers, m, subset(n)) for m in ('1', '2', '4') for n in range(1, 64)}
+    numbers = range(1, 64)
+    scores = {}
+    for method in ('1', '2', '4'):
+        by_loop = loop_correct(answers, method, map(subset, numbers))
+        scores.update({(method, number): score for number, score in zip(numbers, by_loop, strict=True)})
     best = max(scores.values())
     assert found.correct == best
     assert found.tried == 3 * 63
@@ -120,13 +124,15 @@ def test_nested_search_never_sees_what_it_predicts(kind):
 
 def test_nested_search_finds_nothing_in_noise():
     """Models that know nothing: the search's own score says otherwise, the nested one does not."""
-    rng = np.random.default_rng(0)
-    logits, labels = rng.normal(size=(10, 300, 7)), rng.integers(0, 7, 300)
-    answers = Answers(logits, logits.argmax(axis=2), labels)
-    optimistic = search(answers, ['1', '2', '3', '4'], 'exhaustive').correct / 300
-    nested = (nested_predictions(answers, ['1', '2', '3', '4'], 'exhaustive', 5, 2, 0) == labels).mean()
-    assert optimistic > 1 / 7 + 0.04
-    assert abs(nested - 1 / 7) < 0.035
+    optimistic, nested = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        logits, labels = rng.normal(size=(5, 150, 7)), rng.integers(0, 7, 150)
+        answers = Answers(logits, logits.argmax(axis=2), labels)
+        optimistic.append(search(answers, ['1', '2', '3'], 'exhaustive').correct / 150)
+        nested.append((nested_predictions(answers, ['1', '2', '3'], 'exhaustive', 5, 1, 0) == labels).mean())
+    assert np.mean(optimistic) > 1 / 7 + 0.04
+    assert abs(np.mean(nested) - 1 / 7) < 0.025
 
 
 def test_diversity_video_by_video():
