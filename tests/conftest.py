@@ -1,5 +1,6 @@
 """What several test files share: a small corpus of painted faces, and a way to run the commands."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -82,6 +83,83 @@ def painted(tmp_path_factory) -> Path:
     paint_split(folder, 'train', rng.integers(2, 24, 14).tolist(), seed=2)
     paint_split(folder, 'val', rng.integers(2, 24, 9).tolist(), seed=3)
     return folder
+
+
+def write_audio(path: Path, values: np.ndarray, names: list[str] | None = None) -> None:
+    """Writes an audio CSV as preparation does: a header of feature names and a line of values."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = names or [f'feature_{number}' for number in range(len(values))]
+    path.write_text(f'{",".join(names)}\n{",".join(f"{value:.6g}" for value in values)}\n')
+
+
+def add_sound(folder: Path, split: str, seed: int) -> None:
+    """Gives a painted split clips and functionals with their manifests; a few features are louder in each class.
+
+    Features differ in scale by a factor of a million and one never changes, as openSMILE's do.
+    """
+    rng = np.random.default_rng(seed)
+    scales = 10 ** rng.uniform(-3, 3, 6552)
+    clips, both, functionals = [], [], []
+    lines = (folder / f'{split}.txt').read_text().splitlines()
+    for index, line in enumerate(lines):
+        face, label = line.split(',')
+        clip = face.replace('faces/', 'clips/').replace('.jpg', '.csv')
+        write_audio(folder / clip, _hear(rng, label.index('1'), 112) * scales[:112])
+        clips.append((clip, label))
+        both.append((clip, face, label))
+        if index == 0 or Path(face).parent != Path(lines[index - 1].split(',')[0]).parent:
+            whole = f'functionals/{Path(face).parent.name}.csv'
+            write_audio(folder / whole, _hear(rng, label.index('1'), 6552) * scales)
+            functionals.append((whole, label))
+    ledger = (folder / f'{split}.ledger.csv').read_text()
+    for name, rows in (('clips', clips), ('audiovisual', both), ('functionals', functionals)):
+        write_manifest(folder / f'{split}_{name}.txt', rows)
+        (folder / f'{split}_{name}.ledger.csv').write_text(ledger)
+
+
+def _hear(rng: np.random.Generator, label: int, size: int) -> np.ndarray:
+    values = rng.normal(5, 1, size)
+    values[label * 9 : label * 9 + 9] += 3
+    values[-1] = 7
+    return values
+
+
+@pytest.fixture(scope='session')
+def painted_sound(tmp_path_factory) -> Path:
+    """A folder with every kind of manifest: 8 and 5 videos of 2 to 6 frames, 32x32 pixels, seen and heard.
+
+    stills_a and stills_b in it are two datasets of stills, each with train.txt and val.txt.
+    """
+    folder = tmp_path_factory.mktemp('painted_sound')
+    for seed, (split, lengths) in enumerate({'train': [6, 2, 5, 3, 4, 2, 6, 3], 'val': [3, 6, 2, 4, 5]}.items()):
+        paint_split(folder, split, lengths, seed=seed)
+        add_sound(folder, split, seed=seed + 10)
+        for name, number in (('stills_a', 9), ('stills_b', 7)):
+            _paint_stills(folder / name, split, number, seed=seed + number)
+    return folder
+
+
+def _paint_stills(folder: Path, split: str, number: int, seed: int) -> None:
+    """Writes a manifest of stills, of the first frames of painted videos."""
+    manifest = paint_split(folder, split, [1] * number, seed)
+    manifest.with_suffix('.ledger.csv').unlink()  # its rows are of videos; a manifest without one is its own
+
+
+def tiny_config(data: Path, stage: str, model: str = 'vgg_face', **changes):
+    """The settings of a run of a second or two on `painted_sound`; what is not said is train.py's default."""
+    import train  # not above: it defines flags, and takes none of them
+    from fer.training.config import TrainConfig
+    from fer.training.stages import get_stage
+
+    kind = {'audio': '_functionals' if model == 'ffn' else '_clips', 'early_fusion': '_audiovisual'}.get(stage, '')
+    folder = data / 'stills_a' if stage == 'pretrain' else data
+    settings = {field.name: train.flags.FLAGS[field.name].default for field in dataclasses.fields(TrainConfig)}
+    settings |= {'stage': stage, 'model': model, 'fusion_option': 2, 'global_pool': model != 'vgg_face'}
+    settings |= {f'{split}_manifest': str(folder / f'{split}{kind}.txt') for split in ('train', 'val')}
+    settings |= {'batch_size': min(get_stage(stage, model).batch_size, 4), 'seq_len': 4, 'image_size': 32}
+    settings |= {'width': 0.05, 'rnn_units': 5, 'rnn_layers': 1, 'hidden_units': '6', 'learning_rate': 1e-2}
+    settings |= {'train_epochs': '2' if stage == 'audio' else '1,1'}
+    return TrainConfig(**{name: str(v) if isinstance(v, Path) else v for name, v in (settings | changes).items()})
 
 
 def tiny_flags(data: Path) -> list[str]:

@@ -1,0 +1,244 @@
+"""The graphs of every stage: training and evaluation agree, and what a phase does not train does not move."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tiny_config
+
+from fer.data.pipeline import Batch
+from fer.data.split import Split
+from fer.data.windows import pad_index
+from fer.nets import NETWORKS, get_network
+from fer.tf1 import tf
+from fer.training.loop import build_graph
+from fer.training.restore import source_convention
+from fer.training.session import open_session
+from fer.training.stages import Blueprint, reading
+from fer.training.start import fit, load_data, open_origins, scale
+from fer.training.tower import build_tower
+
+# Its graphs are as much as one of pytest-xdist's processes should do.
+pytestmark = pytest.mark.xdist_group(__name__)
+
+STAGES = {
+    'pretrain': {'stage': 'pretrain'},
+    'finetune vgg_face': {'stage': 'finetune', 'classify': 'padded', 'aggregate': 'median'},
+    'finetune resnet50': {'stage': 'finetune', 'model': 'resnet50'},
+    'temporal gru': {'stage': 'temporal', 'rnn_layers': 2},
+    'temporal lstm': {'stage': 'temporal', 'rnn_cell': 'lstm', 'bidirectional': True},
+    'temporal attention': {'stage': 'temporal', 'attention': True, 'bidirectional': True},
+    'ffn': {'stage': 'audio', 'model': 'ffn', 'hidden_units': '6,4', 'batch_norm': True},
+    'audio_gru': {'stage': 'audio', 'model': 'audio_gru', 'attention': True},
+    **{f'early_fusion {option}': {'stage': 'early_fusion', 'fusion_option': option} for option in (1, 2, 3, 4)},
+}
+LENGTHS = [3, 1, 5, 4]
+
+
+def make_blueprint(**settings) -> Blueprint:
+    """Of a run without files; the GRUs that early fusion joins have sizes of their own."""
+    config = tiny_config(Path('nowhere'), **{'dropout': 0.0, 'seq_len': 5, **settings})
+    convention = None
+    if config.model in NETWORKS:
+        convention = source_convention(get_network(config.model), None, 'source')
+    audio = visual = None
+    if config.stage == 'early_fusion':
+        audio = dataclasses.replace(config, rnn_units=3, attention=True) if config.fusion_option > 1 else None
+        visual = dataclasses.replace(config, rnn_units=4, rnn_cell='lstm') if config.fusion_option == 4 else None
+    return Blueprint(config, convention, None, audio, visual)
+
+
+def make_batch(blueprint: Blueprint, seed: int = 0) -> tuple[Batch, dict]:
+    """A batch to be fed, and random values for it; windows of stills and whole videos are one frame."""
+    read = reading(blueprint.config)
+    alone = blueprint.config.stage == 'pretrain' or blueprint.config.model == 'ffn' or blueprint.config.seq_len == 1
+    lengths = tf.placeholder(tf.int32, [None])
+    images = tf.placeholder(tf.float32, [None, read.image_size, read.image_size, 3]) if read.image_size else None
+    audio = tf.placeholder(tf.float32, [None, read.audio]) if read.audio else None
+    index = pad_index(lengths, 1 if alone else 5)
+    batch = Batch(images, audio, lengths, index, tf.placeholder(tf.int32, [None]), tf.placeholder(tf.int32, [None]))
+    values = {lengths: [1] * 4 if alone else LENGTHS, batch.labels: [1, 0, 6, 1], batch.windows: [0, 1, 2, 3]}
+    rng, frames = np.random.default_rng(seed), 4 if alone else sum(LENGTHS)
+    if images is not None:
+        values[images] = rng.uniform(-1, 1, (frames, read.image_size, read.image_size, 3))
+    if audio is not None:
+        values[audio] = rng.normal(size=(frames, read.audio))
+    return batch, values
+
+
+def one_window(batch: Batch, values: dict, window: int) -> dict:
+    """The values of a batch of this window alone."""
+    first = sum(values[batch.lengths][:window])
+    frames = slice(first, first + values[batch.lengths][window])
+    per_frame = {key: values[key][frames] for key in (batch.images, batch.audio) if key is not None}
+    return per_frame | {key: values[key][window : window + 1] for key in (batch.lengths, batch.labels, batch.windows)}
+
+
+def start(session: tf.Session, seed: int = 1) -> None:
+    """First values, with biases and moving averages such as training leaves: none of them 0 or 1."""
+    session.run(tf.global_variables_initializer())
+    rng = np.random.default_rng(seed)
+    low = {'biases': -0.2, 'beta': -0.2, 'gamma': 0.5, 'moving_mean': -0.2, 'moving_variance': 0.5}
+    found = [(v, low[v.op.name.split('/')[-1]]) for v in tf.global_variables() if v.op.name.split('/')[-1] in low]
+    feeds = {v.initializer.inputs[1]: rng.uniform(least, least + 0.7, v.shape.as_list()) for v, least in found}
+    session.run([v.initializer for v, _ in found], feeds)
+
+
+def assert_same(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize('name', STAGES)
+def test_training_and_evaluation_give_the_same_logits(name):
+    blueprint = make_blueprint(batch_norm_mode='frozen', **STAGES[name])
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        batch, values = make_batch(blueprint)
+        towers = [build_tower(blueprint, batch, False)]
+        towers += [build_tower(blueprint, batch, True, phase) for phase in (1, 2)]
+        with open_session() as session:
+            start(session)
+            logits, *others = session.run([tower.window_logits for tower in towers], values)
+            alone = [session.run(towers[0].window_logits, one_window(batch, values, window)) for window in range(4)]
+            _, trained_alone = session.run([t.window_logits for t in towers[1:]], one_window(batch, values, 2))
+    assert logits.shape == (4, 7)
+    assert (logits.std(axis=0) > 1e-3 * np.abs(logits).max()).all()  # windows differ, or all below would hold anyway
+    for other in others:
+        assert_same(other, logits)
+    assert_same(np.concatenate(alone), logits)
+    assert_same(trained_alone, logits[2:3])
+
+
+def test_batch_statistics_are_seen_by_the_test_above():
+    blueprint = make_blueprint(batch_norm_mode='train', **STAGES['ffn'])
+    with tf.Graph().as_default():
+        batch, values = make_batch(blueprint)
+        towers = [build_tower(blueprint, batch, False)]
+        towers += [build_tower(blueprint, batch, True, phase) for phase in (1, 2)]
+        with open_session() as session:
+            start(session)
+            logits, phase_one, phase_two = session.run([tower.window_logits for tower in towers], values)
+    assert_same(phase_one, logits)
+    assert np.abs(phase_two - logits).max() > 0.01 * np.abs(logits).max()
+
+
+def test_dropout_acts_where_a_phase_trains_and_nowhere_else():
+    """Phase one of early fusion: the CNN acts as in evaluation, the dropout before the classifier acts."""
+    for rnn_dropout, still_same in ((0.0, True), (0.5, False)):
+        blueprint = make_blueprint(stage='early_fusion', fusion_option=3, dropout=0.5, rnn_dropout=rnn_dropout)
+        with tf.Graph().as_default():
+            tf.train.get_or_create_global_step()  # masks follow from it
+            batch, values = make_batch(blueprint)
+            towers = [build_tower(blueprint, batch, False), build_tower(blueprint, batch, True, 1)]
+            with open_session() as session:
+                start(session)
+                logits, phase_one = session.run([tower.window_logits for tower in towers], values)
+        assert np.allclose(phase_one, logits, rtol=1e-5, atol=1e-6) == still_same
+
+
+def test_with_windows_of_one_frame_all_ways_to_classify_are_one():
+    losses = []
+    for classify, aggregate in (('frame', 'mean'), ('exact', 'mean'), ('padded', 'median')):
+        blueprint = make_blueprint(stage='temporal', seq_len=1, classify=classify, aggregate=aggregate)
+        with tf.Graph().as_default():
+            tf.set_random_seed(1)
+            batch, values = make_batch(blueprint)
+            tower = build_tower(blueprint, batch, True)
+            with open_session() as session:
+                start(session)
+                losses.append(session.run([tower.loss.total, tower.loss.per_item], values))
+    for total, per_item in losses[1:]:
+        np.testing.assert_allclose(total, losses[0][0], rtol=1e-6)
+        np.testing.assert_allclose(per_item, losses[0][1], rtol=1e-6)
+
+
+def load(blueprint: Blueprint) -> tuple[Blueprint, Split]:
+    config = blueprint.config
+    split = load_data(config, config.train_manifest, config.seq_len, '', True)
+    blueprint = fit(blueprint, split)
+    return blueprint, scale(blueprint, split)
+
+
+def moves(blueprint: Blueprint, split: Split, epochs: list[int]) -> tuple[set[str], list[set[str]]]:
+    """The names of the network's variables, and those that change in a step of each phase."""
+    with tf.Graph().as_default():
+        graph = build_graph(blueprint, split, None, epochs)
+        variables = {v.op.name: v for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)}
+        pipeline, moved = graph.training.pipeline, []
+        with open_session() as session:
+            start(session)
+            session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
+            for phase in sorted(graph.steps):
+                before = session.run(variables)
+                session.run(graph.steps[phase].train)
+                after = session.run(variables)
+                moved.append({name for name in variables if (before[name] != after[name]).any()})
+    return set(variables), moved
+
+
+@pytest.mark.parametrize(
+    ('settings', 'new'),
+    [
+        ({'stage': 'temporal'}, ('temporal/',)),
+        ({'stage': 'early_fusion', 'fusion_option': 3, 'audio': True}, ('early_fusion/',)),
+        ({'stage': 'early_fusion', 'fusion_option': 4, 'audio': True}, ('early_fusion/', 'temporal/')),
+        pytest.param({'stage': 'pretrain'}, ('vgg_face/fc',), marks=pytest.mark.slow),
+        pytest.param({'stage': 'early_fusion', 'fusion_option': 1}, ('early_fusion/',), marks=pytest.mark.slow),
+        pytest.param(
+            {'stage': 'early_fusion', 'fusion_option': 2, 'audio': True}, ('early_fusion/',), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {'stage': 'early_fusion', 'fusion_option': 4, 'audio': True, 'visual': True},
+            ('early_fusion/',),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_phase_one_moves_what_is_new_and_phase_two_all(painted_sound, settings, new):
+    """L2 gives every kernel a gradient in phase two, whatever units of a network as narrow as this are dead."""
+    settings = dict(settings)
+    members = {name: settings.pop(name, False) for name in ('audio', 'visual')}
+    config = tiny_config(painted_sound, l2=1e-2, **settings)
+    convention = source_convention(get_network(config.model), None, 'source')
+    blueprint = Blueprint(config, convention, None, *(config if there else None for there in members.values()))
+    names, (first, second) = moves(*load(blueprint), [1, 1])
+    expected = {name for name in names if name.startswith(new)}
+    assert expected
+    assert expected < names
+    assert first == expected
+    kernels = {name for name in names if name.endswith(('weights', 'kernel'))}
+    assert len(kernels) > 15
+    assert second >= kernels
+
+
+@pytest.mark.parametrize('mode', ['train', 'frozen'])
+def test_moving_averages_of_ffn_move_unless_frozen(painted_sound, mode):
+    config = tiny_config(painted_sound, 'audio', 'ffn', batch_norm=True, hidden_units='6,4', batch_norm_mode=mode)
+    names, (moved,) = moves(*load(Blueprint(config, None, None)), [2])
+    averages = {name for name in names if 'moving_' in name}
+    assert len(averages) == 4
+    assert moved & averages == (averages if mode == 'train' else set())
+    assert {name for name in names if name.endswith('weights')} < moved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mode', ['train', 'frozen'])
+def test_moving_averages_of_a_cnn_move_in_phase_two_unless_frozen(painted_sound, mode):
+    config = tiny_config(painted_sound, 'temporal', 'resnet50', batch_norm_mode=mode)
+    blueprint = Blueprint(config, source_convention(get_network('resnet50'), None, 'source'), None)
+    names, (first, second) = moves(*load(blueprint), [1, 1])
+    averages = {name for name in names if 'moving_' in name}
+    assert len(averages) == 106
+    assert first == {name for name in names if name.startswith('temporal/')}
+    assert second & averages == (averages if mode == 'train' else set())
+
+
+def test_where_each_part_starts_is_said_by_its_own_flag(painted_sound):
+    """Without weights to start from, all parts of a network are fresh, each for its own reason."""
+    blueprint, origins = open_origins(tiny_config(painted_sound, 'temporal'))
+    assert [(origin.scope, origin.why) for origin in origins] == [
+        ('vgg_face', 'no --init_from'),
+        ('temporal', 'no --init_from'),
+    ]
+    assert blueprint.scaling is None
