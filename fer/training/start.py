@@ -11,7 +11,7 @@ from fer.nets.weights import Weights, open_part
 from fer.nets.weights.files import open_tensors
 from fer.training.config import TrainConfig, read_flagfile
 from fer.training.restore import Origin, open_for, source_convention
-from fer.training.run_folder import FLAGS_FILE, SCALING_FILE, check_class_order
+from fer.training.run_folder import FLAGS_FILE, SCALING_FILE, check_class_order, read_blueprint
 from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, stage_of, window_length
 
 
@@ -36,7 +36,8 @@ def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
         scaling = read_scaling(Path(config.audio_run_dir) / SCALING_FILE)
     wants_visual = config.stage == 'early_fusion' and OPTIONS[config.fusion_option].visual_rnn
     if wants_visual and weights and weights.source.own and open_part(weights.tensors, TEMPORAL):
-        visual = read_flagfile(Path(weights.path).parent / FLAGS_FILE)
+        run = read_blueprint(Path(weights.path).parent)
+        visual = run.visual or run.config  # a run of early fusion has it from another run, or new
     blueprint = Blueprint(config, convention, scaling, audio, visual)
     return blueprint, [_origin(part, config, weights) for part in stage.parts(blueprint)]
 

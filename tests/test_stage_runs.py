@@ -1,0 +1,303 @@
+"""Runs of every stage, in this process: killed and resumed, restored from each other, scored, replayed."""
+
+import csv
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from conftest import tiny_config
+
+from fer.evaluation.results import read_results
+from fer.tf1 import tf
+from fer.training.evaluate import evaluate
+from fer.training.loop import train
+
+# Its runs are shared, so they are made in one of pytest-xdist's processes.
+pytestmark = pytest.mark.xdist_group(__name__)
+
+KINDS = {'audio_gru': '_clips', 'ffn': '_functionals', 'early_fusion': '_audiovisual'}
+
+
+class Runs:
+    """Runs of three epochs, each made when it is first asked for."""
+
+    def __init__(self, data, folder):
+        self.data, self.folder = data, folder
+
+    def config(self, name, run_dir, **changes):
+        own = {}
+        if name in ('ffn', 'audio_gru'):
+            own = {'stage': 'audio', 'model': name, 'train_epochs': '3', 'batch_norm': True}
+        if name == 'pretrain':
+            stills = [self.data / folder for folder in ('stills_a', 'stills_b')]
+            own = {f'{split}_manifest': ','.join(str(f / f'{split}.txt') for f in stills) for split in ('train', 'val')}
+            own |= {'train_epochs': '3'}
+        if name == 'early_fusion':
+            own = {'fusion_option': 4, 'init_from': self['temporal'], 'audio_run_dir': self['audio_gru']}
+            own |= {'train_epochs': '1,2'}
+        if name == 'finetune':
+            own = {'train_epochs': '1,2'}
+        if name == 'temporal':
+            own = {'train_epochs': '3', 'rnn_units': 4, 'rnn_cell': 'lstm', 'rnn_dropout': 0.3}
+        return tiny_config(self.data, **{'stage': name, 'run_dir': run_dir, **own, **changes})
+
+    def __getitem__(self, name):
+        run_dir = self.folder / name
+        if not run_dir.exists():
+            train(self.config(name, run_dir), resume=False, overwrite=False)
+        return run_dir
+
+    def manifest(self, name):
+        return self.data / ('stills_a' if name == 'pretrain' else '') / f'val{KINDS.get(name, "")}.txt'
+
+
+@pytest.fixture(scope='module')
+def runs(painted_sound, tmp_path_factory):
+    return Runs(painted_sound, tmp_path_factory.mktemp('runs'))
+
+
+def score(run_dir, manifest, output, **changes):
+    """Evaluates; returns the bytes of the results and the metrics."""
+    settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'checkpoint': '', 'tta_views': 1}
+    evaluate(run_dir=str(run_dir), manifest=str(manifest), output=str(output), **(settings | changes))
+    return (output / 'results_val.txt').read_bytes(), json.loads((output / 'metrics_val.json').read_text())
+
+
+def weights(run_dir):
+    reader = tf.train.load_checkpoint(str(run_dir))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_same_run(first, second):
+    """Every variable, optimisers' included, every loss and every score, to the bit."""
+    expected, found = weights(first), weights(second)
+    assert sorted(found) == sorted(expected)
+    assert [name for name in expected if (found[name] != expected[name]).any()] == []
+    assert (second / 'val_log.csv').read_bytes() == (first / 'val_log.csv').read_bytes()
+    assert losses(second) == losses(first)
+
+
+def rows(run_dir, log):
+    with open(run_dir / log) as file:
+        return list(csv.DictReader(file))
+
+
+def losses(run_dir):
+    return [(row['step'], row['loss']) for row in rows(run_dir, 'train_log.csv')]
+
+
+def train_and_kill(config, run_dir):
+    """Trains in a process of its own and kills it as soon as the first epoch is scored.
+
+    Forked from a server that has imported TensorFlow once for all, since that takes longer than such a run.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['fer.training.loop'])
+    process = context.Process(target=train, args=(config, False, False))
+    process.start()
+    log = run_dir / 'val_log.csv'
+    while process.is_alive() and not (log.exists() and log.read_text().count('\n') > 1):
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, 'ended before it could be killed'
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('audio_gru', 'ffn', 'early_fusion'),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ('pretrain', 'finetune', 'temporal')),
+    ],
+)
+def test_a_killed_run_resumes_to_the_same_logits(runs, tmp_path, name):
+    whole, killed = runs[name], tmp_path / 'killed'
+    config = runs.config(name, killed)
+    train_and_kill(config, killed)
+    (last,) = weights(whole)['global_step'].reshape(-1)
+    assert weights(killed)['global_step'] < last
+    train(config, resume=True, overwrite=False)
+    assert_same_run(whole, killed)
+    manifest = runs.manifest(name)
+    results = [score(run_dir, manifest, tmp_path / run_dir.name)[0] for run_dir in (whole, killed)]
+    assert results[0] == results[1]
+
+
+def test_early_fusion_restores_two_runs_and_then_needs_neither(runs, tmp_path):
+    parents = {name: shutil.copytree(runs[name], tmp_path / name) for name in ('temporal', 'audio_gru')}
+    origins = {'init_from': parents['temporal'], 'audio_run_dir': parents['audio_gru']}
+    config = runs.config('early_fusion', tmp_path / 'fused', **origins, learning_rate=1e-12, train_epochs='1')
+    train(config, resume=False, overwrite=False)
+    report = (tmp_path / 'fused' / 'restored.txt').read_text()
+    assert f'# vgg_face: 28 of 28 variables restored, 0 fresh (this project, {parents["temporal"]}/' in report.replace(
+        ', 4 tensors left in the file', ''
+    )
+    assert '# temporal: 2 of 2 variables restored, 0 fresh' in report
+    assert f'# audio_gru: 4 of 4 variables restored, 0 fresh, 2 tensors left in the file (this project, {tmp_path}' in (
+        report
+    )
+    assert '# early_fusion: 0 of 6 variables restored, 6 fresh' in report
+    found = weights(tmp_path / 'fused')
+    for name in ('temporal', 'audio_gru'):
+        theirs = weights(parents[name])
+        shared = [key for key in found if key in theirs and key.startswith((f'{name}/', 'vgg_face/'))]
+        assert len(shared) == {'temporal': 30, 'audio_gru': 4}[name]
+        for key in shared:  # a step of 1e-12 moves nothing that anybody would notice
+            np.testing.assert_allclose(found[key], theirs[key], rtol=1e-6, atol=1e-9)
+    # Sound is scaled as the audio run scaled it.
+    scalings = [(folder / 'audio_scaling.txt').read_bytes() for folder in (tmp_path / 'fused', parents['audio_gru'])]
+    assert scalings[0] == scalings[1]
+    before, _ = score(tmp_path / 'fused', runs.manifest('early_fusion'), tmp_path / 'before')
+    for parent in parents.values():
+        shutil.rmtree(parent)
+    after, _ = score(tmp_path / 'fused', runs.manifest('early_fusion'), tmp_path / 'after')
+    assert after == before
+
+
+def test_early_fusion_goes_on_from_a_run_of_early_fusion(runs, tmp_path):
+    """The visual GRU has the sizes of its own first run, which are not those of the GRU that joins."""
+    first = runs['early_fusion']
+    config = runs.config('early_fusion', tmp_path / 'second', init_from=first, max_steps=1, train_epochs='1')
+    train(config, resume=False, overwrite=False)
+    report = (tmp_path / 'second' / 'restored.txt').read_text()
+    assert '# temporal: 2 of 2 variables restored' in report
+    assert '# early_fusion: 6 of 6 variables restored' in report
+    assert (tmp_path / 'second' / 'visual_flags.txt').read_text() == (first / 'visual_flags.txt').read_text()
+
+
+def test_pretrain_scores_each_dataset_as_evaluation_does(runs, tmp_path):
+    run_dir = runs['pretrain']
+    logged = rows(run_dir, 'val_log.csv')
+    assert [(row['epoch'], row['dataset']) for row in logged] == [
+        (epoch, name) for epoch in ('1', '2', '3') for name in ('stills_a', 'stills_b')
+    ]
+    for row in logged[-2:]:
+        _, metrics = score(run_dir, runs.data / row['dataset'] / 'val.txt', tmp_path / row['dataset'], batch_size=1)
+        assert int(row['correct']) == metrics['correct']
+        assert int(row['total']) == metrics['total'] == {'stills_a': 9, 'stills_b': 7}[row['dataset']]
+        assert float(row['accuracy']) == pytest.approx(metrics['accuracy'])
+        assert float(row['f1']) == pytest.approx(metrics['f1'])
+    steps_per_epoch = -(-(9 + 7) // 4)  # both datasets are trained on, mixed
+    assert len(losses(run_dir)) == 3 * steps_per_epoch
+
+
+def test_training_on_validation_videos_is_said(runs, tmp_path, capsys):
+    manifests = ','.join(str(runs.data / f'{split}_clips.txt') for split in ('train', 'val'))
+    train(runs.config('audio_gru', tmp_path / 'run', train_manifest=manifests, max_steps=1), False, False)
+    out = capsys.readouterr().out
+    assert '5 of the validation videos are trained on' in out
+    assert 'training: 15 videos (2 without frames), 51 frames' in out
+    train(runs.config('audio_gru', tmp_path / 'other', max_steps=1), False, False)
+    assert 'are trained on' not in capsys.readouterr().out
+
+
+def test_early_stopping_keeps_the_best_and_stays_stopped(runs, tmp_path, capsys):
+    """With steps too small to change a prediction, the first epoch is the best and the third is enough."""
+    run_dir = tmp_path / 'run'
+    config = runs.config('audio_gru', run_dir, early_stopping=2, learning_rate=1e-12, train_epochs='30')
+    train(config, resume=False, overwrite=False)
+    assert 'early stopping: no better validation for 2 epochs; best at step 3' in capsys.readouterr().out
+    assert [row['step'] for row in rows(run_dir, 'val_log.csv')] == ['3', '6', '9']
+    assert weights(run_dir / 'best')['global_step'] == 3
+    assert weights(run_dir)['global_step'] == 9
+    for choice, expected in (('', 'model.ckpt-3'), ('best', 'model.ckpt-3'), ('last', 'model.ckpt-9')):
+        _, metrics = score(run_dir, runs.manifest('audio_gru'), tmp_path / 'scores', checkpoint=choice)
+        assert metrics['checkpoint'] == expected
+
+    def kept():
+        paths = [*run_dir.glob('model.ckpt*'), *run_dir.glob('*_log.csv'), *(run_dir / 'best').iterdir()]
+        return {path: path.read_bytes() for path in paths}
+
+    before = kept()
+    train(config, resume=True, overwrite=False)
+    assert 'early stopping' in capsys.readouterr().out
+    assert kept() == before
+
+
+def test_early_stopping_goes_on_while_validation_gets_better(runs, tmp_path):
+    """What is in best/ is the epoch with the highest accuracy, the first of equals, and fewer than 2 came after."""
+    run_dir = tmp_path / 'run'
+    train(runs.config('audio_gru', run_dir, early_stopping=2), False, False)
+    logged = rows(run_dir, 'val_log.csv')
+    accuracies = [float(row['accuracy']) for row in logged]
+    best = logged[accuracies.index(max(accuracies))]
+    assert weights(run_dir / 'best')['global_step'] == int(best['step'])
+
+
+def test_dense_layers_are_fresh_where_that_is_asked_for(runs, tmp_path):
+    source, run_dir = runs['finetune'], tmp_path / 'run'
+    settings = {'init_from': source, 'learning_rate': 1e-12, 'max_steps': 1, 'train_epochs': '1', 'seed': 3}
+    train(runs.config('finetune', run_dir, reinit_fc=True, **settings), False, False)
+    report = (run_dir / 'restored.txt').read_text()
+    assert '# vgg_face: 26 of 32 variables restored, 6 fresh' in report
+    fresh = {line.split('\t')[0] for line in report.splitlines() if line.endswith('fresh: --reinit_fc')}
+    assert fresh == {f'vgg_face/{layer}/{kind}' for layer in ('fc6', 'fc7', 'fc8') for kind in ('weights', 'biases')}
+    theirs, ours = weights(source), weights(run_dir)
+    for name in (name for name in theirs if name.startswith('vgg_face/')):
+        same = np.allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-9)
+        assert same == (name not in fresh), name
+
+
+def test_windows_of_one_frame_train_and_answer_for_every_video(runs, tmp_path):
+    run_dir = tmp_path / 'run'
+    train(runs.config('audio_gru', run_dir, seq_len=1, max_steps=2), False, False)
+    score(run_dir, runs.manifest('audio_gru'), tmp_path)
+    results = read_results(tmp_path / 'results_val.txt')
+    assert results.frames.tolist() == [3, 0, 6, 2, 4, 5]
+
+
+ALL_AT_ONCE = {
+    **{'class_weights': 'sqrt', 'loss': 'focal', 'focal_gamma': 1.5, 'island_weight': 0.01, 'locality_weight': 0.01},
+    **{'locality_neighbours': 2, 'l2': 1e-3, 'clip_norm': 0.5, 'augment': 'all', 'audio_noise': 0.1},
+    **{'audio_time_mask': 0.3, 'dropout': 0.5, 'rnn_dropout': 0.3, 'seed': 5},
+}
+
+
+def test_all_that_lies_beyond_the_dissertation_repeats_to_the_bit(runs, tmp_path):
+    settings = {**ALL_AT_ONCE, 'fusion_option': 1, 'init_from': '', 'audio_run_dir': '', 'train_epochs': '2'}
+    first, second = (runs.config('early_fusion', tmp_path / name, **settings) for name in ('first', 'second'))
+    train(first, False, False)
+    train(second, False, False)
+    assert_same_run(tmp_path / 'first', tmp_path / 'second')
+    assert all(np.isfinite(value).all() for value in weights(tmp_path / 'first').values())
+    centres = weights(tmp_path / 'first')['island/centres']
+    assert centres.shape == (7, 5)
+    assert (np.abs(centres).sum(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ('setting', 'value'),
+    [
+        *(('class_weights', 'balanced'), ('loss', 'focal'), ('island_weight', 0.1), ('locality_weight', 0.1)),
+        *(('l2', 0.01), ('clip_norm', 0.01), ('audio_noise', 0.5), ('audio_time_mask', 0.9), ('seed', 1)),
+    ],
+)
+def test_each_of_them_changes_what_is_learned(runs, tmp_path, setting, value):
+    """Adam's moments after one step, as its steps hide how large gradients are."""
+    run_dir = tmp_path / 'run'
+    changes = {'max_steps': 1, 'val_manifest': '', 'batch_size': 11}  # all windows: each has neighbours of its class
+    if not (runs.folder / 'plain').exists():
+        train(runs.config('audio_gru', runs.folder / 'plain', **changes), False, False)
+    train(runs.config('audio_gru', run_dir, **changes, **{setting: value}), False, False)
+    plain, ours = weights(runs.folder / 'plain'), weights(run_dir)
+    moments = [name for name in plain if name.endswith('/Adam')]
+    assert moments
+    assert any((plain[name] != ours[name]).any() for name in moments)
+
+
+def test_views_at_test_time_change_logits_and_one_view_is_none(runs, tmp_path):
+    run_dir, manifest = tmp_path / 'run', runs.manifest('temporal')
+    train(runs.config('temporal', run_dir, val_manifest='', max_steps=1), False, False)
+    plain, _ = score(run_dir, manifest, tmp_path / 'plain')
+    one, _ = score(run_dir, manifest, tmp_path / 'one', tta_views=1)
+    score(run_dir, manifest, tmp_path / 'three', tta_views=3)
+    assert one == plain
+    logits = [read_results(tmp_path / name / 'results_val.txt').logits for name in ('plain', 'three')]
+    seen = read_results(tmp_path / 'plain' / 'results_val.txt').frames > 0
+    assert (logits[0][seen] != logits[1][seen]).all()
+    assert (logits[0][~seen] == logits[1][~seen]).all()
