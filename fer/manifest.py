@@ -134,6 +134,8 @@ def read_manifest(
 
 def _repeated(item: str, name: str, folder: str, video_id: str, line: int, first_folder: str) -> str:
     """Why a video cannot start where one of its id has started before."""
+    if item == 'video' and folder != first_folder:  # clips, perhaps, which are called alike in every video
+        return f'{name} is called {video_id} as the file in line {line} is; expected a file for each video, of its name'
     if item != 'frame':
         return f'{name} stands in line {line} already; expected each item once'
     if folder == first_folder:
