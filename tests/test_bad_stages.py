@@ -298,7 +298,8 @@ def test_an_audio_run_without_one_of_its_files(capfd, painted_sound, parents, tm
 
 
 def test_evaluation_with_other_features(capfd, data, parents, tmp_path):
-    settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'checkpoint': ''}
+    settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'audio_results': ''}
+    settings |= {'checkpoint': ''}
     settings |= {'tta_views': 1, 'output': str(tmp_path / 'out'), 'run_dir': str(parents / 'audio_gru')}
     manifest = str(data / 'val_clips.txt')
     for changes, says in (
@@ -360,3 +361,13 @@ def test_steps_far_too_large_are_stopped_too(painted_sound, tmp_path):
     assert str(caught.value).endswith(f'last good checkpoint: {run_dir}/model.ckpt-{step - 1}')
     reader = tf.train.load_checkpoint(str(run_dir))
     assert all(np.isfinite(reader.get_tensor(name)).all() for name in reader.get_variable_to_shape_map())
+
+
+def test_a_moving_average_that_overflows_is_never_saved(data, tmp_path):
+    """The loss stays finite: what is loud is divided by its own deviation. Evaluation would divide by infinity."""
+    write_audio(clip(data, 5, 'functionals'), np.full(6552, 1e22))
+    settings = {'audio_scaling': 'none', 'batch_norm': True, 'dropout': 0.0, 'val_manifest': '', 'batch_size': 8}
+    run_dir = tmp_path / 'run'
+    with pytest.raises(InputError, match=r'^step 1: a variable is not finite; last good checkpoint: none yet$'):
+        train(tiny_config(data, 'audio', 'ffn', run_dir=run_dir, train_epochs='1', **settings), False, False)
+    assert not run_dir.exists()

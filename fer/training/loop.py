@@ -45,6 +45,7 @@ class TrainGraph(NamedTuple):
     validation: Side | None
     steps: dict[int, Step]  # by phase
     rate: tf.Tensor  # float32, the learning rate of the current step
+    finite: tf.Tensor  # bool, whether every value of the network's variables is
     saver: tf.train.Saver
     best_saver: tf.train.Saver | None  # with early stopping
 
@@ -139,8 +140,9 @@ def _dense_layers(blueprint: Blueprint) -> tuple[str, ...]:
 def _describe_phase(blueprint: Blueprint, phase: int) -> str:
     """`phase 1 trains 16 of 46 variables, below temporal/`."""
     trained, every = trained_variables(blueprint, phase), tf.trainable_variables()
-    scopes = [scope for part in stage_of(blueprint.config).parts(blueprint) for scope in part.new]
-    where = 'all' if phase == 2 else f'below {", ".join(f"{scope}/" for scope in scopes)}'
+    scopes = [f'{scope}/' for part in stage_of(blueprint.config).parts(blueprint) for scope in part.new]
+    scopes = [scope for scope in scopes if any(v.op.name.startswith(scope) for v in trained)]
+    where = 'all' if phase == 2 else f'below {", ".join(scopes)}'
     return f'phase {phase} trains {len(trained)} of {len(every)} variables, {where}'
 
 
@@ -163,7 +165,9 @@ def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | Non
     saver, best_saver = checkpoints.make_saver(config.run_dir, 2), None
     if config.early_stopping:
         best_saver = checkpoints.make_saver(str(Path(config.run_dir) / checkpoints.BEST), 1)
-    return TrainGraph(training, validation, steps, rate, saver, best_saver)
+    variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
+    return TrainGraph(training, validation, steps, rate, finite, saver, best_saver)
 
 
 def _item_counts(split: Split, classify: str) -> np.ndarray:
@@ -229,6 +233,8 @@ class Loop(NamedTuple):
             label = f'epoch {epoch + 1}/{sum(self.epochs)} phase {phase}'
             loss = self._train_epoch(epoch, phase, step, until, label)
             step = until
+            if not self.session.run(self.graph.finite):  # a moving average, say, which no loss of training shows
+                raise InputError(f'step {step}: a variable is not finite; last good checkpoint: {self._last()}')
             self.log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
             checkpoints.save(self.graph.saver, self.session, self.folder, step)
             scores = self._validate(step) if self.graph.validation else ''
@@ -306,5 +312,7 @@ class Loop(NamedTuple):
             path = next(m.path for m in split.manifests if any(v is video for v in m.videos))
             names.append(f'{path}:{first}-{last} ({video.video_id})')
         what = f'the loss is {loss}' if not math.isfinite(loss) else f'the gradients have norm {norm}'
-        kept = latest_checkpoint(self.folder) or 'none yet'
-        return f'step {step}: {what} on {", ".join(sorted(names))}; last good checkpoint: {kept}'
+        return f'step {step}: {what} on {", ".join(sorted(names))}; last good checkpoint: {self._last()}'
+
+    def _last(self) -> str:
+        return latest_checkpoint(self.folder) or 'none yet'
