@@ -94,21 +94,26 @@ def _build_cnn(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]
     return Frames(end_points['logits'], end_points.get('fc7', features))
 
 
-def _build_temporal(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
-    """CNN features into a recurrent network that classifies each frame (5.2, 6.3)."""
-    config = blueprint.config
-    features, _ = _cnn(blueprint, batch, trains(config.model), 0)
+def _classify_sequence(config: TrainConfig, batch: Batch, inputs: tf.Tensor, is_training: bool, scope: str) -> Frames:
+    """A recurrent network over the frames of windows, as the run's own flags describe it, and a classifier of each."""
     outputs, end_points = sequence_classifier(
-        features,
+        inputs,
         batch.lengths,
         batch.pad_index,
         NUM_CLASSES,
-        trains(TEMPORAL),
+        is_training,
         dropout=config.rnn_dropout,
-        scope=TEMPORAL,
+        scope=scope,
         **_rnn(config),
     )
     return Frames(end_points['logits'], outputs)
+
+
+def _build_temporal(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+    """CNN features into a recurrent network (5.2, 6.3)."""
+    config = blueprint.config
+    features, _ = _cnn(blueprint, batch, trains(config.model), 0)
+    return _classify_sequence(config, batch, features, trains(TEMPORAL), TEMPORAL)
 
 
 def _build_ffn(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
@@ -122,18 +127,7 @@ def _build_ffn(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]
 
 def _build_audio_gru(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
     """The descriptors of each clip of sound (6.4, table 2)."""
-    config = blueprint.config
-    outputs, end_points = sequence_classifier(
-        batch.audio,
-        batch.lengths,
-        batch.pad_index,
-        NUM_CLASSES,
-        trains(AUDIO_GRU),
-        dropout=config.rnn_dropout,
-        scope=AUDIO_GRU,
-        **_rnn(config),
-    )
-    return Frames(end_points['logits'], outputs)
+    return _classify_sequence(blueprint.config, batch, batch.audio, trains(AUDIO_GRU), AUDIO_GRU)
 
 
 def _build_early_fusion(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
