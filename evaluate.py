@@ -28,13 +28,19 @@ flags.DEFINE_enum(
     'checkpoint',
     '',
     ['', 'last', 'best'],
-    'Which checkpoint answers; empty is the best in validation of a run with early stopping, else the last.',
+    'Which checkpoint answers; empty is the best in validation where the run kept it, else the last.',
 )
 flags.DEFINE_integer(
     'tta_views',
     1,
     'Test-time augmentation: the mean over so many views of each image, of the image, its mirror, and four corner '
     'crops with their mirrors (1 to 10).',
+)
+flags.DEFINE_enum(
+    'nonfinite_audio',
+    '',
+    ['', 'error', 'mean'],
+    'What a NaN or an infinity in the sound is: an error, or the mean of the training split; as in training if empty.',
 )
 flags.DEFINE_string('output', '', "Folder to write to; empty is the run's.")
 
@@ -45,7 +51,7 @@ def main() -> None:
 
     names = (
         *('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback'),
-        *('audio_results', 'checkpoint', 'tta_views', 'output'),
+        *('audio_results', 'checkpoint', 'tta_views', 'nonfinite_audio', 'output'),
     )
     evaluate(**{name: flags.FLAGS[name].value for name in names})
 

@@ -299,13 +299,14 @@ def test_an_audio_run_without_one_of_its_files(capfd, painted_sound, parents, tm
 
 def test_evaluation_with_other_features(capfd, data, parents, tmp_path):
     settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'audio_results': ''}
-    settings |= {'checkpoint': ''}
+    settings |= {'checkpoint': '', 'nonfinite_audio': ''}
     settings |= {'tta_views': 1, 'output': str(tmp_path / 'out'), 'run_dir': str(parents / 'audio_gru')}
     manifest = str(data / 'val_clips.txt')
     for changes, says in (
         ({'manifest': str(data / 'val.txt')}, 'val.txt:1: no sound in the line'),
         ({'manifest': manifest, 'tta_views': 2}, '--tta_views=2: expected 1 for --stage=audio'),
-        ({'manifest': manifest, 'checkpoint': 'best'}, 'best: no checkpoint'),
+        ({'manifest': manifest, 'checkpoint': 'best'}, 'no best checkpoint'),
+        ({'manifest': f'{manifest},{manifest}'}, 'expected one manifest'),
     ):
         assert says in refusal(capfd, evaluate, **(settings | changes))
     for number in range(1, 21):

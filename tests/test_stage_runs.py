@@ -13,6 +13,7 @@ import pytest
 from conftest import tiny_config
 
 from fer.evaluation.results import read_results
+from fer.nets.weights.files import BEST_STATE, latest_checkpoint, open_tensors
 from fer.tf1 import tf
 from fer.training.evaluate import evaluate
 from fer.training.loop import train
@@ -64,7 +65,7 @@ def runs(painted_sound, tmp_path_factory):
 def score(run_dir, manifest, output, **changes):
     """Evaluates; returns the bytes of the results and the metrics."""
     settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'audio_results': ''}
-    settings |= {'checkpoint': '', 'tta_views': 1}
+    settings |= {'checkpoint': '', 'tta_views': 1, 'nonfinite_audio': ''}
     evaluate(run_dir=str(run_dir), manifest=str(manifest), output=str(output), **(settings | changes))
     return (output / 'results_val.txt').read_bytes(), json.loads((output / 'metrics_val.json').read_text())
 
@@ -72,6 +73,10 @@ def score(run_dir, manifest, output, **changes):
 def weights(run_dir):
     reader = tf.train.load_checkpoint(str(run_dir))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def best_weights(run_dir):
+    return weights(latest_checkpoint(run_dir, BEST_STATE))
 
 
 def assert_same_run(first, second):
@@ -204,14 +209,15 @@ def test_early_stopping_keeps_the_best_and_stays_stopped(runs, tmp_path, capsys)
     train(config, resume=False, overwrite=False)
     assert 'early stopping: no better validation for 2 epochs; best at step 3' in capsys.readouterr().out
     assert [row['step'] for row in rows(run_dir, 'val_log.csv')] == ['3', '6', '9']
-    assert weights(run_dir / 'best')['global_step'] == 3
+    assert best_weights(run_dir)['global_step'] == 3
+    assert open_tensors(str(run_dir)).path == f'{run_dir}/best.ckpt-3'  # which the next stage starts from
     assert weights(run_dir)['global_step'] == 9
-    for choice, expected in (('', 'model.ckpt-3'), ('best', 'model.ckpt-3'), ('last', 'model.ckpt-9')):
+    for choice, expected in (('', 'best.ckpt-3'), ('best', 'best.ckpt-3'), ('last', 'model.ckpt-9')):
         _, metrics = score(run_dir, runs.manifest('audio_gru'), tmp_path / 'scores', checkpoint=choice)
         assert metrics['checkpoint'] == expected
 
     def kept():
-        paths = [*run_dir.glob('model.ckpt*'), *run_dir.glob('*_log.csv'), *(run_dir / 'best').iterdir()]
+        paths = [*run_dir.glob('model.ckpt*'), *run_dir.glob('*_log.csv'), *run_dir.glob('best*')]
         return {path: path.read_bytes() for path in paths}
 
     before = kept()
@@ -227,7 +233,7 @@ def test_early_stopping_goes_on_while_validation_gets_better(runs, tmp_path):
     logged = rows(run_dir, 'val_log.csv')
     accuracies = [float(row['accuracy']) for row in logged]
     best = logged[accuracies.index(max(accuracies))]
-    assert weights(run_dir / 'best')['global_step'] == int(best['step'])
+    assert best_weights(run_dir)['global_step'] == int(best['step'])
 
 
 def test_dense_layers_are_fresh_where_that_is_asked_for(runs, tmp_path):

@@ -155,7 +155,7 @@ def test_with_windows_of_one_frame_all_ways_to_classify_are_one():
 
 def load(blueprint: Blueprint) -> tuple[Blueprint, Split]:
     config = blueprint.config
-    split = load_data(config, config.train_manifest, config.seq_len, '', True)
+    split = load_data(config, config.train_manifest, '', labelled=True)
     blueprint = fit(blueprint, split)
     return blueprint, scale(blueprint, split)
 

@@ -83,6 +83,12 @@ def check_stage(config: TrainConfig) -> None:
         )
     if not stage.contents.audio and (config.audio_noise or config.audio_time_mask):
         raise InputError(f'--audio_noise, --audio_time_mask: expected 0 for --stage={config.stage}, which has no sound')
+    elif (config.audio_noise or config.audio_time_mask) and config.audio_scaling != 'zscore':
+        raise InputError('--audio_noise, --audio_time_mask: expected --audio_scaling=zscore, whose mean is 0')
+    elif config.audio_time_mask and stage.contents.item == 'video':
+        raise InputError(
+            f'--audio_time_mask={config.audio_time_mask}: expected 0 for --model={config.model}, which has no time'
+        )
     if config.se_vgg and config.model != 'vgg_face':
         raise InputError(f'--se_vgg: expected --model=vgg_face, found --model={config.model}')
     if config.reinit_fc and (config.stage not in ('pretrain', 'finetune') or not config.init_from):

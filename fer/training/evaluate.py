@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 
 from fer.data.augmentation import VIEWS
-from fer.data.split import describe
+from fer.data.split import describe, split_paths
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.evaluation.results import read_results, write_results
 from fer.evaluation.videos import answer_from, prior_logits
-from fer.nets.weights.files import latest_checkpoint
+from fer.nets.weights.files import BEST_STATE, LAST_STATE, answering_checkpoint, latest_checkpoint
 from fer.report.plots import draw_confusion
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
@@ -33,6 +33,7 @@ def evaluate(
     audio_results: str,
     checkpoint: str,
     tta_views: int,
+    nonfinite_audio: str,
     output: str,
 ) -> None:
     """Answers for every official video of a manifest with a checkpoint of a run.
@@ -46,8 +47,9 @@ def evaluate(
       fallback: how a video without frames is answered. `prior`: with the training videos' class frequencies. `audio`:
         as in `audio_results`, and by the prior where that has no answer of its own either.
       audio_results: a results file of an audio run on the same split.
-      checkpoint: `last`, or `best` in validation; '' is the best of a run with early stopping, else the last.
+      checkpoint: `last`, or `best` in validation; '' is the best where the run kept it, else the last.
       tta_views: logits are averaged over the first so many of fer.data.augmentation.VIEWS.
+      nonfinite_audio: what a NaN in the sound is, as in training if ''.
       output: folder of the three files; '' is the run's.
 
     Raises:
@@ -60,6 +62,8 @@ def evaluate(
     heard = read_results(audio_results) if audio_results else None
     if checkpoint not in ('', *CHECKPOINTS):
         raise InputError(f'--checkpoint={checkpoint}: expected one of {", ".join(CHECKPOINTS)}')
+    if len(split_paths(manifest)) != 1:
+        raise InputError(f'--manifest={manifest}: expected one manifest; each is answered by itself')
     if not split or '/' in split:
         raise InputError(f'--split={split}: expected a name that files can be called by')
     if batch_size < 0:
@@ -68,18 +72,21 @@ def evaluate(
     if folder.exists() and not folder.is_dir():
         raise InputError(f'--output={folder}: a file; expected a folder')
     blueprint = run_folder.read_blueprint(run_dir)
-    config = dataclasses.replace(blueprint.config, batch_size=batch_size or blueprint.config.batch_size)
+    config = dataclasses.replace(
+        blueprint.config,
+        batch_size=batch_size or blueprint.config.batch_size,
+        nonfinite_audio=nonfinite_audio or blueprint.config.nonfinite_audio,
+    )
     blueprint = blueprint._replace(config=config)
     if not 1 <= tta_views <= len(VIEWS):
         raise InputError(f'--tta_views={tta_views}: expected 1 (the image alone) to {len(VIEWS)}')
     if tta_views > 1 and not stage_of(config).contents.images:
         raise InputError(f'--tta_views={tta_views}: expected 1 for --stage={config.stage}, which has no images')
     counts = run_folder.read_class_counts(run_dir)
-    best = checkpoint == 'best' or (not checkpoint and config.early_stopping > 0)
-    place = Path(run_dir) / checkpoints.BEST if best else Path(run_dir)
-    path = latest_checkpoint(place)
+    states = {'last': LAST_STATE, 'best': BEST_STATE}
+    path = latest_checkpoint(run_dir, states[checkpoint]) if checkpoint else answering_checkpoint(run_dir)
     if path is None:
-        raise InputError(f'{place}: no checkpoint; expected one that train.py wrote')
+        raise InputError(f'{run_dir}: no {checkpoint or "last"} checkpoint; expected one that train.py wrote')
     data = scale(blueprint, load_data(config, manifest, data_root, labelled=False))
     with tf.Graph().as_default():
         side = build_side(blueprint, data, views=tta_views > 1)
@@ -100,7 +107,7 @@ def evaluate(
         print(f'{split}: no labels, no metrics')
         return
     metrics |= {'split': split, 'checkpoint': Path(path).name, 'fallback': fallback, 'manifest': manifest}
-    metrics |= {'best': best, 'tta_views': tta_views}
+    metrics |= {'tta_views': tta_views}
     write_metrics(folder / f'metrics_{split}.json', metrics)
     draw_confusion(folder / f'confusion_{split}.png', metrics['confusion'], f'{config.model} {split}')
     print(f'{split}: {summary(metrics)}')

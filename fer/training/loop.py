@@ -70,15 +70,23 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     epochs = parse_epochs(config.train_epochs)
     checkpoint = run_folder.open_run(config, resume, overwrite)
     origins: list[Origin] = []
+    counts_before = None
     if checkpoint:
         blueprint = run_folder.read_blueprint(config.run_dir)._replace(config=config)
+        counts_before = run_folder.read_class_counts(config.run_dir)
     else:
         blueprint, origins = open_origins(config)
     train_split = load_data(config, config.train_manifest, config.data_root, labelled=True)
     val_split = None
     if config.val_manifest:
         val_split = load_data(config, config.val_manifest, config.data_root, labelled=True)
-    _check_splits(config, train_split, val_split)
+    _check_split(config, train_split)
+    counts = class_counts(train_split.ledger)
+    if counts_before is not None and (counts != counts_before).any():
+        raise InputError(
+            f'--resume: {config.train_manifest} has {counts.sum()} videos, in classes {counts.tolist()}; the run began '
+            f'with {counts_before.sum()}, {counts_before.tolist()}'
+        )
     blueprint = fit(blueprint, train_split)
     train_split = scale(blueprint, train_split)
     val_split = scale(blueprint, val_split) if val_split else None
@@ -93,7 +101,6 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
                 reinit = _dense_layers(blueprint) if config.reinit_fc else ()
                 reports = initialise(session, origins, config.allow_missing, reinit)
             step = int(session.run(tf.train.get_global_step()))
-            counts = class_counts(train_split.ledger)
             folder = run_folder.start_run(blueprint, step, counts, reports[0].weights or 'fresh' if reports else '')
             if reports:
                 notes = [_describe_phase(blueprint, phase) for phase in graph.steps]
@@ -121,7 +128,7 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     print(f'run: {folder}')
 
 
-def _check_splits(config: TrainConfig, train_split: Split, val_split: Split | None) -> None:
+def _check_split(config: TrainConfig, train_split: Split) -> None:
     if not train_split.windows:
         raise InputError(f'{config.train_manifest}: no video has a frame; expected some to train on')
     if config.batch_size > len(train_split.windows):
@@ -162,9 +169,9 @@ def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | Non
         phase: build_step(tower, rate, trained_variables(blueprint, phase), config.clip_norm, phase)
         for phase, tower in training.towers.items()
     }
-    saver, best_saver = checkpoints.make_saver(config.run_dir, 2), None
+    saver, best_saver = checkpoints.make_saver(config.run_dir, checkpoints.PREFIX, 2), None
     if config.early_stopping:
-        best_saver = checkpoints.make_saver(str(Path(config.run_dir) / checkpoints.BEST), 1)
+        best_saver = checkpoints.make_saver(config.run_dir, checkpoints.BEST_PREFIX, 1)
     variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
     return TrainGraph(training, validation, steps, rate, finite, saver, best_saver)
@@ -236,7 +243,7 @@ class Loop(NamedTuple):
             if not self.session.run(self.graph.finite):  # a moving average, say, which no loss of training shows
                 raise InputError(f'step {step}: a variable is not finite; last good checkpoint: {self._last()}')
             self.log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
-            checkpoints.save(self.graph.saver, self.session, self.folder, step)
+            checkpoints.save(self.graph.saver, self.session, self.folder, checkpoints.PREFIX, step)
             scores = self._validate(step) if self.graph.validation else ''
             self._keep_best(step)
             print(f'{label} step {step}: loss {loss:.4f}{scores}', flush=True)
@@ -262,8 +269,7 @@ class Loop(NamedTuple):
     def _keep_best(self, step: int) -> None:
         """Keeps the checkpoint of the best validation so far, where there is early stopping."""
         if self.graph.best_saver and self.log.best_step() == step:
-            (self.folder / checkpoints.BEST).mkdir(exist_ok=True)
-            checkpoints.save(self.graph.best_saver, self.session, self.folder / checkpoints.BEST, step)
+            checkpoints.save(self.graph.best_saver, self.session, self.folder, checkpoints.BEST_PREFIX, step)
 
     def _stops_early(self, step: int) -> bool:
         """Whether validation has not improved for --early_stopping epochs; phase one is always seen through."""

@@ -30,9 +30,7 @@ SCALING_FILE = 'audio_scaling.txt'
 AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE = 'audio_flags.txt', 'visual_flags.txt'  # of the runs that early fusion joins
 _PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headless', 'absl-py')
 # What a resumed run may change: where it stops, and where it and its data now are.
-_MAY_CHANGE_ON_RESUME = (
-    *('max_steps', 'run_dir', 'data_root', 'train_manifest', 'val_manifest', 'init_from', 'audio_run_dir'),
-)
+_MAY_CHANGE_ON_RESUME = ('max_steps', 'run_dir', 'data_root', 'train_manifest', 'val_manifest')
 
 
 def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fer.data.audio import check_names, fit_scaling, read_scaling, scale_features
+from fer.data.audio import Scaling, check_names, fit_scaling, read_scaling, scale_features
 from fer.data.split import Split, load_split, split_paths
 from fer.errors import InputError
 from fer.nets import get_network
@@ -19,7 +19,7 @@ def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
     """Opens what a new run is restored from.
 
     Returns:
-      What its graph is built from; the scaling of its sound only where an audio run brings it.
+      What its graph is built from; the scaling of its sound only where a run brings it.
       The origin of each part of the network.
 
     Raises:
@@ -33,7 +33,8 @@ def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
         convention = source_convention(get_network(config.model), weights, config.input_convention)
     if config.audio_run_dir:
         audio = _read_audio_run(config.audio_run_dir)
-        scaling = read_scaling(Path(config.audio_run_dir) / SCALING_FILE)
+    if stage.contents.audio:
+        scaling = _restored_scaling(config, weights)
     wants_visual = config.stage == 'early_fusion' and OPTIONS[config.fusion_option].visual_rnn
     if wants_visual and weights and weights.source.own and open_part(weights.tensors, TEMPORAL):
         run = read_blueprint(Path(weights.path).parent)
@@ -54,6 +55,21 @@ def _open_init(config: TrainConfig, images: bool) -> Weights:
     if weights.source.own:
         check_class_order(Path(weights.path).parent)
     return weights
+
+
+def _restored_scaling(config: TrainConfig, weights: Weights | None) -> Scaling | None:
+    """The scaling that restored weights know sound by: of the audio run, else of a run in --init_from that has one."""
+    flag, folder = 'audio_run_dir', Path(config.audio_run_dir)
+    if not config.audio_run_dir:
+        if not (weights and weights.source.own and (Path(weights.path).parent / SCALING_FILE).exists()):
+            return None
+        flag, folder = 'init_from', Path(weights.path).parent
+    scaling = read_scaling(folder / SCALING_FILE)
+    if scaling.kind != config.audio_scaling:
+        raise InputError(
+            f'--audio_scaling={config.audio_scaling}: expected {scaling.kind}, which the run of --{flag} was trained with'
+        )
+    return scaling
 
 
 def _read_audio_run(run_dir: str) -> TrainConfig:
@@ -94,7 +110,7 @@ def load_data(config: TrainConfig, manifests: str, data_root: str, labelled: boo
 
 
 def fit(blueprint: Blueprint, split: Split) -> Blueprint:
-    """Takes the statistics of the training split's sound, unless there is none or they come with an audio run."""
+    """Takes the statistics of the training split's sound, unless there is none or they come with a run."""
     if blueprint.scaling or not split.audio:
         return blueprint
     return blueprint._replace(scaling=fit_scaling(split.audio_names, split.audio, blueprint.config.audio_scaling))

@@ -16,6 +16,9 @@ from fer.nets.weights.tensors import Tensors
 from fer.nets.weights.tf_checkpoint import TABLE_MAGIC, open_checkpoint
 from fer.tf1 import tf
 
+# In a run folder, which checkpoint is the last and which was the best in validation.
+LAST_STATE, BEST_STATE = 'checkpoint', 'best_checkpoint'
+
 _READ = 'a TensorFlow checkpoint, Keras .h5, .safetensors, MatConvNet .mat, or a run folder'
 _PICKLES = ('.pth', '.pt', '.pkl', '.bin')
 _CONVERT = (
@@ -35,7 +38,7 @@ def open_tensors(path: str) -> Tensors:
       InputError: nothing is there, or it is of no format that is read; pickles get the command that converts them.
     """
     if os.path.isdir(path):
-        checkpoint = latest_checkpoint(path)
+        checkpoint = answering_checkpoint(path)
         if checkpoint is None:
             raise InputError(f'--init_from={path}: no checkpoint in this folder; expected {_READ}')
         return open_checkpoint(checkpoint)
@@ -99,10 +102,15 @@ def _refuse_pickle(path: str) -> None:
     raise InputError(f'{path}: a pickle, which is code and is not run here; where PyTorch is, convert it: {command}')
 
 
-def latest_checkpoint(folder: str | Path) -> str | None:
+def latest_checkpoint(folder: str | Path, state_file: str = LAST_STATE) -> str | None:
     """The newest checkpoint of a run folder, None when it has none; also where the folder was copied elsewhere."""
-    state = tf.train.get_checkpoint_state(str(folder))
+    state = tf.train.get_checkpoint_state(str(folder), state_file)
     if state is None:
         return None
     path = Path(folder) / Path(state.model_checkpoint_path).name
     return str(path) if tf.train.checkpoint_exists(str(path)) else None
+
+
+def answering_checkpoint(folder: str | Path) -> str | None:
+    """The checkpoint that speaks for a run: the best in validation where the run kept it, else the last."""
+    return latest_checkpoint(folder, BEST_STATE) or latest_checkpoint(folder)
