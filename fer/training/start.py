@@ -66,9 +66,7 @@ def _restored_scaling(config: TrainConfig, weights: Weights | None) -> Scaling |
         flag, folder = 'init_from', Path(weights.path).parent
     scaling = read_scaling(folder / SCALING_FILE)
     if scaling.kind != config.audio_scaling:
-        raise InputError(
-            f'--audio_scaling={config.audio_scaling}: expected {scaling.kind}, which the run of --{flag} was trained with'
-        )
+        raise InputError(f'--audio_scaling={config.audio_scaling}: expected {scaling.kind}, as in the run of --{flag}')
     return scaling
 
 
