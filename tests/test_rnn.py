@@ -11,7 +11,12 @@ from fer.tf1 import tf
 LENGTHS = np.array([4, 1, 7, 3], np.int32)
 STEPS, FEATURES, UNITS = 7, 5, 3
 FRAMES = np.random.default_rng(0).normal(size=(LENGTHS.sum(), FEATURES)).astype(np.float32)
-SHAPES = [(cell, layers, both) for cell in CELLS for layers in (1, 2) for both in (False, True)]
+SHAPES = [
+    pytest.param(cell, layers, both, marks=[pytest.mark.slow] if (cell, layers) == ('lstm', 2) else [])
+    for cell in CELLS
+    for layers in (1, 2)
+    for both in (False, True)
+]
 
 
 def pad(packed, fill):

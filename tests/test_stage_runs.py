@@ -165,6 +165,7 @@ def test_early_fusion_restores_two_runs_and_then_needs_neither(runs, tmp_path):
     assert after == before
 
 
+@pytest.mark.slow
 def test_early_fusion_goes_on_from_a_run_of_early_fusion(runs, tmp_path):
     """The visual GRU has the sizes of its own first run, which are not those of the GRU that joins."""
     first = runs['early_fusion']
