@@ -1,6 +1,7 @@
 """How every command starts and ends: absl flags in, one line per error, an exit code out.
 
-Exit codes: 0 done; 2 bad input or flags; 130 interrupted; others are the command's own and in its help.
+Exit codes: 0 done; 2 bad input or flags; 85 stopped by SIGTERM or SIGUSR1, to be gone on with (`fer.stop`); 130
+interrupted; others are the command's own and in its help.
 """
 
 import os
@@ -11,6 +12,7 @@ from typing import NoReturn
 from absl import app, flags
 
 from fer.errors import InputError
+from fer.stop import STOP_CODE, Stopped
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -21,6 +23,26 @@ def run(main: Callable[[], int | None]) -> None:
         the standard error output and exit code 2.
     """
     app.run(lambda _: _call(main), flags_parser=_parse)
+
+
+def run_verb(main: Callable[[str], int | None], verbs: tuple[str, ...]) -> None:
+    """As `run`, for a command of several verbs: `python -m fer.experiment plan --table=6.3`.
+
+    Args:
+      main: takes the verb.
+      verbs: of which the first argument has to be one.
+    """
+    app.run(lambda rest: _call(lambda: main(rest[1])), flags_parser=lambda argv: _parse_verb(argv, verbs))
+
+
+def _parse_verb(argv: Sequence[str], verbs: tuple[str, ...]) -> list[str]:
+    command, *arguments = argv
+    if arguments and arguments[0] in verbs:
+        _parse([command, *arguments[1:]])
+        return [command, arguments[0]]
+    if arguments and arguments[0].startswith('-'):
+        _parse(argv)  # answers --help, and ends there
+    _fail(f'{arguments[0] if arguments else "nothing"}: expected one of {", ".join(verbs)}, and flags after it')
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -44,6 +66,9 @@ def _call(main: Callable[[], int | None]) -> int | None:
         _fail(str(error))
     except OSError as error:  # a path that cannot be what it is asked to be, a full disk
         _fail(': '.join(str(part) for part in (error.filename, error.strerror or error) if part))
+    except Stopped as stopped:
+        print(f'{_command()}: {stopped}', file=sys.stderr)
+        return STOP_CODE
     except KeyboardInterrupt:
         print(f'{_command()}: interrupted', file=sys.stderr)
         return 130

@@ -16,6 +16,7 @@ from fer.evaluation.metrics import score_results, summary
 from fer.evaluation.videos import class_counts, prior_logits
 from fer.nets.weights.files import latest_checkpoint
 from fer.progress import progress
+from fer.stop import StopSignal
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.checks import check_config, check_stage
@@ -53,6 +54,9 @@ class TrainGraph(NamedTuple):
 def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     """Trains the run that `config` describes and leaves it in `config.run_dir`.
 
+    SIGTERM and SIGUSR1 stop it after the step under way, with a checkpoint of that step: the same call with `resume`
+    goes on from there, and ends where an uninterrupted run ends.
+
     Nothing is written before all that can be checked has been: settings, manifests, every image's existence and every
     value of the sound, and the checkpoints to start from.
 
@@ -63,7 +67,14 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
 
     Raises:
       InputError: bad settings or data; the message names the flag or the file and line.
+      Stopped: by a signal.
     """
+    stop = StopSignal()
+    with stop.caught():
+        _train(config, resume, overwrite, stop)
+
+
+def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal) -> None:
     check_config(config)
     check_stage(config)
     check_gradients(config)
@@ -119,7 +130,7 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
                     print(f'{len(common)} of the validation videos are trained on; their scores say nothing of others')
             try:
                 with RunLog(folder, step) as log:
-                    Loop(session, graph, config, epochs, folder, log, prior_logits(counts)).run(step)
+                    Loop(session, graph, config, epochs, folder, log, prior_logits(counts), stop).run(step)
             except InputError:
                 if latest_checkpoint(folder) is None:  # an image damaged inside: leave no run that never was
                     shutil.rmtree(folder)
@@ -222,6 +233,7 @@ class Loop(NamedTuple):
     folder: Path
     log: RunLog
     fallback: np.ndarray  # float [7], logits of videos without frames
+    stop: StopSignal
 
     def run(self, step: int) -> None:
         """From `step` to the end of the last epoch, to --max_steps, which may lie inside one, or to early stopping."""
@@ -229,7 +241,8 @@ class Loop(NamedTuple):
         last_step = sum(self.epochs) * steps_per_epoch
         if self.config.max_steps:
             last_step = min(last_step, self.config.max_steps)
-        if step and self.graph.validation:
+        ended = step % steps_per_epoch == 0 or step >= last_step  # else it was stopped inside an epoch
+        if step and ended and self.graph.validation:
             if not self.log.has_validated(step):  # killed between its checkpoint and its score
                 print(f'step {step}{self._validate(step)}', flush=True)
             self._keep_best(step)
@@ -238,12 +251,13 @@ class Loop(NamedTuple):
             phase = phase_of_epoch(epoch, self.epochs)
             until = min((epoch + 1) * steps_per_epoch, last_step)
             label = f'epoch {epoch + 1}/{sum(self.epochs)} phase {phase}'
-            loss = self._train_epoch(epoch, phase, step, until, label)
-            step = until
-            if not self.session.run(self.graph.finite):  # a moving average, say, which no loss of training shows
-                raise InputError(f'step {step}: a variable is not finite; last good checkpoint: {self._last()}')
-            self.log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
-            checkpoints.save(self.graph.saver, self.session, self.folder, checkpoints.PREFIX, step)
+            with self.stop.held():
+                step, loss = self._train_epoch(epoch, phase, step, until, label)
+                if not self.session.run(self.graph.finite):  # a moving average, say, which no loss of training shows
+                    raise InputError(f'step {step}: a variable is not finite; last good checkpoint: {self._last()}')
+                self.log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
+                checkpoints.save(self.graph.saver, self.session, self.folder, checkpoints.PREFIX, step)
+                self.stop.check(f'step {step} of {last_step} is kept in {self.folder}; --resume goes on with it')
             scores = self._validate(step) if self.graph.validation else ''
             self._keep_best(step)
             print(f'{label} step {step}: loss {loss:.4f}{scores}', flush=True)
@@ -283,8 +297,12 @@ class Loop(NamedTuple):
         print(f'early stopping: no better validation for {since} epochs; best at step {best}')
         return True
 
-    def _train_epoch(self, epoch: int, phase: int, step: int, until: int, label: str) -> float:
-        """The steps of one epoch after `step`, up to and with `until`; returns their mean loss."""
+    def _train_epoch(self, epoch: int, phase: int, step: int, until: int, label: str) -> tuple[int, float]:
+        """The steps of one epoch after `step`, up to and with `until` unless it is stopped.
+
+        Returns:
+          The last step taken, and the mean loss of the steps.
+        """
         split, pipeline, towers = self.graph.training
         loss, optimiser = towers[phase].loss, self.graph.steps[phase]
         assert loss is not None
@@ -305,7 +323,10 @@ class Loop(NamedTuple):
             losses.append(float(total))
             self.log.trained(number, epoch + 1, phase, total, accuracy, rate, speed, norm)
             bar.set_postfix(loss=f'{total:.3f}', fps=f'{speed:.0f}', refresh=False)
-        return sum(losses) / len(losses)
+            if self.stop.received:
+                break
+        bar.close()
+        return number, sum(losses) / len(losses)
 
     def _not_finite(self, step: int, loss: float, norm: float, bad: Sequence[int], windows: Sequence[int]) -> str:
         """Which files a loss or gradient that is not finite came from, and what is left of the run."""

@@ -1,0 +1,161 @@
+"""The runs below `configs/`: what each is called, its settings, and which runs it starts from.
+
+A run is a flagfile `<section>-<words>/<table>-<words>/<run>.flags` and is called `<section>-<table>-<run>`:
+`6.2-finetune/t1-vgg_face/r13.flags` is run 6.2-t1-r13. What it needs of other runs it says itself, by naming files or
+folders of theirs, all of which are called `<run>-seed0`; `defaults.flags` beside the tables is no run.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from fer.errors import InputError
+
+DEFAULTS = 'defaults.flags'
+TRAIN, FUSION = 'train.py', 'fusion.py'
+
+# The settings that are paths, and within them the name of a run's folder.
+PLACES = ('train_manifest', 'val_manifest', 'init_from', 'audio_run_dir', 'run_dir', 'results', 'output')
+_RUN_FOLDER = re.compile(r'([^/,]+)-seed0(?=[/,]|$)')
+
+
+class Config(NamedTuple):
+    """A run as its flagfile describes it, for seed 0."""
+
+    run_id: str
+    path: str  # of the flagfile
+    program: str  # TRAIN or FUSION
+    settings: dict[str, str]  # every flag, shared defaults included
+    needs: tuple[str, ...]  # run_ids, in the order of the flagfile, each once
+
+    @property
+    def folder(self) -> str:
+        """What the run of seed 0 writes to."""
+        return self.settings['run_dir' if self.program == TRAIN else 'output']
+
+
+def read_configs(folder: str) -> dict[str, Config]:
+    """All runs below a folder, by run_id, in the order of sections, tables and runs.
+
+    Raises:
+      InputError: no folder, no run, a flagfile that cannot be read, that lacks what a run must say, or that needs a run
+        there is not, two runs of one name or one folder, or runs that need each other in a circle.
+    """
+    paths = [path for path in Path(folder).glob('*/*/*.flags') if path.name != DEFAULTS]
+    if not paths:
+        raise InputError(f'--configs={folder}: no <section>/<table>/<run>.flags; expected a folder of runs')
+    configs: dict[str, Config] = {}
+    owners: dict[str, Config] = {}
+    for path in sorted(paths, key=lambda path: _natural(str(path))):
+        config = _read_config(path)
+        for what, other in ((config.run_id, configs.get(config.run_id)), (config.folder, owners.get(config.folder))):
+            if other:
+                raise InputError(f'{path}: {what} is what {other.path} is called or writes to; expected another')
+        configs[config.run_id] = owners[config.folder] = config
+    for config in configs.values():
+        for need in config.needs:
+            if need not in configs:
+                raise InputError(f'{config.path}: needs {need}-seed0; expected a run below {folder}')
+            if need == config.run_id:
+                raise InputError(f'{config.path}: needs itself; expected other runs')
+    order(configs, list(configs))
+    return configs
+
+
+def read_settings(path: str | Path) -> dict[str, str]:
+    """{flag: value} of a flagfile and of those that it includes; the last of equal flags counts, as in absl.
+
+    A flag without a value is `True`, and `False` where it is called no<flag>, which is known by its settings.
+
+    Raises:
+      InputError: a file that cannot be read, or a line that is no flag.
+    """
+    try:
+        lines = flags.FlagValues().read_flags_from_files([f'--flagfile={path}'], force_gnu=False)
+    except flags.Error as error:
+        raise InputError(f'{path}: {" ".join(str(error).split())}') from None
+    except UnicodeDecodeError:
+        raise InputError(f'{path}: not UTF-8 text; expected a flagfile') from None
+    settings: dict[str, str] = {}
+    for line in lines:
+        name, is_valued, value = line.lstrip('-').partition('=')
+        if not line.startswith('-') or not name:
+            raise InputError(f'{path}: {line!r}; expected --flag=value')
+        settings.pop(name, None)  # the later one's place in the order counts as well
+        settings[name] = value if is_valued else 'True'
+    return settings
+
+
+def _read_config(path: Path) -> Config:
+    run_id = '-'.join([*(part.name.split('-')[0] for part in reversed(path.parents[:2])), path.stem])
+    settings = read_settings(path)
+    program = TRAIN if 'stage' in settings else FUSION
+    folder_flag = 'run_dir' if program == TRAIN else 'output'
+    for name in ('model', 'train_manifest', 'run_dir') if program == TRAIN else ('results', 'method', 'output'):
+        if not settings.get(name):
+            raise InputError(f'{path}: no --{name}; expected one in a flagfile of {program}')
+    if Path(settings[folder_flag]).name != f'{run_id}-seed0':
+        raise InputError(
+            f'{path}: --{folder_flag}={settings[folder_flag]}; expected a folder called {run_id}-seed0, as the run'
+        )
+    origins = (settings.get(name, '') for name in ('init_from', 'audio_run_dir', 'results'))
+    needs = [need for origin in origins for need in _RUN_FOLDER.findall(origin)]
+    return Config(run_id, str(path), program, settings, tuple(dict.fromkeys(needs)))
+
+
+def select(configs: dict[str, Config], tables: list[str]) -> list[str]:
+    """The run_ids that names of sections, tables or runs stand for: `6.3`, `6.3-t1`, `6.3-t1-r5`, `6.5`, `all`.
+
+    A section stands for all that begin with it and a letter as well: 6.5 is 6.5e and 6.5l.
+
+    Raises:
+      InputError: a name that nothing begins with.
+    """
+    chosen = []
+    for table in tables:
+        parts = table.split('-')
+        found = [
+            run_id
+            for run_id in configs
+            if table == 'all'
+            or run_id.split('-')[: len(parts)] == parts
+            or (len(parts) == 1 and re.fullmatch(r'[a-z]', run_id.split('-')[0].removeprefix(table) or '-'))
+        ]
+        if not found:
+            raise InputError(f'--table={table}: nothing of that name; expected a section, a table or a run, or all')
+        chosen += found
+    return list(dict.fromkeys(chosen))
+
+
+def order(configs: dict[str, Config], run_ids: list[str]) -> list[str]:
+    """The runs and all that they need, each after what it needs; otherwise in the order of `configs`.
+
+    Raises:
+      InputError: runs that need each other in a circle; names them.
+    """
+    position = {run_id: index for index, run_id in enumerate(configs)}
+    ordered: dict[str, None] = {}
+    under_way: list[str] = []
+
+    def visit(run_id: str) -> None:
+        if run_id in ordered:
+            return
+        if run_id in under_way:
+            circle = [*under_way[under_way.index(run_id) :], run_id]
+            raise InputError(f'{configs[run_id].path}: runs need each other in a circle: {" needs ".join(circle)}')
+        under_way.append(run_id)
+        for need in sorted(configs[run_id].needs, key=position.__getitem__):
+            visit(need)
+        under_way.pop()
+        ordered[run_id] = None
+
+    for run_id in sorted(run_ids, key=position.__getitem__):
+        visit(run_id)
+    return list(ordered)
+
+
+def _natural(text: str) -> list:
+    """A key that sorts r2 before r10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', text)]

@@ -1,0 +1,159 @@
+"""Running tasks on this machine: each after what it needs, several side by side; a failure stops no other."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import NamedTuple
+
+from fer.experiment.plan import FAILED, Standing, count, is_done, lacking, log_path, standings
+from fer.experiment.status import DONE, STARTED, STOPPED, is_alive, job_id, read_status, signs_of_life, write_status
+from fer.experiment.tasks import Task, argv, spell
+from fer.progress import progress
+from fer.stop import STOP_CODE, StopSignal
+
+
+class Machine(NamedTuple):
+    """How tasks are run here."""
+
+    runs: str
+    jobs: int  # side by side
+    deadline: float | None  # of time.monotonic(), when work is to be stopped; None: never
+
+
+def run_tasks(tasks: dict[str, Task], machine: Machine) -> int:
+    """Runs what is not done, each task after those it needs.
+
+    A task that fails leaves a line where `plan` finds it, and those that need it are not begun; all others are. A
+    signal that stops the work, and the deadline, are passed on to the commands under way, which keep what they have.
+
+    Returns:
+      0 where all is done, else 1.
+
+    Raises:
+      Stopped: by a signal or the deadline, with all that was under way stopped.
+    """
+    stop = StopSignal()
+    commands = _Commands()
+    waiting = {name: task for name, task in tasks.items() if not is_done(task)}
+    under_way: dict[Future, str] = {}
+    failed: set[str] = set()
+    with (
+        stop.caught(),
+        stop.held(),
+        ThreadPoolExecutor(machine.jobs) as pool,
+        progress(total=len(tasks), label='runs', unit='run') as bar,
+    ):
+        bar.update(len(tasks) - len(waiting))
+        while waiting or under_way:
+            if not stop.received and machine.deadline is not None and time.monotonic() >= machine.deadline:
+                stop.received = 'the time limit'
+            if stop.received:
+                commands.stop()
+                waiting.clear()
+            for name in _ready(waiting, under_way, failed)[: machine.jobs - len(under_way)]:
+                under_way[pool.submit(_run_task, waiting.pop(name), machine.runs, commands)] = name
+            if not under_way:
+                break  # the rest needs what failed
+            finished, _ = wait(under_way, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in finished:
+                name = under_way.pop(future)
+                if (complaint := future.result()) is not None:
+                    failed.add(name)
+                    if not stop.received:
+                        bar.write(f'{name}: {complaint}')
+                bar.update()
+    found = standings(tasks, machine.runs)
+    print_failures(found)
+    print(count(found))
+    stop.check(count(found))
+    return 0 if all(standing.state == DONE for standing in found.values()) else 1
+
+
+def _ready(waiting: dict[str, Task], under_way: dict[Future, str], failed: set[str]) -> list[str]:
+    """The names of tasks all of whose needs are done; what needs a failed one never is, nor what needs that."""
+    unmade = {*waiting, *under_way.values(), *failed}
+    return [name for name, task in waiting.items() if unmade.isdisjoint(task.needs)]
+
+
+def print_failures(found: dict[str, Standing]) -> None:
+    for name, standing in found.items():
+        if standing.state == FAILED:
+            print(f'{name}: {standing.text}')
+
+
+def _run_task(task: Task, runs: str, commands: '_Commands') -> str | None:
+    """The commands of a task, one after the other; returns what went wrong, in a line, or None."""
+    status = read_status(runs, task.name)
+    # A job that was killed and put back in the queue is who it was before.
+    if status and status.state == STARTED and status.job != job_id() and is_alive(status):
+        return f'job {status.job} on {status.host} is at it since {status.time}'
+    if missing := lacking(task):
+        complaint = f'no {", ".join(missing)}'
+        write_status(runs, task.name, FAILED, complaint)
+        return complaint
+    write_status(runs, task.name, STARTED)
+    with signs_of_life(runs, task.name), open(log_path(runs, task), 'a', encoding='utf-8') as log:
+        for command in task.commands:
+            print(f'$ {spell(command)}', file=log, flush=True)
+            code = commands.run(argv(command), log)
+            if code == STOP_CODE or (code < 0 and commands.stopped):
+                complaint = f'{command[0]} was stopped; the same command goes on with it'
+                write_status(runs, task.name, STOPPED, complaint)
+                return complaint
+            if code:
+                complaint = f'{command[0]}: {_describe(code)}; {_last_line(log.name)}'
+                write_status(runs, task.name, FAILED, complaint)
+                return complaint
+        if not is_done(task):
+            complaint = f'its commands ended well, but {task.folder} has not all results'
+            write_status(runs, task.name, FAILED, complaint)
+            return complaint
+    write_status(runs, task.name, DONE)
+    return None
+
+
+def _describe(code: int) -> str:
+    """`exit code 2`, or the signal that ended it."""
+    return f'exit code {code}' if code > 0 else f'killed by {signal.Signals(-code).name}'
+
+
+def _last_line(path: str) -> str:
+    with open(path, encoding='utf-8', errors='replace') as file:
+        lines = [line for line in file.read().splitlines() if line.strip()]
+    return f'{path}: {lines[-1]}' if lines else path
+
+
+class _Commands:
+    """The processes under way, so that they can be stopped together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen] = set()
+        self.stopped = False
+
+    def run(self, command: list[str], log) -> int:
+        """Runs a command to its end; returns its exit code, below 0 a signal's. Begins none once all are stopped."""
+        with self._lock:
+            if self.stopped:
+                return STOP_CODE
+            # A session of its own: what a terminal or a scheduler sends to all processes must reach it once, from here.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=os.environ
+            )
+            self._processes.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+    def stop(self) -> None:
+        """Sends SIGTERM to every process, once."""
+        with self._lock:
+            if not self.stopped:
+                self.stopped = True
+                for process in self._processes:
+                    process.terminate()

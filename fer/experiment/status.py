@@ -1,0 +1,102 @@
+"""What became of each task: one line in a file of its own, which outlives whatever it speaks of.
+
+`<runs>/status/<task>.txt` holds state, time, host, job and a text, tab separated. Whoever works on a task touches the
+file as long as it lives, so that work that vanished without a word (a node that died, a job killed from outside) shows:
+its line says that it began, and the file has not been touched since.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+from fer.files import atomic_write
+
+STATUS_FOLDER = 'status'
+TOUCH_SECONDS = 30  # between two signs of life
+SILENT_SECONDS = 10 * TOUCH_SECONDS  # without one; clocks of file servers are a little off
+
+QUEUED, STARTED, DONE, STOPPED, FAILED = 'queued', 'started', 'done', 'stopped', 'failed'
+
+
+class Status(NamedTuple):
+    state: str  # one of the above
+    time: str  # ISO, UTC
+    host: str
+    job: str  # the scheduler's id, or pid and number
+    text: str  # one line; of a failed task, what failed
+    silent: float  # seconds since the last sign of life
+
+
+def status_path(runs: str | Path, name: str) -> Path:
+    return Path(runs) / STATUS_FOLDER / f'{name}.txt'
+
+
+def write_status(runs: str | Path, name: str, state: str, text: str = '', job: str | None = None) -> None:
+    path = status_path(runs, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+    with atomic_write(path) as file:
+        fields = (state, now, socket.gethostname(), job or job_id(), ' '.join(text.split()))
+        file.write('\t'.join(fields) + '\n')
+
+
+def read_status(runs: str | Path, name: str) -> Status | None:
+    """The last line of a task's file, which a job's script may have added to; None where there is none."""
+    path = status_path(runs, name)
+    try:
+        silent = time.time() - path.stat().st_mtime
+        lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
+    except OSError:
+        return None
+    fields = lines[-1].split('\t') if lines else []
+    if len(fields) != 5:
+        return Status(FAILED, '', '', '', f'{path}: not a line of five fields', silent)
+    state, began, host, job, text = fields
+    return Status(state, began, host, job, text, silent)
+
+
+def job_id() -> str:
+    """What the scheduler calls this job, or this process."""
+    for variable in ('PBS_JOBID', 'SLURM_JOB_ID'):
+        if os.environ.get(variable):
+            return os.environ[variable]
+    return f'pid {os.getpid()}'
+
+
+def is_alive(status: Status) -> bool:
+    """Whether somebody works on a task that has begun; a process of this machine is asked, others are believed."""
+    if status.host == socket.gethostname() and status.job.startswith('pid '):
+        try:
+            os.kill(int(status.job.removeprefix('pid ')), 0)
+        except (ProcessLookupError, ValueError):
+            return False
+        except PermissionError:
+            return True
+    return status.silent < SILENT_SECONDS
+
+
+@contextmanager
+def signs_of_life(runs: str | Path, name: str) -> Iterator[None]:
+    """Touches a task's file while the block runs."""
+    ended = threading.Event()
+
+    def touch() -> None:
+        while not ended.wait(TOUCH_SECONDS):
+            try:
+                os.utime(status_path(runs, name))
+            except OSError:  # whoever looks will think that it is silent; the work itself goes on
+                continue
+
+    thread = threading.Thread(target=touch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

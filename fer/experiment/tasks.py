@@ -1,0 +1,135 @@
+"""A run with one seed, in this place: the commands that make it, and what is done of it."""
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from fer.errors import InputError
+from fer.experiment.configs import PLACES, TRAIN, Config, order, select
+
+ROOT = Path(__file__).resolve().parents[2]  # where train.py, evaluate.py and fusion.py are
+
+
+class Places(NamedTuple):
+    """Where things are that flagfiles look for in data/, weights/ and runs/."""
+
+    data: str
+    weights: str  # empty: no public weights, networks begin with fresh ones
+    runs: str
+
+
+class Task(NamedTuple):
+    name: str  # <run_id>-seed<k>
+    config: Config
+    seed: int
+    folder: Path  # of the run
+    needs: tuple[str, ...]  # names of tasks
+    inputs: tuple[str, ...]  # files that must be there, beyond those that tasks make
+    commands: tuple[tuple[str, ...], ...]  # argv of each, without the interpreter
+    splits: tuple[str, ...]  # that there are results of when it is done
+
+
+def make_tasks(
+    configs: dict[str, Config],
+    tables: list[str],
+    seeds: list[int],
+    places: Places,
+    without: list[str],
+    overrides: str,
+) -> dict[str, Task]:
+    """The tasks of some tables and all that they need, by name, each after what it needs.
+
+    Args:
+      configs: all runs.
+      tables: as in `select`.
+      seeds: each is a task of every run, made from tasks of the same seed.
+      places: where things are.
+      without: tables whose runs are not made: what would start from one of them starts from what that one starts from.
+      overrides: a flagfile whose settings win over those of runs that train; empty for none.
+    """
+    left_out = set(select(configs, without)) if without else set()
+    wanted = [run_id for run_id in select(configs, tables) if run_id not in left_out]
+    if not wanted:
+        raise InputError(f'--table={",".join(tables)}: nothing is left without {",".join(without)}')
+    configs = {run_id: _without(config, configs, left_out) for run_id, config in configs.items()}
+    ordered = order(configs, wanted)
+    return {
+        task.name: task
+        for seed in seeds
+        for task in (_make_task(configs[run_id], seed, places, overrides) for run_id in ordered)
+    }
+
+
+def _without(config: Config, configs: dict[str, Config], left_out: set[str]) -> Config:
+    """The run with what it needs of runs that are left out replaced by what those start from."""
+    settings, needs = dict(config.settings), list(config.needs)
+    while gone := [need for need in needs if need in left_out]:
+        for need in gone:
+            parent = configs[need]
+            if settings.get('init_from') != parent.folder:
+                raise InputError(f'--without: {config.path} needs more of {need} than its weights; expected to keep it')
+            settings['init_from'] = parent.settings.get('init_from', '')
+            needs[needs.index(need) : needs.index(need) + 1] = parent.needs
+    return config._replace(settings=settings, needs=tuple(needs))
+
+
+def _make_task(config: Config, seed: int, places: Places, overrides: str) -> Task:
+    def place(value: str) -> str:
+        paths = [_place(path, places, seed) for path in value.split(',')] if value else []
+        return ','.join(path for path in paths if path)
+
+    settings = {name: place(config.settings[name]) for name in PLACES if name in config.settings}
+    changed = [f'--{name}={value}' for name, value in settings.items()]
+    folder = Path(settings['run_dir' if config.program == TRAIN else 'output'])
+    commands: list[tuple[str, ...]] = []
+    inputs: list[str] = []
+    if config.program == TRAIN:
+        validation = settings.get('val_manifest', '').split(',') if settings.get('val_manifest') else []
+        inputs = [*settings['train_manifest'].split(','), *validation]
+        own_weights = settings.get('init_from', '')
+        if own_weights and f'-seed{seed}' not in own_weights:
+            inputs.append(own_weights)
+        if not own_weights and config.settings.get('reinit_fc', 'False') == 'True':
+            changed.append('--reinit_fc=False')  # all is fresh
+        extra = [f'--flagfile={overrides}'] if overrides else []
+        seed_flags = [f'--seed={seed}', *changed, *extra, '--resume']
+        commands.append(('train.py', f'--flagfile={config.path}', *seed_flags))
+        splits = _splits(validation)
+        for split, manifest in zip(splits, validation, strict=True):
+            commands.append(('evaluate.py', f'--run_dir={folder}', f'--manifest={manifest}', f'--split={split}'))
+    else:
+        splits = ['val']
+        commands.append(('fusion.py', f'--flagfile={config.path}', f'--seed={seed}', *changed))
+    names = tuple(f'{need}-seed{seed}' for need in config.needs)
+    name = f'{config.run_id}-seed{seed}'
+    return Task(name, config, seed, folder, names, tuple(inputs), tuple(commands), tuple(splits))
+
+
+def _place(path: str, places: Places, seed: int) -> str:
+    """A path of a flagfile where it is here, for a seed."""
+    top, _, rest = path.partition('/')
+    if top == 'runs':
+        return re.sub(r'-seed0(?=/|$)', f'-seed{seed}', os.path.join(places.runs, rest))
+    if top == 'data':
+        return os.path.join(places.data, rest)
+    if top == 'weights':
+        return os.path.join(places.weights, rest) if places.weights else ''
+    return path
+
+
+def _splits(manifests: list[str]) -> list[str]:
+    """What results of validation manifests are called: val for one, each one's dataset for several."""
+    return ['val'] if len(manifests) == 1 else [Path(manifest).parent.name for manifest in manifests]
+
+
+def spell(command: tuple[str, ...]) -> str:
+    """A command as it is typed."""
+    return f'python {shlex.join(command)}'
+
+
+def argv(command: tuple[str, ...]) -> list[str]:
+    """A command as it is started, by this interpreter."""
+    return [sys.executable, str(ROOT / command[0]), *command[1:]]
