@@ -22,7 +22,7 @@ complaint="$(mktemp)"
 rm -f "$complaint"
 
 # In the background, because a shell that waits for a command in the foreground passes no signal on.
-fer_python -m fer.experiment run --flagfile="$FER_JOBS/experiment.flags" --task="$task" &
+"${FER_PYTHON[@]}" -m fer.experiment run --flagfile="$FER_JOBS/experiment.flags" --task="$task" &
 python=$!
 trap 'kill -TERM "$python" 2> /dev/null' TERM USR1
 wait "$python"

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -63,7 +64,7 @@ def run_tasks(tasks: dict[str, Task], machine: Machine) -> int:
                 if (complaint := future.result()) is not None:
                     failed.add(name)
                     if not stop.received:
-                        bar.write(f'{name}: {complaint}')
+                        bar.write(f'{name}: {complaint}', file=sys.stderr)
                 bar.update()
     found = standings(tasks, machine.runs)
     print_failures(found)

@@ -1,0 +1,531 @@
+"""Runs of configs/ as a graph: planned, run, and handed to schedulers that are and are not there."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, Finished
+
+from fer.errors import InputError
+from fer.evaluation.metrics import score_results, write_metrics
+from fer.evaluation.results import Results, write_results
+from fer.experiment.configs import order, read_configs, read_settings, select
+from fer.experiment.plan import BLOCKED, LACKING, READY, standings
+from fer.experiment.status import (
+    DONE,
+    FAILED,
+    QUEUED,
+    SILENT_SECONDS,
+    STARTED,
+    STOPPED,
+    read_status,
+    status_path,
+    write_status,
+)
+from fer.experiment.submit import make_arrays
+from fer.experiment.tasks import Places, make_tasks
+
+PLACES = Places('data', 'weights', 'runs')
+
+
+def write_config(root: Path, path: str, *lines: str) -> None:
+    """A flagfile below configs/, whose folder flag follows from its path."""
+    target = root / 'configs' / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text('\n'.join(['# a comment', *lines, '']))
+
+
+def train_lines(run_id: str, *lines: str, stage: str = 'finetune', model: str = 'vgg_face') -> tuple[str, ...]:
+    manifests = ('--train_manifest=data/afew/train.txt', '--val_manifest=data/afew/val.txt')
+    where = f'--run_dir=runs/{stage}/{model}/{run_id}-seed0'
+    return (f'--stage={stage}', f'--model={model}', *manifests, where, *lines)
+
+
+def fusion_lines(run_id: str, *results: str) -> tuple[str, ...]:
+    return (f'--results={",".join(results)}', '--method=2', f'--output=runs/late_fusion/method2/{run_id}-seed0')
+
+
+def results_of(run_id: str) -> str:
+    return f'runs/finetune/vgg_face/{run_id}-seed0/results_val.txt'
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch) -> Path:
+    """The working folder: five runs that train, in three generations, and one of late fusion."""
+    monkeypatch.chdir(tmp_path)
+    stills = ('--train_manifest=data/a/train.txt,data/b/train.txt', '--val_manifest=data/a/val.txt,data/b/test.txt')
+    pretrained = train_lines('6.1-t1-r1', '--init_from=weights/vgg_face.mat', *stills, stage='pretrain')
+    write_config(tmp_path, '6.1-pretrain/t1-vgg_face/r1.flags', *pretrained)
+    start = '--init_from=runs/pretrain/vgg_face/6.1-t1-r1-seed0'
+    for run in (2, 10):
+        write_config(tmp_path, f'6.2-finetune/t1-vgg_face/r{run}.flags', *train_lines(f'6.2-t1-r{run}', start))
+    last = train_lines('6.2-t2-r1', '--init_from=runs/finetune/vgg_face/6.2-t1-r2-seed0')
+    write_config(tmp_path, '6.2-finetune/t2-vgg_face/r1.flags', *last)
+    write_config(tmp_path, '6.5e-early/t1-x/r1.flags', *train_lines('6.5e-t1-r1', start, stage='early_fusion'))
+    fused = fusion_lines('6.5l-t1-r1', results_of('6.2-t1-r2'), results_of('6.2-t1-r10'))
+    write_config(tmp_path, '6.5l-late/t1-x/r1.flags', *fused)
+    return tmp_path
+
+
+def make(tables: str, seeds: int = 1, without: str = '', places: Places = PLACES, overrides: str = ''):
+    left_out = without.split(',') if without else []
+    return make_tasks(read_configs('configs'), tables.split(','), list(range(seeds)), places, left_out, overrides)
+
+
+def finish(task, split: str = 'val') -> None:
+    """Leaves what a run leaves that is done."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    answers = np.arange(7) % 7
+    results = Results([f'v{k}' for k in range(7)], np.eye(7), answers, answers, np.ones(7, int), ['-'] * 7)
+    write_results(task.folder / f'results_{split}.txt', results)
+    write_metrics(task.folder / f'metrics_{split}.json', score_results(results, 'made up'))
+
+
+def test_runs_come_after_what_they_need(chapter):
+    configs = read_configs('configs')
+    assert list(configs) == ['6.1-t1-r1', '6.2-t1-r2', '6.2-t1-r10', '6.2-t2-r1', '6.5e-t1-r1', '6.5l-t1-r1']
+    assert configs['6.5l-t1-r1'].needs == ('6.2-t1-r2', '6.2-t1-r10')
+    assert order(configs, ['6.5l-t1-r1']) == ['6.1-t1-r1', '6.2-t1-r2', '6.2-t1-r10', '6.5l-t1-r1']
+    assert order(configs, ['6.2-t2-r1']) == ['6.1-t1-r1', '6.2-t1-r2', '6.2-t2-r1']
+
+
+@pytest.mark.parametrize(
+    ('table', 'found'),
+    [
+        ('6.2', ['6.2-t1-r2', '6.2-t1-r10', '6.2-t2-r1']),
+        ('6.2-t1', ['6.2-t1-r2', '6.2-t1-r10']),
+        ('6.2-t1-r10', ['6.2-t1-r10']),
+        ('6.5', ['6.5e-t1-r1', '6.5l-t1-r1']),
+        ('6.5l', ['6.5l-t1-r1']),
+    ],
+)
+def test_a_table_is_named_by_the_beginning_of_its_runs(chapter, table, found):
+    configs = read_configs('configs')
+    assert select(configs, [table]) == found
+    assert select(configs, ['all']) == list(configs)
+    for wrong in ('6', '6.2-t', '6.2-t1-r1', 't1', ''):
+        with pytest.raises(InputError, match='nothing of that name'):
+            select(configs, [wrong])
+
+
+def test_a_seed_is_made_of_runs_of_the_same_seed(chapter):
+    tasks = make('6.2-t2', seeds=2, places=Places('/d', '/w', '/r'))
+    assert list(tasks) == [f'{run}-seed{k}' for k in (0, 1) for run in ('6.1-t1-r1', '6.2-t1-r2', '6.2-t2-r1')]
+    task = tasks['6.2-t2-r1-seed1']
+    assert task.folder == Path('/r/finetune/vgg_face/6.2-t2-r1-seed1')
+    assert task.needs == ('6.2-t1-r2-seed1',)
+    command, evaluation = task.commands
+    assert command[:3] == ('train.py', '--flagfile=configs/6.2-finetune/t2-vgg_face/r1.flags', '--seed=1')
+    assert '--init_from=/r/finetune/vgg_face/6.2-t1-r2-seed1' in command
+    assert '--train_manifest=/d/afew/train.txt' in command
+    assert evaluation == ('evaluate.py', f'--run_dir={task.folder}', '--manifest=/d/afew/val.txt', '--split=val')
+    first = tasks['6.1-t1-r1-seed1']
+    assert first.splits == ('a', 'b')
+    assert [command[2:] for command in first.commands[1:]] == [
+        ('--manifest=/d/a/val.txt', '--split=a'),
+        ('--manifest=/d/b/test.txt', '--split=b'),
+    ]
+    assert first.inputs == ('/d/a/train.txt', '/d/b/train.txt', '/d/a/val.txt', '/d/b/test.txt', '/w/vgg_face.mat')
+    (fusion,) = make('6.5l', seeds=2)['6.5l-t1-r1-seed1'].commands
+    assert f'--results={results_of("6.2-t1-r2")},{results_of("6.2-t1-r10")}'.replace('seed0', 'seed1') in fusion
+
+
+def test_without_a_table_runs_start_from_what_it_starts_from(chapter):
+    tasks = make('6.2-t2', without='6.1')
+    assert list(tasks) == ['6.2-t1-r2-seed0', '6.2-t2-r1-seed0']
+    assert '--init_from=weights/vgg_face.mat' in tasks['6.2-t1-r2-seed0'].commands[0]
+    assert tasks['6.2-t1-r2-seed0'].needs == ()
+    fresh = make('6.2-t2', without='6.1', places=PLACES._replace(weights=''))
+    assert '--init_from=' in fresh['6.2-t1-r2-seed0'].commands[0]
+    with pytest.raises(InputError, match=r'needs more of 6\.2-t1-r2 than its weights'):
+        make('6.5l', without='6.2-t1')
+    with pytest.raises(InputError, match='nothing is left'):
+        make('6.1', without='6.1')
+
+
+def test_overrides_come_after_the_flagfile(chapter):
+    (command, _) = make('6.2-t1-r2', overrides='small.flags')['6.2-t1-r2-seed0'].commands
+    assert command.index('--flagfile=small.flags') > command.index('--init_from=runs/pretrain/vgg_face/6.1-t1-r1-seed0')
+
+
+def bad_configs() -> dict:
+    good = train_lines('6.2-t1-r1')
+    needs = '--init_from=runs/finetune/vgg_face/{}-seed0'.format
+    return {
+        'circle': (
+            {
+                '6.2-a/t1-b/r1': (*good, needs('6.2-t1-r2')),
+                '6.2-a/t1-b/r2': train_lines('6.2-t1-r2', needs('6.2-t1-r1')),
+            },
+            r'in a circle: 6\.2-t1-r1 needs 6\.2-t1-r2 needs 6\.2-t1-r1$',
+        ),
+        'itself': ({'6.2-a/t1-b/r1': (*good, needs('6.2-t1-r1'))}, 'needs itself'),
+        'nobody': ({'6.2-a/t1-b/r1': (*good, needs('6.1-t1-r9'))}, r'needs 6\.1-t1-r9-seed0; expected a run below'),
+        'folder': ({'6.2-a/t1-b/r2': good}, r'--run_dir=.*; expected a folder called 6\.2-t1-r2-seed0'),
+        'no model': ({'6.2-a/t1-b/r1': [line for line in good if 'model' not in line]}, 'no --model; expected one'),
+        'no members': ({'6.5l-a/t1-b/r1': ('--method=1',)}, 'no --results; expected one in a flagfile of fusion.py'),
+        'no flag': ({'6.2-a/t1-b/r1': (*good, 'seq_len=80')}, 'expected --flag=value'),
+        'no file': ({'6.2-a/t1-b/r1': ('--flagfile=configs/none.flags', *good)}, 'none.flags'),
+        'twice': ({'6.2-a/t1-b/r1': good, '6.2-c/t1-d/r1': good}, r'6\.2-t1-r1 is what .* is called'),
+        'empty': ({}, 'expected a folder of runs'),
+    }
+
+
+@pytest.mark.parametrize('case', bad_configs())
+def test_bad_flagfiles_are_named(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    files, complaint = bad_configs()[case]
+    for path, lines in files.items():
+        write_config(tmp_path, f'{path}.flags', *lines)
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_configs('configs')
+    assert '\n' not in str(caught.value)
+
+
+def test_settings_are_read_as_absl_reads_them(tmp_path):
+    (tmp_path / 'shared').write_text('--seq_len=80\n--attention\n--width=1\n')
+    (tmp_path / 'own').write_text(f'--flagfile={tmp_path / "shared"}\n\n// a comment\n--seq_len=40\n')
+    assert read_settings(tmp_path / 'own') == {'attention': 'True', 'width': '1', 'seq_len': '40'}
+
+
+def stand(tasks) -> dict[str, str]:
+    return {name.removesuffix('-seed0'): standing.state for name, standing in standings(tasks, 'runs').items()}
+
+
+def test_a_plan_says_how_far_everything_is(chapter, monkeypatch):
+    monkeypatch.setenv('PATH', '/usr/bin:/bin')
+    monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda: None)
+    tasks = make('6.2,6.5l')
+    lacking = standings(tasks, 'runs')['6.1-t1-r1-seed0']
+    assert lacking.state == LACKING
+    assert 'data/a/train.txt' in lacking.text
+    assert 'weights/vgg_face.mat' in lacking.text
+    assert stand(tasks)['6.5l-t1-r1'] == BLOCKED
+    for path in {path for task in tasks.values() for path in task.inputs}:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    assert set(stand(tasks).values()) == {READY}
+    finish(tasks['6.1-t1-r1-seed0'], 'a')
+    assert stand(tasks)['6.1-t1-r1'] == READY
+    finish(tasks['6.1-t1-r1-seed0'], 'b')
+    write_status('runs', '6.2-t1-r2-seed0', FAILED, 'train.py: exit code 2;\nsomething')
+    write_status('runs', '6.2-t1-r10-seed0', STOPPED, 'x')
+    expected = {'6.1-t1-r1': DONE, '6.2-t1-r2': FAILED, '6.2-t1-r10': STOPPED, '6.2-t2-r1': BLOCKED}
+    assert stand(tasks) == {**expected, '6.5l-t1-r1': BLOCKED}
+    text = standings(tasks, 'runs')['6.2-t1-r2-seed0'].text
+    assert 'train.py: exit code 2; something' in text
+    write_status('runs', '6.2-t1-r2-seed0', QUEUED, job='123[].server task 4')
+    assert stand(tasks)['6.2-t1-r2'] == QUEUED
+    monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda: {'124'})
+    assert 'vanished from the queue' in standings(tasks, 'runs')['6.2-t1-r2-seed0'].text
+    monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda: {'123'})
+    assert stand(tasks)['6.2-t1-r2'] == QUEUED
+    write_status('runs', '6.2-t1-r2-seed0', STOPPED, job='123[4].server')
+    assert stand(tasks)['6.2-t1-r2'] == QUEUED  # its job was put back
+
+
+def test_work_that_vanished_shows(chapter):
+    (task,) = (task for task in make('6.5e', without='6.1', places=PLACES._replace(weights='')).values())
+    for path in task.inputs:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    name = task.name
+    write_status('runs', name, STARTED)  # this process, which lives
+    assert standings({name: task}, 'runs')[name].state == STARTED
+    ended = subprocess.Popen(['true'])
+    ended.wait()
+    write_status('runs', name, STARTED, job=f'pid {ended.pid}')
+    assert 'vanished without a word' in standings({name: task}, 'runs')[name].text
+    write_status('runs', name, STARTED, job='77.server')  # a job, by its signs of life
+    assert standings({name: task}, 'runs')[name].state == STARTED
+    silent = time.time() - SILENT_SECONDS - 1
+    os.utime(status_path('runs', name), (silent, silent))
+    assert standings({name: task}, 'runs')[name].state == FAILED
+
+
+def test_arrays_hold_what_needs_nothing_of_each_other(chapter):
+    tasks = make('all', seeds=2)
+    arrays = make_arrays(tasks, {})
+    assert [(array.name, len(array.tasks), array.needs) for array in arrays] == [
+        ('6.1-t1', 2, []),
+        ('6.2-t1.1', 4, ['6.1-t1']),
+        ('6.5e-t1.1', 2, ['6.1-t1']),
+        ('6.2-t2.2', 2, ['6.2-t1.1']),
+        ('6.5l-t1.2', 2, ['6.2-t1.1']),
+    ]
+    later = {name: task for name, task in tasks.items() if '6.1-' not in name}
+    first = make_arrays(later, {'6.1-t1-r1-seed0': '9[].s task 1', '6.1-t1-r1-seed1': '9[].s task 2'})[0]
+    assert (first.name, first.jobs) == ('6.2-t1', ['9[].s task 1', '9[].s task 2'])
+
+
+# From here on the commands themselves run. What they run is late fusion, which takes a second.
+
+
+@pytest.fixture
+def fusions(tmp_path) -> Path:
+    """A working folder with gpu_jobs/ and four fusions: r3 reads what r1 makes, r4 a file that is not there."""
+    for name in ('gpu_jobs', 'fer'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / 'data').mkdir()
+    rng = np.random.default_rng(3)
+    for name in ('a', 'b'):
+        logits = rng.normal(size=(21, 7))
+        ids = [f'v{k:02d}' for k in range(21)]
+        results = Results(ids, logits, logits.argmax(axis=1), np.arange(21) % 7, np.ones(21, int), ['-'] * 21)
+        (tmp_path / 'data' / name).mkdir()
+        write_results(tmp_path / 'data' / name / 'results_val.txt', results)
+    both = ('data/a/results_val.txt', 'data/b/results_val.txt')
+    made = 'runs/late_fusion/method2/7-t1-r1-seed0/results_val.txt'
+    members_of = {'t1-x/r1': both, 't1-x/r2': both, 't1-x/r3': (made, *both), 't2-x/r4': ('data/none/results_val.txt',)}
+    for path, members in members_of.items():
+        run_id = f'7-{path.replace("-x/", "-")}'
+        write_config(tmp_path, f'7-x/{path}.flags', *fusion_lines(run_id, *members))
+    return tmp_path
+
+
+def command(root: Path, *arguments: str, environment: dict | None = None, code: int | None = 0) -> Finished:
+    """Runs a command in a working folder; insists on its exit code unless that is None."""
+    base = {name: value for name, value in os.environ.items() if not name.startswith(('PBS_', 'SLURM_', 'FER_'))}
+    environment = {**base, 'PYTHONPATH': str(ROOT), **(environment or {})}
+    done = subprocess.run(arguments, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    if code is not None:
+        assert done.returncode == code, done.stderr[-3000:] + done.stdout[-2000:]
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def experiment(root: Path, *arguments: str, **options) -> Finished:
+    return command(root, sys.executable, '-m', 'fer.experiment', *arguments, **options)
+
+
+def test_a_failure_is_said_and_stops_no_other(fusions):
+    done = experiment(fusions, 'run', '--table=all', '--jobs=2', code=1)
+    assert '3 done, 1 failed: 3/4 done' in done.out
+    assert done.out.count('7-t2-r4-seed0: ') == 1
+    complaint = 'fusion.py: exit code 2; runs/status/7-t2-r4-seed0.log: fusion.py: data/none/results_val.txt: No such file'
+    assert complaint in done.out
+    plan = experiment(fusions, 'plan', '--table=all').out.splitlines()
+    assert [line.split()[:2] for line in plan[:3]] == [['done', f'7-t1-r{k}-seed0'] for k in (1, 2, 3)]
+    assert complaint in plan[3]
+    assert plan[-1] == '3 done, 1 failed: 3/4 done'
+
+    # What is done is not done again, and what failed is tried again.
+    made = fusions / 'runs' / 'late_fusion' / 'method2' / '7-t1-r1-seed0' / 'results_val.txt'
+    before = made.stat().st_mtime_ns
+    (fusions / 'data' / 'none').mkdir()
+    shutil.copy(fusions / 'data' / 'a' / 'results_val.txt', fusions / 'data' / 'none' / 'results_val.txt')
+    assert '4 done: 4/4 done' in experiment(fusions, 'run', '--table=all').out
+    assert made.stat().st_mtime_ns == before
+    assert read_status(fusions / 'runs', '7-t2-r4-seed0').state == DONE
+
+
+def test_what_needs_a_failed_run_is_not_begun(fusions):
+    path = fusions / 'data' / 'a' / 'results_val.txt'
+    path.write_text('no results\n')
+    done = experiment(fusions, 'run', '--table=7-t1', code=1)
+    assert '2 failed, 1 blocked: 0/3 done' in done.out
+    assert not (fusions / 'runs' / 'status' / '7-t1-r3-seed0.txt').exists()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'complaint'),
+    [
+        (('plan',), '--table: expected it, or --task, and not both'),
+        (('plan', '--table=7', '--task=7-t1-r1-seed0'), '--table: expected it, or --task'),
+        (('walk', '--table=7'), 'walk: expected one of plan, run, submit'),
+        ((), 'nothing: expected one of plan, run, submit'),
+        (('--table=7', 'plan'), "'plan' is not a flag"),
+        (('plan', '--table=7', 'run'), "'run' is not a flag"),
+        (('plan', '--table=7', '--seeds=0'), 'seeds'),
+        (('run', '--task=7-t1-r1'), '--task=7-t1-r1: expected a run and its seed'),
+        (('run', '--task=7-t1-r9-seed0'), '--table=7-t1-r9: nothing of that name'),
+        (('plan', '--table=7', '--configs=elsewhere'), '--configs=elsewhere: no <section>'),
+        (('submit', '--table=7', '--walltime=1h'), '--walltime=1h: expected hours:minutes:seconds'),
+        (('submit', '--table=7', '--walltime=00:05:00'), '--margin=300: expected less than --walltime=00:05:00'),
+    ],
+)
+def test_bad_flags_end_in_one_line(fusions, arguments, complaint):
+    done = experiment(fusions, *arguments, code=2)
+    assert complaint in done.err
+    assert done.err.count('\n') == 1
+    assert not (fusions / 'runs').exists()
+
+
+SCHEDULERS = {
+    'openpbs': ('PBS_ARRAY_INDEX', {'PBS_JOBID': '8[2].pbs'}),
+    'torque': ('PBS_ARRAYID', {'PBS_JOBID': '8[2].torque'}),
+    'slurm': ('SLURM_ARRAY_TASK_ID', {'SLURM_JOB_ID': '8'}),
+}
+
+
+@pytest.fixture
+def site(fusions) -> Path:
+    """Site settings whose environment is this test's."""
+    text = (ROOT / 'gpu_jobs' / 'site.sh').read_text().replace('".venv"', f'"{sys.prefix}"')
+    (fusions / 'site.sh').write_text(text)
+    return fusions / 'site.sh'
+
+
+def fake_qsub(root: Path, scheduler: str) -> dict:
+    """An environment in whose PATH qsub keeps what it is asked and answers as the scheduler's does."""
+    tools = root / 'tools'
+    tools.mkdir()
+    answer = {'openpbs': '$n[].pbs', 'torque': '$n[].torque', 'slurm': '$n'}[scheduler]
+    version = {'openpbs': 'pbs_version = 22.05.11', 'torque': 'Version: 6.1.2', 'slurm': ''}[scheduler]
+    script = [
+        '#!/bin/bash',
+        f'[ "$1" = --version ] && {{ echo "{version}" >&2; exit; }}',
+        f'n=$(($(cat {root}/asked 2> /dev/null | wc -l) + 1))',
+        f'(IFS=$\'\\t\'; echo "$*" >> {root}/asked)',
+        f'echo "{answer}"',
+    ]
+    (tools / 'qsub').write_text('\n'.join(script) + '\n')
+    (tools / 'qstat').write_text(
+        f'#!/bin/bash\nfor n in $(seq $(wc -l < {root}/asked)); do echo "$n name user 0 Q main"; done\n'
+    )
+    if scheduler == 'slurm':
+        (tools / 'scontrol').write_text(f'#!/bin/bash\necho "$*" >> {root}/scontrol\n')
+    else:
+        (tools / 'qrerun').write_text(f'#!/bin/bash\necho "$*" >> {root}/qrerun\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    return {'PATH': f'{tools}:/usr/bin:/bin', 'FER_SITE': str(root / 'site.sh')}
+
+
+def read_asked(root: Path) -> list[dict[str, str]]:
+    """The flags of each call of qsub, and its script."""
+    calls = []
+    for line in (root / 'asked').read_text().splitlines():
+        *pairs, script = line.split('\t')
+        calls.append({**dict(zip(pairs[::2], pairs[1::2], strict=True)), 'script': script})
+    return calls
+
+
+@pytest.mark.parametrize('scheduler', SCHEDULERS)
+def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
+    environment = tools = fake_qsub(fusions, scheduler)
+    has_slurm = shutil.which('scontrol', path='/usr/bin:/bin')  # whoever has it is on a Slurm cluster
+    extra = [f'--scheduler={scheduler}'] if has_slurm and scheduler != 'slurm' else []
+    script = fusions / 'gpu_jobs' / 'submit.sh'
+    done = command(fusions, 'bash', str(script), '--table=7', '--seeds=2', *extra, environment=environment)
+    asked = read_asked(fusions)
+    array = {'openpbs': '-J', 'torque': '-t', 'slurm': '-t'}[scheduler]
+    assert [call['-N'] for call in asked] == ['fer-7-t1', 'fer-7-t2', 'fer-7-t1.1']
+    assert [call.get(array) for call in asked] == ['1-4', '1-2', '1-2']
+    job = {'openpbs': '1[].pbs', 'torque': '1[].torque', 'slurm': '1'}[scheduler]
+    after = 'afterokarray' if scheduler == 'torque' else 'afterok'
+    assert [call.get('-W') for call in asked] == [None, None, f'depend={after}:{job}']
+    assert all(call['-l'] == 'walltime=24:00:00' and '-q' not in call for call in asked)
+    variables = dict(pair.split('=') for pair in asked[0]['-v'].split(','))
+    listed = Path(variables['FER_TASKS']).read_text().split()
+    assert listed == ['7-t1-r1-seed0', '7-t1-r2-seed0', '7-t1-r1-seed1', '7-t1-r2-seed1']
+    assert f'{job}: 7-t1, 4 tasks' in done.out
+    assert f'7-t1.1, 2 tasks, after {job} (7-t1)' in done.out
+
+    # The jobs, as the scheduler would start them: elsewhere, with its variables, and none of the shell's.
+    index, about = SCHEDULERS[scheduler]
+    elsewhere = fusions / 'elsewhere'
+    elsewhere.mkdir()
+    for call in (asked[0], asked[2]):
+        given = dict(pair.split('=') for pair in call['-v'].split(','))
+        for number in range(1, int(call[array].removeprefix('1-')) + 1):
+            environment = {**about, **given, index: str(number), 'PATH': '/usr/bin:/bin', 'PYTHONPATH': ''}
+            command(elsewhere, 'bash', call['script'], environment=environment)
+    plan = experiment(fusions, 'plan', '--table=7', '--seeds=2', environment={'PATH': '/bin/none'})
+    assert plan.out.splitlines()[-1].endswith('6/8 done')
+    assert read_status(fusions / 'runs', '7-t1-r3-seed1').job == next(iter(about.values()))
+
+    # What is queued is not queued twice; what is done is not done again.
+    again = command(fusions, 'bash', str(script), '--table=7-t2', '--seeds=3', *extra, environment=tools)
+    assert '2 tasks are queued or under way already' in again.out
+    assert read_asked(fusions)[-1].get(array) is None
+    assert 'FER_INDEX=1' in read_asked(fusions)[-1]['-v']
+
+
+def test_attempts_follow_each_other(fusions, site):
+    environment = fake_qsub(fusions, 'torque')
+    site.write_text(site.read_text().replace('FER_ATTEMPTS="1"', 'FER_ATTEMPTS="3"'))
+    script = str(fusions / 'gpu_jobs' / 'submit.sh')
+    command(fusions, 'bash', script, '--table=7-t1', '--scheduler=torque', environment=environment)
+    assert [call.get('-W') for call in read_asked(fusions)] == [
+        None,
+        'depend=afteranyarray:1[].torque',
+        'depend=afteranyarray:2[].torque',
+        'depend=afterokarray:3[].torque',
+        'depend=afterany:4[].torque',
+        'depend=afterany:5[].torque',
+    ]
+
+
+def test_a_refusing_qsub_is_quoted(fusions, site):
+    environment = fake_qsub(fusions, 'torque')
+    (fusions / 'tools' / 'qsub').write_text('#!/bin/bash\necho "qsub: Unknown queue" >&2\nexit 170\n')
+    script = str(fusions / 'gpu_jobs' / 'submit.sh')
+    done = command(fusions, 'bash', script, '--table=7-t1', '--scheduler=torque', environment=environment, code=2)
+    assert 'exit code 170: qsub: Unknown queue' in done.err
+    assert done.err.count('\n') == 1
+
+
+def job_variables(root: Path, *tasks: str) -> dict:
+    """What a job is given, of an array of some tasks."""
+    jobs = root / 'runs' / 'jobs' / 'x'
+    jobs.mkdir(parents=True)
+    (root / 'runs' / 'status').mkdir()
+    (jobs / 'experiment.flags').write_text('--runs=runs\n')
+    (jobs / 'list').write_text('\n'.join([*tasks, '']))
+    names = {'FER_ROOT': root, 'FER_JOBS': jobs, 'FER_TASKS': jobs / 'list', 'FER_STATUS': root / 'runs' / 'status'}
+    return {name: str(path) for name, path in names.items()} | {'FER_SITE': str(root / 'site.sh')}
+
+
+def test_a_job_that_cannot_start_python_says_so_where_plan_looks(fusions, site):
+    variables = job_variables(fusions, '7-t1-r1-seed0') | {'PBS_JOBID': '5[1].pbs', 'PBS_ARRAY_INDEX': '1'}
+    script = str(fusions / 'gpu_jobs' / 'job.sh')
+    site.write_text(site.read_text().replace(sys.prefix, '/nowhere'))
+    command(fusions, 'bash', script, environment=variables, code=1)
+    plan = experiment(fusions, 'plan', '--table=7-t1', environment={'PATH': '/bin/none'}).out
+    assert 'job 5[1].pbs: gpu_jobs/environment.sh: no /nowhere/bin/python; expected an environment' in plan
+    done = command(fusions, 'bash', script, environment=variables | {'PBS_ARRAY_INDEX': '2'}, code=1)
+    assert 'no task 2 in' in done.err
+
+
+@pytest.mark.parametrize('scheduler', SCHEDULERS)
+def test_a_job_that_meets_its_walltime_is_put_back(fusions, site, scheduler, painted_sound):
+    """A run that trains is stopped by the scheduler's signal, ends with 85, and the next job finishes it."""
+    (fusions / 'data' / 'afew').symlink_to(painted_sound)
+    tiny = ('--seq_len=4', '--rnn_units=3', '--rnn_layers=1', '--batch_size=4', '--learning_rate=1e-3')
+    lines = train_lines('8-t1-r1', *tiny, '--train_epochs=100000', stage='audio', model='audio_gru')
+    write_config(fusions, '8-x/t1-x/r1.flags', *(line.replace('.txt', '_clips.txt') for line in lines))
+    index, about = SCHEDULERS[scheduler]
+    variables = job_variables(fusions, '8-t1-r1-seed0') | about | {index: '1'} | fake_qsub(fusions, scheduler)
+    job = ['bash', str(fusions / 'gpu_jobs' / 'job.sh')]
+    folder = fusions / 'runs' / 'audio' / 'audio_gru' / '8-t1-r1-seed0'
+    base = {name: value for name, value in os.environ.items() if not name.startswith(('PBS_', 'SLURM_', 'FER_'))}
+    with subprocess.Popen(job, cwd='/', env=base | variables | {'PYTHONPATH': str(ROOT)}) as process:
+        deadline = time.monotonic() + 120
+        while not (folder / 'checkpoint').exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 85
+    requeued = (fusions / ('scontrol' if scheduler == 'slurm' else 'qrerun')).read_text()
+    assert requeued == ('requeue 8\n' if scheduler == 'slurm' else f'{about["PBS_JOBID"]}\n')
+    assert read_status(fusions / 'runs', '8-t1-r1-seed0').state == STOPPED
+    with open(folder / 'train_log.csv', newline='') as file:
+        steps = [int(row['step']) for row in csv.DictReader(file)]
+    assert steps == list(range(1, len(steps) + 1))
+
+    # Its end is brought near, which a resumed run may do; the next job goes on and evaluates.
+    path = fusions / 'configs' / '8-x' / 't1-x' / 'r1.flags'
+    path.write_text(path.read_text() + f'--max_steps={steps[-1] + 3}\n')
+    command(fusions, *job, environment=variables)
+    assert read_status(fusions / 'runs', '8-t1-r1-seed0').state == DONE
+    with open(folder / 'train_log.csv', newline='') as file:
+        assert [int(row['step']) for row in csv.DictReader(file)] == list(range(1, steps[-1] + 4))
+    assert (folder / 'metrics_val.json').exists()
