@@ -24,13 +24,20 @@ rm -f "$complaint"
 # In the background, because a shell that waits for a command in the foreground passes no signal on.
 "${FER_PYTHON[@]}" -m fer.experiment run --flagfile="$FER_JOBS/experiment.flags" --task="$task" &
 python=$!
-trap 'kill -TERM "$python" 2> /dev/null' TERM USR1
+signalled=no
+trap 'signalled=yes; kill -TERM "$python" 2> /dev/null' TERM USR1
 wait "$python"
 code=$?
-while kill -0 "$python" 2> /dev/null; do  # a signal ends wait before it ends Python
+while [ "$signalled" = yes ]; do  # what ended was wait, not yet Python
+    signalled=no
     wait "$python"
     code=$?
 done
+
+case "$code" in
+    0 | 1 | 85) ;;  # Python itself has said how it went
+    *) fail "python -m fer.experiment run ended with $code" ;;
+esac
 
 if [ "$code" -eq 85 ]; then
     if [ -n "${SLURM_JOB_ID:-}" ]; then

@@ -308,7 +308,9 @@ def test_a_failure_is_said_and_stops_no_other(fusions):
     done = experiment(fusions, 'run', '--table=all', '--jobs=2', code=1)
     assert '3 done, 1 failed: 3/4 done' in done.out
     assert done.out.count('7-t2-r4-seed0: ') == 1
-    complaint = 'fusion.py: exit code 2; runs/status/7-t2-r4-seed0.log: fusion.py: data/none/results_val.txt: No such file'
+    complaint = (
+        'fusion.py: exit code 2; runs/status/7-t2-r4-seed0.log: fusion.py: data/none/results_val.txt: No such file'
+    )
     assert complaint in done.out
     plan = experiment(fusions, 'plan', '--table=all').out.splitlines()
     assert [line.split()[:2] for line in plan[:3]] == [['done', f'7-t1-r{k}-seed0'] for k in (1, 2, 3)]

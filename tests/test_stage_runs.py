@@ -14,8 +14,10 @@ from conftest import tiny_config
 
 from fer.evaluation.results import read_results
 from fer.nets.weights.files import BEST_STATE, latest_checkpoint, open_tensors
+from fer.stop import Stopped
 from fer.tf1 import tf
 from fer.training.evaluate import evaluate
+from fer.training.log import RunLog
 from fer.training.loop import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
@@ -132,6 +134,29 @@ def test_a_killed_run_resumes_to_the_same_logits(runs, tmp_path, name):
     manifest = runs.manifest(name)
     results = [score(run_dir, manifest, tmp_path / run_dir.name)[0] for run_dir in (whole, killed)]
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize('name', ['finetune', pytest.param('early_fusion', marks=pytest.mark.slow)])
+def test_a_run_stopped_inside_an_epoch_resumes_to_the_same_logits(runs, tmp_path, monkeypatch, name):
+    """By SIGTERM in phase one, then by SIGUSR1 in phase two: the step under way is kept, and nothing is done twice."""
+    whole, stopped = runs[name], tmp_path / 'stopped'
+    config = runs.config(name, stopped)
+    trained = RunLog.trained
+    for stop, number in ((2, signal.SIGTERM), (5, signal.SIGUSR1)):
+
+        def log_and_stop(self, step, *values, stop=stop, number=number):
+            trained(self, step, *values)
+            if step == stop:
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(RunLog, 'trained', log_and_stop)
+        with pytest.raises(Stopped, match=f'stopped by {number.name}: step {stop} of'):
+            train(config, resume=True, overwrite=False)
+        assert weights(stopped)['global_step'] == stop
+        assert signal.getsignal(number) == signal.SIG_DFL
+    monkeypatch.undo()
+    train(config, resume=True, overwrite=False)
+    assert_same_run(whole, stopped)
 
 
 def test_early_fusion_restores_two_runs_and_then_needs_neither(runs, tmp_path):
