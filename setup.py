@@ -39,7 +39,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['fer', 'fer.*']),
-    package_data={'fer.dissertation': ['runs.csv']},
+    package_data={'fer.dissertation': ['*.csv', 'confusion.json']},
     python_requires='>=3.10,<3.12',
     install_requires=REQUIREMENTS if SUPPORTED else [],
     extras_require={

@@ -1,0 +1,23 @@
+"""Single networks of entrants to EmotiW 2018, beside which section 6.2 puts its own (its table 7)."""
+
+from typing import NamedTuple
+
+from fer.dissertation.tables import read_table
+
+# Whose work a number of the dissertation's bibliography is.
+PAPERS = {'[18]': 'Fan et al.', '[47]': 'Liu et al.', '[48]': 'Lu et al.', '[56]': 'Vielzeuf et al.'}
+
+
+class Entrant(NamedTuple):
+    """A row of table 7 of section 6.2."""
+
+    section: str
+    table: int
+    paper: str  # a key of PAPERS
+    model: str
+    afew_val_acc: float  # percent
+
+
+def read_entrants() -> list[Entrant]:
+    """The five rows of the table."""
+    return read_table('entrants_2018.csv', Entrant)
