@@ -7,7 +7,7 @@ SUPPORTED := 'import sys; sys.exit(not (sys.implementation.name == "cpython" and
 PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do $$p -c $(SUPPORTED) 2>/dev/null && echo $$p && break; done)
 WRONG_PYTHON = this project runs on CPython 3.10 and 3.11 (tensorflow-addons has no wheel for others); found $(or $(shell $(or $(PYTHON),python3) --version 2>&1 | head -n 1),none); name one with PYTHON=/path/to/python3.11
 
-.PHONY: venv demo test test-all bench stages optimism lint clean
+.PHONY: venv demo tables-demo test test-all scheduler bench stages optimism lint clean
 
 venv: $(STAMP)
 
@@ -22,6 +22,11 @@ $(STAMP): setup.py
 demo: $(STAMP)
 	$(BIN)/python -m fer.demo
 
+# Every run of the dissertation's tables on a drawn corpus, narrow and two steps each, into one report: an hour or so.
+# It shows that the machinery works; the numbers say nothing. What is done is not done again.
+tables-demo: $(STAMP)
+	$(BIN)/python -m fer.demo.tables
+
 test: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
@@ -29,6 +34,11 @@ test: lint
 # seeds).
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m 'slow or not slow'
+
+# A table through the qsub of this machine: arrays, a dependency, a walltime that is met, a failure; some five minutes.
+# Says that it skips where there is no qsub, and installs none (CONTRIBUTING.md).
+scheduler: $(STAMP)
+	$(BIN)/python -m pytest -m slow -rs tests/test_experiment.py
 
 # What our ways of preparing sound and faces, and of searching for ensembles, gain over those they replace, and that
 # sound and faces are of one instant.

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -306,7 +307,7 @@ def experiment(root: Path, *arguments: str, **options) -> Finished:
 
 def test_a_failure_is_said_and_stops_no_other(fusions):
     done = experiment(fusions, 'run', '--table=all', '--jobs=2', code=1)
-    assert '3 done, 1 failed: 3/4 done' in done.out
+    assert '3 done, 1 failed: 3/4 runs done' in done.out
     assert done.out.count('7-t2-r4-seed0: ') == 1
     complaint = (
         'fusion.py: exit code 2; runs/status/7-t2-r4-seed0.log: fusion.py: data/none/results_val.txt: No such file'
@@ -315,14 +316,14 @@ def test_a_failure_is_said_and_stops_no_other(fusions):
     plan = experiment(fusions, 'plan', '--table=all').out.splitlines()
     assert [line.split()[:2] for line in plan[:3]] == [['done', f'7-t1-r{k}-seed0'] for k in (1, 2, 3)]
     assert complaint in plan[3]
-    assert plan[-1] == '3 done, 1 failed: 3/4 done'
+    assert plan[-1] == '3 done, 1 failed: 3/4 runs done'
 
     # What is done is not done again, and what failed is tried again.
     made = fusions / 'runs' / 'late_fusion' / 'method2' / '7-t1-r1-seed0' / 'results_val.txt'
     before = made.stat().st_mtime_ns
     (fusions / 'data' / 'none').mkdir()
     shutil.copy(fusions / 'data' / 'a' / 'results_val.txt', fusions / 'data' / 'none' / 'results_val.txt')
-    assert '4 done: 4/4 done' in experiment(fusions, 'run', '--table=all').out
+    assert '4 done: 4/4 runs done' in experiment(fusions, 'run', '--table=all').out
     assert made.stat().st_mtime_ns == before
     assert read_status(fusions / 'runs', '7-t2-r4-seed0').state == DONE
 
@@ -331,7 +332,7 @@ def test_what_needs_a_failed_run_is_not_begun(fusions):
     path = fusions / 'data' / 'a' / 'results_val.txt'
     path.write_text('no results\n')
     done = experiment(fusions, 'run', '--table=7-t1', code=1)
-    assert '2 failed, 1 blocked: 0/3 done' in done.out
+    assert '2 failed, 1 blocked: 0/3 runs done' in done.out
     assert not (fusions / 'runs' / 'status' / '7-t1-r3-seed0.txt').exists()
 
 
@@ -440,7 +441,7 @@ def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
             environment = {**about, **given, index: str(number), 'PATH': '/usr/bin:/bin', 'PYTHONPATH': ''}
             command(elsewhere, 'bash', call['script'], environment=environment)
     plan = experiment(fusions, 'plan', '--table=7', '--seeds=2', environment={'PATH': '/bin/none'})
-    assert plan.out.splitlines()[-1].endswith('6/8 done')
+    assert plan.out.splitlines()[-1].endswith('6/8 runs done')
     assert read_status(fusions / 'runs', '7-t1-r3-seed1').job == next(iter(about.values()))
 
     # What is queued is not queued twice; what is done is not done again.
@@ -531,3 +532,50 @@ def test_a_job_that_meets_its_walltime_is_put_back(fusions, site, scheduler, pai
     with open(folder / 'train_log.csv', newline='') as file:
         assert [int(row['step']) for row in csv.DictReader(file)] == list(range(1, steps[-1] + 4))
     assert (folder / 'metrics_val.json').exists()
+
+
+@pytest.mark.slow
+def test_a_table_goes_through_a_real_scheduler(fusions, painted_sound):
+    """Arrays, a dependency, a walltime that is met and gone on from, and a failure that is reported.
+
+    Needs a qsub whose jobs start within minutes: Slurm on this machine will do (CONTRIBUTING says how).
+    """
+    if shutil.which('qsub') is None:
+        pytest.skip('no qsub here')
+    (fusions / 'data' / 'afew').symlink_to(painted_sound)
+    tiny = ('--seq_len=4', '--rnn_units=3', '--rnn_layers=1', '--batch_size=4', '--learning_rate=1e-3')
+    lines = train_lines('7-t3-r1', *tiny, '--train_epochs=100000', stage='audio', model='audio_gru')
+    trained = fusions / 'configs' / '7-x' / 't3-x' / 'r1.flags'
+    write_config(fusions, '7-x/t3-x/r1.flags', *(line.replace('.txt', '_clips.txt') for line in lines))
+    heard = 'runs/audio/audio_gru/7-t3-r1-seed0/results_val.txt'
+    write_config(fusions, '7-x/t4-x/r1.flags', *fusion_lines('7-t4-r1', heard))
+    settings = (ROOT / 'gpu_jobs' / 'site.sh').read_text()
+    for name, value in {'VENV': sys.prefix, 'WALLTIME': '00:01:00', 'MARGIN': '30'}.items():
+        settings = re.sub(rf'(?m)^FER_{name}="[^"]*"', f'FER_{name}="{value}"', settings)
+    (fusions / 'site.sh').write_text(settings)
+    submit = ('bash', str(fusions / 'gpu_jobs' / 'submit.sh'), '--table=7')
+    print(command(fusions, *submit, environment={'FER_SITE': str(fusions / 'site.sh')}).out)
+
+    ends = False
+    deadline = time.monotonic() + 1200
+    states: dict[str, str] = {}
+    while not ends or {states[f'7-{run}-seed0'] for run in ('t1-r1', 't1-r2', 't1-r3', 't3-r1', 't4-r1')} != {DONE}:
+        assert time.monotonic() < deadline, states
+        time.sleep(3)
+        plan = experiment(fusions, 'plan', '--table=7').out.splitlines()
+        states = {line.split()[1]: line.split()[0] for line in plan[:-1]}
+        put_back = [line for line in plan if '7-t3-r1-seed0' in line and 'put back there; step ' in line]
+        if put_back and not ends:
+            print(*plan, sep='\n')
+            ends = True
+            step = int(put_back[0].rpartition(' ')[2])
+            trained.write_text(trained.read_text() + f'--max_steps={step + 5}\n')
+    print(*plan, sep='\n')
+    assert states['7-t2-r4-seed0'] == FAILED
+    (failed,) = [line for line in plan if '7-t2-r4-seed0' in line]
+    assert 'fusion.py: exit code 2' in failed
+    log = (fusions / 'runs' / 'status' / '7-t3-r1-seed0.log').read_text()
+    assert 'stopped by SIGTERM' in log
+    assert 'resumed from ' in log
+    with open(fusions / Path(heard).parent / 'train_log.csv', newline='') as file:
+        assert [int(row['step']) for row in csv.DictReader(file)] == list(range(1, step + 6))

@@ -108,7 +108,8 @@ def _read_config(path: Path) -> Config:
 def select(configs: dict[str, Config], tables: list[str]) -> list[str]:
     """The run_ids that names of sections, tables or runs stand for: `6.3`, `6.3-t1`, `6.3-t1-r5`, `6.5`, `all`.
 
-    A section stands for all that begin with it and a letter as well: 6.5 is 6.5e and 6.5l.
+    A section stands for all that begin with it and a letter as well: 6.5 is 6.5e and 6.5l. Table 0 of a section has
+    what other runs need and no table lists; only its own name stands for it.
 
     Raises:
       InputError: a name that nothing begins with.
@@ -116,9 +117,10 @@ def select(configs: dict[str, Config], tables: list[str]) -> list[str]:
     chosen = []
     for table in tables:
         parts = table.split('-')
+        listed = [run_id for run_id in configs if run_id.split('-')[1] != 't0' or parts[1:2] == ['t0']]
         found = [
             run_id
-            for run_id in configs
+            for run_id in listed
             if table == 'all'
             or run_id.split('-')[: len(parts)] == parts
             or (len(parts) == 1 and re.fullmatch(r'[a-z]', run_id.split('-')[0].removeprefix(table) or '-'))

@@ -93,14 +93,18 @@ def print_plan(tasks: dict[str, Task], runs: str) -> None:
     width = max(map(len, tasks))
     for name, standing in found.items():
         print(f'{standing.state:<8} {name:<{width}} {standing.text}'.rstrip())
-    print(count(found))
+    print(count(tasks, found))
 
 
-def count(found: dict[str, Standing]) -> str:
-    """`3 done, 1 failed, 5 ready: 3/9`."""
+def count(tasks: dict[str, Task], found: dict[str, Standing]) -> str:
+    """`4 done, 1 failed, 5 ready: 3/9 runs done; of others that they need 1/1`."""
     states = [standing.state for standing in found.values()]
-    each = [f'{states.count(state)} {state}' for state in dict.fromkeys(states)]
-    return f'{", ".join(each)}: {states.count(DONE)}/{len(states)} done'
+    text = ', '.join(f'{states.count(state)} {state}' for state in dict.fromkeys(states))
+    for is_asked, words in ((True, ': {}/{} runs done'), (False, '; of others that they need {}/{}')):
+        group = [found[name].state for name, task in tasks.items() if task.is_asked == is_asked]
+        if group:
+            text += words.format(group.count(DONE), len(group))
+    return text
 
 
 def log_path(runs: str, task: Task) -> Path:

@@ -68,8 +68,8 @@ def run_tasks(tasks: dict[str, Task], machine: Machine) -> int:
                 bar.update()
     found = standings(tasks, machine.runs)
     print_failures(found)
-    print(count(found))
-    stop.check(count(found))
+    print(count(tasks, found))
+    stop.check(count(tasks, found))
     return 0 if all(standing.state == DONE for standing in found.values()) else 1
 
 

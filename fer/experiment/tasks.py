@@ -25,6 +25,7 @@ class Task(NamedTuple):
     name: str  # <run_id>-seed<k>
     config: Config
     seed: int
+    is_asked: bool  # for itself, and not only because others need it
     folder: Path  # of the run
     needs: tuple[str, ...]  # names of tasks
     inputs: tuple[str, ...]  # files that must be there, beyond those that tasks make
@@ -59,7 +60,7 @@ def make_tasks(
     return {
         task.name: task
         for seed in seeds
-        for task in (_make_task(configs[run_id], seed, places, overrides) for run_id in ordered)
+        for task in (_make_task(configs[run_id], seed, run_id in wanted, places, overrides) for run_id in ordered)
     }
 
 
@@ -76,7 +77,7 @@ def _without(config: Config, configs: dict[str, Config], left_out: set[str]) -> 
     return config._replace(settings=settings, needs=tuple(needs))
 
 
-def _make_task(config: Config, seed: int, places: Places, overrides: str) -> Task:
+def _make_task(config: Config, seed: int, is_asked: bool, places: Places, overrides: str) -> Task:
     def place(value: str) -> str:
         paths = [_place(path, places, seed) for path in value.split(',')] if value else []
         return ','.join(path for path in paths if path)
@@ -105,7 +106,7 @@ def _make_task(config: Config, seed: int, places: Places, overrides: str) -> Tas
         commands.append(('fusion.py', f'--flagfile={config.path}', f'--seed={seed}', *changed))
     names = tuple(f'{need}-seed{seed}' for need in config.needs)
     name = f'{config.run_id}-seed{seed}'
-    return Task(name, config, seed, folder, names, tuple(inputs), tuple(commands), tuple(splits))
+    return Task(name, config, seed, is_asked, folder, names, tuple(inputs), tuple(commands), tuple(splits))
 
 
 def _place(path: str, places: Places, seed: int) -> str:

@@ -7,8 +7,6 @@ came out. Each step is a command that anyone can type, printed before it runs.
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from fer import cli
+from fer.demo.steps import step
 from fer.errors import InputError
 from fer.evaluation.metrics import summary
 
@@ -64,24 +63,6 @@ def main() -> None:
         step('fusion.py', f'--results={results}', f'--method={method}', f'--output={fusions[-1]}')
     print_table([*runs.values()], fusions)
     print(f'\n{time.monotonic() - began:.0f} s in all')
-
-
-def step(*arguments: str, label: str = '') -> None:
-    """Prints and runs `python ARGUMENTS`, and stops the demo where it fails.
-
-    With a label, which is for steps that run beside another, each line of output is marked with it.
-    """
-    print(f'{label}$ python {" ".join(arguments)}', flush=True)
-    command = [sys.executable, *arguments]
-    if label:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            for line in process.stdout or ():
-                print(label + line, end='', flush=True)
-        code = process.returncode
-    else:
-        code = subprocess.run(command).returncode
-    if code:
-        raise InputError(f'python {" ".join(arguments)}: exit code {code}')
 
 
 def print_table(runs: list[Path], fusions: list[Path]) -> None:

@@ -1,0 +1,24 @@
+"""Steps of a demo."""
+
+import subprocess
+import sys
+
+from fer.errors import InputError
+
+
+def step(*arguments: str, label: str = '') -> None:
+    """Prints and runs `python ARGUMENTS`, and stops the demo where it fails.
+
+    With a label, which is for steps that run beside another, each line of output is marked with it.
+    """
+    print(f'{label}$ python {" ".join(arguments)}', flush=True)
+    command = [sys.executable, *arguments]
+    if label:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            for line in process.stdout or ():
+                print(label + line, end='', flush=True)
+        code = process.returncode
+    else:
+        code = subprocess.run(command).returncode
+    if code:
+        raise InputError(f'python {" ".join(arguments)}: exit code {code}')
