@@ -1,6 +1,7 @@
 """fusion.py: its methods against one-line formulas, its files, its complaints."""
 
 import csv
+import hashlib
 import json
 
 import numpy as np
@@ -302,6 +303,7 @@ def test_command(members, tmp_path, method):
     metrics = json.loads((tmp_path / 'f' / 'metrics_val.json').read_text())
     assert metrics['correct'] == (predictions == first.labels).sum()
     assert metrics['total'] == 20
+    assert metrics['results_sha256'] == hashlib.sha256((tmp_path / 'f' / 'results_val.txt').read_bytes()).hexdigest()
     assert f'{metrics["correct"]}/20' in done.out
     assert (tmp_path / 'f' / 'confusion_val.png').stat().st_size > 1000
     fitted = METHODS[method].needs != 'nothing'
@@ -558,8 +560,10 @@ def test_patterns_are_their_matches_in_order(tmp_path):
     paths = split_files(tmp_path, 'val', (1, 2, 3))
     run('fusion.py', f'--results={paths}', f'--output={tmp_path}/f')
     run('fusion.py', f'--results={tmp_path}/run*/results_val.txt', f'--output={tmp_path}/g')
-    for name in ('results_val.txt', 'weights_val.csv', 'metrics_val.json'):
+    for name in ('results_val.txt', 'weights_val.csv'):
         assert (tmp_path / 'f' / name).read_bytes() == (tmp_path / 'g' / name).read_bytes()
+    ours, theirs = (json.loads((tmp_path / folder / 'metrics_val.json').read_text()) for folder in 'fg')
+    assert ours | {'written': ''} == theirs | {'written': ''}
 
 
 @pytest.mark.parametrize(('first_only', 'second_only'), [(0, 0), (5, 5), (3, 11), (40, 22), (1, 0)])

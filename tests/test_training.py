@@ -1,8 +1,10 @@
 """train.py and evaluate.py as commands: they learn, replay, resume, and leave a whole run folder."""
 
 import csv
+import hashlib
 import json
 import os
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -72,7 +74,10 @@ def test_tensorboard_scalars(trained):
     run_dir, _ = trained
     (events,) = run_dir.glob('events.*')
     found = {
-        (value.tag, event.step) for event in tf.train.summary_iterator(str(events)) for value in event.summary.value
+        (value.tag, event.step)
+        for event in tf.train.summary_iterator(str(events))
+        for value in event.summary.value
+        if not value.tag.startswith('_hparams_')  # tests/test_hparams.py
     }
     assert {tag for tag, _ in found} == {
         *(f'train/{name}' for name in ('loss', 'accuracy', 'learning_rate', 'frames_per_second', 'gradient_norm')),
@@ -93,6 +98,9 @@ def test_every_official_video_is_scored(trained, painted):
     np.testing.assert_allclose(results.logits[faceless, :2], np.log([4 / 22, 3 / 22]))
     metrics = json.loads((run_dir / 'metrics_val.json').read_text())
     assert (metrics['total'], metrics['with_faces']['total']) == (10, 9)
+    assert metrics['results_sha256'] == hashlib.sha256(read_bytes(run_dir)).hexdigest()
+    assert datetime.fromisoformat(metrics['written']).utcoffset() == timedelta(0)
+    assert metrics['commit'] == json.loads((run_dir / 'environment.json').read_text())['commit']
     assert '/10 = ' in out
     assert '/9 = ' in out
 

@@ -16,6 +16,7 @@ from fer.fusion.members import Members, check_same_models, fuse_members, read_me
 from fer.fusion.methods import METHODS, Method, Weights, accuracies_of, apply, fit
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.validation import cross_validated_method, summarise_predictions
+from fer.provenance import stamp
 
 OPTIMISTIC = 'optimistic, weights made from these same videos: '
 
@@ -186,7 +187,7 @@ def write_fused(
     write_weights(outputs.weights, weights, paths, accuracies)
     if metrics is None:
         return
-    write_metrics(outputs.metrics, metrics | {'optimistic': optimistic} | origin)
+    write_metrics(outputs.metrics, metrics | {'optimistic': optimistic} | origin | stamp(outputs.results))
     # Here, not above: matplotlib takes longer to import than everything else here takes to run.
     from fer.report.plots import draw_confusion
 

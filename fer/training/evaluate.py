@@ -10,6 +10,7 @@ from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.evaluation.results import read_results, write_results
 from fer.evaluation.videos import answer_from, prior_logits
 from fer.nets.weights.files import BEST_STATE, LAST_STATE, answering_checkpoint, latest_checkpoint
+from fer.provenance import stamp
 from fer.report.plots import draw_confusion
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
@@ -107,7 +108,7 @@ def evaluate(
         print(f'{split}: no labels, no metrics')
         return
     metrics |= {'split': split, 'checkpoint': Path(path).name, 'fallback': fallback, 'manifest': manifest}
-    metrics |= {'tta_views': tta_views}
+    metrics |= {'tta_views': tta_views} | stamp(folder / f'results_{split}.txt')
     write_metrics(folder / f'metrics_{split}.json', metrics)
     draw_confusion(folder / f'confusion_{split}.png', metrics['confusion'], f'{config.model} {split}')
     print(f'{split}: {summary(metrics)}')

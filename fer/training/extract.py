@@ -17,10 +17,9 @@ from fer.nets import get_network
 from fer.nets.weights import num_classes, open_weights
 from fer.progress import progress
 from fer.tf1 import tf
-from fer.training.config import read_flagfile
+from fer.training.config import FLAGS_FILE, read_flagfile
 from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES, Origin, check_network, describe_pixels, initialise, source_convention
-from fer.training.run_folder import FLAGS_FILE
 from fer.training.session import open_session
 
 DEFAULT_IMAGE_SIZE = 112  # of a checkpoint that says nothing of its own

@@ -6,13 +6,12 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
+from fer import provenance
 from fer.data.audio import read_scaling, write_scaling
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
@@ -21,10 +20,9 @@ from fer.nets.conventions import Convention
 from fer.nets.weights.files import latest_checkpoint
 from fer.nets.weights.run import CONVENTION_FILE, read_convention, write_convention
 from fer.training.checkpoints import PREFIX
-from fer.training.config import TrainConfig, differing, read_flagfile, write_flagfile
+from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
 from fer.training.stages import Blueprint, stage_of
 
-FLAGS_FILE = 'flags.txt'
 CLASS_COUNTS_FILE = 'class_counts.json'  # the training videos of each class, in the order of the logits
 SCALING_FILE = 'audio_scaling.txt'
 AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE = 'audio_flags.txt', 'visual_flags.txt'  # of the runs that early fusion joins
@@ -86,7 +84,9 @@ def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, o
             else:
                 path.unlink()
     write_flagfile(folder / FLAGS_FILE, config)
-    with atomic_write(folder / (f'environment_{first_step}.json' if first_step else 'environment.json')) as file:
+    with atomic_write(
+        folder / (f'environment_{first_step}.json' if first_step else provenance.ENVIRONMENT_FILE)
+    ) as file:
         json.dump(about, file, indent=1)
     with atomic_write(folder / CLASS_COUNTS_FILE) as file:
         json.dump(dict(zip(EMOTIONS, class_counts.tolist(), strict=True)), file, indent=1)
@@ -131,17 +131,8 @@ def read_blueprint(run_dir: str | Path) -> Blueprint:
 
 def environment() -> dict:
     """What the run ran on: versions, commit, host, command."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*arguments: str) -> str | None:
-        try:
-            answer = subprocess.run(['git', '-C', root, *arguments], capture_output=True, text=True)
-        except OSError:  # no git here
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
     return {
-        'started': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'started': provenance.now(),
         'command': sys.argv,
         'host': socket.gethostname(),
         'platform': platform.platform(),
@@ -149,8 +140,8 @@ def environment() -> dict:
         'python': platform.python_version(),
         'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS'),  # on or off, results differ in their last digits
         'packages': {name: importlib.metadata.version(name) for name in _PACKAGES},
-        'commit': git('rev-parse', 'HEAD'),
-        'uncommitted_changes': bool(git('status', '--porcelain', '--untracked-files=no')),
+        'commit': provenance.commit(),
+        'uncommitted_changes': provenance.uncommitted_changes(),
     }
 
 

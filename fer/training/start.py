@@ -9,9 +9,9 @@ from fer.nets import get_network
 from fer.nets.early_fusion import OPTIONS
 from fer.nets.weights import Weights, open_part
 from fer.nets.weights.files import open_tensors
-from fer.training.config import TrainConfig, read_flagfile
+from fer.training.config import FLAGS_FILE, TrainConfig, read_flagfile
 from fer.training.restore import Origin, open_for, source_convention
-from fer.training.run_folder import FLAGS_FILE, SCALING_FILE, check_class_order, read_blueprint
+from fer.training.run_folder import SCALING_FILE, check_class_order, read_blueprint
 from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, stage_of, window_length
 
 

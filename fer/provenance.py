@@ -1,0 +1,49 @@
+"""Which code made a file, when, and which file a number was made from. Standard library only."""
+
+import hashlib
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where this is one
+ENVIRONMENT_FILE = 'environment.json'  # what a run trained on; a run resumed at a step adds environment_<step>.json
+
+
+def now() -> str:
+    """The time, UTC, as ISO 8601 writes it, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+
+def commit() -> str | None:
+    """The checkout's commit, 40 hex digits; None outside a checkout or without git."""
+    return _git('rev-parse', 'HEAD')
+
+
+def uncommitted_changes() -> bool:
+    """Whether a tracked file of the checkout differs from that commit."""
+    return bool(_git('status', '--porcelain', '--untracked-files=no'))
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def stamp(results: str | Path) -> dict[str, str | None]:
+    """What a metrics file says of its origin, so that a number changed by hand later shows.
+
+    Args:
+      results: the results file that the metrics are of, as written.
+
+    Returns:
+      `results_sha256`, its digest; `written`, the time; `commit`, of the code that computes the metrics.
+    """
+    return {'results_sha256': digest(results), 'written': now(), 'commit': commit()}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(['git', '-C', ROOT, *arguments], capture_output=True, text=True)
+    except OSError:  # no git here
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
