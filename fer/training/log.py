@@ -6,21 +6,25 @@ from pathlib import Path
 import numpy as np
 
 from fer.files import atomic_write
+from fer.report.logs import ONE_DATASET, TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG, read_log
 from fer.report.plots import draw_curves
 from fer.tf1 import tf
-
-TRAIN_LOG, VALIDATION_LOG = 'train_log.csv', 'val_log.csv'
-TRAIN_COLUMNS = ('step', 'epoch', 'phase', 'loss', 'accuracy', 'learning_rate', 'frames_per_second')
-VALIDATION_COLUMNS = ('step', 'epoch', 'phase', 'correct', 'total', 'accuracy', 'f1', 'dataset')
+from fer.training import hparams
+from fer.training.config import TrainConfig
 
 
 class RunLog:
     """The open logs of a run folder; a context manager.
 
     A run that resumes from `last_step` first drops what an interrupted session logged after it.
+
+    Args:
+      folder: of the run, which is there.
+      last_step: 0, or the step of the checkpoint that the run resumes from.
+      config: the run's settings, for TensorBoard's HParams tab.
     """
 
-    def __init__(self, folder: Path, last_step: int):
+    def __init__(self, folder: Path, last_step: int, config: TrainConfig):
         self._files = []
         self._writers = {}
         self._scores: dict[int, list[float]] = {}  # step: the accuracies of a validation, a dataset each
@@ -33,11 +37,14 @@ class RunLog:
             self._files.append(file)
             self._writers[name] = csv.writer(file, lineterminator='\n')
         self._board = tf.summary.FileWriter(str(folder))
+        hparams.write_start(self._board, config)
 
     def __enter__(self) -> 'RunLog':
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *_) -> None:
+        if error_type is None:
+            hparams.write_end(self._board)
         for file in self._files:
             file.close()
         self._board.close()
@@ -65,7 +72,7 @@ class RunLog:
         figures = (metrics['correct'], metrics['total'], metrics['accuracy'], metrics['f1'])
         self._writers[VALIDATION_LOG].writerow((step, epoch, phase, *figures, dataset))
         self._scores.setdefault(step, []).append(metrics['accuracy'])
-        tag = 'validation' if dataset == '-' else f'validation/{dataset}'
+        tag = 'validation' if dataset == ONE_DATASET else f'validation/{dataset}'
         self._add_scalars(tag, {name: metrics[name] for name in ('accuracy', 'f1')}, step)
 
     def has_validated(self, step: int) -> bool:
@@ -113,20 +120,13 @@ def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> list[dict[str
 
 def draw_log(folder: Path, title: str) -> None:
     """Writes curves.png from the logs of a run folder."""
-    train, validation = _read(folder / TRAIN_LOG), _read(folder / VALIDATION_LOG)
+    train, validation = read_log(folder / TRAIN_LOG), read_log(folder / VALIDATION_LOG)
     numbers = {name: np.array(column, np.float64) for name, column in train.items()}
     curves: dict[str, dict[str, np.ndarray]] = {}
     for dataset in dict.fromkeys(validation['dataset']):
         rows = [row for row, name in enumerate(validation['dataset']) if name == dataset]
-        label = 'validation' if dataset == '-' else f'validation {dataset}'
+        label = 'validation' if dataset == ONE_DATASET else f'validation {dataset}'
         curves[label] = {
             name: np.array([float(validation[name][row]) for row in rows]) for name in ('step', 'accuracy')
         }
     draw_curves(folder / 'curves.png', numbers, curves, title)
-
-
-def _read(path: Path) -> dict[str, list[str]]:
-    """The columns of a log."""
-    with open(path, encoding='utf-8', newline='') as file:
-        header, *rows = csv.reader(file)
-    return {name: [row[column] for row in rows] for column, name in enumerate(header)}

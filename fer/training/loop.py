@@ -16,6 +16,7 @@ from fer.evaluation.metrics import score_results, summary
 from fer.evaluation.videos import class_counts, prior_logits
 from fer.nets.weights.files import latest_checkpoint
 from fer.progress import progress
+from fer.report.logs import ONE_DATASET
 from fer.stop import StopSignal
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
@@ -129,7 +130,7 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 if common := common_videos(train_split, val_split):
                     print(f'{len(common)} of the validation videos are trained on; their scores say nothing of others')
             try:
-                with RunLog(folder, step) as log:
+                with RunLog(folder, step, config) as log:
                     Loop(session, graph, config, epochs, folder, log, prior_logits(counts), stop).run(step)
             except InputError:
                 if latest_checkpoint(folder) is None:  # an image damaged inside: leave no run that never was
@@ -271,7 +272,7 @@ class Loop(NamedTuple):
         paths = [manifest.path for manifest in side.split.manifests]
         texts = []
         answers = predict(self.session, side, self.fallback, 'validation')
-        names = dataset_names(paths) if len(paths) > 1 else ['-']
+        names = dataset_names(paths) if len(paths) > 1 else [ONE_DATASET]
         for name, path, results in zip(names, paths, answers, strict=True):
             metrics = score_results(results, path)
             assert metrics is not None, 'load_split insists on labels'
