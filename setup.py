@@ -21,6 +21,7 @@ REQUIREMENTS = [
     'h5py>=3.8',  # comes with tensorflow; read directly, for weights
     'safetensors>=0.4.3,<1',  # PyTorch's weights without PyTorch
     'matplotlib>=3.8',
+    'jinja2>=3.1',
     'tqdm>=4.66',
     'opencv-python-headless==4.11.0.86',  # opencv-python without the system's libGL; 5.0 drops the Haar cascades
     'mtcnn==1.0.0',  # carries its weights in the wheel
@@ -39,7 +40,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['fer', 'fer.*']),
-    package_data={'fer.dissertation': ['*.csv', 'confusion.json']},
+    package_data={'fer.dissertation': ['*.csv', 'confusion.json'], 'fer.report': ['templates/*']},
     python_requires='>=3.10,<3.12',
     install_requires=REQUIREMENTS if SUPPORTED else [],
     extras_require={

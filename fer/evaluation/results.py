@@ -4,6 +4,7 @@ The header is `video_id logit_Neutral ... logit_Surprise prediction label frames
 without the last two columns, ignore further ones, and find every column by its name.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,7 +95,7 @@ def classes_of(path: str | Path) -> list[str]:
 
 def _parse_row(fields: dict[str, str]) -> tuple[str, list[float], int, int, int, str]:
     logits = [float(fields[name]) for name in LOGIT_COLUMNS]
-    if not np.isfinite(logits).all():
+    if not all(map(math.isfinite, logits)):
         raise ValueError(f'logits {logits}: expected finite numbers')
     label = -1 if fields['label'] == UNKNOWN else emotions.from_name(fields['label'])
     return (

@@ -1,0 +1,44 @@
+"""The dissertation's tables beside ours: python -m fer.report --runs=runs --output=report [--data=data/afew]
+
+Reads every run folder <run id>-seed<k> below --runs, which is named after a run of chapter 6 (6.2-t1-r13-seed0), and
+writes index.html, report.md, tables.csv and errata.csv. Numbers are recomputed from results files; what is missing,
+unfinished or not as it should be is said where it stands. Exit codes: 0 done; 2 bad input, nothing written.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from fer import cli
+from fer.report.figures import draw_all_curves, draw_statistics, lay_out_matrices
+from fer.report.page import write_report
+from fer.report.runs import read_seeds
+from fer.report.tables import compile_report
+
+flags.DEFINE_string('runs', 'runs', 'Folder of run folders, at any depth.')
+flags.DEFINE_string('output', 'report', 'Folder to write to.')
+flags.DEFINE_list(
+    'data', [], 'Folders of prepared data whose statistics are drawn (`python -m fer.prepare.statistics` makes them).'
+)
+flags.DEFINE_string('note', '', 'Text that stands on top.')
+flags.DEFINE_string('configs', 'configs', 'Folder of the flagfiles that runs are held against.')
+
+
+def main() -> None:
+    args = flags.FLAGS
+    seeds, unchecked = read_seeds(Path(args.runs), Path(args.configs))
+    statistics = draw_statistics([Path(folder) for folder in args.data])
+    report = compile_report(seeds, unchecked)
+    written = write_report(
+        Path(args.output), report, draw_all_curves(seeds), lay_out_matrices(seeds), statistics, args.note
+    )
+    summary = report.summary
+    print(f'{summary.finished} finished runs, {summary.unfinished} unfinished')
+    print(f'{summary.rows} rows: {", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.items())}')
+    for kind, count in summary.flags.items():
+        print(f'{kind}: {count} rows')
+    print('\n'.join(map(str, written)))
+
+
+if __name__ == '__main__':
+    cli.run(main)
