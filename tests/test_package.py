@@ -35,7 +35,9 @@ def test_tensorflow_has_one_door():
 
 def test_rooms_look_one_way():
     graph = importers('fer.tf1')
-    assert not [path for path in graph if path.startswith(('fer/prepare/', 'fer/evaluation/', 'fer/fusion/'))]
+    assert not [
+        path for path in graph if path.startswith(('fer/prepare/', 'fer/evaluation/', 'fer/fusion/', 'fer/report/'))
+    ]
     for room, rooms_to_its_right in (
         ('fer/prepare/', ('fer.data', 'fer.nets', 'fer.training', 'fer.evaluation', 'fer.fusion', 'fer.report')),
         ('fer/data/', ('fer.prepare', 'fer.nets', 'fer.training', 'fer.evaluation', 'fer.fusion', 'fer.report')),
@@ -57,6 +59,7 @@ def test_flags_are_read_in_entry_points_only():
         *[(script,) for script in ('train.py', 'evaluate.py', 'fusion.py')],
         *[('-m', f'fer.prepare{room}') for room in ('', '.smile', '.statistics', '.synthetic')],
         ('-m', 'fer.extract'),
+        ('-m', 'fer.report'),
     ],
 )
 def test_help(command):

@@ -1,5 +1,6 @@
 """Curves and bars as SVG that takes its colours from the page, so that it is legible on light and dark."""
 
+import functools
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +53,7 @@ class Picture(NamedTuple):
     number: str  # of the dissertation's figure
     title: str
     note: str
-    svg: str  # empty: there is nothing to draw
+    svgs: list[str]  # side by side; none where there is nothing to draw
     legend: list[tuple[str, str, str]]  # a sign and its colour, a CSS value, and what has them
 
 
@@ -109,7 +110,7 @@ def _draw_curves(number: str, run_id: str, note: str, seeds: Sequence[Seed]) -> 
         if train is not None and len(train):
             logs.append((train, validation))
     if not logs:
-        return Picture(number, run_id, note, '', [])
+        return Picture(number, run_id, note, [], [])
     names = {ONE_DATASET: 'validation'} | {
         split: f'validation, {dataset}' for dataset, split in datasets_of(run_id).items()
     }
@@ -117,22 +118,20 @@ def _draw_curves(number: str, run_id: str, note: str, seeds: Sequence[Seed]) -> 
     datasets = list(dict.fromkeys(found))[: _SERIES - 1]
     steps = logs[0][0]
 
-    def draw(figure: Any) -> None:
-        for axes, name in zip(figure.subplots(1, 2), ('loss', 'accuracy'), strict=True):
-            for train, validation in logs:
-                scale = _epochs_per_step(train)
-                curve = _thin(train['step'].to_numpy() * scale, train[name].to_numpy())
-                axes.plot(*curve, color=_COLOURS[0], linewidth=1)
-                if name == 'loss' or validation is None:
-                    continue
-                for dataset, colour, (marker, _) in zip(datasets, _COLOURS[1:], _MARKERS[1:], strict=False):
-                    rows = validation[validation['dataset'] == dataset]
-                    axes.plot(
-                        rows['step'] * scale, rows[name], color=colour, linewidth=1.4, marker=marker, markersize=2.5
-                    )
-            axes.set(xlabel='epoch', ylabel=name)
-            if name == 'accuracy':
-                axes.set_ylim(0, 1)
+    def draw(name: str, figure: Any) -> None:
+        axes = figure.subplots()
+        for train, validation in logs:
+            scale = _epochs_per_step(train)
+            curve = _thin(train['step'].to_numpy() * scale, train[name].to_numpy())
+            axes.plot(*curve, color=_COLOURS[0], linewidth=1)
+            if validation is None or name not in validation:  # of a loss of validation no log tells
+                continue
+            for dataset, colour, (marker, _) in zip(datasets, _COLOURS[1:], _MARKERS[1:], strict=False):
+                rows = validation[validation['dataset'] == dataset]
+                axes.plot(rows['step'] * scale, rows[name], color=colour, marker=marker, markersize=2.5)
+        axes.set(xlabel='epoch', ylabel=name)
+        if name == 'accuracy':
+            axes.set_ylim(0, 1)
 
     labels = ['training', *(names.get(dataset, f'validation, {dataset}') for dataset in datasets)]
     legend = [
@@ -141,7 +140,8 @@ def _draw_curves(number: str, run_id: str, note: str, seeds: Sequence[Seed]) -> 
     ]
     count = f'{len(logs)} seed' if len(logs) == 1 else f'{len(logs)} seeds, a line each'
     title = f'{run_id}, {count}; {int(steps["step"].max())} steps in {int(steps["epoch"].max())} epochs'
-    return Picture(number, title, note, _to_svg(draw, (8, 3), f'figure-{number}'), legend)
+    svgs = [_to_svg(functools.partial(draw, name), (4.2, 2.8), f'{number}-{name}') for name in ('loss', 'accuracy')]
+    return Picture(number, title, note, svgs, legend)
 
 
 def _epochs_per_step(train: pd.DataFrame) -> float:
@@ -208,14 +208,14 @@ def _draw_lengths(path: Path, number: str, split: str, salt: str) -> Picture:
         axes.set(xlabel='frames with a face', ylabel='videos')
 
     title = f'{split}: lengths of {int(table["videos"].sum())} videos'
-    return Picture(number, title, '', _to_svg(draw, (6, 2.8), salt), [])
+    return Picture(number, title, '', [_to_svg(draw, (6, 2.8), salt)], [])
 
 
 def _draw_classes(path: Path, number: str, split: str, salt: str) -> Picture:
     table = _read_statistics(path, ('class', 'videos', 'with_frames'))
     table = table[table['class'].isin(EMOTIONS)]
     if table.empty:
-        return Picture(number, f'{split}: no labels', '', '', [])
+        return Picture(number, f'{split}: no labels', '', [], [])
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -228,7 +228,7 @@ def _draw_classes(path: Path, number: str, split: str, salt: str) -> Picture:
 
     title = f'{split}: classes of {int(table["videos"].sum())} videos'
     legend = [(_BAR, 'var(--series-0)', 'with frames'), (_BAR, 'var(--series-1)', 'without')]
-    return Picture(number, title, '', _to_svg(draw, (6, 2.8), salt), legend)
+    return Picture(number, title, '', [_to_svg(draw, (6, 2.8), salt)], legend)
 
 
 def _read_statistics(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -249,7 +249,7 @@ def _to_svg(draw: Callable[[Any], None], size: tuple[float, float], salt: str) -
 
     Args:
       draw: draws on the matplotlib Figure that it is given.
-      size: inches, of which the element has 72 units each.
+      size: width and height in inches, each of 72 units of the element.
       salt: of the ids within, which have to differ between the pictures of a page.
     """
     # Here, not above: a report without curves has no use for it, and it is the slowest of all imports.

@@ -1,0 +1,752 @@
+"""python -m fer.report: its numbers against other implementations, and what it says of runs that are not as they should
+be."""
+
+import csv
+import dataclasses
+import html.parser
+import json
+import math
+import re
+import typing
+
+import numpy as np
+import pytest
+import scipy.stats
+from conftest import ROOT, run
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+from fer.dissertation.confusion import read_figures
+from fer.dissertation.runs import read_runs
+from fer.emotions import EMOTIONS
+from fer.errors import InputError
+from fer.evaluation.metrics import score_results, write_metrics
+from fer.evaluation.results import Results, write_results
+from fer.prepare.statistics import write_statistics
+from fer.provenance import stamp
+from fer.report.cells import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge
+from fer.report.figures import draw_all_curves, draw_statistics, lay_out_matrices
+from fer.report.flagfiles import find_flagfiles, read_flags, train_defaults
+from fer.report.logs import TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG
+from fer.report.page import write_report
+from fer.report.runs import Answers, Flag, datasets_of, read_seeds
+from fer.report.tables import VERDICTS, compile_report, ranges
+from fer.training.config import TrainConfig, write_flagfile
+
+CONFIGS = ROOT / 'configs'
+COMMIT = '0123456789abcdef0123456789abcdef01234567'
+RUNS = {row.run_id: row for row in read_runs()}
+CLASSES = list(range(7))
+
+
+def make_answers(seed, videos=60, right=0.5):
+    """Results of made-up videos, whose labels are the same for every seed."""
+    rng = np.random.default_rng(seed)
+    labels = np.random.default_rng(7).integers(0, 7, videos)
+    predictions = np.where(rng.random(videos) < right, labels, rng.integers(0, 7, videos))
+    logits = np.eye(7)[predictions] + rng.random((videos, 7)) / 2
+    ids = [f'{index:06d}' for index in range(videos)]
+    return Results(ids, logits, predictions, labels, np.full(videos, 20), ['-'] * videos)
+
+
+def as_answers(results):
+    return Answers(results.video_ids, results.labels, results.predictions, None, False)
+
+
+def config_of(run_id, **settings):
+    """The settings that train.py would run a flagfile with."""
+    types = typing.get_type_hints(TrainConfig)
+    values = {name: {str: '', int: 1, float: 0.0, bool: False}[kind] for name, kind in types.items()}
+    given = read_flags(find_flagfiles(CONFIGS)[run_id], ROOT) if run_id in find_flagfiles(CONFIGS) else {}
+    for name, value in {**train_defaults(), **given}.items():
+        if name in types:
+            values[name] = str(value) == 'True' if types[name] is bool else types[name](value)
+    return TrainConfig(**{**values, **settings})
+
+
+def write_split(folder, split, results, **more):
+    write_results(folder / f'results_{split}.txt', results)
+    metrics = score_results(results, 'made up') | more | stamp(folder / f'results_{split}.txt') | {'commit': COMMIT}
+    write_metrics(folder / f'metrics_{split}.json', metrics)
+
+
+def make_run(root, run_id, seed=0, results=None, steps=24, dataset='-', **settings):
+    """A finished run folder of training, as train.py and evaluate.py leave it, without its checkpoints."""
+    folder = root / 'somewhere' / f'{run_id}-seed{seed}'
+    folder.mkdir(parents=True)
+    write_flagfile(folder / 'flags.txt', config_of(run_id, **{'seed': seed, **settings}))
+    environment = {'started': '2026-03-04T05:06:07+00:00', 'commit': COMMIT, 'uncommitted_changes': False}
+    (folder / 'environment.json').write_text(json.dumps(environment))
+    with open(folder / TRAIN_LOG, 'w', newline='') as file:
+        rows = csv.writer(file, lineterminator='\n')
+        rows.writerow(TRAIN_COLUMNS)
+        rows.writerows(
+            (step, (step - 1) // 4 + 1, 2, f'{2 / step:.6g}', 0.25, 1e-5, 50) for step in range(1, steps + 1)
+        )
+    with open(folder / VALIDATION_LOG, 'w', newline='') as file:
+        rows = csv.writer(file, lineterminator='\n')
+        rows.writerow(VALIDATION_COLUMNS)
+        rows.writerows((step, step // 4, 2, 1, 2, 0.5, 0.25, dataset) for step in range(4, steps + 1, 4))
+    for index, split in enumerate(datasets_of(run_id).values()):
+        write_split(folder, split, results or make_answers(10 * seed + index))
+    return folder
+
+
+def make_fusion(root, run_id, seed=0, **more):
+    folder = root / 'late' / f'{run_id}-seed{seed}'
+    folder.mkdir(parents=True)
+    flags = read_flags(find_flagfiles(CONFIGS)[run_id], ROOT)
+    members = [path.replace('-seed0/', f'-seed{seed}/') for path in flags['results'].split(',')]
+    write_split(folder, 'val', make_answers(seed), **{'method': int(flags['method']), 'members': members, **more})
+    return folder
+
+
+def read(root, configs=CONFIGS):
+    """The report's rows by run id, those of no table included, and all of it."""
+    seeds, unchecked = read_seeds(root, configs)
+    report = compile_report(seeds, unchecked)
+    rows = {row.run_id: row for table in report.tables for row in table.rows}
+    return rows | {row.run_id: row for row in report.others}, report
+
+
+def write(root, output, note='', data=()):
+    """What the command does; returns the page and the Markdown."""
+    seeds, unchecked = read_seeds(root, CONFIGS)
+    report = compile_report(seeds, unchecked)
+    write_report(output, report, draw_all_curves(seeds), lay_out_matrices(seeds), draw_statistics(data), note)
+    return (output / 'index.html').read_text(), (output / 'report.md').read_text()
+
+
+def kinds(row):
+    """The flags of a row but `data`, which all have here: the made-up split is not AFEW's."""
+    return [flag.kind for _, flag in row.flags if flag.kind != 'data']
+
+
+def texts(row):
+    return '; '.join(f'{who}: {flag.text}' for who, flag in row.flags)
+
+
+def table_rows(output):
+    with open(output / 'tables.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+# What is printed.
+
+
+def test_every_row_of_every_table_is_there_without_a_single_run(tmp_path):
+    (tmp_path / 'runs').mkdir()
+    page, markdown = write(tmp_path / 'runs', tmp_path / 'out')
+    rows = table_rows(tmp_path / 'out')
+    assert list(dict.fromkeys(row['run_id'] for row in rows)) == list(RUNS)
+    printed = {(row['run_id'], row['dataset'], row['metric']): row['printed'] for row in rows}
+    assert printed['6.2-t1-r13', 'AFEW', 'f1'] == '42.0'
+    assert printed['6.1-t1-r1', 'FER2013', 'accuracy'] == '67.9'
+    assert printed['6.5l-t4-r7', 'AFEW', 'f1'] == ''
+    assert len(printed) == len(rows) == 2 * (3 * 17 + 95)
+    assert {row['verdict'] for row in rows if row['printed']} == {MISSING}
+    for run_id in RUNS:
+        assert f'id="{run_id}"' in page
+        assert f'| {run_id} |' in markdown
+    for title in ('Table 7: other entrants of 2018', 'Table 3: Audio Models only', 'Errata of the dissertation'):
+        assert title in page
+        assert title in markdown
+    assert page.count('Nothing to draw.') == 7
+    assert page.count('Ours is missing') == len(read_figures()) == 11
+    assert page.count('<li id="erratum-') == 33
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+    done = run('-m', 'fer.report', f'--runs={tmp_path}/none', f'--output={tmp_path}/out', ok=False)
+    assert done.code == 2
+    assert done.err == f'python -m fer.report: --runs={tmp_path}/none: not found; expected a folder of runs\n'
+    assert not (tmp_path / 'out').exists()
+
+
+# Numbers.
+
+
+def test_numbers_are_scikit_learns(tmp_path):
+    several = [make_answers(seed, right=0.3 + 0.1 * seed) for seed in range(3)]
+    for seed, results in enumerate(several):
+        make_run(tmp_path, '6.2-t1-r13', seed, results)
+    (line,) = read(tmp_path)[0]['6.2-t1-r13'].lines
+    for cell, score in (
+        (line.accuracy, accuracy_score),
+        (line.f1, lambda *pair: f1_score(*pair, labels=CLASSES, average='macro', zero_division=0)),
+    ):
+        values = [100 * score(results.labels, results.predictions) for results in several]
+        assert cell.ours.mean == pytest.approx(np.mean(values))
+        assert cell.ours.spread == pytest.approx(np.std(values, ddof=1))
+        assert cell.ours.low < cell.ours.mean < cell.ours.high
+    assert line.seeds == [0, 1, 2]
+    assert (line.accuracy.printed, line.f1.printed) == (46.0, 42.0)
+
+
+def test_the_interval_of_one_seed_is_scipys():
+    results = make_answers(3, videos=500)
+    ours = estimate([as_answers(results)])
+
+    def f1(*indices):
+        (chosen,) = indices
+        return f1_score(results.labels[chosen], results.predictions[chosen], labels=CLASSES, average='macro')
+
+    def accuracy(chosen):
+        return (results.labels[chosen] == results.predictions[chosen]).mean()
+
+    for metric, statistic in (('accuracy', accuracy), ('f1', f1)):
+        theirs = scipy.stats.bootstrap(
+            (np.arange(500),), statistic, n_resamples=1000, method='percentile', vectorized=False, rng=5
+        ).confidence_interval
+        # Each bound has a standard error of about a fifth of a point, theirs and ours.
+        assert ours[metric].low == pytest.approx(100 * theirs.low, abs=1.2)
+        assert ours[metric].high == pytest.approx(100 * theirs.high, abs=1.2)
+        assert ours[metric].spread is None
+        assert ours[metric].high - ours[metric].low > 6
+
+
+def test_the_interval_of_several_seeds_draws_seeds_and_the_same_videos_of_each():
+    several = [make_answers(seed, videos=300, right=right) for seed, right in enumerate((0.35, 0.55, 0.6, 0.5))]
+    ours = estimate([as_answers(results) for results in several])
+    rng = np.random.default_rng(11)
+    means = []
+    for _ in range(2000):
+        videos, seeds = rng.integers(0, 300, 300), rng.integers(0, 4, 4)
+        chosen = [several[seed] for seed in seeds]
+        means.append(
+            [
+                np.mean([accuracy_score(one.labels[videos], one.predictions[videos]) for one in chosen]),
+                np.mean([_f1(confusion_matrix(one.labels[videos], one.predictions[videos])) for one in chosen]),
+            ]
+        )
+    bounds = 100 * np.percentile(means, [2.5, 97.5], axis=0)
+    for index, metric in enumerate(('accuracy', 'f1')):
+        assert ours[metric].low == pytest.approx(bounds[0, index], abs=1.5)
+        assert ours[metric].high == pytest.approx(bounds[1, index], abs=1.5)
+
+
+def _f1(confusion):
+    right = confusion.diagonal()
+    return np.mean(2 * right / (confusion.sum(axis=0) + confusion.sum(axis=1)))
+
+
+def test_a_seed_that_repeats_another_tells_nothing_new():
+    """Were each seed to draw videos of its own, five copies of one would halve the interval."""
+    one = as_answers(make_answers(2))
+    alone, copies = estimate([one]), estimate([one] * 5)
+    for metric in alone:
+        assert copies[metric].low == pytest.approx(alone[metric].low)
+        assert copies[metric].high == pytest.approx(alone[metric].high)
+
+
+@pytest.mark.parametrize(
+    ('printed', 'verdict'),
+    [(40.0, COVERED), (42.0, COVERED), (42.04, COVERED), (42.1, ABOVE), (37.9, BELOW), (37.96, COVERED), (None, '')],
+)
+def test_verdicts(printed, verdict):
+    assert judge(printed, Estimate(40.0, None, 38.0, 42.0)) == verdict
+    assert judge(printed, None) == ('' if printed is None else MISSING)
+
+
+def test_a_row_is_covered_if_all_of_it_is_and_missing_if_any_is(tmp_path):
+    run_id = '6.1-t2-r1'
+    labels = make_answers(0).labels
+    for split in ('rafdb', 'affectnet', 'fer2013'):
+        assert split in datasets_of(run_id).values()
+    folder = make_run(tmp_path, run_id)
+    perfect = make_answers(0)._replace(predictions=labels)
+    write_split(folder, 'rafdb', perfect)
+    rows, report = read(tmp_path)
+    by_dataset = {line.dataset: line for line in rows[run_id].lines}
+    assert by_dataset['RAF-DB'].accuracy.verdict == by_dataset['RAF-DB'].f1.verdict == BELOW
+    assert rows[run_id].verdict in (BELOW, 'printed above and below')
+    assert sum(report.summary.verdicts.values()) == 112
+    assert list(report.summary.verdicts) == list(VERDICTS)
+    (folder / 'results_fer2013.txt').unlink()
+    rows, report = read(tmp_path)
+    by_dataset = {line.dataset: line for line in rows[run_id].lines}
+    assert by_dataset['FER2013'].accuracy.verdict == MISSING
+    assert by_dataset['RAF-DB'].accuracy.verdict == BELOW
+    assert rows[run_id].verdict == MISSING
+    assert report.summary.verdicts[MISSING] == 112
+    assert rows[run_id].unfinished == [(0, 'no results_fer2013.txt', '')]
+
+
+def test_chapter_7_has_ours_beside_tp(tmp_path):
+    make_run(tmp_path, '6.4-t1-r5')
+    _, report = read(tmp_path)
+    rows = {row.printed.run_id: row for table in report.chapter7 for row in table if row.printed.entrant == 'TP'}
+    assert list(rows) == ['6.5l-t1-r3', '6.5l-t2-r2', '6.4-t1-r5', '6.5l-t4-r7']
+    results = make_answers(0)
+    ours = rows['6.4-t1-r5'].ours
+    assert ours.printed == 27.2  # the chapter's own number; the table has 27.4
+    assert ours.ours.mean == pytest.approx(100 * accuracy_score(results.labels, results.predictions))
+    assert rows['6.5l-t4-r7'].ours.verdict == MISSING
+    assert rows['6.5l-t4-r7'].printed.test_acc == 48.5
+
+
+# Flags.
+
+
+def test_a_run_as_it_should_be_has_no_flag(tmp_path):
+    make_run(tmp_path, '6.2-t1-r13', 3)
+    rows, report = read(tmp_path)
+    assert kinds(rows['6.2-t1-r13']) == []
+    assert texts(rows['6.2-t1-r13']) == 'seeds: 60 videos; AFEW validates on 383'
+    assert rows['6.2-t1-r13'].dates[0] == '2026-03-04'
+    assert rows['6.2-t1-r13'].commits == [COMMIT]
+    assert report.summary.unchecked == []
+
+
+def edit_metrics(folder, **changes):
+    path = folder / 'metrics_val.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_environment(folder, **changes):
+    path = folder / 'environment.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def swap_labels(folder):
+    path = folder / 'results_val.txt'
+    path.write_text(path.read_text().replace('\tSad\tHappy\t', '\tSad\tSad\t'))
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'kind', 'says'),
+    [
+        (
+            lambda f: edit_metrics(f, accuracy=0.99),
+            'edited',
+            'metrics_val.json: accuracy not what results_val.txt gives',
+        ),
+        (lambda f: edit_metrics(f, confusion=[]), 'edited', 'confusion not what'),
+        (lambda f: edit_metrics(f, results_sha256='0' * 64), 'edited', 'not the file that metrics_val.json was made'),
+        (lambda f: edit_metrics(f, results_sha256=None), 'unsigned', 'no results_sha256'),
+        (swap_labels, 'edited', 'results_val.txt: not the file'),
+        (lambda f: edit_metrics(f, commit='f' * 40), 'commits', '01234567, ffffffff'),
+        (lambda f: edit_environment(f, commit='e' * 40), 'commits', 'eeeeeeee, 01234567'),
+        (lambda f: edit_environment(f, uncommitted_changes=True), 'uncommitted', 'environment.json'),
+        (
+            lambda f: (f / 'environment_8.json').write_text('{"commit": "' + 'd' * 40 + '"}'),
+            'commits',
+            '01234567, dddddddd',
+        ),
+    ],
+)
+def test_flags(tmp_path, spoil, kind, says):
+    folder = make_run(tmp_path, '6.2-t1-r13')
+    spoil(folder)
+    rows, report = read(tmp_path)
+    assert set(kinds(rows['6.2-t1-r13'])) == {kind}
+    assert says in texts(rows['6.2-t1-r13'])
+    assert report.summary.flags[kind] == 1
+    assert rows['6.2-t1-r13'].lines[0].accuracy.ours is not None
+    page, markdown = write(tmp_path, tmp_path / 'out')
+    assert f'⚠ {kind}</span> ' in page
+    assert f'- {kind}: 1, ' in markdown
+    assert any(f'{kind}: ' in row['flags'] for row in table_rows(tmp_path / 'out'))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'says'),
+    [
+        ({'width': 0.05}, '--width=0.05 (1.0)'),
+        ({'train_epochs': '1,2'}, '--train_epochs=1,2 (5,25)'),
+        ({'classify': 'frame', 'batch_size': 2}, '--classify=frame (exact), --batch_size=2 (4)'),
+        ({'init_from': ''}, '--init_from= (6.1-t1-r3)'),
+        ({'init_from': '/elsewhere/6.1-t1-r2-seed4'}, '--init_from=6.1-t1-r2 (6.1-t1-r3)'),
+        ({'train_manifest': '/data/train.txt,/data/val.txt'}, '--train_manifest=train.txt,val.txt (train.txt)'),
+        # Other places and another seed of the same run are no other settings.
+        ({'init_from': '/elsewhere/6.1-t1-r3-seed7', 'val_manifest': '/elsewhere/val.txt', 'data_root': '/d'}, ''),
+        ({'run_dir': '/elsewhere'}, ''),
+    ],
+)
+def test_settings_are_those_of_the_flagfile(tmp_path, changes, says):
+    make_run(tmp_path, '6.2-t1-r13', **changes)
+    row = read(tmp_path)[0]['6.2-t1-r13']
+    found = [flag.text for _, flag in row.flags if flag.kind == 'settings']
+    assert found == ([says] if says else [])
+
+
+def test_a_flag_that_several_seeds_share_is_said_once(tmp_path):
+    for seed in (0, 1, 2, 5):
+        make_run(tmp_path, '6.2-t1-r13', seed, width=0.05)
+    row = read(tmp_path)[0]['6.2-t1-r13']
+    assert ('seeds 0-2, 5', Flag('settings', '--width=0.05 (1.0)')) in row.flags
+    assert kinds(row) == ['settings']
+    assert ranges([3]) == '3'
+    assert ranges([]) == ''
+
+
+def test_a_late_fusion_is_held_against_its_flagfile(tmp_path):
+    make_fusion(tmp_path, '6.5l-t1-r3')
+    assert kinds(read(tmp_path)[0]['6.5l-t1-r3']) == []
+    make_fusion(tmp_path, '6.5l-t1-r1', method=3, members=['runs/x/6.2-t1-r7-seed0/results_val.txt'])
+    row = read(tmp_path)[0]['6.5l-t1-r1']
+    assert kinds(row) == ['settings']
+    assert '--method=3 (4), --results=6.2-t1-r7 (6.2-t1-r7,6.2-t2-r1' in texts(row)
+
+
+def test_a_seed_that_is_not_the_names(tmp_path):
+    make_run(tmp_path, '6.2-t1-r13', 1, **{'seed': 0})
+    row = read(tmp_path)[0]['6.2-t1-r13']
+    assert kinds(row) == ['seed']
+    assert 'seed 1: named seed 1, ran with --seed=0' in texts(row)
+
+
+def test_seeds_and_tables_of_several_commits(tmp_path):
+    make_run(tmp_path, '6.2-t1-r13', 0)
+    other = make_run(tmp_path, '6.2-t1-r13', 1)
+    edit_environment(other, commit='f' * 40)
+    edit_metrics(other, commit='f' * 40)
+    make_run(tmp_path, '6.2-t1-r12', 0)
+    make_run(tmp_path, '6.2-t2-r1', 0)
+    rows, report = read(tmp_path)
+    assert kinds(rows['6.2-t1-r13']) == ['commits']
+    assert kinds(rows['6.2-t1-r12']) == []
+    commits = {(table.section, table.number): table.commits for table in report.tables}
+    assert sorted(commits['6.2', 1]) == [COMMIT, 'f' * 40]
+    assert commits['6.2', 2] == [COMMIT]
+    page, _ = write(tmp_path, tmp_path / 'out')
+    assert page.count('the runs of this table are of several commits') == 1
+
+
+def test_seeds_that_answered_other_videos(tmp_path):
+    make_run(tmp_path, '6.2-t1-r13', 0)
+    make_run(tmp_path, '6.2-t1-r13', 1, make_answers(1, videos=50))
+    row = read(tmp_path)[0]['6.2-t1-r13']
+    assert 'seeds: AFEW: answered other videos, or with other labels' in texts(row)
+    assert '50 or 60 videos; AFEW validates on 383' in texts(row)
+    assert row.lines[0].seeds == [0, 1]
+
+
+def test_afews_own_number_of_videos_is_no_flag(tmp_path):
+    make_run(tmp_path, '6.2-t1-r13', 0, make_answers(0, videos=383))
+    assert read(tmp_path)[0]['6.2-t1-r13'].flags == []
+
+
+def test_optimistic_scores_are_called_so_with_the_cross_validated_beside(tmp_path):
+    validation = {'accuracy': 0.437, 'interval_95': [0.4, 0.5], 'folds': 5, 'repeats': 2}
+    make_fusion(tmp_path, '6.5l-t4-r7', optimistic=True, cross_validated=validation)
+    make_fusion(tmp_path, '6.5l-t4-r4', optimistic=False, cross_validated=None)
+    page, markdown = write(tmp_path, tmp_path / 'out')
+    row = page[page.index('id="6.5l-t4-r7"') :].partition('</tr>')[0]
+    assert 'optimistic</span>' in row
+    assert 'cross-validated 43.7' in row
+    assert 'optimistic' not in page[page.index('id="6.5l-t4-r4"') :].partition('</tr>')[0]
+    assert '(optimistic; cross-validated 43.7)' in markdown
+    rows = {(row['run_id'], row['metric']): row for row in table_rows(tmp_path / 'out')}
+    assert float(rows['6.5l-t4-r7', 'accuracy']['cross_validated']) == pytest.approx(43.7)
+    assert rows['6.5l-t4-r7', 'accuracy']['optimistic'] == 'True'
+    chapter7 = page[page.index('id="chapter7"') :]
+    assert 'optimistic' in chapter7[chapter7.index('6.5l-t4-r7') :].partition('</tr>')[0]
+
+
+def test_a_run_that_no_table_has(tmp_path):
+    make_run(tmp_path, '6.2-t0-r1')
+    make_run(tmp_path, '6.2-t9-r9')
+    rows, report = read(tmp_path)
+    assert [row.run_id for row in report.others] == ['6.2-t0-r1', '6.2-t9-r9']
+    assert rows['6.2-t0-r1'].lines[0].accuracy.ours is not None
+    assert rows['6.2-t0-r1'].verdict == ''
+    assert report.summary.unchecked == ['6.2-t9-r9']
+    assert report.summary.verdicts[MISSING] == 112
+
+
+# Folders that are not whole.
+
+
+def truncate(path):
+    path.write_text(path.read_text()[:40])
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'lacks'),
+    [
+        (lambda f: (f / 'results_val.txt').unlink(), 'no results_val.txt'),
+        (lambda f: (f / 'metrics_val.json').unlink(), 'no metrics_val.json'),
+        (lambda f: truncate(f / 'metrics_val.json'), 'metrics_val.json: '),
+        (lambda f: (f / 'metrics_val.json').write_text('[]'), 'metrics_val.json: no object'),
+        (lambda f: truncate(f / 'environment.json'), 'environment.json: '),
+        (lambda f: (f / 'environment.json').unlink(), 'no environment.json'),
+        (lambda f: (f / 'flags.txt').unlink(), 'no flags.txt'),
+        (lambda f: truncate(f / 'flags.txt'), 'flags.txt: no --'),
+        (lambda f: (f / 'train_log.csv').unlink(), 'no train_log.csv'),
+        (lambda f: truncate(f / 'results_val.txt'), 'results_val.txt:1: no column'),
+        (lambda f: (f / 'results_val.txt').write_bytes(b'\xff\xfe\x00'), 'results_val.txt: not UTF-8 text'),
+        (lambda f: [path.unlink() for path in f.iterdir()], 'no flags.txt'),
+    ],
+)
+def test_half_written_folders_are_unfinished_and_not_counted(tmp_path, spoil, lacks):
+    make_run(tmp_path, '6.2-t1-r13', 0)
+    spoil(make_run(tmp_path, '6.2-t1-r13', 1))
+    rows, report = read(tmp_path)
+    row = rows['6.2-t1-r13']
+    assert row.lines[0].seeds == [0]
+    ((seed, text, status),) = row.unfinished
+    assert (seed, status) == (1, '')
+    assert text.startswith(lacks)
+    assert str(tmp_path) not in text
+    assert (report.summary.finished, report.summary.unfinished) == (1, 1)
+    page, markdown = write(tmp_path, tmp_path / 'out')
+    assert '⧗ unfinished</span> seed 1: ' in page
+    assert 'unfinished (seed 1): ' in markdown
+
+
+def test_status_lines_of_runs_that_are_not_finished(tmp_path):
+    make_run(tmp_path, '6.2-t1-r13', 0)
+    (make_run(tmp_path, '6.2-t1-r13', 1) / 'metrics_val.json').unlink()
+    (tmp_path / 'status').mkdir()
+    for name, text in (
+        ('6.2-t1-r13-seed0', 'done'),
+        ('6.2-t1-r13-seed1', 'failed: exit code 1\n'),
+        ('6.3-t1-r1-seed4', 'failed: step 3: the loss is nan'),
+        ('notes', 'nothing'),
+    ):
+        (tmp_path / 'status' / f'{name}.txt').write_text(text)
+    rows, report = read(tmp_path)
+    assert rows['6.2-t1-r13'].unfinished == [(1, 'no metrics_val.json', 'failed: exit code 1')]
+    assert rows['6.3-t1-r1'].unfinished == [(4, 'no run folder', 'failed: step 3: the loss is nan')]
+    assert (report.summary.finished, report.summary.unfinished) == (1, 1)
+    page, _ = write(tmp_path, tmp_path / 'out')
+    assert 'status: failed: step 3: the loss is nan' in page
+
+
+@pytest.mark.parametrize('twin', ['6.2-t1-r13-seed2', '6.2-t1-r13-seed02'])
+def test_two_folders_that_claim_one_run_and_seed(tmp_path, twin):
+    first = make_run(tmp_path / 'runs', '6.2-t1-r13', 2)
+    second = tmp_path / 'runs' / 'z' / 'copies' / twin
+    second.mkdir(parents=True)
+    done = run('-m', 'fer.report', f'--runs={tmp_path}/runs', f'--output={tmp_path}/out', ok=False)
+    assert done.code == 2
+    assert done.err == (
+        f'python -m fer.report: {first} and {second}: both claim run 6.2-t1-r13, seed 2; expected one\n'
+    )
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('text', 'says'),
+    [
+        ('width=0.1\n', "r1.flags:1: 'width=0.1'; expected --flag=value"),
+        ('--flagfile=none.flags\n', 'none.flags: No such file or directory; expected a flagfile, included by '),
+        ('--flagfile=configs/6.3-x/t1-y/r1.flags\n', 'r1.flags: includes itself'),
+        ('--widht=0.1\n', '--widht is no setting of train.py'),
+        ('--width=broad\n', '--width=broad: expected float'),
+        ('--bidirectional=maybe\n', '--bidirectional=maybe: expected bool'),
+    ],
+)
+def test_malformed_flagfiles(tmp_path, text, says):
+    make_run(tmp_path / 'runs', '6.3-t1-r1')
+    path = tmp_path / 'configs' / '6.3-x' / 't1-y' / 'r1.flags'
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(says)) as error:
+        read(tmp_path / 'runs', tmp_path / 'configs')
+    assert '\n' not in str(error.value)
+
+
+def test_flagfiles_are_read_as_absl_reads_them(tmp_path):
+    (tmp_path / 'd').mkdir()
+    (tmp_path / 'd' / 'common.flags').write_text('--width=0.5\n--seq_len=40\n')
+    (tmp_path / 'r.flags').write_text(
+        '# why\n\n--flagfile=d/common.flags\n--seq_len=80\n--nobidirectional\n--attention\n'
+    )
+    assert read_flags(tmp_path / 'r.flags', tmp_path) == {
+        **{'width': '0.5', 'seq_len': '80', 'bidirectional': 'False', 'attention': 'True'}
+    }
+    assert train_defaults()['width'] == 1.0
+    assert 'global_pool' not in train_defaults()  # settled by the network
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert fields - {'global_pool', 'batch_size'} <= set(train_defaults())
+
+
+# The page.
+
+
+class Page(html.parser.HTMLParser):
+    """What a page loads, links to and is made of."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.links, self.loads, self.headings = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if re.fullmatch('h[1-6]', tag):
+            self.headings.append(int(tag[1]))
+        for name, value in attrs:
+            assert not name.startswith('on'), (tag, name)
+            if name == 'id':
+                self.ids.append(value)
+            elif name == 'href' and tag == 'a':
+                self.links.append(value)
+            elif name in ('src', 'href', 'xlink:href', 'data', 'poster', 'srcset', 'action'):
+                self.loads.append(value)
+
+    handle_startendtag = handle_starttag
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A folder of runs with two seeds of each run that has a figure, a late fusion, and one that is half there."""
+    root = tmp_path / 'runs'
+    for run_id in ('6.1-t1-r3', '6.2-t1-r13', '6.3-t4-r1', '6.4-t2-r6', '6.4-t2-r7', '6.5e-t3-r2'):
+        for seed in (0, 1):
+            make_run(root, run_id, seed)
+    make_fusion(root, '6.5l-t1-r3', optimistic=True)
+    (make_run(root, '6.4-t1-r5') / 'results_val.txt').unlink()
+    return root
+
+
+def test_the_page_needs_nothing_but_itself(full, tmp_path, painted):
+    write_statistics(painted, tmp_path / 'data' / 'statistics', ['train', 'val'])
+    text, _ = write(full, tmp_path / 'out', data=[tmp_path / 'data'])
+    page = Page(text)
+    assert not {'script', 'link', 'iframe', 'object', 'embed', 'img', 'base'} & set(page.tags)
+    assert all(value.startswith('#') for value in (*page.loads, *page.links))
+    assert len(page.ids) == len(set(page.ids))
+    assert {value[1:] for value in (*page.loads, *page.links)} <= set(page.ids)
+    assert not re.search(r'url\((?!#)|@import', text)
+    # Names of namespaces are no addresses that anything is loaded from.
+    addresses = set(re.findall(r'https?://[^"\s]*', text))
+    assert addresses <= {'http://www.w3.org/1999/xlink', 'http://www.w3.org/2000/svg'}
+    assert page.headings[0] == 1
+    assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
+    assert page.tags.count('table') == page.tags.count('caption')
+    assert 'width=device-width' in text
+    assert 'prefers-color-scheme: dark' in text
+
+
+def test_names_from_outside_are_escaped(full, tmp_path, painted):
+    evil = '<script>alert(1)</script>|$x$'
+    folder = tmp_path / 'data <script>'
+    write_statistics(painted, folder / 'statistics', ['train', 'val'])
+    make_run(full, '6.1-t5-r3', dataset='<script>x</script>')
+    (full / 'status').mkdir()
+    (full / 'status' / '6.4-t1-r5-seed0.txt').write_text(f'failed: {evil}')
+    (full / 'somewhere' / '6.2-t1-r13-seed0' / 'metrics_val.json').write_text(
+        '{"commit": "<script>", "written": "<b>"}'
+    )
+    text, markdown = write(full, tmp_path / 'out', note=evil, data=[folder])
+    assert 'script' not in Page(text).tags
+    assert text.count('&lt;script&gt;') >= 5
+    assert f'<strong>Note.</strong> {"&lt;script&gt;alert(1)&lt;/script&gt;|$x$"}' in text
+    assert '<script' not in markdown
+    assert 'alert(1)&lt;/script&gt;\\|\\$x\\$' in markdown
+
+
+def test_curves_and_matrices_are_of_the_right_runs(full, tmp_path):
+    seeds, _ = read_seeds(full, CONFIGS)
+    curves = {picture.number: picture for picture in draw_all_curves(seeds)}
+    assert list(curves) == ['6.1', '6.3', '6.5', '6.7', '6.9', '6.11', '6.14']
+    assert [len(curves[number].svgs) for number in curves] == [2, 0, 2, 2, 2, 2, 2]
+    assert curves['6.5'].title == '6.2-t1-r13, 2 seeds, a line each; 24 steps in 6 epochs'
+    assert curves['6.9'].title == '6.4-t1-r5, 1 seed; 24 steps in 6 epochs'  # trains, or failed: its curve tells
+    assert curves['6.14'].title.startswith('6.5e-t3-r2')
+    assert 'erratum 3' in curves['6.14'].note
+    assert [label for *_, label in curves['6.5'].legend] == ['training', 'validation']
+    loss, accuracy = curves['6.5'].svgs
+    assert loss.count('var(--series-0)') == 2  # a line for each seed
+    assert 'var(--series-1)' in accuracy
+    assert 'currentColor' in loss
+    assert '>epoch</text>' in loss
+    matrices = {matrix.number: matrix for matrix in lay_out_matrices(seeds)}
+    assert matrices['6.12'].run_id == '6.4-t2-r7'
+    assert 'names 6.4-t2-r6' in matrices['6.12'].note
+    assert matrices['6.15'].run_id == '6.5e-t3-r2'
+    assert matrices['6.10'].counts is None
+    both = [make_answers(10 * seed) for seed in (0, 1)]
+    expected = sum(confusion_matrix(one.labels, one.predictions, labels=CLASSES) for one in both)
+    assert (matrices['6.6'].counts == expected).all()
+    np.testing.assert_allclose(
+        matrices['6.6'].percent,
+        100 * expected / expected.sum(axis=1, keepdims=True),
+    )
+    stills = make_answers(0), make_answers(10)  # rafdb is the first of its splits
+    expected = sum(confusion_matrix(one.labels, one.predictions, labels=CLASSES) for one in stills)
+    assert (matrices['6.2b'].counts == expected).all()
+    text, _ = write(full, tmp_path / 'out')
+    table = text[text.index('Figure 6.6 as printed') :].partition('</table>')[0]
+    assert re.findall(r'<th scope="col">(\w+)</th>', table) == list(EMOTIONS)
+    printed = next(figure.row_percent for figure in read_figures() if figure.figure == '6.6')
+    assert [float(value) for value in re.findall(r'>([\d.]+)</td>', table)] == printed.ravel().tolist()
+
+
+def test_a_log_that_breaks_off_is_drawn_as_far_as_it_goes(tmp_path):
+    folder = make_run(tmp_path, '6.2-t1-r13')
+    with open(folder / TRAIN_LOG, 'a') as file:
+        file.write('25,7,2,0.0')
+    (folder / VALIDATION_LOG).write_text('')
+    picture = next(one for one in draw_all_curves(read_seeds(tmp_path, CONFIGS)[0]) if one.number == '6.5')
+    assert '24 steps in 6 epochs' in picture.title
+    assert [label for *_, label in picture.legend] == ['training']
+
+
+def test_statistics_are_drawn(tmp_path, painted):
+    write_statistics(painted, tmp_path / 'a' / 'statistics', ['train', 'val'])
+    ((name, pictures),) = draw_statistics([tmp_path / 'a'])
+    assert name == str(tmp_path / 'a')
+    assert [picture.number for picture in pictures] == ['2.1', '2.2', '2.4', '2.5']
+    assert [picture.title for picture in pictures][::2] == [
+        'train: lengths of 14 videos',
+        'train: classes of 15 videos',
+    ]
+    with pytest.raises(InputError, match=r'no folder statistics; expected what `python -m fer.prepare.statistics'):
+        draw_statistics([painted / 'faces'])
+    for text, says in (('a,b\n1,2\n', 'Usecols'), ('frames_from,frames_to,videos\n1,10,x\n', 'videos has no whole')):
+        (tmp_path / 'a' / 'statistics' / 'lengths_train.csv').write_text(text)
+        with pytest.raises(InputError, match=says) as error:
+            draw_statistics([tmp_path / 'a'])
+        assert '\n' not in str(error.value)
+
+
+def test_csv_has_what_the_report_has(full, tmp_path):
+    make_run(full, '6.2-t1-r1', 4, width=0.5)
+    rows, report = read(full)
+    write(full, tmp_path / 'out')
+    found = {(row['run_id'], row['dataset'], row['metric']): row for row in table_rows(tmp_path / 'out')}
+    for run_id, row in rows.items():
+        for line in row.lines:
+            for metric in ('accuracy', 'f1'):
+                cell, written = getattr(line, metric), found.pop((run_id, line.dataset, metric))
+                assert written['printed'] == ('' if cell.printed is None else str(cell.printed))
+                assert written['verdict'] == cell.verdict
+                assert written['seeds'] == ' '.join(map(str, line.seeds))
+                for name, field in (('ours', 'mean'), ('sd', 'spread'), ('low', 'low'), ('high', 'high')):
+                    value = getattr(cell.ours, field, None)
+                    assert (written[name] == '') == (value is None)
+                    assert value is None or math.isclose(float(written[name]), value, abs_tol=1e-4)
+                for _, flag in row.flags:
+                    assert f'{flag.kind}: {flag.text}' in written['flags']
+    assert not found
+    with open(tmp_path / 'out' / 'errata.csv', newline='') as file:
+        errata = [(int(row['number']), row['place'], row['runs'] or None, row['text']) for row in csv.DictReader(file)]
+    assert errata == [tuple(erratum) for erratum in report.errata]
+
+
+def test_the_command_writes_the_same_bytes_again_and_without_tensorflow(full, tmp_path):
+    code = (
+        'import sys; from absl import app; import fer.report.__main__ as report; '
+        'from absl import flags; flags.FLAGS(sys.argv); report.main(); '
+        'assert not {"tensorflow", "tf_slim", "keras"} & set(sys.modules), "TensorFlow"'
+    )
+    first = run('-c', code, f'--runs={full}', f'--output={tmp_path}/a', '--note=demo')
+    second = run('-m', 'fer.report', f'--runs={full}', f'--output={tmp_path}/b', '--note=demo')
+    assert first.out.replace('/a/', '/b/') == second.out
+    assert second.err == ''
+    assert '13 finished runs, 1 unfinished\n112 rows: ' in second.out
+    names = sorted(path.name for path in (tmp_path / 'a').iterdir())
+    assert names == ['errata.csv', 'index.html', 'report.md', 'tables.csv']
+    for name in names:
+        assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes()
+
+
+def test_an_output_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / 'runs').mkdir()
+    (tmp_path / 'out').write_text('mine')
+    with pytest.raises(InputError, match='a file; expected a folder'):
+        write(tmp_path / 'runs', tmp_path / 'out')
+    assert (tmp_path / 'out').read_text() == 'mine'
