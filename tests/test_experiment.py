@@ -30,7 +30,7 @@ from fer.experiment.status import (
     status_path,
     write_status,
 )
-from fer.experiment.submit import make_arrays
+from fer.experiment.submit import _array_of, make_arrays
 from fer.experiment.tasks import Places, make_tasks
 
 PLACES = Places('data', 'weights', 'runs')
@@ -266,6 +266,20 @@ def test_arrays_hold_what_needs_nothing_of_each_other(chapter):
     assert (first.name, first.jobs) == ('6.2-t1', ['9[].s task 1', '9[].s task 2'])
 
 
+@pytest.mark.parametrize(
+    ('job', 'whole'),
+    [
+        ('7', ('7', False)),
+        ('7.pbs', ('7.pbs', False)),
+        ('7 task 2', ('7', True)),
+        ('7[].pbs task 2', ('7[].pbs', True)),
+        ('7[2].pbs', ('7[].pbs', True)),
+    ],
+)
+def test_a_task_of_an_array_is_waited_for_with_all_of_it(job, whole):
+    assert _array_of(job) == whole
+
+
 # From here on the commands themselves run. What they run is late fusion, which takes a second.
 
 
@@ -473,6 +487,8 @@ def test_a_refusing_qsub_is_quoted(fusions, site):
     done = command(fusions, 'bash', script, '--table=7-t1', '--scheduler=torque', environment=environment, code=2)
     assert 'exit code 170: qsub: Unknown queue' in done.err
     assert done.err.count('\n') == 1
+    plan = experiment(fusions, 'plan', '--table=7-t1', environment={'PATH': '/bin/none'}).out
+    assert plan.count('exit code 170: qsub: Unknown queue') == 2  # the third was not submitted
 
 
 def job_variables(root: Path, *tasks: str) -> dict:
@@ -497,7 +513,9 @@ def test_a_job_that_cannot_start_python_says_so_where_plan_looks(fusions, site):
     assert 'no task 2 in' in done.err
 
 
-@pytest.mark.parametrize('scheduler', SCHEDULERS)
+@pytest.mark.parametrize(
+    'scheduler', ['slurm', *(pytest.param(name, marks=pytest.mark.slow) for name in ('openpbs', 'torque'))]
+)
 def test_a_job_that_meets_its_walltime_is_put_back(fusions, site, scheduler, painted_sound):
     """A run that trains is stopped by the scheduler's signal, ends with 85, and the next job finishes it."""
     (fusions / 'data' / 'afew').symlink_to(painted_sound)

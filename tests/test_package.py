@@ -60,6 +60,9 @@ def test_flags_are_read_in_entry_points_only():
         *[('-m', f'fer.prepare{room}') for room in ('', '.smile', '.statistics', '.synthetic')],
         ('-m', 'fer.extract'),
         ('-m', 'fer.report'),
+        ('-m', 'fer.experiment'),
+        ('-m', 'fer.demo'),
+        ('-m', 'fer.demo.tables'),
     ],
 )
 def test_help(command):

@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 from fer.errors import InputError
 from fer.experiment.plan import LACKING, standings
-from fer.experiment.status import DONE, QUEUED, STARTED, read_status, write_status
+from fer.experiment.queue import number_of
+from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, read_status, write_status
 from fer.experiment.tasks import ROOT, Task
 
+_UNKNOWN_JOB = 'being submitted'
 JOB_SCRIPT = ROOT / 'gpu_jobs' / 'job.sh'
 _UNSAFE = re.compile(r'[\s,"\'$`\\;&|<>()*?=]')  # in a path that goes through qsub's -v, or a shell within it
 
@@ -80,6 +82,9 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str]) 
         if standing.state == LACKING:
             raise InputError(f'{name}: {standing.text}; expected it before anything is submitted')
     under_way = [name for name, standing in found.items() if standing.state in (QUEUED, STARTED)]
+    for name in under_way:
+        if number_of(_job(runs, name)) == '':
+            raise InputError(f'{name}: {found[name].text}; expected nothing under way that is no job of the scheduler')
     if under_way:
         print(f'{len(under_way)} tasks are queued or under way already, and are not submitted again')
     waiting = {n: task for n, task in tasks.items() if found[n].state not in (DONE, QUEUED, STARTED)}
@@ -101,12 +106,20 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str]) 
         variables = {'FER_ROOT': root, 'FER_JOBS': folder, 'FER_TASKS': listing, 'FER_STATUS': root / runs / 'status'}
         variables['FER_SITE'] = Path(site.file).absolute()
         job = ''
+        for task in array.tasks:  # before there is a job, which may begin, and say so, at once
+            write_status(runs, task.name, QUEUED, job=_UNKNOWN_JOB)
         for attempt in range(site.attempts):
             waits = _after(dialect, 'afterany', [ids[array.name]]) if attempt else _dependencies(dialect, array, ids)
-            job = _qsub(_command(dialect, site, array, folder, variables, waits))
+            try:
+                job = _qsub(_command(dialect, site, array, folder, variables, waits))
+            except InputError as error:
+                for task in array.tasks:
+                    write_status(runs, task.name, FAILED, str(error))
+                raise
             ids[array.name] = job, len(array.tasks) > 1
         for index, task in enumerate(array.tasks, start=1):
-            write_status(runs, task.name, QUEUED, job=f'{job} task {index}' if len(array.tasks) > 1 else job)
+            if _job(runs, task.name) == _UNKNOWN_JOB:
+                write_status(runs, task.name, QUEUED, job=f'{job} task {index}' if len(array.tasks) > 1 else job)
         print(f'{job}: {array.name}, {len(array.tasks)} tasks{_describe_needs(array, ids)}', flush=True)
 
 
@@ -171,8 +184,18 @@ def _command(
 
 def _dependencies(dialect: Dialect, array: Array, ids: dict[str, tuple[str, bool]]) -> list[str]:
     """What the array waits for: all that it needs has ended well."""
-    earlier = [(job.removesuffix(f' task {job.rpartition(" ")[2]}'), ' task ' in job) for job in array.jobs]
-    return _after(dialect, 'afterok', [*(ids[need] for need in array.needs), *dict.fromkeys(earlier)])
+    earlier = dict.fromkeys(_array_of(job) for job in array.jobs)
+    return _after(dialect, 'afterok', [*(ids[need] for need in array.needs), *earlier])
+
+
+def _array_of(job: str) -> tuple[str, bool]:
+    """The job to wait for where one is `7`, `7.server`, `7 task 2`, `7[].server task 2` or `7[2].server`.
+
+    Returns:
+      Its id, and whether it is an array.
+    """
+    whole, is_task, _ = job.partition(' task ')
+    return re.sub(r'\[\d+\]', '[]', whole), bool(is_task) or '[' in whole
 
 
 def _after(dialect: Dialect, kind: str, jobs: list[tuple[str, bool]]) -> list[str]:
