@@ -25,7 +25,7 @@ from fer.prepare.statistics import write_statistics
 from fer.provenance import stamp
 from fer.report.cells import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge
 from fer.report.figures import draw_all_curves, draw_statistics, lay_out_matrices
-from fer.report.flagfiles import find_flagfiles, read_flags, train_defaults
+from fer.report.flagfiles import changed_fusion, changed_settings, find_flagfiles, read_flags, train_defaults
 from fer.report.logs import TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG
 from fer.report.page import write_report
 from fer.report.runs import Answers, Flag, datasets_of, read_seeds
@@ -214,8 +214,8 @@ def test_the_interval_of_several_seeds_draws_seeds_and_the_same_videos_of_each()
         chosen = [several[seed] for seed in seeds]
         means.append(
             [
-                np.mean([accuracy_score(one.labels[videos], one.predictions[videos]) for one in chosen]),
-                np.mean([_f1(confusion_matrix(one.labels[videos], one.predictions[videos])) for one in chosen]),
+                np.mean([(one.labels[videos] == one.predictions[videos]).mean() for one in chosen]),
+                np.mean([_f1(one.labels[videos], one.predictions[videos]) for one in chosen]),
             ]
         )
     bounds = 100 * np.percentile(means, [2.5, 97.5], axis=0)
@@ -224,7 +224,8 @@ def test_the_interval_of_several_seeds_draws_seeds_and_the_same_videos_of_each()
         assert ours[metric].high == pytest.approx(bounds[1, index], abs=1.5)
 
 
-def _f1(confusion):
+def _f1(labels, predictions):
+    confusion = np.bincount(7 * labels + predictions, minlength=49).reshape(7, 7)
     right = confusion.diagonal()
     return np.mean(2 * right / (confusion.sum(axis=0) + confusion.sum(axis=1)))
 
@@ -307,9 +308,12 @@ def edit_environment(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def swap_labels(folder):
+def change_an_answer(folder):
     path = folder / 'results_val.txt'
-    path.write_text(path.read_text().replace('\tSad\tHappy\t', '\tSad\tSad\t'))
+    header, first, *others = path.read_text().split('\n')
+    *start, prediction, label, frames, fallback = first.split('\t')
+    other = 'Sad' if prediction != 'Sad' else 'Fear'
+    path.write_text('\n'.join([header, '\t'.join([*start, other, label, frames, fallback]), *others]))
 
 
 @pytest.mark.parametrize(
@@ -323,7 +327,7 @@ def swap_labels(folder):
         (lambda f: edit_metrics(f, confusion=[]), 'edited', 'confusion not what'),
         (lambda f: edit_metrics(f, results_sha256='0' * 64), 'edited', 'not the file that metrics_val.json was made'),
         (lambda f: edit_metrics(f, results_sha256=None), 'unsigned', 'no results_sha256'),
-        (swap_labels, 'edited', 'results_val.txt: not the file'),
+        (change_an_answer, 'edited', 'results_val.txt: not the file'),
         (lambda f: edit_metrics(f, commit='f' * 40), 'commits', '01234567, ffffffff'),
         (lambda f: edit_environment(f, commit='e' * 40), 'commits', 'eeeeeeee, 01234567'),
         (lambda f: edit_environment(f, uncommitted_changes=True), 'uncommitted', 'environment.json'),
@@ -345,6 +349,7 @@ def test_flags(tmp_path, spoil, kind, says):
     page, markdown = write(tmp_path, tmp_path / 'out')
     assert f'⚠ {kind}</span> ' in page
     assert f'- {kind}: 1, ' in markdown
+    assert f'{kind} (' in markdown
     assert any(f'{kind}: ' in row['flags'] for row in table_rows(tmp_path / 'out'))
 
 
@@ -389,7 +394,7 @@ def test_a_late_fusion_is_held_against_its_flagfile(tmp_path):
 
 
 def test_a_seed_that_is_not_the_names(tmp_path):
-    make_run(tmp_path, '6.2-t1-r13', 1, **{'seed': 0})
+    make_run(tmp_path, '6.2-t1-r13', 0).rename(tmp_path / '6.2-t1-r13-seed1')
     row = read(tmp_path)[0]['6.2-t1-r13']
     assert kinds(row) == ['seed']
     assert 'seed 1: named seed 1, ran with --seed=0' in texts(row)
@@ -491,7 +496,7 @@ def test_half_written_folders_are_unfinished_and_not_counted(tmp_path, spoil, la
     assert (report.summary.finished, report.summary.unfinished) == (1, 1)
     page, markdown = write(tmp_path, tmp_path / 'out')
     assert '⧗ unfinished</span> seed 1: ' in page
-    assert 'unfinished (seed 1): ' in markdown
+    assert 'unfinished, seed 1: ' in markdown
 
 
 def test_status_lines_of_runs_that_are_not_finished(tmp_path):
@@ -550,9 +555,8 @@ def test_malformed_flagfiles(tmp_path, text, says):
 def test_flagfiles_are_read_as_absl_reads_them(tmp_path):
     (tmp_path / 'd').mkdir()
     (tmp_path / 'd' / 'common.flags').write_text('--width=0.5\n--seq_len=40\n')
-    (tmp_path / 'r.flags').write_text(
-        '# why\n\n--flagfile=d/common.flags\n--seq_len=80\n--nobidirectional\n--attention\n'
-    )
+    lines = ('# why', '', '--flagfile=d/common.flags', '--seq_len=80', '--nobidirectional', '--attention')
+    (tmp_path / 'r.flags').write_text('\n'.join(lines))
     assert read_flags(tmp_path / 'r.flags', tmp_path) == {
         **{'width': '0.5', 'seq_len': '80', 'bidirectional': 'False', 'attention': 'True'}
     }
@@ -560,6 +564,18 @@ def test_flagfiles_are_read_as_absl_reads_them(tmp_path):
     assert 'global_pool' not in train_defaults()  # settled by the network
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     assert fields - {'global_pool', 'batch_size'} <= set(train_defaults())
+
+
+def test_every_row_has_a_flagfile_that_its_own_settings_agree_with():
+    found = find_flagfiles(CONFIGS)
+    assert set(found) >= set(RUNS)
+    for run_id, path in found.items():
+        flags = read_flags(path, ROOT)
+        if run_id.startswith('6.5l'):
+            assert changed_fusion({'method': int(flags['method']), 'members': flags['results'].split(',')}, flags) == []
+        else:
+            assert changed_settings(config_of(run_id), flags, path) == []
+            assert changed_settings(config_of(run_id, width=0.25), flags, path) == ['--width=0.25 (1.0)']
 
 
 # The page.
@@ -690,10 +706,8 @@ def test_statistics_are_drawn(tmp_path, painted):
     ((name, pictures),) = draw_statistics([tmp_path / 'a'])
     assert name == str(tmp_path / 'a')
     assert [picture.number for picture in pictures] == ['2.1', '2.2', '2.4', '2.5']
-    assert [picture.title for picture in pictures][::2] == [
-        'train: lengths of 14 videos',
-        'train: classes of 15 videos',
-    ]
+    titles = [picture.title for picture in pictures]
+    assert titles[::2] == ['train: lengths of 14 videos', 'train: classes of 15 videos']
     with pytest.raises(InputError, match=r'no folder statistics; expected what `python -m fer.prepare.statistics'):
         draw_statistics([painted / 'faces'])
     for text, says in (('a,b\n1,2\n', 'Usecols'), ('frames_from,frames_to,videos\n1,10,x\n', 'videos has no whole')):

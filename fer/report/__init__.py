@@ -1,1 +1,1 @@
-"""Pictures of runs: curves and confusion matrices."""
+"""Pictures of runs, and the dissertation's tables beside ours."""

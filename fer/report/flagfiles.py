@@ -91,7 +91,7 @@ def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -
     expected: dict[str, Any] = {}
     for name, value in {**train_defaults(), **flags}.items():
         if name not in types:
-            if name in flags:
+            if name not in train_defaults():
                 raise InputError(f'{source}: --{name} is no setting of train.py')
             continue
         try:
@@ -103,9 +103,12 @@ def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -
 
 def changed_fusion(metrics: dict, flags: dict[str, str]) -> list[str]:
     """The same of a late fusion, from what its metrics file says of it: its method and the runs it joins."""
+    given = metrics.get('members')
     found = {
         'method': str(metrics.get('method')),
-        'results': ','.join(sorted(_name(str(Path(path).parent)) for path in metrics.get('members') or [])),
+        'results': ','.join(
+            sorted(_name(str(Path(str(path)).parent)) for path in (given if isinstance(given, list) else []))
+        ),
     }
     members = [_name(str(Path(path).parent)) for path in flags.get('results', '').split(',') if path]
     expected = {'method': flags.get('method', '2'), 'results': ','.join(sorted(members))}

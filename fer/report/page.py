@@ -85,7 +85,15 @@ def _templates() -> Environment:
     )
     filters: dict[str, Callable[..., Any]] = {
         **{'md': _escape_markdown, 'one': _one_decimal, 'ours': _ours, 'interval': _interval, 'mark': _MARKS.get},
-        **{'style': _STYLES.get, 'short': _short_commits, 'section': section_title, 'svg': Markup, 'ranges': ranges},
+        **{
+            'style': _STYLES.get,
+            'short': _short_commits,
+            'section': section_title,
+            'svg': Markup,
+            'ranges': ranges,
+            'notes': _notes,
+            'span': _span,
+        },
     }
     environment.filters |= filters
     return environment
@@ -108,6 +116,23 @@ def _interval(ours: Estimate | None) -> str:
 
 def _short_commits(commits: Sequence[str]) -> str:
     return ', '.join(commit[:_COMMIT] for commit in commits)
+
+
+def _notes(row: Row) -> str:
+    """What is to be said of a row, in one line."""
+    flags = [f'{flag.kind} ({who}): {flag.text}' for who, flag in row.flags]
+    return '; '.join([*flags, *(f'unfinished, {text}' for text in _unfinished(row))])
+
+
+def _unfinished(row: Row) -> list[str]:
+    return [
+        f'seed {seed}: {lacking}{f"; status: {status}" if status else ""}' for seed, lacking, status in row.unfinished
+    ]
+
+
+def _span(dates: Sequence[str]) -> str:
+    """The first and the last day, or the only one."""
+    return ' to '.join(dict.fromkeys([dates[0], dates[-1]])) if dates else ''
 
 
 def _escape_markdown(value: object) -> Markup:
@@ -148,7 +173,7 @@ def _cells(section: str, number: int, row: Row, line: Line) -> list[Sequence[obj
                 line.optimistic,
                 *(' '.join(row.dates), ' '.join(row.commits)),
                 '; '.join(f'{who}: {flag.kind}: {flag.text}' for who, flag in row.flags),
-                '; '.join(f'seed {seed}: {" | ".join(filter(None, texts))}' for seed, *texts in row.unfinished),
+                '; '.join(_unfinished(row)),
             )
         )
     return cells

@@ -54,7 +54,9 @@ class Answers(NamedTuple):
     ids: list[str]
     labels: np.ndarray  # int64 [V]
     predictions: np.ndarray  # int64 [V]
-    cross_validated: dict | None  # of a late fusion whose score is optimistic, as its metrics file has it
+    cross_validated: (
+        float | None
+    )  # percent, the accuracy that the metrics file of an optimistic late fusion gives beside
     optimistic: bool
 
 
@@ -232,11 +234,12 @@ def _read_answers(seed: Seed, path: Path, metrics: dict | None) -> Answers | Non
             seed.flags.append(Flag('edited', f'{path.name}: not the file that {name} was made from'))
     order = sorted(range(len(results.video_ids)), key=results.video_ids.__getitem__)
     validation = (metrics or {}).get('cross_validated')
+    accuracy = validation.get('accuracy') if isinstance(validation, dict) else None
     return Answers(
         [results.video_ids[index] for index in order],
         results.labels[order],
         results.predictions[order],
-        validation if isinstance(validation, dict) else None,
+        100 * accuracy if isinstance(accuracy, float) else None,
         bool((metrics or {}).get('optimistic')),
     )
 

@@ -243,7 +243,7 @@ def _line(run: Run | None, dataset: str, seeds: list[int], answers: list[Answers
         cells['accuracy'],
         cells['f1'],
         seeds,
-        [100 * one.cross_validated['accuracy'] for one in answers if one.cross_validated],
+        [one.cross_validated for one in answers if one.cross_validated is not None],
         any(one.optimistic for one in answers),
     )
 
