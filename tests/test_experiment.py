@@ -17,7 +17,7 @@ from conftest import ROOT, Finished
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, write_metrics
 from fer.evaluation.results import Results, write_results
-from fer.experiment.configs import order, read_configs, read_settings, select
+from fer.experiment.configs import order, read_configs, select
 from fer.experiment.plan import BLOCKED, LACKING, READY, standings
 from fer.experiment.status import (
     DONE,
@@ -32,6 +32,7 @@ from fer.experiment.status import (
 )
 from fer.experiment.submit import _array_of, make_arrays
 from fer.experiment.tasks import Places, make_tasks
+from fer.flagfiles import read_settings
 
 PLACES = Places('data', 'weights', 'runs')
 

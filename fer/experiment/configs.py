@@ -1,19 +1,15 @@
-"""The runs below `configs/`: what each is called, its settings, and which runs it starts from.
+"""The runs below `configs/`: the settings of each, and which runs it starts from.
 
-A run is a flagfile `<section>-<words>/<table>-<words>/<run>.flags` and is called `<section>-<table>-<run>`:
-`6.2-finetune/t1-vgg_face/r13.flags` is run 6.2-t1-r13. What it needs of other runs it says itself, by naming files or
-folders of theirs, all of which are called `<run>-seed0`; `defaults.flags` beside the tables is no run.
+What a run needs of others its flagfile says itself, by naming files or folders of theirs, all called `<run>-seed0`.
 """
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import flags
-
 from fer.errors import InputError
+from fer.flagfiles import find_runs, read_settings
 
-DEFAULTS = 'defaults.flags'
 TRAIN, FUSION = 'train.py', 'fusion.py'
 
 # The settings that are paths, and within them the name of a run's folder.
@@ -43,13 +39,13 @@ def read_configs(folder: str) -> dict[str, Config]:
       InputError: no folder, no run, a flagfile that cannot be read, that lacks what a run must say, or that needs a run
         there is not, two runs of one name or one folder, or runs that need each other in a circle.
     """
-    paths = [path for path in Path(folder).glob('*/*/*.flags') if path.name != DEFAULTS]
-    if not paths:
+    found = find_runs(folder)
+    if not found:
         raise InputError(f'--configs={folder}: no <section>/<table>/<run>.flags; expected a folder of runs')
     configs: dict[str, Config] = {}
     owners: dict[str, Config] = {}
-    for path in sorted(paths, key=lambda path: _natural(str(path))):
-        config = _read_config(path)
+    for run_id, path in found:
+        config = _read_config(run_id, path)
         for what, other in ((config.run_id, configs.get(config.run_id)), (config.folder, owners.get(config.folder))):
             if other:
                 raise InputError(f'{path}: {what} is what {other.path} is called or writes to; expected another')
@@ -64,32 +60,7 @@ def read_configs(folder: str) -> dict[str, Config]:
     return configs
 
 
-def read_settings(path: str | Path) -> dict[str, str]:
-    """{flag: value} of a flagfile and of those that it includes; the last of equal flags counts, as in absl.
-
-    A flag without a value is `True`, and `False` where it is called no<flag>, which is known by its settings.
-
-    Raises:
-      InputError: a file that cannot be read, or a line that is no flag.
-    """
-    try:
-        lines = flags.FlagValues().read_flags_from_files([f'--flagfile={path}'], force_gnu=False)
-    except flags.Error as error:
-        raise InputError(f'{path}: {" ".join(str(error).split())}') from None
-    except UnicodeDecodeError:
-        raise InputError(f'{path}: not UTF-8 text; expected a flagfile') from None
-    settings: dict[str, str] = {}
-    for line in lines:
-        name, is_valued, value = line.lstrip('-').partition('=')
-        if not line.startswith('-') or not name:
-            raise InputError(f'{path}: {line!r}; expected --flag=value')
-        settings.pop(name, None)  # the later one's place in the order counts as well
-        settings[name] = value if is_valued else 'True'
-    return settings
-
-
-def _read_config(path: Path) -> Config:
-    run_id = '-'.join([*(part.name.split('-')[0] for part in reversed(path.parents[:2])), path.stem])
+def _read_config(run_id: str, path: Path) -> Config:
     settings = read_settings(path)
     program = TRAIN if 'stage' in settings else FUSION
     folder_flag = 'run_dir' if program == TRAIN else 'output'
@@ -156,8 +127,3 @@ def order(configs: dict[str, Config], run_ids: list[str]) -> list[str]:
     for run_id in sorted(run_ids, key=position.__getitem__):
         visit(run_id)
     return list(ordered)
-
-
-def _natural(text: str) -> list:
-    """A key that sorts r2 before r10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', text)]

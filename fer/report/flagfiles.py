@@ -20,59 +20,6 @@ _TRUTH = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': F
 _SEED = re.compile(r'-seed\d+$')
 
 
-def find_flagfiles(configs: Path) -> dict[str, Path]:
-    """The flagfile of each run id: `6.2-finetune/t1-vgg_face/r13.flags` is that of `6.2-t1-r13`.
-
-    Args:
-      configs: a folder; one that is not there has none.
-    """
-    found = {}
-    for path in sorted(configs.glob('*/t*/r*.flags')):
-        parts = (path.parent.parent.name, path.parent.name, path.stem)
-        found['-'.join(part.partition('-')[0] for part in parts)] = path
-    return found
-
-
-def read_flags(path: Path, root: Path) -> dict[str, str]:
-    """{name: text} of a flagfile and those it includes, of which later flags win; `--noname` is `name: False`.
-
-    Args:
-      path: the file.
-      root: what the paths of `--flagfile=` lines start from, absl's working folder.
-
-    Raises:
-      InputError: a file is missing, includes itself, or has a line that is no flag.
-    """
-    return _read_flags(path, root, ())
-
-
-def _read_flags(path: Path, root: Path, including: tuple[Path, ...]) -> dict[str, str]:
-    if path in including:
-        raise InputError(f'{path}: includes itself; expected flagfiles that end')
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
-        by = f', included by {including[-1]}' if including else ''
-        raise InputError(f'{path}: {reason}; expected a flagfile{by}') from None
-    values: dict[str, str] = {}
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if not line or line.startswith(('#', '//')):
-            continue
-        if not line.startswith('-'):
-            raise InputError(f'{path}:{number}: {line!r}; expected --flag=value, or # and a comment')
-        name, given, value = line.lstrip('-').partition('=')
-        if name == 'flagfile':
-            values |= _read_flags(root / value, root, (*including, path))
-        elif given:
-            values[name] = value
-        elif name.startswith('no') and name.removeprefix('no') in _bools():
-            values[name.removeprefix('no')] = 'False'
-        else:
-            values[name] = 'True'
-    return values
-
-
 def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -> list[str]:
     """`--width=0.05 (1.0)` for each setting in which a run differs from its flagfile, the flagfile's in brackets.
 
@@ -81,7 +28,7 @@ def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -
 
     Args:
       config: the run's.
-      flags: the flagfile's, as `read_flags` gives them.
+      flags: the flagfile's, as `read_settings` gives them.
       source: the flagfile, for the errors.
 
     Raises:
@@ -124,11 +71,6 @@ def train_defaults() -> dict[str, Any]:
     """
     defaults = {name: default for name, _, default in _definitions()}
     return {name: default for name, default in defaults.items() if default is not None}
-
-
-@functools.cache
-def _bools() -> frozenset[str]:
-    return frozenset(name for name, kind, _ in _definitions() if kind == 'DEFINE_bool')
 
 
 def _definitions() -> list[tuple[str, str, Any]]:

@@ -13,8 +13,9 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results
 from fer.evaluation.results import read_results
+from fer.flagfiles import find_runs, read_settings
 from fer.provenance import ENVIRONMENT_FILE, digest
-from fer.report.flagfiles import changed_fusion, changed_settings, find_flagfiles, read_flags
+from fer.report.flagfiles import changed_fusion, changed_settings
 from fer.report.logs import TRAIN_LOG, VALIDATION_LOG
 from fer.training.config import FLAGS_FILE, read_flagfile
 
@@ -104,11 +105,9 @@ def read_seeds(root: Path, configs: Path) -> tuple[dict[str, list[Seed]], list[s
             raise InputError(f'{folders[key]} and {folder}: both claim run {key[0]}, seed {key[1]}; expected one')
         folders[key] = folder
     statuses = _read_statuses(root / STATUS_FOLDER)
-    flagfiles = find_flagfiles(configs)
+    flagfiles = dict(find_runs(configs))
     expected = {
-        run_id: read_flags(flagfiles[run_id], configs.parent)
-        for run_id in {run_id for run_id, _ in folders}
-        if run_id in flagfiles
+        run_id: read_settings(flagfiles[run_id]) for run_id in {run_id for run_id, _ in folders} if run_id in flagfiles
     }
     seeds: dict[str, list[Seed]] = {}
     for key in sorted({*folders, *statuses}):
