@@ -32,6 +32,11 @@ def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO]:
         temporary.unlink(missing_ok=True)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that a writer that was killed has left, or that one is writing."""
+    return path.match(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN)))
+
+
 def remove_temporaries(folder: Path) -> None:
     """Takes away what writers that were killed have left in a folder; nobody may be writing there."""
     for path in folder.glob(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN))):

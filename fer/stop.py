@@ -5,15 +5,18 @@ send earlier. Both mean: keep what there is and go, with an exit code that says 
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 STOP_CODE = 85  # the exit code of work that was stopped in time; the same command with --resume goes on with it
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
-class Stopped(Exception):
-    """Stopped by a signal, and nothing lost. The message is one line; `fer.cli.run` exits with `STOP_CODE`."""
+class Stopped(BaseException):
+    """Stopped by a signal, and nothing lost. The message is one line; `fer.cli.run` exits with `STOP_CODE`.
+
+    No Exception, for the reason KeyboardInterrupt is none: whatever it meets on its way must not take it for its own.
+    """
 
 
 class StopSignal:
@@ -24,9 +27,9 @@ class StopSignal:
         self._is_held = False
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Takes the signals over for the length of the block; only the main thread may."""
-        before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+    def caught(self, signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
+        """Takes signals over for the length of the block; only the main thread may."""
+        before = {number: signal.signal(number, self._receive) for number in signals}
         try:
             yield
         finally:

@@ -1,21 +1,31 @@
-# Sets FER_PYTHON, the command that is Python: from modules, then a virtual environment or a container. To be sourced in
-# the repository's root, by jobs and by hand: `. gpu_jobs/environment.sh && "${FER_PYTHON[@]}" -m fer.experiment ...`
-# Makes the environment first if there is none and this is no job.
+# Sets FER_PYTHON, the command that is Python: from modules, then a virtual environment or a container. To be sourced by
+# bash in the repository's root, by jobs and by hand: `. gpu_jobs/environment.sh && "${FER_PYTHON[@]}" train.py ...`
+# By hand, outside a job, it makes the virtual environment first where there is none.
 
-. "${FER_SITE:-gpu_jobs/site.sh}"
+. "${FER_SITE:-gpu_jobs/site.sh}" || return 1
 
 if [ -n "$FER_MODULES" ]; then
+    for init in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh; do  # shells of jobs may not have read these
+        type module > /dev/null 2>&1 || { [ -r "$init" ] && . "$init"; }
+    done
     module load $FER_MODULES || return 1
 fi
 
 if [ -n "$FER_CONTAINER" ]; then
-    FER_PYTHON=(apptainer exec --nv "$FER_CONTAINER" python)
+    FER_PYTHON=(apptainer exec $FER_CONTAINER_FLAGS "$FER_CONTAINER" python)
 else
-    if [ ! -x "$FER_VENV/bin/python" ] && [ -z "${PBS_JOBID:-}${SLURM_JOB_ID:-}" ]; then
-        python3 -m venv "$FER_VENV" && "$FER_VENV/bin/pip" install --quiet --editable '.[gpu]' || return 1
+    if [ -z "$FER_VENV" ]; then
+        echo "FER_VENV: empty, and so is FER_CONTAINER; expected one of them in ${FER_SITE:-gpu_jobs/site.sh}" >&2
+        return 1
     fi
-    if [ ! -x "$FER_VENV/bin/python" ]; then
-        echo "no $FER_VENV/bin/python; expected an environment, see FER_VENV in gpu_jobs/site.sh" >&2
+    if [ ! -e "$FER_VENV/bin/python" ] && [ -z "${PBS_JOBID:-}${SLURM_JOB_ID:-}" ]; then
+        echo "making $FER_VENV, some minutes" >&2
+        # Marked until it is whole: an environment half made would be taken for one.
+        python3 -m venv --clear "$FER_VENV" && touch "$FER_VENV/unfinished" &&
+            "$FER_VENV/bin/python" -m pip install --quiet --editable '.[gpu]' && rm "$FER_VENV/unfinished" || return 1
+    fi
+    if [ ! -x "$FER_VENV/bin/python" ] || [ -e "$FER_VENV/unfinished" ]; then
+        echo "no $FER_VENV/bin/python, or unfinished; expected an environment, see FER_VENV in ${FER_SITE:-gpu_jobs/site.sh}" >&2
         return 1
     fi
     FER_PYTHON=("$FER_VENV/bin/python")

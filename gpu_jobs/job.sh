@@ -6,26 +6,38 @@
 
 index="${FER_INDEX:-${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-${SLURM_ARRAY_TASK_ID:-}}}}"
 job="${PBS_JOBID:-${SLURM_JOB_ID:-}}"
-task="$(sed -n "${index}p" "$FER_TASKS")"
+task=""
+if [ -n "$index" ]; then
+    task="$(sed -n "${index}p" "$FER_TASKS")"
+fi
 
 fail() {
     echo "gpu_jobs/job.sh: $1" >&2
-    printf 'failed\t%s\t%s\t%s\t%s\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" "$(hostname)" "$job" "$1" \
-        >> "$FER_STATUS/${task:-array-without-index}.txt"
+    for name in ${task:-$(cat "$FER_TASKS")}; do  # all of the array where nobody knows which
+        printf 'failed\t%s\t%s\t%s\t%s\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" "$(hostname)" "$job" "$1" \
+            >> "$FER_STATUS/$name.txt"
+    done
     exit 1
 }
 
-[ -n "$index" ] && [ -n "$task" ] || fail "no task ${index:-without an array index} in $FER_TASKS"
+[ -n "$index" ] || fail "no array index in PBS_ARRAY_INDEX, PBS_ARRAYID or SLURM_ARRAY_TASK_ID"
+[ -n "$task" ] || fail "no line $index in $FER_TASKS"
 cd "$FER_ROOT" || fail "$FER_ROOT: no such folder on $(hostname)"
 complaint="$(mktemp)"
 . gpu_jobs/environment.sh 2> "$complaint" || fail "gpu_jobs/environment.sh: $(tail -n 1 "$complaint")"
 rm -f "$complaint"
+if [ "$FER_GPU" = yes ]; then
+    "${FER_PYTHON[@]}" -c 'import sys; from fer.tf1 import tf; sys.exit(not tf.config.list_physical_devices("GPU"))' ||
+        fail "TensorFlow finds no GPU on $(hostname); FER_GPU in gpu_jobs/site.sh says that there is one"
+fi
 
+signalled=no
+python=""
+trap 'signalled=yes; [ -z "$python" ] || kill -TERM "$python" 2> /dev/null' TERM USR1
 # In the background, because a shell that waits for a command in the foreground passes no signal on.
 "${FER_PYTHON[@]}" -m fer.experiment run --flagfile="$FER_JOBS/experiment.flags" --task="$task" &
 python=$!
-signalled=no
-trap 'signalled=yes; kill -TERM "$python" 2> /dev/null' TERM USR1
+[ "$signalled" = no ] || kill -TERM "$python"
 wait "$python"
 code=$?
 while [ "$signalled" = yes ]; do  # what ended was wait, not yet Python
@@ -36,6 +48,7 @@ done
 
 case "$code" in
     0 | 1 | 85) ;;  # Python itself has said how it went
+    143 | 138) code=85 ;;  # ended by SIGTERM or SIGUSR1 before it could catch them, and before there was a step to keep
     *) fail "python -m fer.experiment run ended with $code" ;;
 esac
 

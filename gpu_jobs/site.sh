@@ -7,11 +7,15 @@ FER_QUEUE=""                # qsub -q; empty is the default queue
 #   Slurm     nodes=1:ppn=4,mem=24gb,naccelerators=1
 FER_RESOURCES=""
 FER_WALLTIME="24:00:00"
-FER_MARGIN="300" # seconds before the end of the walltime when a run is stopped and kept
+FER_MARGIN="300"            # seconds before the end of the walltime when a run is stopped and kept
 # Jobs in a row for each run. Slurm requeues a job that met its walltime; PBS lets only operators do that, so that there
 # a run longer than a walltime needs as many attempts as walltimes. An attempt at a run that is done ends at once.
 FER_ATTEMPTS="1"
+FER_GPU="yes"               # a job that finds no GPU fails; "no" where the CPU is meant
 
 FER_MODULES=""              # module load ...: "python/3.11 cuda/12.2"
-FER_VENV=".venv"            # virtual environment, from the repository's root
-FER_CONTAINER=""            # instead of it, an image for apptainer exec: "/shared/fer.sif"
+FER_VENV=".venv-gpu"        # virtual environment, from the repository's root, made by gpu_jobs/environment.sh
+# Instead of it, an image for apptainer exec, such as "/shared/fer.sif". What submits runs outside it, with python3 and
+# absl-py of the login node.
+FER_CONTAINER=""
+FER_CONTAINER_FLAGS="--nv"  # what else apptainer exec wants: "--nv --bind /data"

@@ -2,5 +2,8 @@
 # Submits tables with this site's settings: gpu_jobs/submit.sh --table=6.3 --seeds=5 (flags of python -m fer.experiment).
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 . gpu_jobs/environment.sh || exit 2
-"${FER_PYTHON[@]}" -m fer.experiment submit --site="${FER_SITE:-gpu_jobs/site.sh}" --queue="$FER_QUEUE" --resources="$FER_RESOURCES" --walltime="$FER_WALLTIME" \
-    --margin="$FER_MARGIN" --attempts="$FER_ATTEMPTS" "$@"
+if [ -n "$FER_CONTAINER" ]; then  # which has no qsub
+    FER_PYTHON=(python3)
+fi
+"${FER_PYTHON[@]}" -m fer.experiment submit --site="${FER_SITE:-gpu_jobs/site.sh}" --queue="$FER_QUEUE" \
+    --resources="$FER_RESOURCES" --walltime="$FER_WALLTIME" --margin="$FER_MARGIN" --attempts="$FER_ATTEMPTS" "$@"

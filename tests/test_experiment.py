@@ -1,6 +1,7 @@
 """Runs of configs/ as a graph: planned, run, and handed to schedulers that are and are not there."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from fer.errors import InputError
 from fer.evaluation.metrics import score_results, write_metrics
 from fer.evaluation.results import Results, write_results
 from fer.experiment.configs import order, read_configs, select
-from fer.experiment.plan import BLOCKED, LACKING, READY, standings
+from fer.experiment.plan import BLOCKED, LACKING, OTHER, READY, is_done, other_settings, standings
 from fer.experiment.status import (
     DONE,
     FAILED,
@@ -30,7 +31,8 @@ from fer.experiment.status import (
     status_path,
     write_status,
 )
-from fer.experiment.submit import _array_of, make_arrays
+from fer.experiment.submissions import Submission, write_submission
+from fer.experiment.submit import make_arrays
 from fer.experiment.tasks import Places, make_tasks
 from fer.flagfiles import read_settings
 
@@ -87,7 +89,10 @@ def finish(task, split: str = 'val') -> None:
     answers = np.arange(7) % 7
     results = Results([f'v{k}' for k in range(7)], np.eye(7), answers, answers, np.ones(7, int), ['-'] * 7)
     write_results(task.folder / f'results_{split}.txt', results)
-    write_metrics(task.folder / f'metrics_{split}.json', score_results(results, 'made up'))
+    checkpoint = 'model.ckpt-7'
+    metrics = score_results(results, 'made up') | {'checkpoint': checkpoint}
+    write_metrics(task.folder / f'metrics_{split}.json', metrics)
+    (task.folder / 'finished.json').write_text(json.dumps({'checkpoint': checkpoint}))
 
 
 def test_runs_come_after_what_they_need(chapter):
@@ -153,6 +158,7 @@ def test_without_a_table_runs_start_from_what_it_starts_from(chapter):
 
 
 def test_overrides_come_after_the_flagfile(chapter):
+    Path('small.flags').write_text('--width=0.05\n')
     (command, _) = make('6.2-t1-r2', overrides='small.flags')['6.2-t1-r2-seed0'].commands
     assert command.index('--flagfile=small.flags') > command.index('--init_from=runs/pretrain/vgg_face/6.1-t1-r1-seed0')
 
@@ -223,14 +229,64 @@ def test_a_plan_says_how_far_everything_is(chapter, monkeypatch):
     assert stand(tasks) == {**expected, '6.5l-t1-r1': BLOCKED}
     text = standings(tasks, 'runs')['6.2-t1-r2-seed0'].text
     assert 'train.py: exit code 2; something' in text
-    write_status('runs', '6.2-t1-r2-seed0', QUEUED, job='123[].server task 4')
-    assert stand(tasks)['6.2-t1-r2'] == QUEUED
+
+    # Handed to a scheduler, in two attempts.
+    name = '6.2-t1-r2-seed0'
+    record = Path('runs/jobs/20260101/6.2-t1.json')
+    record.parent.mkdir(parents=True)
+    write_status('runs', name, QUEUED, job='')
+    write_submission(record, Submission([name], [], True, []))
+    assert standings(tasks, 'runs')[name].text.endswith('being submitted')
+    write_submission(record, Submission([name], ['123[].server', '124[].server'], True, ['6.1-t1-r1-seed0']))
+    for queue, state in ((None, QUEUED), ({'123', '124'}, QUEUED), ({'124'}, QUEUED), ({'125'}, FAILED)):
+        monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda queue=queue: queue)
+        assert standings(tasks, 'runs')[name].state == state
+    assert 'vanished from the queue' in standings(tasks, 'runs')[name].text
     monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda: {'124'})
-    assert 'vanished from the queue' in standings(tasks, 'runs')['6.2-t1-r2-seed0'].text
-    monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda: {'123'})
-    assert stand(tasks)['6.2-t1-r2'] == QUEUED
-    write_status('runs', '6.2-t1-r2-seed0', STOPPED, job='123[4].server')
-    assert stand(tasks)['6.2-t1-r2'] == QUEUED  # its job was put back
+    write_status('runs', name, STOPPED, job='123[4].server')
+    assert 'as job 124[].server, put back there' in standings(tasks, 'runs')[name].text
+    write_status('runs', name, STARTED, job='123[4].server')  # of which the queue knows nothing any more
+    assert 'vanished without a word' in standings(tasks, 'runs')[name].text
+    write_status('runs', name, STARTED, job='124[4].server')
+    assert stand(tasks)['6.2-t1-r2'] == STARTED
+
+    # What it needs is there, but its array waits for another's failure too.
+    write_status('runs', name, QUEUED, job='')
+    write_status('runs', '6.1-t1-r9-seed3', FAILED, 'x')
+    write_submission(record, Submission([name], ['124[].server'], True, ['6.1-t1-r1-seed0', '6.1-t1-r9-seed3']))
+    assert standings(tasks, 'runs')[name] == (
+        BLOCKED,
+        'its array waits for 6.1-t1-r9-seed3 as well, which failed, and waits in vain as job 124[].server',
+    )
+
+
+def test_a_run_is_done_when_it_has_ended_and_answered_with_its_last_checkpoint(chapter):
+    (task,) = make('6.2-t1-r2', without='6.1', places=PLACES._replace(weights='')).values()
+    finish(task)
+    assert is_done(task)
+    (task.folder / 'finished.json').write_text('{"checkpoint": "model.ckpt-8"}')  # evaluated before it ended
+    assert not is_done(task)
+    (task.folder / 'finished.json').unlink()
+    assert not is_done(task)
+    for damage in ('', '[]', '{"checkpoint":', '[' * 100000):
+        (task.folder / 'finished.json').write_text(damage)
+        assert not is_done(task)
+
+
+def test_a_run_with_other_settings_is_not_taken_for_this_one(chapter):
+    (chapter / 'small.flags').write_text('--width=0.05\n')
+    (task,) = make('6.2-t1-r2', without='6.1', places=PLACES._replace(weights='')).values()
+    (small,) = make('6.2-t1-r2', without='6.1', places=PLACES._replace(weights=''), overrides='small.flags').values()
+    finish(task)
+    (task.folder / 'flags.txt').write_text('--model=vgg_face\n--seed=0\n--width=1.0\n--init_from=/elsewhere\n')
+    assert other_settings(task) == []
+    assert is_done(task)
+    # A run that was cut short is no other run, and is gone on with.
+    (task.folder / 'flags.txt').write_text('--model=vgg_face\n--seed=0\n--width=1.0\n--max_steps=7\n')
+    assert other_settings(task) == []
+    assert not is_done(task)
+    assert other_settings(small) == ['--width=1.0 (0.05)']
+    assert stand({small.name: small})['6.2-t1-r2'] == OTHER
 
 
 def test_work_that_vanished_shows(chapter):
@@ -263,22 +319,9 @@ def test_arrays_hold_what_needs_nothing_of_each_other(chapter):
         ('6.5l-t1.2', 2, ['6.2-t1.1']),
     ]
     later = {name: task for name, task in tasks.items() if '6.1-' not in name}
-    first = make_arrays(later, {'6.1-t1-r1-seed0': '9[].s task 1', '6.1-t1-r1-seed1': '9[].s task 2'})[0]
-    assert (first.name, first.jobs) == ('6.2-t1', ['9[].s task 1', '9[].s task 2'])
-
-
-@pytest.mark.parametrize(
-    ('job', 'whole'),
-    [
-        ('7', ('7', False)),
-        ('7.pbs', ('7.pbs', False)),
-        ('7 task 2', ('7', True)),
-        ('7[].pbs task 2', ('7[].pbs', True)),
-        ('7[2].pbs', ('7[].pbs', True)),
-    ],
-)
-def test_a_task_of_an_array_is_waited_for_with_all_of_it(job, whole):
-    assert _array_of(job) == whole
+    submitted = Submission(['6.1-t1-r1-seed0', '6.1-t1-r1-seed1'], ['9[].s'], True, [])
+    first = make_arrays(later, dict.fromkeys(submitted.tasks, submitted))[0]
+    assert (first.name, first.earlier) == ('6.2-t1', [submitted])
 
 
 # From here on the commands themselves run. What they run is late fusion, which takes a second.
@@ -382,12 +425,19 @@ SCHEDULERS = {
 }
 
 
+def write_site(root: Path, **values: str) -> Path:
+    settings = (ROOT / 'gpu_jobs' / 'site.sh').read_text()
+    for name, value in {'VENV': sys.prefix, 'GPU': 'no', **values}.items():
+        settings, number = re.subn(rf'(?m)^FER_{name}="[^"]*"', f'FER_{name}="{value}"', settings)
+        assert number == 1
+    (root / 'site.sh').write_text(settings)
+    return root / 'site.sh'
+
+
 @pytest.fixture
 def site(fusions) -> Path:
     """Site settings whose environment is this test's."""
-    text = (ROOT / 'gpu_jobs' / 'site.sh').read_text().replace('".venv"', f'"{sys.prefix}"')
-    (fusions / 'site.sh').write_text(text)
-    return fusions / 'site.sh'
+    return write_site(fusions)
 
 
 def fake_qsub(root: Path, scheduler: str) -> dict:
@@ -440,6 +490,7 @@ def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
     after = 'afterokarray' if scheduler == 'torque' else 'afterok'
     assert [call.get('-W') for call in asked] == [None, None, f'depend={after}:{job}']
     assert all(call['-l'] == 'walltime=24:00:00' and '-q' not in call for call in asked)
+    assert {call.get('-S') for call in asked} == ({None} if scheduler == 'slurm' else {'/bin/bash'})
     variables = dict(pair.split('=') for pair in asked[0]['-v'].split(','))
     listed = Path(variables['FER_TASKS']).read_text().split()
     assert listed == ['7-t1-r1-seed0', '7-t1-r2-seed0', '7-t1-r1-seed1', '7-t1-r2-seed1']
@@ -466,9 +517,9 @@ def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
     assert 'FER_INDEX=1' in read_asked(fusions)[-1]['-v']
 
 
-def test_attempts_follow_each_other(fusions, site):
+def test_attempts_follow_each_other(fusions):
     environment = fake_qsub(fusions, 'torque')
-    site.write_text(site.read_text().replace('FER_ATTEMPTS="1"', 'FER_ATTEMPTS="3"'))
+    write_site(fusions, ATTEMPTS='3')
     script = str(fusions / 'gpu_jobs' / 'submit.sh')
     command(fusions, 'bash', script, '--table=7-t1', '--scheduler=torque', environment=environment)
     assert [call.get('-W') for call in read_asked(fusions)] == [
@@ -492,6 +543,27 @@ def test_a_refusing_qsub_is_quoted(fusions, site):
     assert plan.count('exit code 170: qsub: Unknown queue') == 2  # the third was not submitted
 
 
+def long_run(root: Path, data: Path) -> Path:
+    """A run 8-t1-r1 that does not end by itself; returns its folder."""
+    (root / 'data' / 'afew').symlink_to(data)
+    tiny = ('--seq_len=4', '--rnn_units=3', '--rnn_layers=1', '--batch_size=4', '--learning_rate=1e-3')
+    lines = train_lines('8-t1-r1', *tiny, '--train_epochs=100000', stage='audio', model='audio_gru')
+    write_config(root, '8-x/t1-x/r1.flags', *(line.replace('.txt', '_clips.txt') for line in lines))
+    return root / 'runs' / 'audio' / 'audio_gru' / '8-t1-r1-seed0'
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def children_of(pid: int) -> list[str]:
+    return [child for path in Path(f'/proc/{pid}/task').glob('*/children') for child in path.read_text().split()]
+
+
 def job_variables(root: Path, *tasks: str) -> dict:
     """What a job is given, of an array of some tasks."""
     jobs = root / 'runs' / 'jobs' / 'x'
@@ -503,15 +575,81 @@ def job_variables(root: Path, *tasks: str) -> dict:
     return {name: str(path) for name, path in names.items()} | {'FER_SITE': str(root / 'site.sh')}
 
 
-def test_a_job_that_cannot_start_python_says_so_where_plan_looks(fusions, site):
+def test_a_job_that_cannot_start_python_says_so_where_plan_looks(fusions):
     variables = job_variables(fusions, '7-t1-r1-seed0') | {'PBS_JOBID': '5[1].pbs', 'PBS_ARRAY_INDEX': '1'}
     script = str(fusions / 'gpu_jobs' / 'job.sh')
-    site.write_text(site.read_text().replace(sys.prefix, '/nowhere'))
+    write_site(fusions, VENV='/nowhere')
     command(fusions, 'bash', script, environment=variables, code=1)
     plan = experiment(fusions, 'plan', '--table=7-t1', environment={'PATH': '/bin/none'}).out
-    assert 'job 5[1].pbs: gpu_jobs/environment.sh: no /nowhere/bin/python; expected an environment' in plan
+    assert (
+        'job 5[1].pbs: gpu_jobs/environment.sh: no /nowhere/bin/python, or unfinished; expected an environment' in plan
+    )
     done = command(fusions, 'bash', script, environment=variables | {'PBS_ARRAY_INDEX': '2'}, code=1)
-    assert 'no task 2 in' in done.err
+    assert 'no line 2 in' in done.err
+
+
+def test_a_job_without_an_index_speaks_for_its_whole_array(fusions):
+    write_site(fusions)
+    variables = job_variables(fusions, '7-t1-r1-seed0', '7-t1-r2-seed0') | {'PBS_JOBID': '5.pbs'}
+    command(fusions, 'bash', str(fusions / 'gpu_jobs' / 'job.sh'), environment=variables, code=1)
+    plan = experiment(fusions, 'plan', '--table=7-t1', environment={'PATH': '/bin/none'}).out
+    assert plan.count('job 5.pbs: no array index in PBS_ARRAY_INDEX, PBS_ARRAYID or SLURM_ARRAY_TASK_ID') == 2
+
+
+def test_a_job_without_a_gpu_says_so(fusions):
+    write_site(fusions, GPU='yes')
+    variables = job_variables(fusions, '7-t1-r1-seed0') | {'PBS_JOBID': '5.pbs', 'FER_INDEX': '1'}
+    script = str(fusions / 'gpu_jobs' / 'job.sh')
+    command(fusions, 'bash', script, environment=variables | {'CUDA_VISIBLE_DEVICES': ''}, code=1)
+    assert 'TensorFlow finds no GPU' in read_status(fusions / 'runs', '7-t1-r1-seed0').text
+
+
+def test_settings_that_are_not_there_or_not_whole(fusions):
+    script = str(fusions / 'gpu_jobs' / 'submit.sh')
+    done = command(fusions, 'bash', script, '--table=7', environment={'FER_SITE': '/none/site.sh'}, code=2)
+    assert '/none/site.sh' in done.err
+    site = {'FER_SITE': str(write_site(fusions, VENV=''))}
+    assert 'FER_VENV: empty' in command(fusions, 'bash', script, '--table=7', environment=site, code=2).err
+    assert not (fusions / 'runs').exists()
+
+
+def test_a_container_runs_jobs_and_does_not_submit_them(fusions):
+    site = {'FER_SITE': str(write_site(fusions, CONTAINER='/images/fer.sif', CONTAINER_FLAGS='--nv --bind /data'))}
+    tools = fake_qsub(fusions, 'slurm')
+    for name, text in {
+        'apptainer': f'echo "$*" >> {fusions}/apptainer\nshift 6\nexec {sys.prefix}/bin/python "$@"',
+        'python3': f'exec {sys.prefix}/bin/python "$@"',
+    }.items():
+        (fusions / 'tools' / name).write_text(f'#!/bin/bash\n{text}\n')
+        (fusions / 'tools' / name).chmod(0o755)
+    command(fusions, 'bash', str(fusions / 'gpu_jobs' / 'submit.sh'), '--table=7-t2', environment=tools | site, code=0)
+    assert not (fusions / 'apptainer').exists()
+    (call,) = read_asked(fusions)
+    given = dict(pair.split('=') for pair in call['-v'].split(','))
+    command(fusions, 'bash', call['script'], environment=given | tools | {'SLURM_JOB_ID': '1'}, code=1)
+    assert (fusions / 'apptainer').read_text().startswith('exec --nv --bind /data /images/fer.sif python -m fer.exp')
+    assert 'data/none/results_val.txt' in read_status(fusions / 'runs', '7-t2-r4-seed0').text
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_what_is_under_way_ends_with_the_one_who_began_it(fusions, painted_sound, number):
+    """So that nobody else writes to the folder when the work is begun again."""
+    folder = long_run(fusions, painted_sound)
+    began = ('-m', 'fer.experiment', 'run', '--table=8')
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    with subprocess.Popen([sys.executable, *began], cwd=fusions, env=environment, stderr=subprocess.DEVNULL) as process:
+        wait_for(folder / 'checkpoint', process)
+        children = children_of(process.pid)
+        assert children
+        process.send_signal(number)
+        assert process.wait(timeout=60) == (-number if number == signal.SIGKILL else 85)
+    deadline = time.monotonic() + 60
+    while any(Path(f'/proc/{pid}').exists() for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with open(folder / 'train_log.csv', newline='') as file:
+        last = list(csv.DictReader(file))[-1]['step']
+    assert (folder / f'model.ckpt-{last}.index').exists()  # it kept the step it was at
 
 
 @pytest.mark.parametrize(
@@ -519,21 +657,13 @@ def test_a_job_that_cannot_start_python_says_so_where_plan_looks(fusions, site):
 )
 def test_a_job_that_meets_its_walltime_is_put_back(fusions, site, scheduler, painted_sound):
     """A run that trains is stopped by the scheduler's signal, ends with 85, and the next job finishes it."""
-    (fusions / 'data' / 'afew').symlink_to(painted_sound)
-    tiny = ('--seq_len=4', '--rnn_units=3', '--rnn_layers=1', '--batch_size=4', '--learning_rate=1e-3')
-    lines = train_lines('8-t1-r1', *tiny, '--train_epochs=100000', stage='audio', model='audio_gru')
-    write_config(fusions, '8-x/t1-x/r1.flags', *(line.replace('.txt', '_clips.txt') for line in lines))
+    folder = long_run(fusions, painted_sound)
     index, about = SCHEDULERS[scheduler]
     variables = job_variables(fusions, '8-t1-r1-seed0') | about | {index: '1'} | fake_qsub(fusions, scheduler)
     job = ['bash', str(fusions / 'gpu_jobs' / 'job.sh')]
-    folder = fusions / 'runs' / 'audio' / 'audio_gru' / '8-t1-r1-seed0'
     base = {name: value for name, value in os.environ.items() if not name.startswith(('PBS_', 'SLURM_', 'FER_'))}
     with subprocess.Popen(job, cwd='/', env=base | variables | {'PYTHONPATH': str(ROOT)}) as process:
-        deadline = time.monotonic() + 120
-        while not (folder / 'checkpoint').exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for(folder / 'checkpoint', process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == 85
     requeued = (fusions / ('scontrol' if scheduler == 'slurm' else 'qrerun')).read_text()
@@ -568,10 +698,7 @@ def test_a_table_goes_through_a_real_scheduler(fusions, painted_sound):
     write_config(fusions, '7-x/t3-x/r1.flags', *(line.replace('.txt', '_clips.txt') for line in lines))
     heard = 'runs/audio/audio_gru/7-t3-r1-seed0/results_val.txt'
     write_config(fusions, '7-x/t4-x/r1.flags', *fusion_lines('7-t4-r1', heard))
-    settings = (ROOT / 'gpu_jobs' / 'site.sh').read_text()
-    for name, value in {'VENV': sys.prefix, 'WALLTIME': '00:01:00', 'MARGIN': '30'}.items():
-        settings = re.sub(rf'(?m)^FER_{name}="[^"]*"', f'FER_{name}="{value}"', settings)
-    (fusions / 'site.sh').write_text(settings)
+    write_site(fusions, WALLTIME='00:01:00', MARGIN='30')
     submit = ('bash', str(fusions / 'gpu_jobs' / 'submit.sh'), '--table=7')
     print(command(fusions, *submit, environment={'FER_SITE': str(fusions / 'site.sh')}).out)
 

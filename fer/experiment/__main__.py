@@ -33,7 +33,9 @@ flags.DEFINE_integer(
 flags.DEFINE_string('queue', '', "submit: qsub's -q.")
 flags.DEFINE_string('resources', '', "submit: qsub's -l, the walltime aside.")
 flags.DEFINE_string('walltime', '24:00:00', 'submit: of each job, hours:minutes:seconds.')
-flags.DEFINE_integer('margin', 300, 'submit: seconds before the end of the walltime when work is stopped and kept.')
+flags.DEFINE_integer(
+    'margin', 300, 'submit: seconds before the end of the walltime when work is stopped and kept.', lower_bound=0
+)
 flags.DEFINE_integer(
     'attempts', 1, 'submit: jobs in a row that go on with a task, where the scheduler does not requeue.', lower_bound=1
 )
@@ -44,9 +46,6 @@ flags.DEFINE_enum('scheduler', 'auto', ['auto', 'openpbs', 'torque', 'slurm'], '
 def main(verb: str) -> int:
     # Here, not above: --help is answered first.
     from fer.experiment.configs import read_configs
-    from fer.experiment.plan import print_plan
-    from fer.experiment.run import Machine, run_tasks
-    from fer.experiment.submit import Site, submit
     from fer.experiment.tasks import Places, make_tasks
 
     began, values = time.monotonic(), flags.FLAGS
@@ -62,17 +61,23 @@ def main(verb: str) -> int:
             raise InputError(f'--task={unknown[0]}: no such task')
         tasks = {name: tasks[name] for name in values.task}
     if verb == 'plan':
+        from fer.experiment.plan import print_plan
+
         print_plan(tasks, values.runs)
         return 0
     if verb == 'run':
+        from fer.experiment.run import Machine, run_tasks
+
         deadline = began + values.time_limit if values.time_limit else None
         return run_tasks(tasks, Machine(values.runs, values.jobs, deadline))
-    own_flags = [f'--{name}={values[name].value}' for name in ('configs', 'data', 'weights', 'runs', 'overrides')]
+    from fer.experiment.submit import Site, submit
+
+    own_flags = [f'--{name}={values[name].value}' for name in ('configs', 'data', 'weights', 'runs')]
     own_flags.append(f'--without={",".join(values.without)}')
     site = Site(
         values.site, values.scheduler, values.queue, values.resources, values.walltime, values.margin, values.attempts
     )
-    submit(tasks, values.runs, site, own_flags)
+    submit(tasks, values.runs, site, own_flags, values.overrides)
     return 0
 
 

@@ -1,16 +1,23 @@
 """How far every task is, and the list that says so."""
 
+import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from fer.experiment.configs import TRAIN
 from fer.experiment.queue import jobs_in_queue, number_of
-from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STOPPED, is_alive, read_status
+from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STOPPED, Status, is_alive, read_status
+from fer.experiment.submissions import Submission, read_submissions
 from fer.experiment.tasks import Task
 
-# What may be begun; then what may not, or need not.
 READY = 'ready'
-BLOCKED, LACKING = 'blocked', 'lacking'
+BLOCKED, LACKING, OTHER = 'blocked', 'lacking', 'other'  # OTHER: there is a run, with other settings
+_IN_THE_WAY = (FAILED, BLOCKED, LACKING, OTHER)
+
+# Settings that a run may have otherwise and be the same run: where things are, and what is compared by the seed.
+_PLACES = ('run_dir', 'output', 'data_root', 'train_manifest', 'val_manifest', 'init_from', 'audio_run_dir', 'seed')
+_MAX_STEPS = 'max_steps'  # where a run is cut short; with another, it goes on
 
 
 class Standing(NamedTuple):
@@ -21,19 +28,37 @@ class Standing(NamedTuple):
 def standings(tasks: dict[str, Task], runs: str) -> dict[str, Standing]:
     """The standing of every task, in the order given, which has what a task needs before it."""
     found: dict[str, Standing] = {}
+    # Before the queue is asked: what is submitted meanwhile is not missed there.
+    statuses = {name: read_status(runs, name) for name in tasks}
+    submissions = read_submissions(runs)
     queue = jobs_in_queue()
-    for task in tasks.values():
-        found[task.name] = _standing(task, runs, found, queue)
+    for name, task in tasks.items():
+        found[name] = _standing(task, runs, found, statuses[name], submissions.get(name), queue)
     return found
 
 
 def is_done(task: Task) -> bool:
-    """Whether a run has answered all that it is to answer; evaluation is its last command, fusion its only one."""
+    """Whether a run has ended, and has answered all that it is to answer with the checkpoint it ended with."""
+    checkpoint = None
+    if task.config.program == TRAIN:
+        checkpoint = _read(task.folder / 'finished.json').get('checkpoint')
+        until = task.settings.get(_MAX_STEPS, '0')
+        if checkpoint is None or not _is_same(_read_flags(task).get(_MAX_STEPS, until), until):
+            return False
     return all(
-        (task.folder / f'{what}_{split}.{ending}').exists()
+        (task.folder / f'results_{split}.txt').exists()
+        and (metrics := _read(task.folder / f'metrics_{split}.json'))
+        and metrics.get('checkpoint') == checkpoint
         for split in task.splits
-        for what, ending in (('results', 'txt'), ('metrics', 'json'))
     )
+
+
+def _read(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def lacking(task: Task) -> list[str]:
@@ -41,40 +66,81 @@ def lacking(task: Task) -> list[str]:
     return [path for path in task.inputs if not os.path.exists(path) and not os.path.exists(f'{path}.index')]
 
 
-def _standing(task: Task, runs: str, before: dict[str, Standing], queue: set[str] | None) -> Standing:
+def other_settings(task: Task) -> list[str]:
+    """`--width=0.05 (1.0)` for each setting that the run in the task's folder has otherwise, the task's in brackets."""
+    run = _read_flags(task)
+    return [
+        f'--{name}={run[name]} ({value})'
+        for name, value in task.settings.items()
+        if name in run and name not in (*_PLACES, _MAX_STEPS) and not _is_same(run[name], value)
+    ]
+
+
+def _read_flags(task: Task) -> dict[str, str]:
+    try:
+        lines = (task.folder / 'flags.txt').read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return dict(line.removeprefix('--').partition('=')[::2] for line in lines)
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return one.lower() == other.lower()
+
+
+def _standing(
+    task: Task,
+    runs: str,
+    before: dict[str, Standing],
+    status: Status | None,
+    submission: Submission | None,
+    queue: set[str] | None,
+) -> Standing:
+    if others := other_settings(task):
+        return Standing(OTHER, f'{task.folder} was begun with other settings: {", ".join(others)}')
     if is_done(task):
         return Standing(DONE, str(task.folder))
-    status = read_status(runs, task.name)
-    if status and status.state == STARTED and is_alive(status):
-        return Standing(STARTED, f'{status.time} on {status.host}, job {status.job}; {_progress(task)}')
     if status and status.state == STARTED:
-        return Standing(
-            FAILED,
-            f'vanished without a word: began {status.time} on {status.host}, job {status.job}, last sign of life '
-            f'{status.silent / 60:.0f} minutes ago; {_progress(task)}',
+        if is_alive(status, queue):
+            return Standing(STARTED, f'{status.time} on {status.host}, job {status.job}; {_progress(task)}')
+        # Whoever was at it is gone; it may be that another attempt is in the queue.
+        status = status._replace(
+            state=FAILED,
+            text=f'vanished without a word, last sign of life {status.silent / 60:.0f} minutes ago; {_progress(task)}',
         )
-    is_in_queue = queue is not None and status is not None and number_of(status.job) in queue
-    # A job that met its walltime is put back in the queue under its own number.
-    is_queued = status is not None and (status.state == QUEUED or (status.state == STOPPED and is_in_queue))
-    where = f', and waits in vain as job {status.job}' if status and is_queued else ''
+    jobs = submission.jobs if submission else []
+    is_waiting = [job for job in jobs if queue is None or number_of(job) in queue]
+    is_submitted = status is not None and status.state == QUEUED and (not jobs or bool(is_waiting))
+    is_put_back = status is not None and status.state == STOPPED and queue is not None and bool(is_waiting)
+    in_vain = f', and waits in vain as job {jobs[-1]}' if jobs and (is_submitted or is_put_back) else ''
     for need in task.needs:
-        if need in before and before[need].state in (FAILED, BLOCKED, LACKING):
-            return Standing(BLOCKED, f'needs {need}, which is {before[need].state}{where}')
-    if status and is_queued and queue is not None and not is_in_queue:
-        return Standing(
-            FAILED, f'vanished from the queue without a word; it was in it since {status.time} as job {status.job}'
-        )
-    if status and is_queued:
-        again = f', put back there; {_progress(task)}' if status.state == STOPPED else ''
-        return Standing(QUEUED, f'since {status.time} as job {status.job}{again}')
+        if need in before and before[need].state in _IN_THE_WAY:
+            return Standing(BLOCKED, f'needs {need}, which is {before[need].state}{in_vain}')
+    if status and (is_submitted or is_put_back):
+        if (
+            submission
+            and not is_put_back
+            and (gone := [name for name in submission.awaited if _has_failed(runs, name)])
+        ):
+            return Standing(BLOCKED, f'its array waits for {gone[0]} as well, which failed{in_vain}')
+        what = f'since {status.time} as job {is_waiting[0]}' if is_waiting else f'{status.time}: being submitted'
+        return Standing(QUEUED, f'{what}, put back there; {_progress(task)}' if is_put_back else what)
     if missing := lacking(task):
         return Standing(LACKING, f'no {", ".join(missing)}')
-    if status and status.state == FAILED:
-        return Standing(FAILED, f'{status.time} on {status.host}, job {status.job}: {status.text}')
-    if status and status.state == STOPPED:
-        return Standing(STOPPED, f'{status.time} on {status.host}, job {status.job}: {status.text}')
+    if status and status.state == QUEUED:
+        return Standing(FAILED, f'vanished from the queue without a word, in it since {status.time} as job {jobs[-1]}')
+    if status and status.state in (FAILED, STOPPED):
+        return Standing(status.state, f'{status.time} on {status.host}, job {status.job}: {status.text}')
     waits = [need for need in task.needs if need in before and before[need].state != DONE]
     return Standing(READY, f'after {", ".join(waits)}' if waits else '')
+
+
+def _has_failed(runs: str, name: str) -> bool:
+    status = read_status(runs, name)
+    return status is not None and status.state == FAILED
 
 
 def _progress(task: Task) -> str:

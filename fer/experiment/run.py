@@ -1,6 +1,6 @@
 """Running tasks on this machine: each after what it needs, several side by side; a failure stops no other."""
 
-import os
+import ctypes
 import signal
 import subprocess
 import sys
@@ -9,11 +9,25 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
-from fer.experiment.plan import FAILED, Standing, count, is_done, lacking, log_path, standings
-from fer.experiment.status import DONE, STARTED, STOPPED, is_alive, job_id, read_status, signs_of_life, write_status
+from fer.experiment.plan import Standing, count, is_done, lacking, log_path, other_settings, standings
+from fer.experiment.queue import jobs_in_queue
+from fer.experiment.status import (
+    DONE,
+    FAILED,
+    STARTED,
+    STOPPED,
+    TOUCH_SECONDS,
+    is_alive,
+    job_id,
+    read_status,
+    signs_of_life,
+    write_status,
+)
 from fer.experiment.tasks import Task, argv, spell
 from fer.progress import progress
-from fer.stop import STOP_CODE, StopSignal
+from fer.stop import SIGNALS, STOP_CODE, StopSignal
+
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 class Machine(NamedTuple):
@@ -38,11 +52,11 @@ def run_tasks(tasks: dict[str, Task], machine: Machine) -> int:
     """
     stop = StopSignal()
     commands = _Commands()
-    waiting = {name: task for name, task in tasks.items() if not is_done(task)}
+    waiting = {name: task for name, task in tasks.items() if other_settings(task) or not is_done(task)}
     under_way: dict[Future, str] = {}
     failed: set[str] = set()
     with (
-        stop.caught(),
+        stop.caught((*SIGNALS, signal.SIGINT, signal.SIGHUP)),  # a typed command is interrupted, a terminal goes away
         stop.held(),
         ThreadPoolExecutor(machine.jobs) as pool,
         progress(total=len(tasks), label='runs', unit='run') as bar,
@@ -73,6 +87,13 @@ def run_tasks(tasks: dict[str, Task], machine: Machine) -> int:
     return 0 if all(standing.state == DONE for standing in found.values()) else 1
 
 
+def _end_with_parent() -> None:
+    """Has Linux send SIGTERM to this process when the one that started it is gone, even killed: two of them would
+    write to one folder as soon as the work is begun again.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _ready(waiting: dict[str, Task], under_way: dict[Future, str], failed: set[str]) -> list[str]:
     """The names of tasks all of whose needs are done; what needs a failed one never is, nor what needs that."""
     unmade = {*waiting, *under_way.values(), *failed}
@@ -87,10 +108,10 @@ def print_failures(found: dict[str, Standing]) -> None:
 
 def _run_task(task: Task, runs: str, commands: '_Commands') -> str | None:
     """The commands of a task, one after the other; returns what went wrong, in a line, or None."""
-    status = read_status(runs, task.name)
-    # A job that was killed and put back in the queue is who it was before.
-    if status and status.state == STARTED and status.job != job_id() and is_alive(status):
-        return f'job {status.job} on {status.host} is at it since {status.time}'
+    if other := _somebody_else(task, runs, commands):
+        return other
+    if others := other_settings(task):
+        return f'{task.folder} was begun with other settings: {", ".join(others)}; expected another --runs'
     if missing := lacking(task):
         complaint = f'no {", ".join(missing)}'
         write_status(runs, task.name, FAILED, complaint)
@@ -116,9 +137,33 @@ def _run_task(task: Task, runs: str, commands: '_Commands') -> str | None:
     return None
 
 
+def _somebody_else(task: Task, runs: str, commands: '_Commands') -> str | None:
+    """Who else is at a task, or None.
+
+    A job that begins right after one that was killed finds its last sign of life still fresh: where the scheduler
+    cannot say that the other is gone, its silence has to be waited for.
+    """
+    began = time.monotonic()
+    while True:
+        status = read_status(runs, task.name)
+        if status is None or status.state != STARTED or status.job == job_id():  # put back, it is who it was before
+            return None
+        queue = jobs_in_queue()
+        if not is_alive(status, queue):
+            return None
+        is_certain = status.job.startswith('pid ') or queue is not None
+        gave_a_sign = time.monotonic() - began > 2 * TOUCH_SECONDS > status.silent
+        if is_certain or gave_a_sign or commands.stopped:
+            return f'job {status.job} on {status.host} is at it since {status.time}'
+        time.sleep(1)
+
+
 def _describe(code: int) -> str:
     """`exit code 2`, or the signal that ended it."""
-    return f'exit code {code}' if code > 0 else f'killed by {signal.Signals(-code).name}'
+    if code > 0:
+        return f'exit code {code}'
+    known = {number.value: number.name for number in signal.Signals}
+    return f'killed by {known.get(-code, f"signal {-code}")}'
 
 
 def _last_line(path: str) -> str:
@@ -140,9 +185,9 @@ class _Commands:
         with self._lock:
             if self.stopped:
                 return STOP_CODE
-            # A session of its own: what a terminal or a scheduler sends to all processes must reach it once, from here.
+            # A process group of its own: what a terminal sends to all must reach it once, from here.
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=os.environ
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, preexec_fn=_end_with_parent
             )
             self._processes.add(process)
         try:

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
+from fer.experiment.queue import number_of
 from fer.files import atomic_write
 
 STATUS_FOLDER = 'status'
@@ -28,7 +29,7 @@ class Status(NamedTuple):
     state: str  # one of the above
     time: str  # ISO, UTC
     host: str
-    job: str  # the scheduler's id, or pid and number
+    job: str  # the scheduler's id, or pid and number; of a queued task empty: fer.experiment.submissions knows
     text: str  # one line; of a failed task, what failed
     silent: float  # seconds since the last sign of life
 
@@ -42,7 +43,7 @@ def write_status(runs: str | Path, name: str, state: str, text: str = '', job: s
     path.parent.mkdir(parents=True, exist_ok=True)
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     with atomic_write(path) as file:
-        fields = (state, now, socket.gethostname(), job or job_id(), ' '.join(text.split()))
+        fields = (state, now, socket.gethostname(), job_id() if job is None else job, ' '.join(text.split()))
         file.write('\t'.join(fields) + '\n')
 
 
@@ -69,15 +70,24 @@ def job_id() -> str:
     return f'pid {os.getpid()}'
 
 
-def is_alive(status: Status) -> bool:
-    """Whether somebody works on a task that has begun; a process of this machine is asked, others are believed."""
+def is_alive(status: Status, queue: set[str] | None) -> bool:
+    """Whether somebody works on a task that has begun.
+
+    A process of this machine is asked, and of a job its scheduler; others are believed for as long as they give signs.
+
+    Args:
+      status: of the task.
+      queue: the numbers of the scheduler's jobs, None where it cannot be asked.
+    """
     if status.host == socket.gethostname() and status.job.startswith('pid '):
         try:
             os.kill(int(status.job.removeprefix('pid ')), 0)
-        except (ProcessLookupError, ValueError):
+        except (ProcessLookupError, ValueError, OverflowError):
             return False
         except PermissionError:
             return True
+    if queue is not None and number_of(status.job) and number_of(status.job) not in queue:
+        return False
     return status.silent < SILENT_SECONDS
 
 

@@ -6,7 +6,6 @@ in a folder of its own, `<runs>/jobs/<time>`, so that the same command may be gi
 earlier jobs wait (dissertation 9.3).
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,12 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer.errors import InputError
-from fer.experiment.plan import LACKING, standings
-from fer.experiment.queue import number_of
-from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, read_status, write_status
+from fer.experiment.plan import LACKING, OTHER, standings
+from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STATUS_FOLDER, write_status
+from fer.experiment.submissions import JOBS_FOLDER, Submission, read_submissions, write_submission
 from fer.experiment.tasks import ROOT, Task
+from fer.flagfiles import read_settings
 
-_UNKNOWN_JOB = 'being submitted'
+_OVERRIDES = 'overrides.flags'
+_ID = re.compile(r'\d+(\[\])?(\.\S+)?')  # 123, 123.server, 123[].server
 JOB_SCRIPT = ROOT / 'gpu_jobs' / 'job.sh'
 _UNSAFE = re.compile(r'[\s,"\'$`\\;&|<>()*?=]')  # in a path that goes through qsub's -v, or a shell within it
 
@@ -43,7 +44,7 @@ class Array(NamedTuple):
     name: str
     tasks: list[Task]
     needs: list[str]  # names of arrays
-    jobs: list[str]  # ids of jobs of earlier submissions that are still to end
+    earlier: list[Submission]  # that hold what these need, and are still to end
 
 
 class Dialect(NamedTuple):
@@ -53,16 +54,17 @@ class Dialect(NamedTuple):
     after: str  # {kind}:{ids} of single jobs
     after_array: str  # of arrays
     output: str  # the -o of a job, from {folder} and {name}
+    shell: str  # the -S; PBS runs scripts with the user's own shell, whatever their first line says
 
 
 _DIALECTS = {
-    'openpbs': Dialect('-J', '{kind}:{ids}', '{kind}:{ids}', '{folder}/'),
-    'torque': Dialect('-t', '{kind}:{ids}', '{kind}array:{ids}', '{folder}/'),
-    'slurm': Dialect('-t', '{kind}:{ids}', '{kind}:{ids}', '{folder}/{name}.%A.%a'),
+    'openpbs': Dialect('-J', '{kind}:{ids}', '{kind}:{ids}', '{folder}/', '/bin/bash'),
+    'torque': Dialect('-t', '{kind}:{ids}', '{kind}array:{ids}', '{folder}/', '/bin/bash'),
+    'slurm': Dialect('-t', '{kind}:{ids}', '{kind}:{ids}', '{folder}/{name}.%A.%a', ''),
 }
 
 
-def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str]) -> None:
+def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str], overrides: str) -> None:
     """Submits what is neither done, nor queued, nor under way, and says each array's job.
 
     Args:
@@ -70,9 +72,10 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str]) 
       runs: folder of the runs.
       site: the scheduler.
       own_flags: of fer.experiment, which each job repeats.
+      overrides: a flagfile whose settings are laid over those of runs that train; empty for none.
 
     Raises:
-      InputError: there is no qsub, it refuses, or a task lacks its data or weights.
+      InputError: there is no qsub, it refuses, a task lacks its data or weights, or a folder holds another run.
     """
     seconds = _parse_walltime(site.walltime) - site.margin
     if seconds <= 0:
@@ -81,54 +84,83 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str]) 
     for name, standing in found.items():
         if standing.state == LACKING:
             raise InputError(f'{name}: {standing.text}; expected it before anything is submitted')
-    under_way = [name for name, standing in found.items() if standing.state in (QUEUED, STARTED)]
-    for name in under_way:
-        if number_of(_job(runs, name)) == '':
+    if others := [standing.text for standing in found.values() if standing.state == OTHER]:
+        raise InputError(f'{others[0]}; expected another --runs')
+    submissions = read_submissions(runs)
+    under_way = {name: submissions.get(name) for name, standing in found.items() if standing.state in (QUEUED, STARTED)}
+    for name, submission in under_way.items():
+        if submission is None:
             raise InputError(f'{name}: {found[name].text}; expected nothing under way that is no job of the scheduler')
     if under_way:
         print(f'{len(under_way)} tasks are queued or under way already, and are not submitted again')
+    in_vain = {submissions[name].jobs[-1] for name, standing in found.items() if 'waits in vain' in standing.text}
+    if in_vain:
+        print(f'what waits in vain is submitted again; its old jobs may go: qdel {" ".join(sorted(in_vain))}')
     waiting = {n: task for n, task in tasks.items() if found[n].state not in (DONE, QUEUED, STARTED)}
     if not waiting:
         print('nothing to submit')
         return
     dialect = _DIALECTS[site.scheduler if site.scheduler != 'auto' else find_scheduler()]
-    arrays = make_arrays(waiting, {name: _job(runs, name) for name in under_way})
     root = Path.cwd()
-    folder = root / runs / 'jobs' / f'{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{os.getpid()}'
-    if _UNSAFE.search(str(folder)):
-        raise InputError(f'{folder}: expected a path without spaces, commas and the like, which qsub takes apart')
+    folder = root / runs / JOBS_FOLDER / f'{datetime.now(timezone.utc):%Y%m%d-%H%M%S-%f}'
+    variables = {'FER_ROOT': root, 'FER_JOBS': folder, 'FER_STATUS': root / runs / STATUS_FOLDER}
+    variables['FER_SITE'] = Path(site.file).absolute()
+    for path in variables.values():
+        if _UNSAFE.search(str(path)):
+            raise InputError(f'{path}: expected a path without spaces, commas and the like, which qsub takes apart')
+    if not variables['FER_SITE'].is_file():
+        raise InputError(f'--site={site.file}: no such file; expected the settings of gpu_jobs/site.sh')
     folder.mkdir(parents=True)
-    (folder / 'experiment.flags').write_text('\n'.join([*own_flags, f'--time_limit={seconds}', '']))
-    ids: dict[str, tuple[str, bool]] = {}  # array: its last job, and whether that is an array of jobs
-    for array in arrays:
-        listing = folder / f'{array.name}.txt'
-        listing.write_text(''.join(f'{task.name}\n' for task in array.tasks))
-        variables = {'FER_ROOT': root, 'FER_JOBS': folder, 'FER_TASKS': listing, 'FER_STATUS': root / runs / 'status'}
-        variables['FER_SITE'] = Path(site.file).absolute()
-        job = ''
-        for task in array.tasks:  # before there is a job, which may begin, and say so, at once
-            write_status(runs, task.name, QUEUED, job=_UNKNOWN_JOB)
-        for attempt in range(site.attempts):
-            waits = _after(dialect, 'afterany', [ids[array.name]]) if attempt else _dependencies(dialect, array, ids)
-            try:
-                job = _qsub(_command(dialect, site, array, folder, variables, waits))
-            except InputError as error:
-                for task in array.tasks:
-                    write_status(runs, task.name, FAILED, str(error))
-                raise
-            ids[array.name] = job, len(array.tasks) > 1
-        for index, task in enumerate(array.tasks, start=1):
-            if _job(runs, task.name) == _UNKNOWN_JOB:
-                write_status(runs, task.name, QUEUED, job=f'{job} task {index}' if len(array.tasks) > 1 else job)
-        print(f'{job}: {array.name}, {len(array.tasks)} tasks{_describe_needs(array, ids)}', flush=True)
+    own_flags = [f'--time_limit={seconds}', *own_flags]
+    if overrides:  # as they are now, whatever becomes of the file before the jobs begin
+        (folder / _OVERRIDES).write_text(''.join(f'--{n}={value}\n' for n, value in read_settings(overrides).items()))
+        own_flags.append(f'--overrides={folder / _OVERRIDES}')
+    (folder / 'experiment.flags').write_text('\n'.join([*own_flags, '']))
+    made: dict[str, Submission] = {}
+    for array in make_arrays(waiting, {name: s for name, s in under_way.items() if s}):
+        made[array.name] = _submit_array(array, runs, folder, variables, dialect, site, made)
+        jobs = made[array.name].jobs
+        print(f'{jobs[-1]}: {array.name}, {len(array.tasks)} tasks{_describe_needs(array, made)}', flush=True)
 
 
-def make_arrays(tasks: dict[str, Task], jobs: dict[str, str]) -> list[Array]:
+def _submit_array(
+    array: Array,
+    runs: str,
+    folder: Path,
+    variables: dict[str, Path],
+    dialect: Dialect,
+    site: Site,
+    made: dict[str, Submission],
+) -> Submission:
+    """Hands an array over, as often in a row as there are attempts; raises InputError where qsub refuses."""
+    before = [*(made[need] for need in array.needs), *array.earlier]
+    names = [task.name for task in array.tasks]
+    submission = Submission(names, [], len(names) > 1, [name for s in before for name in s.tasks])
+    listing, record = folder / f'{array.name}.txt', folder / f'{array.name}.json'
+    listing.write_text(''.join(f'{name}\n' for name in names))
+    write_submission(record, submission)
+    for name in names:  # before there is a job, which may begin, and say so, at once
+        write_status(runs, name, QUEUED, job='')
+    waits = _after(dialect, 'afterok', before)
+    for _ in range(site.attempts):
+        try:
+            job = _qsub(_command(dialect, site, array, folder, variables | {'FER_TASKS': listing}, waits))
+        except InputError as error:
+            for name in names:
+                write_status(runs, name, FAILED, str(error))
+            raise
+        submission = submission._replace(jobs=[*submission.jobs, job])
+        write_submission(record, submission)
+        waits = _after(dialect, 'afterany', [submission])
+    return submission
+
+
+def make_arrays(tasks: dict[str, Task], under_way: dict[str, Submission]) -> list[Array]:
     """Tasks of one table that need nothing of each other, together; arrays come after those that they need.
 
     Args:
       tasks: each after what it needs.
-      jobs: of tasks that others may need and that are under way, which job each is.
+      under_way: of tasks that others may need and that were submitted before, which submission each is of.
     """
     generation: dict[str, int] = {}
     for name, task in tasks.items():
@@ -142,15 +174,10 @@ def make_arrays(tasks: dict[str, Task], jobs: dict[str, str]) -> list[Array]:
         groups.setdefault((generation[name], home[name]), []).append(task)
     arrays = []
     for (_, array), members in sorted(groups.items(), key=lambda item: item[0]):
-        needs = [need for task in members for need in task.needs]
-        arrays.append(
-            Array(
-                array,
-                members,
-                list(dict.fromkeys(home[need] for need in needs if need in tasks)),
-                list(dict.fromkeys(jobs[need] for need in needs if need in jobs)),
-            )
-        )
+        needs = list(dict.fromkeys(need for task in members for need in task.needs))
+        earlier = [under_way[need] for need in needs if need in under_way]
+        unique = [submission for index, submission in enumerate(earlier) if submission not in earlier[:index]]
+        arrays.append(Array(array, members, list(dict.fromkeys(home[need] for need in needs if need in tasks)), unique))
     return arrays
 
 
@@ -172,6 +199,8 @@ def _command(
     command += ['-o', dialect.output.format(folder=folder, name=array.name)]
     if site.queue:
         command += ['-q', site.queue]
+    if dialect.shell:
+        command += ['-S', dialect.shell]
     if len(array.tasks) > 1:
         command += [dialect.array, f'1-{len(array.tasks)}']
     else:  # OpenPBS knows no array of one
@@ -182,48 +211,30 @@ def _command(
     return [*command, str(JOB_SCRIPT)]
 
 
-def _dependencies(dialect: Dialect, array: Array, ids: dict[str, tuple[str, bool]]) -> list[str]:
-    """What the array waits for: all that it needs has ended well."""
-    earlier = dict.fromkeys(_array_of(job) for job in array.jobs)
-    return _after(dialect, 'afterok', [*(ids[need] for need in array.needs), *earlier])
-
-
-def _array_of(job: str) -> tuple[str, bool]:
-    """The job to wait for where one is `7`, `7.server`, `7 task 2`, `7[].server task 2` or `7[2].server`.
-
-    Returns:
-      Its id, and whether it is an array.
-    """
-    whole, is_task, _ = job.partition(' task ')
-    return re.sub(r'\[\d+\]', '[]', whole), bool(is_task) or '[' in whole
-
-
-def _after(dialect: Dialect, kind: str, jobs: list[tuple[str, bool]]) -> list[str]:
+def _after(dialect: Dialect, kind: str, submissions: list[Submission]) -> list[str]:
+    """What is to be waited for: the last job of each."""
     found = []
     for form, is_array in ((dialect.after, False), (dialect.after_array, True)):
-        ids = [job for job, several in jobs if several == is_array]
+        ids = [submission.jobs[-1] for submission in submissions if submission.is_array == is_array]
         if ids:
             found.append(form.format(kind=kind, ids=':'.join(ids)))
     return found
 
 
 def _qsub(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
-    words = done.stdout.split()
-    # Slurm's qsub prints its complaint where the job's id would be, and its exit code is not to be relied on.
-    if done.returncode or len(words) != 1 or not words[0][0].isdigit():
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    # An id is a line of its own, whatever a site's qsub says besides. Slurm's prints complaints where the id would be,
+    # and its exit code is not to be relied on.
+    ids = [line.strip() for line in done.stdout.splitlines() if _ID.fullmatch(line.strip())]
+    if done.returncode or len(ids) != 1:
         said = ' '.join((done.stderr + done.stdout).split())
         raise InputError(f'{" ".join(command)}: exit code {done.returncode}: {said}')
-    return words[0]
+    return ids[0]
 
 
-def _job(runs: str, name: str) -> str:
-    status = read_status(runs, name)
-    return status.job if status else ''
-
-
-def _describe_needs(array: Array, ids: dict[str, tuple[str, bool]]) -> str:
-    needs = [*(f'{ids[need][0]} ({need})' for need in array.needs), *array.jobs]
+def _describe_needs(array: Array, made: dict[str, Submission]) -> str:
+    needs = [f'{made[need].jobs[-1]} ({need})' for need in array.needs]
+    needs += [submission.jobs[-1] for submission in array.earlier]
     return f', after {", ".join(needs)}' if needs else ''
 
 

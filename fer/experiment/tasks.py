@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fer.errors import InputError
 from fer.experiment.configs import PLACES, TRAIN, Config, order, select
+from fer.flagfiles import read_settings
 
 ROOT = Path(__file__).resolve().parents[2]  # where train.py, evaluate.py and fusion.py are
 
@@ -31,6 +32,7 @@ class Task(NamedTuple):
     inputs: tuple[str, ...]  # files that must be there, beyond those that tasks make
     commands: tuple[tuple[str, ...], ...]  # argv of each, without the interpreter
     splits: tuple[str, ...]  # that there are results of when it is done
+    settings: dict[str, str]  # every setting that the flagfile and those laid over it give
 
 
 def make_tasks(
@@ -54,7 +56,8 @@ def make_tasks(
     left_out = set(select(configs, without)) if without else set()
     wanted = [run_id for run_id in select(configs, tables) if run_id not in left_out]
     if not wanted:
-        raise InputError(f'--table={",".join(tables)}: nothing is left without {",".join(without)}')
+        left = f' is left without {",".join(without)}' if without else ''
+        raise InputError(f'--table={",".join(tables)}: nothing{left}; expected runs')
     configs = {run_id: _without(config, configs, left_out) for run_id, config in configs.items()}
     ordered = order(configs, wanted)
     return {
@@ -83,7 +86,6 @@ def _make_task(config: Config, seed: int, is_asked: bool, places: Places, overri
         return ','.join(path for path in paths if path)
 
     settings = {name: place(config.settings[name]) for name in PLACES if name in config.settings}
-    changed = [f'--{name}={value}' for name, value in settings.items()]
     folder = Path(settings['run_dir' if config.program == TRAIN else 'output'])
     commands: list[tuple[str, ...]] = []
     inputs: list[str] = []
@@ -91,29 +93,31 @@ def _make_task(config: Config, seed: int, is_asked: bool, places: Places, overri
         validation = settings.get('val_manifest', '').split(',') if settings.get('val_manifest') else []
         inputs = [*settings['train_manifest'].split(','), *validation]
         own_weights = settings.get('init_from', '')
-        if own_weights and f'-seed{seed}' not in own_weights:
+        if own_weights and '-seed0' not in config.settings['init_from']:  # no run's
             inputs.append(own_weights)
         if not own_weights and config.settings.get('reinit_fc', 'False') == 'True':
-            changed.append('--reinit_fc=False')  # all is fresh
-        extra = [f'--flagfile={overrides}'] if overrides else []
-        seed_flags = [f'--seed={seed}', *changed, *extra, '--resume']
-        commands.append(('train.py', f'--flagfile={config.path}', *seed_flags))
+            settings['reinit_fc'] = 'False'  # all is fresh
+        laid_over = [f'--flagfile={overrides}'] if overrides else []
+        changed = (f'--{name}={value}' for name, value in settings.items())
+        commands.append(('train.py', f'--flagfile={config.path}', f'--seed={seed}', *changed, *laid_over, '--resume'))
         splits = _splits(validation)
         for split, manifest in zip(splits, validation, strict=True):
             commands.append(('evaluate.py', f'--run_dir={folder}', f'--manifest={manifest}', f'--split={split}'))
     else:
         splits = ['val']
+        changed = (f'--{name}={value}' for name, value in settings.items())
         commands.append(('fusion.py', f'--flagfile={config.path}', f'--seed={seed}', *changed))
     names = tuple(f'{need}-seed{seed}' for need in config.needs)
     name = f'{config.run_id}-seed{seed}'
-    return Task(name, config, seed, is_asked, folder, names, tuple(inputs), tuple(commands), tuple(splits))
+    every = config.settings | settings | (read_settings(overrides) if overrides else {})
+    return Task(name, config, seed, is_asked, folder, names, tuple(inputs), tuple(commands), tuple(splits), every)
 
 
 def _place(path: str, places: Places, seed: int) -> str:
     """A path of a flagfile where it is here, for a seed."""
     top, _, rest = path.partition('/')
     if top == 'runs':
-        return re.sub(r'-seed0(?=/|$)', f'-seed{seed}', os.path.join(places.runs, rest))
+        return os.path.join(places.runs, re.sub(r'-seed0(?=/|$)', f'-seed{seed}', rest))
     if top == 'data':
         return os.path.join(places.data, rest)
     if top == 'weights':

@@ -113,7 +113,8 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 reinit = _dense_layers(blueprint) if config.reinit_fc else ()
                 reports = initialise(session, origins, config.allow_missing, reinit)
             step = int(session.run(tf.train.get_global_step()))
-            folder = run_folder.start_run(blueprint, step, counts, reports[0].weights or 'fresh' if reports else '')
+            with stop.held():
+                folder = run_folder.start_run(blueprint, step, counts, reports[0].weights or 'fresh' if reports else '')
             if reports:
                 notes = [_describe_phase(blueprint, phase) for phase in graph.steps]
                 print(write_restore_report(folder / 'restored.txt', reports, notes))
@@ -131,12 +132,14 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                     print(f'{len(common)} of the validation videos are trained on; their scores say nothing of others')
             try:
                 with RunLog(folder, step, config) as log:
-                    Loop(session, graph, config, epochs, folder, log, prior_logits(counts), stop).run(step)
+                    loop = Loop(session, graph, config, epochs, folder, log, prior_logits(counts), stop)
+                    step, reason = loop.run(step)
             except InputError:
                 if latest_checkpoint(folder) is None:  # an image damaged inside: leave no run that never was
                     shutil.rmtree(folder)
                 raise
     draw_log(folder, f'{config.model} {config.stage} {folder.name}')
+    run_folder.finish_run(folder, step, reason)
     print(f'run: {folder}')
 
 
@@ -236,12 +239,16 @@ class Loop(NamedTuple):
     fallback: np.ndarray  # float [7], logits of videos without frames
     stop: StopSignal
 
-    def run(self, step: int) -> None:
-        """From `step` to the end of the last epoch, to --max_steps, which may lie inside one, or to early stopping."""
+    def run(self, step: int) -> tuple[int, str]:
+        """From `step` to the end of the last epoch, to --max_steps, which may lie inside one, or to early stopping.
+
+        Returns:
+          The last step, and what ended the run there: epochs, max_steps or early_stopping.
+        """
         steps_per_epoch = self.graph.training.pipeline.num_batches
-        last_step = sum(self.epochs) * steps_per_epoch
-        if self.config.max_steps:
-            last_step = min(last_step, self.config.max_steps)
+        last_step, reason = sum(self.epochs) * steps_per_epoch, 'epochs'
+        if 0 < self.config.max_steps < last_step:
+            last_step, reason = self.config.max_steps, 'max_steps'
         ended = step % steps_per_epoch == 0 or step >= last_step  # else it was stopped inside an epoch
         if step and ended and self.graph.validation:
             if not self.log.has_validated(step):  # killed between its checkpoint and its score
@@ -262,6 +269,7 @@ class Loop(NamedTuple):
             scores = self._validate(step) if self.graph.validation else ''
             self._keep_best(step)
             print(f'{label} step {step}: loss {loss:.4f}{scores}', flush=True)
+        return step, reason if step >= last_step else 'early_stopping'
 
     def _validate(self, step: int) -> str:
         """Scores every official validation video, dataset by dataset, logs it and says it."""

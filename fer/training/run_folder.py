@@ -15,14 +15,15 @@ from fer import provenance
 from fer.data.audio import read_scaling, write_scaling
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, is_temporary
 from fer.nets.conventions import Convention
-from fer.nets.weights.files import latest_checkpoint
+from fer.nets.weights.files import answering_checkpoint, latest_checkpoint
 from fer.nets.weights.run import CONVENTION_FILE, read_convention, write_convention
 from fer.training.checkpoints import PREFIX
 from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
 from fer.training.stages import Blueprint, stage_of
 
+FINISHED_FILE = 'finished.json'  # written last of all, so that a run without it has not ended
 CLASS_COUNTS_FILE = 'class_counts.json'  # the training videos of each class, in the order of the logits
 SCALING_FILE = 'audio_scaling.txt'
 AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE = 'audio_flags.txt', 'visual_flags.txt'  # of the runs that early fusion joins
@@ -44,7 +45,9 @@ def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
     folder = Path(config.run_dir)
     if folder.exists() and not folder.is_dir():
         raise InputError(f'--run_dir={folder}: a file; expected a folder')
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists():
+        return None
+    if all(is_temporary(path) for path in folder.iterdir()):  # or nothing at all
         return None
     if not (folder / FLAGS_FILE).exists():
         raise InputError(f'--run_dir={folder}: holds files but no {FLAGS_FILE}; expected a run, or an empty folder')
@@ -78,11 +81,13 @@ def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, o
     about = environment()
     folder.mkdir(parents=True, exist_ok=True)
     if not first_step:
-        for path in folder.iterdir():
+        # The flags last: what holds no flags but files is taken for a folder of something else.
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == FLAGS_FILE):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+    (folder / FINISHED_FILE).unlink(missing_ok=True)
     write_flagfile(folder / FLAGS_FILE, config)
     with atomic_write(
         folder / (f'environment_{first_step}.json' if first_step else provenance.ENVIRONMENT_FILE)
@@ -93,6 +98,13 @@ def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, o
     if not first_step:
         _write_blueprint(folder, blueprint, origin)
     return folder
+
+
+def finish_run(folder: Path, step: int, reason: str) -> None:
+    """Says that a run has ended, at which step and why, and which checkpoint answers for it."""
+    checkpoint = answering_checkpoint(folder)
+    with atomic_write(folder / FINISHED_FILE) as file:
+        json.dump({'step': step, 'reason': reason, 'checkpoint': checkpoint and Path(checkpoint).name}, file, indent=1)
 
 
 def _write_blueprint(folder: Path, blueprint: Blueprint, origin: str) -> None:
