@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where this is one
 ENVIRONMENT_FILE = 'environment.json'  # what a run trained on; a run resumed at a step adds environment_<step>.json
+FINISHED_FILE = 'finished.json'  # what training ends with: step, reason, and the checkpoint that answers for the run
 
 
 def now() -> str:
@@ -19,9 +20,10 @@ def commit() -> str | None:
     return _git('rev-parse', 'HEAD')
 
 
-def uncommitted_changes() -> bool:
-    """Whether a tracked file of the checkout differs from that commit."""
-    return bool(_git('status', '--porcelain', '--untracked-files=no'))
+def uncommitted_changes() -> bool | None:
+    """Whether a tracked file of the checkout differs from that commit; None outside a checkout or without git."""
+    answer = _git('status', '--porcelain', '--untracked-files=no')
+    return None if answer is None else bool(answer)
 
 
 def digest(path: str | Path) -> str:
@@ -29,16 +31,22 @@ def digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def stamp(results: str | Path) -> dict[str, str | None]:
+def stamp(results: str | Path) -> dict[str, str | bool | None]:
     """What a metrics file says of its origin, so that a number changed by hand later shows.
 
     Args:
       results: the results file that the metrics are of, as written.
 
     Returns:
-      `results_sha256`, its digest; `written`, the time; `commit`, of the code that computes the metrics.
+      `results_sha256`, its digest; `written`, the time; `commit` and `uncommitted_changes`, of the code that
+      answered, or fused, and computes the metrics.
     """
-    return {'results_sha256': digest(results), 'written': now(), 'commit': commit()}
+    return {
+        'results_sha256': digest(results),
+        'written': now(),
+        'commit': commit(),
+        'uncommitted_changes': uncommitted_changes(),
+    }
 
 
 def _git(*arguments: str) -> str | None:

@@ -3,11 +3,15 @@ be."""
 
 import csv
 import dataclasses
+import html
 import html.parser
 import json
 import math
 import re
+import shutil
+import subprocess
 import typing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +19,16 @@ import scipy.stats
 from conftest import ROOT, run
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from fer import provenance
 from fer.dissertation.confusion import read_figures
 from fer.dissertation.runs import read_runs
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, write_metrics
 from fer.evaluation.results import Results, write_results
+from fer.experiment.status import write_status
 from fer.flagfiles import find_runs, read_settings
 from fer.prepare.statistics import write_statistics
-from fer.provenance import stamp
 from fer.report.cells import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge
 from fer.report.figures import draw_all_curves, draw_statistics, lay_out_matrices
 from fer.report.flagfiles import changed_fusion, changed_settings, train_defaults
@@ -34,6 +39,7 @@ from fer.report.tables import VERDICTS, compile_report, ranges
 from fer.training.config import TrainConfig, write_flagfile
 
 CONFIGS = ROOT / 'configs'
+CHECKPOINT = 'model.ckpt-24'
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 RUNS = {row.run_id: row for row in read_runs()}
 CLASSES = list(range(7))
@@ -50,7 +56,7 @@ def make_answers(seed, videos=60, right=0.5):
 
 
 def as_answers(results):
-    return Answers(results.video_ids, results.labels, results.predictions, None, False)
+    return Answers(results.video_ids, results.labels, results.predictions, None, False, '')
 
 
 def config_of(run_id, **settings):
@@ -67,15 +73,23 @@ def config_of(run_id, **settings):
 
 def write_split(folder, split, results, **more):
     write_results(folder / f'results_{split}.txt', results)
-    metrics = score_results(results, 'made up') | more | stamp(folder / f'results_{split}.txt') | {'commit': COMMIT}
-    write_metrics(folder / f'metrics_{split}.json', metrics)
+    # As `provenance.stamp` says it, which asks git each time.
+    origin = {
+        'results_sha256': provenance.digest(folder / f'results_{split}.txt'),
+        'written': '2026-03-04T06:07:08+00:00',
+        'commit': COMMIT,
+        'uncommitted_changes': False,
+    }
+    write_metrics(folder / f'metrics_{split}.json', score_results(results, 'made up') | more | origin)
 
 
 def make_run(root, run_id, seed=0, results=None, steps=24, dataset='-', **settings):
     """A finished run folder of training, as train.py and evaluate.py leave it, without its checkpoints."""
     folder = root / 'somewhere' / f'{run_id}-seed{seed}'
     folder.mkdir(parents=True)
-    write_flagfile(folder / 'flags.txt', config_of(run_id, **{'seed': seed, **settings}))
+    config = config_of(run_id)
+    places = {name: getattr(config, name).replace('-seed0', f'-seed{seed}') for name in ('init_from', 'audio_run_dir')}
+    write_flagfile(folder / 'flags.txt', dataclasses.replace(config, **{'seed': seed, **places, **settings}))
     environment = {'started': '2026-03-04T05:06:07+00:00', 'commit': COMMIT, 'uncommitted_changes': False}
     (folder / 'environment.json').write_text(json.dumps(environment))
     with open(folder / TRAIN_LOG, 'w', newline='') as file:
@@ -89,7 +103,9 @@ def make_run(root, run_id, seed=0, results=None, steps=24, dataset='-', **settin
         rows.writerow(VALIDATION_COLUMNS)
         rows.writerows((step, step // 4, 2, 1, 2, 0.5, 0.25, dataset) for step in range(4, steps + 1, 4))
     for index, split in enumerate(datasets_of(run_id).values()):
-        write_split(folder, split, results or make_answers(10 * seed + index))
+        write_split(folder, split, results or make_answers(10 * seed + index), checkpoint=CHECKPOINT)
+    finished = {'step': steps, 'reason': 'epochs', 'checkpoint': CHECKPOINT}
+    (folder / 'finished.json').write_text(json.dumps(finished))
     return folder
 
 
@@ -104,17 +120,16 @@ def make_fusion(root, run_id, seed=0, **more):
 
 def read(root, configs=CONFIGS):
     """The report's rows by run id, those of no table included, and all of it."""
-    seeds, unchecked = read_seeds(root, configs)
-    report = compile_report(seeds, unchecked)
+    report = compile_report(read_seeds(root, configs))
     rows = {row.run_id: row for table in report.tables for row in table.rows}
     return rows | {row.run_id: row for row in report.others}, report
 
 
 def write(root, output, note='', data=()):
     """What the command does; returns the page and the Markdown."""
-    seeds, unchecked = read_seeds(root, CONFIGS)
-    report = compile_report(seeds, unchecked)
-    write_report(output, report, draw_all_curves(seeds), lay_out_matrices(seeds), draw_statistics(data), note)
+    found = read_seeds(root, CONFIGS)
+    curves, matrices = draw_all_curves(found.seeds), lay_out_matrices(found.seeds)
+    write_report(output, compile_report(found), curves, matrices, draw_statistics(data), note)
     return (output / 'index.html').read_text(), (output / 'report.md').read_text()
 
 
@@ -332,9 +347,21 @@ def change_an_answer(folder):
         (change_an_answer, 'edited', 'results_val.txt: not the file'),
         (lambda f: edit_metrics(f, commit='f' * 40), 'commits', '01234567, ffffffff'),
         (lambda f: edit_environment(f, commit='e' * 40), 'commits', 'eeeeeeee, 01234567'),
-        (lambda f: edit_environment(f, uncommitted_changes=True), 'uncommitted', 'environment.json'),
+        (lambda f: edit_environment(f, uncommitted_changes=True), 'uncommitted', 'environment.json: code with changes'),
+        (lambda f: edit_environment(f, uncommitted_changes=None), 'uncommitted', 'environment.json: unknown whether'),
+        (lambda f: edit_environment(f, commit=None), 'uncommitted', 'environment.json: unknown commit'),
+        (lambda f: edit_metrics(f, uncommitted_changes=True), 'uncommitted', 'metrics_val.json: code with changes'),
+        (lambda f: edit_metrics(f, commit=None), 'uncommitted', 'metrics_val.json: unknown commit'),
         (
-            lambda f: (f / 'environment_8.json').write_text('{"commit": "' + 'd' * 40 + '"}'),
+            lambda f: edit_metrics(f, checkpoint='model.ckpt-8'),
+            'checkpoint',
+            'metrics_val.json: of model.ckpt-8; training ended with model.ckpt-24',
+        ),
+        (lambda f: edit_metrics(f, checkpoint=None), 'checkpoint', 'metrics_val.json: of None; training ended with'),
+        (
+            lambda f: (f / 'environment_8.json').write_text(
+                json.dumps({'commit': 'd' * 40, 'uncommitted_changes': False})
+            ),
             'commits',
             '01234567, dddddddd',
         ),
@@ -398,8 +425,42 @@ def test_a_late_fusion_is_held_against_its_flagfile(tmp_path):
 def test_a_seed_that_is_not_the_names(tmp_path):
     make_run(tmp_path, '6.2-t1-r13', 0).rename(tmp_path / '6.2-t1-r13-seed1')
     row = read(tmp_path)[0]['6.2-t1-r13']
-    assert kinds(row) == ['seed']
+    assert kinds(row) == ['seed', 'seed']
     assert 'seed 1: named seed 1, ran with --seed=0' in texts(row)
+    assert 'seed 1: flags.txt: made of 6.1-t1-r3-seed0, this is seed 1' in texts(row)
+
+
+@pytest.mark.parametrize(
+    ('run_id', 'flag', 'path', 'made_of'),
+    [
+        ('6.2-t1-r13', 'init_from', '/elsewhere-seed2/6.1-t1-r3-seed7', '6.1-t1-r3-seed7'),
+        ('6.2-t1-r13', 'init_from', '/elsewhere/6.1-t1-r3-seed7/best-12', '6.1-t1-r3-seed7'),
+        ('6.5e-t3-r2', 'audio_run_dir', '/elsewhere/mine-seed0', 'mine-seed0'),
+    ],
+)
+def test_a_run_made_of_a_run_of_another_seed(tmp_path, run_id, flag, path, made_of):
+    make_run(tmp_path, run_id, 2, **{flag: path})
+    row = read(tmp_path)[0][run_id]
+    assert ('seed 2', Flag('seed', f'flags.txt: made of {made_of}, this is seed 2')) in row.flags
+    assert kinds(row).count('seed') == 1
+
+
+def test_a_late_fusion_of_runs_of_several_seeds(tmp_path):
+    folder = make_fusion(tmp_path, '6.5l-t1-r3', 3)
+    assert kinds(read(tmp_path)[0]['6.5l-t1-r3']) == []
+    first, *others = json.loads((folder / 'metrics_val.json').read_text())['members']
+    edit_metrics(folder, members=[first.replace('-seed3/', '-seed4/'), *others])
+    row = read(tmp_path)[0]['6.5l-t1-r3']
+    assert kinds(row) == ['seed']
+    assert re.search(r'metrics_val.json: made of 6\.2-t\d-r\d+-seed4, this is seed 3', texts(row))
+
+
+def test_seeds_with_the_same_results(tmp_path):
+    for seed in range(4):
+        make_run(tmp_path, '6.2-t1-r13', seed, make_answers(max(seed, 1), videos=383))
+    assert read(tmp_path)[0]['6.2-t1-r13'].flags == [
+        ('seeds 0-1', Flag('seed', 'AFEW: results that are the same to the byte'))
+    ]
 
 
 def test_seeds_and_tables_of_several_commits(tmp_path):
@@ -475,6 +536,21 @@ def truncate(path):
         (lambda f: (f / 'metrics_val.json').unlink(), 'no metrics_val.json'),
         (lambda f: truncate(f / 'metrics_val.json'), 'metrics_val.json: '),
         (lambda f: (f / 'metrics_val.json').write_text('[]'), 'metrics_val.json: no object'),
+        (
+            lambda f: edit_metrics(f, accuracy=-(10**400)),
+            'metrics_val.json: a whole number of 401 digits',
+        ),
+        (
+            lambda f: (f / 'metrics_val.json').write_text('{"accuracy": ' + '9' * 5000 + '}'),
+            'metrics_val.json: ',
+        ),
+        (
+            lambda f: (f / 'metrics_val.json').write_text('[' * 100_000 + ']' * 100_000),
+            'metrics_val.json: nested too deeply',
+        ),
+        (lambda f: (f / 'finished.json').unlink(), 'no finished.json'),
+        (lambda f: truncate(f / 'finished.json'), 'finished.json: '),
+        (lambda f: (f / 'finished.json').write_text('{"checkpoint": ""}'), 'finished.json: no checkpoint'),
         (lambda f: truncate(f / 'environment.json'), 'environment.json: '),
         (lambda f: (f / 'environment.json').unlink(), 'no environment.json'),
         (lambda f: (f / 'flags.txt').unlink(), 'no flags.txt'),
@@ -504,20 +580,103 @@ def test_half_written_folders_are_unfinished_and_not_counted(tmp_path, spoil, la
 def test_status_lines_of_runs_that_are_not_finished(tmp_path):
     make_run(tmp_path, '6.2-t1-r13', 0)
     (make_run(tmp_path, '6.2-t1-r13', 1) / 'metrics_val.json').unlink()
-    (tmp_path / 'status').mkdir()
-    for name, text in (
-        ('6.2-t1-r13-seed0', 'done'),
-        ('6.2-t1-r13-seed1', 'failed: exit code 1\n'),
-        ('6.3-t1-r1-seed4', 'failed: step 3: the loss is nan'),
-        ('notes', 'nothing'),
+    for name, state, text in (
+        ('6.2-t1-r13-seed0', 'done', ''),
+        ('6.2-t1-r13-seed1', 'started', ''),
+        ('6.3-t1-r1-seed4', 'failed', 'step 3: the loss is nan'),
+        ('6.3-t1-r1-seed5', 'queued', ''),
+        ('notes', 'failed', 'nothing'),
     ):
-        (tmp_path / 'status' / f'{name}.txt').write_text(text)
+        write_status(tmp_path, name, state, text)
+    with open(tmp_path / 'status' / '6.2-t1-r13-seed1.txt', 'a') as file:  # as a job's script adds to it
+        file.write('failed\t2026-03-04T05:06:07+00:00\tnode7\t12\texit code 1\n')
+    (tmp_path / 'status' / '6.3-t1-r1-seed6.txt').write_text('who knows')
     rows, report = read(tmp_path)
     assert rows['6.2-t1-r13'].unfinished == [(1, 'no metrics_val.json', 'failed: exit code 1')]
-    assert rows['6.3-t1-r1'].unfinished == [(4, 'no run folder', 'failed: step 3: the loss is nan')]
+    *others, (seed, lacks, damaged) = rows['6.3-t1-r1'].unfinished
+    assert others == [
+        (4, 'no run folder', 'failed: step 3: the loss is nan'),
+        (5, 'no run folder', 'queued'),
+    ]
+    assert (seed, lacks) == (6, 'no run folder')
+    assert damaged.endswith('6.3-t1-r1-seed6.txt: not a line of five fields')
     assert (report.summary.finished, report.summary.unfinished) == (1, 1)
     page, _ = write(tmp_path, tmp_path / 'out')
     assert 'status: failed: step 3: the loss is nan' in page
+
+
+def test_links_are_followed_and_circles_are_not(tmp_path):
+    store, root = tmp_path / 'store', tmp_path / 'here' / 'runs'
+    root.mkdir(parents=True)
+    make_run(store, '6.2-t1-r13', 0)
+    make_run(tmp_path / 'single', '6.2-t1-r12', 1)
+    (root / 'linked').symlink_to(store)
+    (root / 'again').symlink_to(store)
+    (root / '6.2-t1-r12-seed1').symlink_to(tmp_path / 'single' / 'somewhere' / '6.2-t1-r12-seed1')
+    (store / 'round').symlink_to(store)
+    (root / 'up').symlink_to(tmp_path)
+    (root / 'gone').symlink_to(tmp_path / 'gone')
+    rows, report = read(root)
+    assert rows['6.2-t1-r13'].lines[0].seeds == [0]
+    assert rows['6.2-t1-r12'].lines[0].seeds == [1]
+    assert (report.summary.finished, report.summary.ignored) == (2, [])
+
+
+def test_runs_of_ones_own(tmp_path):
+    """One with a flagfile is a run; without, a folder that ends like a run's is named as ignored."""
+    runs, configs = tmp_path / 'runs', tmp_path / 'configs'
+    for name in ('trial-seed3', *(f'x/other{index}-seed0' for index in range(6))):
+        (runs / name).mkdir(parents=True)
+    (configs / 'mine-x' / 't1-y').mkdir(parents=True)
+    shutil.copy(CONFIGS / '6.2-finetune' / 't1-vgg_face' / 'r13.flags', configs / 'mine-x' / 't1-y' / 'r1.flags')
+    make_run(runs, '6.2-t1-r13', 4).rename(runs / 'mine-t1-r1-seed4')
+    rows, report = read(runs, configs)
+    assert [row.run_id for row in report.others] == ['mine-t1-r1']
+    assert kinds(rows['mine-t1-r1']) == []
+    assert rows['mine-t1-r1'].lines[0].seeds == [4]
+    assert report.summary.unchecked == []
+    assert report.summary.ignored == ['trial-seed3', *(f'x/other{index}-seed0' for index in range(6))]
+    write_report(tmp_path / 'out', report, [], [], [], '')
+    assert {(row['section'], row['table']) for row in table_rows(tmp_path / 'out')} >= {('mine', '1')}
+    page, markdown = ((tmp_path / 'out' / name).read_text() for name in ('index.html', 'report.md'))
+    for text in (page, markdown.replace('\\', '')):
+        assert re.search(r'7\s+folders, trial-seed3, x/other0-seed0, .*x/other3-seed0 and 2 more\.', text)
+
+
+def test_few_seeds_are_called_few(tmp_path):
+    says = 'two to four seeds'
+    for seed in range(5):
+        make_run(tmp_path, '6.2-t1-r13', seed)
+        _, report = read(tmp_path)
+        assert report.summary.few_seeds == (1 if seed in (1, 2, 3) else 0)
+        write_report(tmp_path / 'out', report, [], [], [], '')
+        page, markdown = ((tmp_path / 'out' / name).read_text() for name in ('index.html', 'report.md'))
+        assert (says in page) == (says in markdown) == (seed in (1, 2, 3))
+
+
+def test_a_stamp_says_what_git_says(tmp_path, monkeypatch):
+    """In a checkout, in a changed one, and where there is none."""
+    results = tmp_path / 'results.txt'
+    results.write_bytes(b'answers')
+    monkeypatch.setattr(provenance, 'ROOT', tmp_path)
+    monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))
+    stamp = provenance.stamp(results)
+    assert (stamp['commit'], stamp['uncommitted_changes']) == (None, None)
+    assert stamp['results_sha256'] == subprocess.check_output(['sha256sum', results], text=True).split()[0]
+
+    def git(*arguments):
+        who = ['-c', 'user.name=x', '-c', 'user.email=x@example.org', '-c', 'commit.gpgsign=false']
+        return subprocess.check_output(['git', '-C', tmp_path, *who, *arguments], text=True).strip()
+
+    git('init', '-q')
+    git('add', '.')
+    git('commit', '-qm', 'one')
+    stamp = provenance.stamp(results)
+    assert (stamp['commit'], stamp['uncommitted_changes']) == (git('rev-parse', 'HEAD'), False)
+    results.write_bytes(b'others')
+    assert provenance.stamp(results)['uncommitted_changes'] is True
+    monkeypatch.setenv('PATH', '')
+    assert (provenance.commit(), provenance.uncommitted_changes()) == (None, None)
 
 
 @pytest.mark.parametrize('twin', ['6.2-t1-r13-seed2', '6.2-t1-r13-seed02'])
@@ -599,21 +758,39 @@ class Page(html.parser.HTMLParser):
     handle_startendtag = handle_starttag
 
 
-@pytest.fixture
-def full(tmp_path):
-    """A folder of runs with two seeds of each run that has a figure, a late fusion, and one that is half there."""
-    root = tmp_path / 'runs'
+class Written(typing.NamedTuple):
+    """A report that several tests look at, none of which changes its runs."""
+
+    root: Path
+    data: Path
+    output: Path
+    curves: list
+    matrices: list
+    page: str
+    markdown: str
+
+
+@pytest.fixture(scope='module')
+def full(tmp_path_factory, painted):
+    """Two seeds of each run that has a figure, a late fusion, a run that is half there, one of other settings."""
+    root = tmp_path_factory.mktemp('full') / 'runs'
     for run_id in ('6.1-t1-r3', '6.2-t1-r13', '6.3-t4-r1', '6.4-t2-r6', '6.4-t2-r7', '6.5e-t3-r2'):
         for seed in (0, 1):
             make_run(root, run_id, seed)
     make_fusion(root, '6.5l-t1-r3', optimistic=True)
     (make_run(root, '6.4-t1-r5') / 'results_val.txt').unlink()
-    return root
+    make_run(root, '6.2-t1-r1', 4, width=0.5)
+    data, output = root.parent / 'data', root.parent / 'out'
+    write_statistics(painted, data / 'statistics', ['train', 'val'])
+    found = read_seeds(root, CONFIGS)
+    curves, matrices = draw_all_curves(found.seeds), lay_out_matrices(found.seeds)
+    write_report(output, compile_report(found), curves, matrices, draw_statistics([data]), 'demo')
+    page, markdown = ((output / name).read_text() for name in ('index.html', 'report.md'))
+    return Written(root, data, output, curves, matrices, page, markdown)
 
 
-def test_the_page_needs_nothing_but_itself(full, tmp_path, painted):
-    write_statistics(painted, tmp_path / 'data' / 'statistics', ['train', 'val'])
-    text, _ = write(full, tmp_path / 'out', data=[tmp_path / 'data'])
+def test_the_page_needs_nothing_but_itself(full):
+    text = full.page
     page = Page(text)
     assert not {'script', 'link', 'iframe', 'object', 'embed', 'img', 'base'} & set(page.tags)
     assert all(value.startswith('#') for value in (*page.loads, *page.links))
@@ -630,17 +807,17 @@ def test_the_page_needs_nothing_but_itself(full, tmp_path, painted):
     assert 'prefers-color-scheme: dark' in text
 
 
-def test_names_from_outside_are_escaped(full, tmp_path, painted):
+def test_names_from_outside_are_escaped(tmp_path, painted):
+    root = tmp_path / 'runs'
     evil = '<script>alert(1)</script>|$x$'
     folder = tmp_path / 'data <script>'
-    write_statistics(painted, folder / 'statistics', ['train', 'val'])
-    make_run(full, '6.1-t5-r3', dataset='<script>x</script>')
-    (full / 'status').mkdir()
-    (full / 'status' / '6.4-t1-r5-seed0.txt').write_text(f'failed: {evil}')
-    (full / 'somewhere' / '6.2-t1-r13-seed0' / 'metrics_val.json').write_text(
-        '{"commit": "<script>", "written": "<b>"}'
-    )
-    text, markdown = write(full, tmp_path / 'out', note=evil, data=[folder])
+    write_statistics(painted, folder / 'statistics', ['train'])
+    make_run(root, '6.1-t5-r3', dataset='<script>x</script>')
+    write_status(root, '6.4-t1-r5-seed0', 'failed', evil)
+    spoilt = make_run(root, '6.2-t1-r12')
+    edit_metrics(spoilt, commit='<script>', written='<b>', checkpoint='<script>')
+    (root / '<script>-seed0').mkdir()
+    text, markdown = write(root, tmp_path / 'out', note=evil, data=[folder])
     assert 'script' not in Page(text).tags
     assert text.count('&lt;script&gt;') >= 5
     assert f'<strong>Note.</strong> {"&lt;script&gt;alert(1)&lt;/script&gt;|$x$"}' in text
@@ -648,9 +825,8 @@ def test_names_from_outside_are_escaped(full, tmp_path, painted):
     assert 'alert(1)&lt;/script&gt;\\|\\$x\\$' in markdown
 
 
-def test_curves_and_matrices_are_of_the_right_runs(full, tmp_path):
-    seeds, _ = read_seeds(full, CONFIGS)
-    curves = {picture.number: picture for picture in draw_all_curves(seeds)}
+def test_curves_and_matrices_are_of_the_right_runs(full):
+    curves = {picture.number: picture for picture in full.curves}
     assert list(curves) == ['6.1', '6.3', '6.5', '6.7', '6.9', '6.11', '6.14']
     assert [len(curves[number].svgs) for number in curves] == [2, 0, 2, 2, 2, 2, 2]
     assert curves['6.5'].title == '6.2-t1-r13, 2 seeds, a line each; 24 steps in 6 epochs'
@@ -663,7 +839,7 @@ def test_curves_and_matrices_are_of_the_right_runs(full, tmp_path):
     assert 'var(--series-1)' in accuracy
     assert 'currentColor' in loss
     assert '>epoch</text>' in loss
-    matrices = {matrix.number: matrix for matrix in lay_out_matrices(seeds)}
+    matrices = {matrix.number: matrix for matrix in full.matrices}
     assert matrices['6.12'].run_id == '6.4-t2-r7'
     assert 'names 6.4-t2-r6' in matrices['6.12'].note
     assert matrices['6.15'].run_id == '6.5e-t3-r2'
@@ -678,7 +854,7 @@ def test_curves_and_matrices_are_of_the_right_runs(full, tmp_path):
     stills = make_answers(0), make_answers(10)  # rafdb is the first of its splits
     expected = sum(confusion_matrix(one.labels, one.predictions, labels=CLASSES) for one in stills)
     assert (matrices['6.2b'].counts == expected).all()
-    text, _ = write(full, tmp_path / 'out')
+    text = full.page
     table = text[text.index('Figure 6.6 as printed') :].partition('</table>')[0]
     assert re.findall(r'<th scope="col">(\w+)</th>', table) == list(EMOTIONS)
     printed = next(figure.row_percent for figure in read_figures() if figure.figure == '6.6')
@@ -690,7 +866,7 @@ def test_a_log_that_breaks_off_is_drawn_as_far_as_it_goes(tmp_path):
     with open(folder / TRAIN_LOG, 'a') as file:
         file.write('25,7,2,0.0')
     (folder / VALIDATION_LOG).write_text('')
-    picture = next(one for one in draw_all_curves(read_seeds(tmp_path, CONFIGS)[0]) if one.number == '6.5')
+    picture = next(one for one in draw_all_curves(read_seeds(tmp_path, CONFIGS).seeds) if one.number == '6.5')
     assert '24 steps in 6 epochs' in picture.title
     assert [label for *_, label in picture.legend] == ['training']
 
@@ -711,11 +887,9 @@ def test_statistics_are_drawn(tmp_path, painted):
         assert '\n' not in str(error.value)
 
 
-def test_csv_has_what_the_report_has(full, tmp_path):
-    make_run(full, '6.2-t1-r1', 4, width=0.5)
-    rows, report = read(full)
-    write(full, tmp_path / 'out')
-    found = {(row['run_id'], row['dataset'], row['metric']): row for row in table_rows(tmp_path / 'out')}
+def test_csv_has_what_the_report_has(full):
+    rows, report = read(full.root)
+    found = {(row['run_id'], row['dataset'], row['metric']): row for row in table_rows(full.output)}
     for run_id, row in rows.items():
         for line in row.lines:
             for metric in ('accuracy', 'f1'):
@@ -730,7 +904,7 @@ def test_csv_has_what_the_report_has(full, tmp_path):
                 for _, flag in row.flags:
                     assert f'{flag.kind}: {flag.text}' in written['flags']
     assert not found
-    with open(tmp_path / 'out' / 'errata.csv', newline='') as file:
+    with open(full.output / 'errata.csv', newline='') as file:
         errata = [(int(row['number']), row['place'], row['runs'] or None, row['text']) for row in csv.DictReader(file)]
     assert errata == [tuple(erratum) for erratum in report.errata]
 
@@ -741,15 +915,13 @@ def test_the_command_writes_the_same_bytes_again_and_without_tensorflow(full, tm
         'from absl import flags; flags.FLAGS(sys.argv); report.main(); '
         'assert not {"tensorflow", "tf_slim", "keras"} & set(sys.modules), "TensorFlow"'
     )
-    first = run('-c', code, f'--runs={full}', f'--output={tmp_path}/a', '--note=demo')
-    second = run('-m', 'fer.report', f'--runs={full}', f'--output={tmp_path}/b', '--note=demo')
-    assert first.out.replace('/a/', '/b/') == second.out
-    assert second.err == ''
-    assert '13 finished runs, 1 unfinished\n112 rows: ' in second.out
+    done = run('-c', code, f'--runs={full.root}', f'--output={tmp_path}/a', '--note=demo', f'--data={full.data}')
+    assert done.err == ''
+    assert done.out.startswith('14 finished runs, 1 unfinished\n112 rows: ')
     names = sorted(path.name for path in (tmp_path / 'a').iterdir())
     assert names == ['errata.csv', 'index.html', 'report.md', 'tables.csv']
     for name in names:
-        assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes()
+        assert (tmp_path / 'a' / name).read_bytes() == (full.output / name).read_bytes()
 
 
 def test_an_output_that_is_a_file_is_an_error(tmp_path):
@@ -758,3 +930,68 @@ def test_an_output_that_is_a_file_is_an_error(tmp_path):
     with pytest.raises(InputError, match='a file; expected a folder'):
         write(tmp_path / 'runs', tmp_path / 'out')
     assert (tmp_path / 'out').read_text() == 'mine'
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which('chromium'), reason='no chromium on the PATH')
+@pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
+def test_a_browser_shows_every_table_and_no_wider_than_a_phone(full, tmp_path, dark):
+    """The page itself has no script and forbids them: a page around it, in whose frame it lies, measures it."""
+    shutil.copy(full.output / 'index.html', tmp_path / 'index.html')
+    (tmp_path / 'around.html').write_text(
+        '<!doctype html><iframe id="frame" src="index.html" style="width: 390px; height: 844px; border: 0"></iframe>'
+        '<pre id="found"></pre><script>window.onload = () => {'
+        'const page = document.getElementById("frame").contentDocument;'
+        'const found = {width: page.documentElement.scrollWidth,'
+        ' dark: matchMedia("(prefers-color-scheme: dark)").matches,'
+        ' back: getComputedStyle(page.body).backgroundColor, ink: getComputedStyle(page.body).color,'
+        ' captions: [...page.querySelectorAll("table")].filter(table => table.tBodies[0].rows.length'
+        ' && table.getBoundingClientRect().height).map(table => table.caption.textContent)};'
+        'document.getElementById("found").textContent = JSON.stringify(found);};</script>'
+    )
+    around, _ = open_in_browser(tmp_path / 'around.html', tmp_path / 'profile', dark)
+    found = json.loads(html.unescape(re.search('<pre id="found">(.*?)</pre>', around, re.DOTALL)[1]))
+    assert found['width'] == 390
+    assert found['dark'] is dark
+    brightness = [sum(map(int, re.findall(r'\d+', found[name])[:3])) / 765 for name in ('back', 'ink')]
+    assert (brightness[0] < 0.2 and brightness[1] > 0.8) if dark else (brightness[0] > 0.8 and brightness[1] < 0.2)
+    dom, errors = open_in_browser(tmp_path / 'index.html', tmp_path / 'profile', dark)
+    assert 'CONSOLE' not in errors, errors
+    for start in expected_captions():
+        assert [caption.startswith(start) for caption in found['captions']].count(True) == 1, start
+        assert dom.count(f'<caption>{start}') == 1
+    for run_id in RUNS:
+        assert f'id="{run_id}"' in dom
+
+
+def expected_captions():
+    """Of the dissertation's tables, by its own data."""
+    sections = {
+        '6.1': '6.1 Pre-Training Visual',
+        '6.2': '6.2 Fine-Tuning Visual',
+        '6.3': '6.3 Temporal Visual',
+        '6.4': '6.4 Audio',
+        '6.5e': '6.5 Early Fusion',
+        '6.5l': '6.5 Late Fusion',
+    }
+    tables = {(run_id.split('-')[0], row.table) for run_id, row in RUNS.items()}
+    starts = [f'{sections[section]}, table {number}: ' for section, number in sorted(tables)]
+    return [*starts, 'As printed: single networks of others', *(f'Chapter 7, table {n}: ' for n in range(1, 5))]
+
+
+def open_in_browser(page, profile, dark):
+    """The DOM that the page becomes, and what the browser says meanwhile, its console included."""
+    process = subprocess.run(
+        [
+            *('chromium', '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-sync'),
+            *('--disable-background-networking', '--disable-component-update', f'--user-data-dir={profile}'),
+            *('--allow-file-access-from-files', '--enable-logging=stderr', '--log-level=0', '--window-size=1200,900'),
+            *(['--blink-settings=preferredColorScheme=0'] if dark else ['--blink-settings=preferredColorScheme=1']),
+            *('--virtual-time-budget=5000', '--dump-dom', page.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout, process.stderr

@@ -26,17 +26,19 @@ flags.DEFINE_string('configs', 'configs', 'Folder of the flagfiles that runs are
 
 def main() -> None:
     args = flags.FLAGS
-    seeds, unchecked = read_seeds(Path(args.runs), Path(args.configs))
+    found = read_seeds(Path(args.runs), Path(args.configs))
     statistics = draw_statistics([Path(folder) for folder in args.data])
-    report = compile_report(seeds, unchecked)
+    report = compile_report(found)
     written = write_report(
-        Path(args.output), report, draw_all_curves(seeds), lay_out_matrices(seeds), statistics, args.note
+        Path(args.output), report, draw_all_curves(found.seeds), lay_out_matrices(found.seeds), statistics, args.note
     )
     summary = report.summary
     print(f'{summary.finished} finished runs, {summary.unfinished} unfinished')
     print(f'{summary.rows} rows: {", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.items())}')
     for kind, count in summary.flags.items():
         print(f'{kind}: {count} rows')
+    if summary.ignored:
+        print(f'ignored: {len(summary.ignored)} folders that are called as no run')
     print('\n'.join(map(str, written)))
 
 

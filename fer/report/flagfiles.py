@@ -50,15 +50,16 @@ def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -
 
 def changed_fusion(metrics: dict, flags: dict[str, str]) -> list[str]:
     """The same of a late fusion, from what its metrics file says of it: its method and the runs it joins."""
-    given = metrics.get('members')
+    method, given = metrics.get('method'), metrics.get('members')
+    paths = [path for path in given if isinstance(path, str)] if isinstance(given, list) else []
     found = {
-        'method': str(metrics.get('method')),
-        'results': ','.join(
-            sorted(_name(str(Path(str(path)).parent)) for path in (given if isinstance(given, list) else []))
-        ),
+        'method': str(method) if isinstance(method, str | int) else '',
+        'results': _runs_of(paths),
     }
-    members = [_name(str(Path(path).parent)) for path in flags.get('results', '').split(',') if path]
-    expected = {'method': flags.get('method', '2'), 'results': ','.join(sorted(members))}
+    expected = {
+        'method': flags.get('method', '2'),
+        'results': _runs_of([path for path in flags.get('results', '').split(',') if path]),
+    }
     return [f'--{name}={found[name]} ({expected[name]})' for name in found if found[name] != expected[name]]
 
 
@@ -69,18 +70,18 @@ def train_defaults() -> dict[str, Any]:
     They are read from its source: importing it would add its flags to those of the command that asks. Without a
     checkout there are none.
     """
-    defaults = {name: default for name, _, default in _definitions()}
+    defaults = dict(_definitions())
     return {name: default for name, default in defaults.items() if default is not None}
 
 
-def _definitions() -> list[tuple[str, str, Any]]:
-    """Name, kind and default of each flag that train.py defines."""
+def _definitions() -> list[tuple[str, Any]]:
+    """Name and default of each flag that train.py defines."""
     script = ROOT / 'train.py'
     if not script.exists():
         return []
     calls = [node for node in ast.walk(ast.parse(script.read_text(encoding='utf-8'))) if isinstance(node, ast.Call)]
     return [
-        (ast.literal_eval(call.args[0]), call.func.attr, ast.literal_eval(call.args[1]))
+        (ast.literal_eval(call.args[0]), ast.literal_eval(call.args[1]))
         for call in calls
         if isinstance(call.func, ast.Attribute) and call.func.attr.startswith('DEFINE_')
     ]
@@ -93,6 +94,11 @@ def _names_only(config: TrainConfig) -> TrainConfig:
 
 def _names(paths: Sequence[str]) -> str:
     return ','.join(_name(path) for path in paths)
+
+
+def _runs_of(paths: Sequence[str]) -> str:
+    """The runs of results files, in one order whatever that of the files."""
+    return ','.join(sorted(_name(str(Path(path).parent)) for path in paths))
 
 
 def _name(path: str) -> str:

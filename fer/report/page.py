@@ -1,6 +1,7 @@
 """The report as files: a page that needs nothing but itself, Markdown, and CSV."""
 
 import csv
+import functools
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ _TABLE_COLUMNS = (
     *('cross_validated', 'optimistic', 'dates', 'commits', 'flags', 'unfinished'),
 )
 _COMMIT = 8  # digits of a commit that are shown
+_NAMES = 5  # of ignored folders that are shown
 
 
 def write_report(
@@ -73,6 +75,7 @@ def write_report(
     return [output / name for name in texts]
 
 
+@functools.cache
 def _templates() -> Environment:
     """Every value is escaped, in Markdown by the filter `md`, whose templates put it on whatever comes from outside."""
     environment = Environment(
@@ -93,6 +96,7 @@ def _templates() -> Environment:
             'ranges': ranges,
             'notes': _notes,
             'span': _span,
+            'some': _some,
         },
     }
     environment.filters |= filters
@@ -135,6 +139,12 @@ def _span(dates: Sequence[str]) -> str:
     return ' to '.join(dict.fromkeys([dates[0], dates[-1]])) if dates else ''
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first few of many names, and how many there are besides."""
+    rest = len(names) - _NAMES
+    return ', '.join(names[:_NAMES]) + (f' and {rest} more' if rest > 0 else '')
+
+
 def _escape_markdown(value: object) -> Markup:
     """Text that Markdown shows as it is, in a table as well: no markup, no HTML, one line."""
     text = ' '.join(str(value).split())
@@ -150,13 +160,13 @@ def _tables_csv(report: Report) -> str:
             for line in row.lines:
                 rows.extend(_cells(table.section, table.number, row, line))
     for row in report.others:
-        section, number, _ = row.run_id.split('-')
+        section, number, *_ = row.run_id.split('-')
         for line in row.lines:
-            rows.extend(_cells(section, int(number.removeprefix('t')), row, line))
+            rows.extend(_cells(section, number.removeprefix('t'), row, line))
     return _to_csv(_TABLE_COLUMNS, rows)
 
 
-def _cells(section: str, number: int, row: Row, line: Line) -> list[Sequence[object]]:
+def _cells(section: str, number: int | str, row: Row, line: Line) -> list[Sequence[object]]:
     cells: list[Sequence[object]] = []
     for metric in METRICS:
         printed, ours, verdict = getattr(line, metric)

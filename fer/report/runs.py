@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results
 from fer.evaluation.results import read_results
+from fer.experiment.status import STATUS_FOLDER, read_status
 from fer.flagfiles import find_runs, read_settings
-from fer.provenance import ENVIRONMENT_FILE, digest
+from fer.provenance import ENVIRONMENT_FILE, FINISHED_FILE, digest
 from fer.report.flagfiles import changed_fusion, changed_settings
 from fer.report.logs import TRAIN_LOG, VALIDATION_LOG
 from fer.training.config import FLAGS_FILE, read_flagfile
@@ -23,21 +24,23 @@ from fer.training.config import FLAGS_FILE, read_flagfile
 STILLS = {'RAF-DB': 'rafdb', 'AffectNet': 'affectnet', 'FER2013': 'fer2013'}
 VIDEOS = {'AFEW': 'val'}
 AFEW_VIDEOS = 383  # of its validation set (2.2.2)
-STATUS_FOLDER = 'status'
 
-_RUN_FOLDER = re.compile(r'(?P<run_id>\d+\.\d+[a-z]?-t\d+-r\d+)-seed(?P<seed>\d+)')
+_SEED_FOLDER = re.compile(r'(?P<run_id>.+)-seed(?P<seed>\d+)', re.DOTALL)
+_RUN_ID = re.compile(r'\d+\.\d+[a-z]?-t\d+-r\d+')
 _LATE_FUSION = '6.5l'
 _TRAINED = (FLAGS_FILE, ENVIRONMENT_FILE, TRAIN_LOG, VALIDATION_LOG)  # what train.py leaves of what is read here
 _STATUS_LENGTH = 300  # characters of a status line that are shown
+_LARGEST = 2**63 - 1  # whole number of a JSON file; a larger one is no count of anything, nor can it be made a float
 
 # What can be wrong with a run whose numbers are shown all the same.
 FLAGS = {
     'edited': 'a metrics file is not what its results file gives',
     'unsigned': 'a metrics file does not say which results it is of',
     'commits': 'made by several commits',
-    'uncommitted': 'made by code with changes that are in no commit',
+    'uncommitted': 'made by code with changes that are in no commit, or of which that is not known',
     'settings': 'other settings than those of its flagfile',
-    'seed': 'the seed of its name is not the one it ran with',
+    'seed': 'not the seed of its name: it ran with another, is made of runs of another, or repeats the results of one',
+    'checkpoint': 'evaluated with another checkpoint than its training ended with',
     'data': 'other videos than the dissertation, or than another seed',
 }
 
@@ -55,10 +58,10 @@ class Answers(NamedTuple):
     ids: list[str]
     labels: np.ndarray  # int64 [V]
     predictions: np.ndarray  # int64 [V]
-    cross_validated: (
-        float | None
-    )  # percent, the accuracy that the metrics file of an optimistic late fusion gives beside
+    # Percent, the accuracy that the metrics file of an optimistic late fusion gives beside.
+    cross_validated: float | None
     optimistic: bool
+    digest: str  # of the results file
 
 
 class Seed(NamedTuple):
@@ -79,33 +82,42 @@ class Seed(NamedTuple):
         return not self.lacking
 
 
+class Found(NamedTuple):
+    """All that is below a folder of runs."""
+
+    seeds: dict[str, list[Seed]]  # of each run id, in ascending order
+    unchecked: list[str]  # the run ids with a folder that have no flagfile
+    ignored: list[str]  # folders that end like a run's and are called neither as one nor as a flagfile, below the root
+
+
 def datasets_of(run_id: str) -> dict[str, str]:
     """{dataset: split} of what a run is scored on."""
     return STILLS if run_id.startswith('6.1-') else VIDEOS
 
 
-def read_seeds(root: Path, configs: Path) -> tuple[dict[str, list[Seed]], list[str]]:
-    """Every run below a folder.
+def read_seeds(root: Path, configs: Path) -> Found:
+    """Every run below a folder, links to folders included: what is called as a run of chapter 6, or as a flagfile.
 
     Args:
       root: of the runs, at any depth; its folder `status` has a line for each run that a queue has tried.
       configs: of the flagfiles.
-
-    Returns:
-      The seeds of each run id in ascending order; the run ids among them that have no flagfile.
 
     Raises:
       InputError: there is no such folder, two folders claim one run and seed, or a flagfile is malformed.
     """
     if not root.is_dir():
         raise InputError(f'--runs={root}: {"a file" if root.exists() else "not found"}; expected a folder of runs')
+    flagfiles = dict(find_runs(configs))
     folders: dict[tuple[str, int], Path] = {}
+    ignored = []
     for folder, key in _find_folders(root):
+        if not _is_run(key[0], flagfiles):
+            ignored.append(str(folder.relative_to(root)))
+            continue
         if key in folders:
             raise InputError(f'{folders[key]} and {folder}: both claim run {key[0]}, seed {key[1]}; expected one')
         folders[key] = folder
-    statuses = _read_statuses(root / STATUS_FOLDER)
-    flagfiles = dict(find_runs(configs))
+    statuses = _read_statuses(root, flagfiles)
     expected = {
         run_id: read_settings(flagfiles[run_id]) for run_id in {run_id for run_id, _ in folders} if run_id in flagfiles
     }
@@ -119,36 +131,64 @@ def read_seeds(root: Path, configs: Path) -> tuple[dict[str, list[Seed]], list[s
         else:
             seed = Seed(run_id, number, None, {}, ['no run folder'], statuses[key], [], [], [])
         seeds.setdefault(run_id, []).append(seed)
-    return seeds, sorted({run_id for run_id, _ in folders} - set(flagfiles))
+    return Found(seeds, sorted({run_id for run_id, _ in folders} - set(flagfiles)), ignored)
 
 
-def _find_folders(root: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
-    for folder, names, _ in os.walk(root):
+def _is_run(run_id: str, flagfiles: Collection[str]) -> bool:
+    return run_id in flagfiles or _RUN_ID.fullmatch(run_id) is not None
+
+
+def _find_folders(root: Path) -> list[tuple[Path, tuple[str, int]]]:
+    """Folders called <something>-seed<k>, and what they are called. None is looked for inside of another.
+
+    A folder that is there and linked to, or linked to twice, counts once, unless it is called differently. A link to a
+    folder that the link lies in is not followed.
+    """
+    found = []
+    entered = {_identity(folder) for folder in root.resolve().parents}
+    named = set()
+    for place, names, _ in os.walk(root, followlinks=True):
+        folder = Path(place)
+        if _identity(folder) in entered:
+            names.clear()
+            continue
+        entered.add(_identity(folder))
         inner = []
         for name in sorted(names):
-            match = _RUN_FOLDER.fullmatch(name)
+            match = _SEED_FOLDER.fullmatch(name)
             if match:
-                yield Path(folder) / name, (match['run_id'], int(match['seed']))
-            elif not (name == STATUS_FOLDER and Path(folder) == root):
+                key = match['run_id'], int(match['seed'])
+                if (key, _identity(folder / name)) not in named:
+                    named.add((key, _identity(folder / name)))
+                    found.append((folder / name, key))
+            elif not (name == STATUS_FOLDER and folder == root):
                 inner.append(name)
-        names[:] = inner  # a run's own folders are no runs
+        names[:] = inner
+    return found
 
 
-def _read_statuses(folder: Path) -> dict[tuple[str, int], str]:
+def _identity(folder: Path) -> tuple[int, int]:
+    """Of the folder itself, by whichever links it was reached."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _read_statuses(root: Path, flagfiles: Collection[str]) -> dict[tuple[str, int], str]:
+    """Of each run that a queue has tried, the state and what is said of it."""
     statuses = {}
-    for path in sorted(folder.glob('*.txt')):
-        match = _RUN_FOLDER.fullmatch(path.stem)
-        if match:
-            text = ' '.join(path.read_text(encoding='utf-8', errors='replace').split())
+    for path in sorted((root / STATUS_FOLDER).glob('*.txt')):
+        match = _SEED_FOLDER.fullmatch(path.stem)
+        status = read_status(root, path.stem) if match and _is_run(match['run_id'], flagfiles) else None
+        if match and status:
+            text = ': '.join(part for part in (status.state, status.text) if part)
             statuses[match['run_id'], int(match['seed'])] = text[:_STATUS_LENGTH]
     return statuses
 
 
 def _read_seed(run_id: str, number: int, folder: Path, expected: dict[str, str] | None, flagfile: Path | None) -> Seed:
     seed = Seed(run_id, number, folder, {}, [], '', [], [], [])
-    fused = run_id.startswith(f'{_LATE_FUSION}-')
-    if not fused:
-        _read_training(seed, folder, expected, flagfile)
+    fused = run_id.startswith(f'{_LATE_FUSION}-') or 'results' in (expected or {})
+    ended = None if fused else _read_training(seed, folder, expected, flagfile)
     whole = not seed.lacking
     for dataset, split in datasets_of(run_id).items():
         metrics = _read_json(seed, folder / f'metrics_{split}.json')
@@ -157,14 +197,20 @@ def _read_seed(run_id: str, number: int, folder: Path, expected: dict[str, str] 
             continue
         if fused and expected is not None and (changed := changed_fusion(metrics, expected)):
             seed.flags.append(Flag('settings', f'{", ".join(changed)}'))
-        _note_origin(seed, metrics.get('commit'), metrics.get('written'))
+        name = f'metrics_{split}.json'
+        if ended is not None and _checkpoint_of(metrics) != ended:
+            seed.flags.append(Flag('checkpoint', f'{name}: of {_checkpoint_of(metrics)}; training ended with {ended}'))
+        listed = [metrics.get(key) for key in ('members', 'weights_from')]
+        members = [path for paths in listed if isinstance(paths, list) for path in paths]
+        _check_origins(seed, name, [path for path in members if isinstance(path, str)])
+        _note_origin(seed, name, metrics, metrics.get('written'))
         if whole:
             seed.answers[dataset] = answers
     return seed._replace(commits=list(dict.fromkeys(seed.commits)), dates=sorted(set(seed.dates)))
 
 
-def _read_training(seed: Seed, folder: Path, expected: dict[str, str] | None, flagfile: Path | None) -> None:
-    """Adds what a folder says of its training to the lists of `seed`."""
+def _read_training(seed: Seed, folder: Path, expected: dict[str, str] | None, flagfile: Path | None) -> str | None:
+    """Adds what a folder says of its training to the lists of `seed`; returns the checkpoint that it ended with."""
     seed.lacking.extend(f'no {name}' for name in _TRAINED if not (folder / name).exists())
     if (folder / FLAGS_FILE).exists():
         try:
@@ -174,6 +220,7 @@ def _read_training(seed: Seed, folder: Path, expected: dict[str, str] | None, fl
         else:
             if config.seed != seed.seed:
                 seed.flags.append(Flag('seed', f'named seed {seed.seed}, ran with --seed={config.seed}'))
+            _check_origins(seed, FLAGS_FILE, (config.init_from, config.audio_run_dir))
             if expected is not None and flagfile is not None:
                 changed = changed_settings(config, expected, flagfile)
                 if changed:
@@ -183,30 +230,66 @@ def _read_training(seed: Seed, folder: Path, expected: dict[str, str] | None, fl
         environment = _read_json(seed, path)
         if environment is None:
             continue
-        _note_origin(seed, environment.get('commit'), environment.get('started'))
-        if environment.get('uncommitted_changes'):
-            seed.flags.append(Flag('uncommitted', f'{path.name}: code with changes in no commit'))
+        _note_origin(seed, path.name, environment, environment.get('started'))
+    finished = _read_json(seed, folder / FINISHED_FILE)
+    if finished is None:
+        return None
+    checkpoint = _checkpoint_of(finished)
+    if checkpoint is None:
+        seed.lacking.append(f'{FINISHED_FILE}: no checkpoint')
+    return checkpoint
 
 
-def _note_origin(seed: Seed, commit: object, date: object) -> None:
+def _checkpoint_of(origin: dict[str, Any]) -> str | None:
+    name = origin.get('checkpoint')
+    return name if isinstance(name, str) and name else None
+
+
+def _check_origins(seed: Seed, name: str, paths: Iterable[str]) -> None:
+    """Flags what `seed` is made of according to the file `name`, where it is of another seed."""
+    for path in paths:
+        folders = [match for part in Path(path).parts if (match := _SEED_FOLDER.fullmatch(part))]
+        # The innermost is the run's; those around it may be called after whatever they were gathered for.
+        if folders and int(folders[-1]['seed']) != seed.seed:
+            seed.flags.append(Flag('seed', f'{name}: made of {folders[-1].group()}, this is seed {seed.seed}'))
+
+
+def _note_origin(seed: Seed, name: str, origin: dict[str, Any], date: object) -> None:
+    """Adds code and date that the file `name` says it was made by and at; `date` is ISO."""
+    commit, changes = origin.get('commit'), origin.get('uncommitted_changes')
     if isinstance(commit, str) and commit:
         seed.commits.append(commit)
+    else:
+        seed.flags.append(Flag('uncommitted', f'{name}: unknown commit'))
+    if changes:
+        seed.flags.append(Flag('uncommitted', f'{name}: code with changes in no commit'))
+    elif changes is None and commit:
+        seed.flags.append(Flag('uncommitted', f'{name}: unknown whether the code had changes in no commit'))
     if isinstance(date, str) and date:
         seed.dates.append(date[: len('2019-09-01')])
 
 
 def _read_json(seed: Seed, path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding='utf-8'))
+        value = json.loads(path.read_text(encoding='utf-8'), parse_int=_whole_number)
         if not isinstance(value, dict):
             raise ValueError('no object')
     except FileNotFoundError:
         seed.lacking.append(f'no {path.name}')
+    except RecursionError:
+        seed.lacking.append(f'{path.name}: nested too deeply')
     except (OSError, ValueError) as error:  # json's and Unicode's errors are ValueErrors
         seed.lacking.append(f'{path.name}: {error}')
     else:
         return value
     return None
+
+
+def _whole_number(text: str) -> int:
+    number = int(text)  # refuses thousands of digits with a ValueError of its own
+    if abs(number) > _LARGEST:
+        raise ValueError(f'a whole number of {len(text.lstrip("-"))} digits')
+    return number
 
 
 def _read_answers(seed: Seed, path: Path, metrics: dict | None) -> Answers | None:
@@ -222,6 +305,7 @@ def _read_answers(seed: Seed, path: Path, metrics: dict | None) -> Answers | Non
     if computed is None:
         seed.lacking.append(f'{path.name}: no labels')
         return None
+    sha256 = digest(path)
     if metrics is not None:
         name = path.name.replace('results_', 'metrics_').replace('.txt', '.json')
         wrong = [key for key, value in computed.items() if not _same(value, metrics.get(key))]
@@ -229,7 +313,7 @@ def _read_answers(seed: Seed, path: Path, metrics: dict | None) -> Answers | Non
             seed.flags.append(Flag('edited', f'{name}: {", ".join(wrong)} not what {path.name} gives'))
         if not metrics.get('results_sha256'):
             seed.flags.append(Flag('unsigned', f'{name}: no results_sha256'))
-        elif metrics['results_sha256'] != digest(path):
+        elif metrics['results_sha256'] != sha256:
             seed.flags.append(Flag('edited', f'{path.name}: not the file that {name} was made from'))
     order = sorted(range(len(results.video_ids)), key=results.video_ids.__getitem__)
     validation = (metrics or {}).get('cross_validated')
@@ -238,8 +322,9 @@ def _read_answers(seed: Seed, path: Path, metrics: dict | None) -> Answers | Non
         [results.video_ids[index] for index in order],
         results.labels[order],
         results.predictions[order],
-        100 * accuracy if isinstance(accuracy, float) else None,
+        100 * accuracy if isinstance(accuracy, float) and 0 <= accuracy <= 1 else None,
         bool((metrics or {}).get('optimistic')),
+        sha256,
     )
 
 

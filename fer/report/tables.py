@@ -1,7 +1,7 @@
 """The tables of chapters 6 and 7, the dissertation's numbers beside ours."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fer.dissertation.chapter7 import Comparison, read_comparisons
@@ -9,10 +9,11 @@ from fer.dissertation.entrants import Entrant, read_entrants
 from fer.dissertation.errata import Erratum, read_errata
 from fer.dissertation.runs import Run, read_runs
 from fer.report.cells import ABOVE, BELOW, COVERED, METRICS, MISSING, Estimate, estimate, judge, same_videos
-from fer.report.runs import AFEW_VIDEOS, Answers, Flag, Seed, datasets_of
+from fer.report.runs import AFEW_VIDEOS, Answers, Flag, Found, Seed, datasets_of
 
 MIXED = 'printed above and below'
 VERDICTS = (COVERED, ABOVE, BELOW, MIXED, MISSING)
+FEW_SEEDS = range(2, 5)  # so many know too little of how much seeds differ
 NETWORKS = {
     'vgg_face': 'VGG-Face',
     'resnet50': 'ResNet-50',
@@ -63,7 +64,6 @@ class Row(NamedTuple):
     """A run of a table, or one that no table lists."""
 
     run_id: str
-    number: int
     settings: str
     doubt: str | None
     errata: list[int]  # numbers of those that concern the run
@@ -102,8 +102,10 @@ class Summary(NamedTuple):
     finished: int  # run folders
     unfinished: int
     most_seeds: int  # of a run
+    few_seeds: int  # rows of two to four seeds, whose intervals are too short
     flags: dict[str, int]  # rows with a flag of each kind
     unchecked: list[str]  # run ids without a flagfile
+    ignored: list[str]  # folders that end like a run's and are called as no run
 
 
 class Report(NamedTuple):
@@ -117,13 +119,9 @@ class Report(NamedTuple):
     errata: list[Erratum]
 
 
-def compile_report(seeds: Mapping[str, Sequence[Seed]], unchecked: list[str]) -> Report:
-    """Lays what was found beside what is printed.
-
-    Args:
-      seeds: of each run id, as `read_seeds` gives them.
-      unchecked: the run ids that have no flagfile.
-    """
+def compile_report(found: Found) -> Report:
+    """Lays what was found beside what is printed."""
+    seeds = found.seeds
     errata = read_errata()
     concerning: dict[str, list[int]] = {}
     for erratum in errata:
@@ -134,15 +132,11 @@ def compile_report(seeds: Mapping[str, Sequence[Seed]], unchecked: list[str]) ->
     runs = read_runs()
     for run in runs:
         key = (run.run_id.partition('-')[0], run.table)
-        row = _row(run.run_id, run.run, run, seeds.get(run.run_id, []), concerning.get(run.run_id, []))
+        row = _row(run.run_id, run, seeds.get(run.run_id, []), concerning.get(run.run_id, []))
         tables.setdefault(key, []).append(row)
         titles[key] = _LATE_FUSION_TITLES[run.table] if run.model is None else NETWORKS[run.model]
     known = {run.run_id for run in runs}
-    others = [
-        _row(run_id, int(run_id.rpartition('-r')[2]), None, seeds[run_id], [])
-        for run_id in sorted(seeds)
-        if run_id not in known
-    ]
+    others = [_row(run_id, None, seeds[run_id], []) for run_id in sorted(seeds) if run_id not in known]
     laid = [
         Table(section, number, titles[section, number], section == '6.1', rows, _commits(rows))
         for (section, number), rows in tables.items()
@@ -166,8 +160,10 @@ def compile_report(seeds: Mapping[str, Sequence[Seed]], unchecked: list[str]) ->
         sum(seed.finished for seed in folders),
         sum(not seed.finished for seed in folders),
         max((len(line.seeds) for row in everything for line in row.lines), default=0),
+        sum(any(len(line.seeds) in FEW_SEEDS for line in row.lines) for row in everything),
         dict(sorted(kinds.items())),
-        unchecked,
+        found.unchecked,
+        found.ignored,
     )
     return Report(summary, laid, others, [*chapter7.values()], read_entrants(), errata)
 
@@ -182,13 +178,14 @@ def answers_of(seeds: Sequence[Seed], dataset: str) -> list[Answers]:
     return [seed.answers[dataset] for seed in seeds if dataset in seed.answers]
 
 
-def _row(run_id: str, number: int, run: Run | None, seeds: Sequence[Seed], errata: list[int]) -> Row:
+def _row(run_id: str, run: Run | None, seeds: Sequence[Seed], errata: list[int]) -> Row:
     lines, flags = [], _gather(seeds)
     for dataset in datasets_of(run_id):
         answers = answers_of(seeds, dataset)
         lines.append(_line(run, dataset, [seed.seed for seed in seeds if dataset in seed.answers], answers))
         if answers and not same_videos(answers):
             flags.append(('seeds', Flag('data', f'{dataset}: answered other videos, or with other labels')))
+        flags.extend(_repeated(dataset, seeds))
         counts = sorted({len(one.ids) for one in answers})
         if dataset == 'AFEW' and counts and counts != [AFEW_VIDEOS]:
             text = f'{" or ".join(map(str, counts))} videos; AFEW validates on {AFEW_VIDEOS}'
@@ -199,7 +196,6 @@ def _row(run_id: str, number: int, run: Run | None, seeds: Sequence[Seed], errat
         flags.append(('seeds', Flag('commits', ', '.join(commit[:8] for commit in commits))))
     return Row(
         run_id,
-        number,
         describe(run) if run else '',
         run.doubt if run else None,
         errata,
@@ -219,6 +215,16 @@ def _gather(seeds: Sequence[Seed]) -> list[tuple[str, Flag]]:
         for flag in seed.flags:
             found.setdefault(flag, []).append(seed.seed)
     return [(f'seed{"s" * (len(which) > 1)} {ranges(which)}', flag) for flag, which in found.items()]
+
+
+def _repeated(dataset: str, seeds: Sequence[Seed]) -> list[tuple[str, Flag]]:
+    """A flag for those of the seeds that have the very same results: logits of two trainings never agree to the bit."""
+    same: dict[str, list[int]] = {}
+    for seed in seeds:
+        if dataset in seed.answers:
+            same.setdefault(seed.answers[dataset].digest, []).append(seed.seed)
+    text = f'{dataset}: results that are the same to the byte'
+    return [(f'seeds {ranges(which)}', Flag('seed', text)) for which in same.values() if len(which) > 1]
 
 
 def ranges(numbers: Sequence[int]) -> str:
