@@ -125,10 +125,10 @@ def read(root, configs=CONFIGS):
     return rows | {row.run_id: row for row in report.others}, report
 
 
-def write(root, output, note='', data=()):
-    """What the command does; returns the page and the Markdown."""
+def write(root, output, note='', data=(), drawn=True):
+    """What the command does, curves only if `drawn`, which takes the longest; returns the page and the Markdown."""
     found = read_seeds(root, CONFIGS)
-    curves, matrices = draw_all_curves(found.seeds), lay_out_matrices(found.seeds)
+    curves, matrices = draw_all_curves(found.seeds) if drawn else [], lay_out_matrices(found.seeds)
     write_report(output, compile_report(found), curves, matrices, draw_statistics(data), note)
     return (output / 'index.html').read_text(), (output / 'report.md').read_text()
 
@@ -375,7 +375,7 @@ def test_flags(tmp_path, spoil, kind, says):
     assert says in texts(rows['6.2-t1-r13'])
     assert report.summary.flags[kind] == 1
     assert rows['6.2-t1-r13'].lines[0].accuracy.ours is not None
-    page, markdown = write(tmp_path, tmp_path / 'out')
+    page, markdown = write(tmp_path, tmp_path / 'out', drawn=False)
     assert f'⚠ {kind}</span> ' in page
     assert f'- {kind}: 1, ' in markdown
     assert f'{kind} (' in markdown
@@ -476,7 +476,7 @@ def test_seeds_and_tables_of_several_commits(tmp_path):
     commits = {(table.section, table.number): table.commits for table in report.tables}
     assert sorted(commits['6.2', 1]) == [COMMIT, 'f' * 40]
     assert commits['6.2', 2] == [COMMIT]
-    page, _ = write(tmp_path, tmp_path / 'out')
+    page, _ = write(tmp_path, tmp_path / 'out', drawn=False)
     assert page.count('the runs of this table are of several commits') == 1
 
 
@@ -498,7 +498,7 @@ def test_optimistic_scores_are_called_so_with_the_cross_validated_beside(tmp_pat
     validation = {'accuracy': 0.437, 'interval_95': [0.4, 0.5], 'folds': 5, 'repeats': 2}
     make_fusion(tmp_path, '6.5l-t4-r7', optimistic=True, cross_validated=validation)
     make_fusion(tmp_path, '6.5l-t4-r4', optimistic=False, cross_validated=None)
-    page, markdown = write(tmp_path, tmp_path / 'out')
+    page, markdown = write(tmp_path, tmp_path / 'out', drawn=False)
     row = page[page.index('id="6.5l-t4-r7"') :].partition('</tr>')[0]
     assert 'optimistic</span>' in row
     assert 'cross-validated 43.7' in row
@@ -572,7 +572,7 @@ def test_half_written_folders_are_unfinished_and_not_counted(tmp_path, spoil, la
     assert text.startswith(lacks)
     assert str(tmp_path) not in text
     assert (report.summary.finished, report.summary.unfinished) == (1, 1)
-    page, markdown = write(tmp_path, tmp_path / 'out')
+    page, markdown = write(tmp_path, tmp_path / 'out', drawn=False)
     assert '⧗ unfinished</span> seed 1: ' in page
     assert 'unfinished, seed 1: ' in markdown
 
@@ -601,7 +601,7 @@ def test_status_lines_of_runs_that_are_not_finished(tmp_path):
     assert (seed, lacks) == (6, 'no run folder')
     assert damaged.endswith('6.3-t1-r1-seed6.txt: not a line of five fields')
     assert (report.summary.finished, report.summary.unfinished) == (1, 1)
-    page, _ = write(tmp_path, tmp_path / 'out')
+    page, _ = write(tmp_path, tmp_path / 'out', drawn=False)
     assert 'status: failed: step 3: the loss is nan' in page
 
 
