@@ -42,6 +42,9 @@ flags.DEFINE_enum(
     ['', 'error', 'mean'],
     'What a NaN or an infinity in the sound is: an error, or the mean of the training split; as in training if empty.',
 )
+flags.DEFINE_bool('xla', False, 'Compile with XLA, as in train.py.')
+flags.DEFINE_integer('intra_op_threads', 0, 'Threads of one operation; 0 is one per core.')
+flags.DEFINE_integer('inter_op_threads', 0, 'Operations at a time; 0 is one per core.')
 flags.DEFINE_string('output', '', "Folder to write to; empty is the run's.")
 
 
@@ -52,6 +55,7 @@ def main() -> None:
     names = (
         *('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback'),
         *('audio_results', 'checkpoint', 'tta_views', 'nonfinite_audio', 'output'),
+        *('xla', 'intra_op_threads', 'inter_op_threads'),
     )
     evaluate(**{name: flags.FLAGS[name].value for name in names})
 

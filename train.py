@@ -135,6 +135,31 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool('allow_missing', False, 'Leave fresh what the weights lack or have in another shape.')
 flags.DEFINE_integer('seed', 0, 'Fixes weights, shuffling and dropout: a CPU run repeats to the bit.')
+# Input and speed.
+flags.DEFINE_bool(
+    'bucket_by_length',
+    False,
+    'Deal long and short windows to a batch, so that batches have about the same number of frames; freely shuffled as '
+    'in the dissertation if not.',
+)
+flags.DEFINE_string(
+    'frame_cache',
+    '',
+    'Folder of decoded frames, shared by runs: filled before the first epoch, read in all; the pixels are the same. '
+    'Every image is decoded in every epoch if empty.',
+)
+flags.DEFINE_float('frame_cache_gb', 50.0, 'Most that frame_cache may hold, in GB of 2^30 bytes; the rest is decoded.')
+flags.DEFINE_bool(
+    'xla',
+    False,
+    'Compile with XLA, which pays where batches repeat their number of frames (pretrain, --seq_len=1): each number is '
+    'compiled anew. Results differ in their last digits.',
+)
+flags.DEFINE_bool(
+    'mixed_precision', False, 'Compute in float16 where that is safe, on GPUs that gain by it; weights stay float32.'
+)
+flags.DEFINE_integer('intra_op_threads', 0, 'Threads of one operation; 0 is one per core.')
+flags.DEFINE_integer('inter_op_threads', 0, 'Operations at a time; 0 is one per core.')
 flags.DEFINE_string('run_dir', '', 'Folder of the run; empty is runs/<stage>/<model>/<its main settings>.')
 flags.DEFINE_bool('resume', False, 'Go on with the run in run_dir if there is one.')
 flags.DEFINE_bool('overwrite', False, 'Replace the run in run_dir if there is one.')
@@ -172,7 +197,7 @@ def main() -> None:
     if not settings['run_dir']:
         settings['run_dir'] = os.path.join('runs', settings['stage'], settings['model'], default_name(settings))
     # Absolute, so that the run's flags replay it from any folder.
-    for name in ('data_root', 'init_from', 'audio_run_dir', 'run_dir'):
+    for name in ('data_root', 'init_from', 'audio_run_dir', 'frame_cache', 'run_dir'):
         if settings[name]:
             settings[name] = os.path.abspath(settings[name])
     for name in ('train_manifest', 'val_manifest'):

@@ -1,16 +1,19 @@
 """The input pipeline: windows of a split, decoded in parallel, as packed batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from fer.data.augmentation import augment_audio, augment_view, augment_window
+from fer.data.frame_cache import decode
 from fer.data.split import Split
 from fer.data.windows import pad_index
 from fer.tf1 import tf
 
 UNLABELLED = -1
+POOL = 16  # batches that windows are dealt among; 16 leave hardly anything to even out
+_PARALLEL_FRAMES = 2  # of a batch at a time; batches are read side by side as well
 
 
 class Batch(NamedTuple):
@@ -32,6 +35,7 @@ class Reading(NamedTuple):
     augment: tuple[str, ...] = ()  # of fer.data.augmentation.KINDS
     audio_noise: float = 0.0  # standard deviation of the noise added to scaled features
     audio_time_mask: float = 0.0  # largest share of a window whose sound is masked
+    bucket: bool = False  # whether shuffled batches are evened out, see `balanced_order`
 
 
 class Pipeline(NamedTuple):
@@ -60,60 +64,148 @@ def build_pipeline(
       views: whether `view` is used.
     """
     windows, videos = split.windows, split.videos
+    sizes = np.array([window.length for window in windows])
     epoch = tf.placeholder(tf.int64, [], 'epoch')
     skip = tf.placeholder(tf.int64, [], 'skip')
     view = tf.placeholder_with_default(tf.constant(0, tf.int64), [], 'view')
+    augments = bool(reading.augment) and shuffle_seed is not None
+    masks = bool(reading.audio_noise or reading.audio_time_mask) and shuffle_seed is not None
 
-    def windows_of_epoch(epoch: int, skip: int, view: int) -> Iterator[tuple]:
-        order = np.arange(len(windows))
-        if shuffle_seed is not None:
-            order = np.random.default_rng([shuffle_seed, epoch]).permutation(order)
-        for index in order[skip * batch_size :]:
-            window = windows[index]
-            video = videos[window.video]
-            label = UNLABELLED if video.label is None else video.label
-            draw = np.random.SeedSequence([shuffle_seed or 0, epoch, index]).generate_state(2).astype(np.int32)
-            frames = slice(window.start, window.start + window.length)
-            paths = np.array([path.encode() for path in video.frames[frames]], dtype=object)
-            audio = split.audio[window.video][frames] if reading.audio else np.zeros((0, 0), np.float32)
-            yield index, label, draw, view, paths, audio
+    def batches_of_epoch(epoch: int, skip: int, view: int) -> Iterator[tuple]:
+        """What is read of each batch, frames of all its windows one after the other: Python's part is once a batch."""
+        if shuffle_seed is None:
+            order = np.arange(len(windows))
+        elif reading.bucket:
+            order = balanced_order(sizes, batch_size, shuffle_seed, epoch)
+        else:
+            order = np.random.default_rng([shuffle_seed, epoch]).permutation(len(windows))
+        for first in range(skip * batch_size, len(order), batch_size):
+            index = order[first : first + batch_size]
+            chosen = [windows[i] for i in index]
+            labels = [videos[window.video].label for window in chosen]
+            seeds = [np.random.SeedSequence([shuffle_seed or 0, epoch, i]).generate_state(2) for i in index]
+            spans = [(window.video, slice(window.start, window.start + window.length)) for window in chosen]
+            audio = np.concatenate([split.audio[v][frames] for v, frames in spans]) if reading.audio else _NO_AUDIO
+            yield (
+                index,
+                [UNLABELLED if label is None else label for label in labels],
+                sizes[index],
+                np.array(seeds).astype(np.int32),
+                view,
+                *(_sources(split, spans) if reading.image_size else _NO_SOURCES),
+                audio,
+            )
 
-    def read(index, label, draw, view, paths, audio):
+    def read(index, labels, lengths, seeds, view, paths, pixels, shapes, audio):
         parts = []
         if reading.image_size:
-            images = read_images(paths, reading.image_size)
-            if reading.augment and shuffle_seed is not None:
-                images = augment_window(images, draw, reading.augment)
+            size = reading.image_size
+            images = read_frames(paths, pixels, shapes, size) if split.decoded else read_images(paths, size)
+            if augments:
+                images = _map_windows(lambda x, seed: augment_window(x, seed, reading.augment), images, lengths, seeds)
             if views:
                 images = augment_view(images, view)
             parts.append(images)
         if reading.audio:
-            if (reading.audio_noise or reading.audio_time_mask) and shuffle_seed is not None:
-                audio = augment_audio(audio, draw, reading.audio_noise, reading.audio_time_mask)
+            if masks:
+                noise, mask = reading.audio_noise, reading.audio_time_mask
+                audio = _map_windows(lambda x, seed: augment_audio(x, seed, noise, mask), audio, lengths, seeds)
             parts.append(audio)
-        return index, label, *parts
+        return index, labels, lengths, *parts
 
     dataset = tf.data.Dataset.from_generator(
-        windows_of_epoch,
-        (tf.int32, tf.int32, tf.int32, tf.int64, tf.string, tf.float32),
-        ([], [], [2], [], [None], [None, reading.audio]),
+        batches_of_epoch,
+        (tf.int32, tf.int32, tf.int32, tf.int32, tf.int64, tf.string, tf.uint8, tf.int32, tf.float32),
+        ([None], [None], [None], [None, 2], [], [None], [None], [None, 2], [None, reading.audio]),
         args=(epoch, skip, view),
     )
-    dataset = dataset.map(read, num_parallel_calls=tf.data.experimental.AUTOTUNE)
-    # A ragged batch is the packed batch: its values are the frames of all windows, one after the other.
-    dataset = dataset.apply(tf.data.experimental.dense_to_ragged_batch(batch_size)).prefetch(2)
+    dataset = dataset.map(read, num_parallel_calls=tf.data.experimental.AUTOTUNE).prefetch(2)
     iterator = tf.data.make_initializable_iterator(dataset)
-    index, labels, *parts = iterator.get_next()
-    lengths = tf.cast(parts[0].row_lengths(), tf.int32)
+    index, labels, lengths, *parts = iterator.get_next()
     images = audio = None
     if reading.image_size:
-        images = parts[0].values / 127.5 - 1.0  # dissertation 5.1.1: pixels in [-1, 1]
+        images = parts[0] / 127.5 - 1.0  # dissertation 5.1.1: pixels in [-1, 1]
         images.set_shape([None, reading.image_size, reading.image_size, 3])
     if reading.audio:
-        audio = parts[-1].values
+        audio = parts[-1]
         audio.set_shape([None, reading.audio])
     batch = Batch(images, audio, lengths, pad_index(lengths, seq_len), labels, index)
     return Pipeline(batch, -(-len(windows) // batch_size), iterator.initializer, epoch, skip, view)
+
+
+_NO_AUDIO = np.zeros((0, 0), np.float32)
+_NO_SOURCES = (np.zeros(0, np.bytes_), np.zeros(0, np.uint8), np.zeros((0, 2), np.int32))
+
+
+def _sources(split: Split, spans: list[tuple[int, slice]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the frames of (video, frames) come from: `paths`, `pixels` and `shapes` of `read_frames`."""
+    paths, pixels, shapes = [], [], []
+    for video, frames in spans:
+        cached = split.decoded[video] if split.decoded else None
+        if cached is None:
+            names = split.videos[video].frames[frames]
+            paths += [name.encode() for name in names]
+            shapes.append(np.zeros((len(names), 2), np.int32))
+        else:
+            paths += [b''] * (frames.stop - frames.start)
+            pixels.append(cached.pixels[cached.offsets[frames.start] : cached.offsets[frames.stop]])
+            shapes.append(cached.sizes[frames])
+    return (
+        np.array(paths, dtype=object),
+        np.concatenate(pixels) if pixels else _NO_SOURCES[1],
+        np.concatenate(shapes),
+    )
+
+
+def _map_windows(function: Callable, frames: tf.Tensor, lengths: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    """`function(frames [T, ...], seed [2])` of each window of packed frames [N, ...], packed again."""
+    ends = tf.cumsum(lengths)
+
+    def one(arguments):
+        end, length, seed = arguments
+        return function(frames[end - length : end], seed)
+
+    spec = tf.RaggedTensorSpec([None, *frames.shape[1:]], frames.dtype, ragged_rank=0)
+    ragged = tf.map_fn(one, (ends, lengths, seeds), fn_output_signature=spec)
+    return tf.ensure_shape(ragged.values, frames.shape)
+
+
+def balanced_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """A shuffled order of windows whose batches have about the same number of frames each.
+
+    Windows are shuffled, cut into pools of `POOL` batches, and dealt within a pool in rounds, longest first: each
+    round gives every batch one window, the longest to the batch with the fewest frames so far. So long windows meet
+    short ones; batches of equal lengths would differ in their sums as much as windows do. Then a pool's batches are
+    shuffled. The windows that no whole batch is left for are the last batch, as without.
+
+    Each window is in one batch an epoch, as ever, and which ones it meets is drawn anew, but not uniformly: two very
+    long windows meet seldom. The sum of an epoch's gradients at given weights is the same for a loss averaged over
+    windows; one averaged over a batch's frames (--classify=frame) weighs all frames of an epoch more evenly.
+
+    Args:
+      lengths: int [W], frames of each window.
+      batch_size: B, windows a batch.
+      seed: of the run.
+      epoch: the order follows from (seed, epoch) alone.
+
+    Returns:
+      int [W], a permutation; batch b is `order[b * B : (b + 1) * B]`.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    whole = len(order) - len(order) % batch_size
+    parts = []
+    for first in range(0, whole, POOL * batch_size):
+        pool = order[first : min(first + POOL * batch_size, whole)]
+        rounds = pool[np.argsort(-lengths[pool], kind='stable')].reshape(batch_size, -1)  # [B, batches]
+        batches = np.zeros(rounds.shape[::-1], order.dtype)  # [batches, B]
+        frames = np.zeros(len(batches), np.int64)
+        for number, dealt in enumerate(rounds):
+            takers = np.argsort(frames, kind='stable')
+            batches[takers, number] = dealt
+            frames[takers] += lengths[dealt]
+        parts.append(rng.permutation(batches).ravel())
+    return np.concatenate([*parts, order[whole:]])
 
 
 def read_images(paths: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -122,11 +214,54 @@ def read_images(paths: tf.Tensor, image_size: int) -> tf.Tensor:
     The resize is the dissertation's `image.resize_images` (5.1.1), TensorFlow 1's bilinear; it leaves images that
     already have this size as they are.
     """
+    return tf.map_fn(
+        lambda path: _resize(decode(path), image_size),
+        paths,
+        fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
+        parallel_iterations=_PARALLEL_FRAMES,
+    )
 
-    # TensorFlow's default transform, INTEGER_FAST, is 1.4 grey levels off on average on 112x112 faces and no faster
-    # there; this one gives the same pixels as OpenCV and Pillow.
-    def read(path):
-        image = tf.image.decode_jpeg(tf.io.read_file(path), channels=3, dct_method='INTEGER_ACCURATE')
-        return tf.image.resize_images(tf.cast(image, tf.float32), [image_size, image_size])
 
-    return tf.map_fn(read, paths, fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32))
+def read_frames(paths: tf.Tensor, pixels: tf.Tensor, shapes: tf.Tensor, image_size: int) -> tf.Tensor:
+    """As `read_images`, of frames some of which are decoded already; what those become is the same to the bit.
+
+    Args:
+      paths: string [N], '' for a decoded frame.
+      pixels: uint8 [bytes], of the decoded frames, one after the other.
+      shapes: int32 [N, 2], height and width of a decoded frame, 0 for others.
+      image_size: height and width to resize to.
+
+    Returns:
+      float32 [N, image_size, image_size, 3].
+    """
+    size = shapes[0]
+    bytes_of = tf.reduce_prod(tf.cast(shapes, tf.int64), axis=1) * 3
+    ends = tf.cumsum(bytes_of)
+
+    def frame(arguments):
+        path, shape, end, length = arguments
+        image = tf.cond(
+            length > 0,
+            lambda: tf.reshape(pixels[end - length : end], [shape[0], shape[1], 3]),
+            lambda: decode(path),
+        )
+        return _resize(image, image_size)
+
+    def each():
+        spec = tf.TensorSpec([image_size, image_size, 3], tf.float32)
+        every = (paths, shapes, ends, bytes_of)
+        return tf.map_fn(frame, every, fn_output_signature=spec, parallel_iterations=_PARALLEL_FRAMES)
+
+    def together():
+        return _resize(tf.reshape(pixels, [-1, size[0], size[1], 3]), image_size)
+
+    alike = tf.reduce_all(tf.equal(shapes, size)) & tf.reduce_all(size > 0)  # all decoded, and of one size
+    return tf.cond(alike, together, each)
+
+
+def _resize(images: tf.Tensor, image_size: int) -> tf.Tensor:
+    """uint8 [..., H, W, 3] to float32 [..., image_size, image_size, 3]."""
+    # The op takes whole numbers as they are, which spares a copy of the large image; resizing to the size that an
+    # image has leaves it uint8.
+    resized = tf.cast(tf.image.resize_images(images, [image_size, image_size]), tf.float32)
+    return tf.ensure_shape(resized, [*images.shape[:-3], image_size, image_size, 3])

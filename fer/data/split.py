@@ -12,6 +12,7 @@ import numpy as np
 
 from fer.data.audio import read_sound
 from fer.data.check import check_images
+from fer.data.frame_cache import CachedVideo
 from fer.data.windows import Window, split_windows
 from fer.errors import InputError
 from fer.manifest import LedgerRow, Manifest, Video, read_ledger, read_manifest
@@ -33,6 +34,7 @@ class Split(NamedTuple):
     audio: list[np.ndarray]  # for each video float32 [frames, D]; empty where the sound is not used
     audio_names: list[str]  # of the D features
     replaced: int  # values of the sound that were NaN or infinite
+    decoded: tuple[CachedVideo | None, ...] = ()  # for each video its decoded frames; none without --frame_cache
 
     @property
     def ledger(self) -> list[LedgerRow]:

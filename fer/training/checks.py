@@ -47,6 +47,9 @@ def check_config(config: TrainConfig) -> None:
         ('clip_norm', 0 <= config.clip_norm < math.inf, '0 (no clipping) or a norm above 0'),
         ('early_stopping', config.early_stopping >= 0, '0 (never) or more epochs'),
         ('early_stopping', bool(config.val_manifest) or not config.early_stopping, '0 without --val_manifest'),
+        ('frame_cache_gb', 0 < config.frame_cache_gb < math.inf, 'a number of GB above 0'),
+        ('intra_op_threads', 0 <= config.intra_op_threads <= 4096, '0 (one per core) to 4096 threads'),
+        ('inter_op_threads', 0 <= config.inter_op_threads <= 4096, '0 (one per core) to 4096 threads'),
         ('train_manifest', bool(config.train_manifest), 'the path of a manifest'),
     ]
     for name, holds, expected in limits:
@@ -88,6 +91,10 @@ def check_stage(config: TrainConfig) -> None:
     elif config.audio_time_mask and stage.contents.item == 'video':
         raise InputError(
             f'--audio_time_mask={config.audio_time_mask}: expected 0 for --model={config.model}, which has no time'
+        )
+    if config.frame_cache and not stage.contents.images:
+        raise InputError(
+            f'--frame_cache={config.frame_cache}: expected none for --stage={config.stage}, which has no images'
         )
     if config.se_vgg and config.model != 'vgg_face':
         raise InputError(f'--se_vgg: expected --model=vgg_face, found --model={config.model}')

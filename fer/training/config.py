@@ -74,6 +74,14 @@ class TrainConfig:
     allow_missing: bool
     seed: int
     run_dir: str
+    # Input and speed. Runs older than these settings did as their defaults here say, and can still be read.
+    bucket_by_length: bool = False
+    frame_cache: str = ''
+    frame_cache_gb: float = 50.0
+    xla: bool = False
+    mixed_precision: bool = False
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
 
 
 def write_flagfile(path: str | Path, config: TrainConfig) -> None:
@@ -101,6 +109,8 @@ def read_flagfile(path: str | Path) -> TrainConfig:
     types = typing.get_type_hints(TrainConfig)
     settings = {}
     for field in dataclasses.fields(TrainConfig):
+        if field.name not in values and field.default is not dataclasses.MISSING:
+            continue
         if field.name not in values:
             raise InputError(f'{path}: no --{field.name}; expected every flag of the run')
         try:

@@ -15,7 +15,7 @@ from fer.report.plots import draw_confusion
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.predict import predict
-from fer.training.session import open_session
+from fer.training.session import check_session, open_session, session_settings
 from fer.training.stages import stage_of
 from fer.training.start import load_data, scale
 from fer.training.tower import build_side
@@ -36,6 +36,9 @@ def evaluate(
     tta_views: int,
     nonfinite_audio: str,
     output: str,
+    xla: bool = False,
+    intra_op_threads: int = 0,
+    inter_op_threads: int = 0,
 ) -> None:
     """Answers for every official video of a manifest with a checkpoint of a run.
 
@@ -52,6 +55,9 @@ def evaluate(
       tta_views: logits are averaged over the first so many of fer.data.augmentation.VIEWS.
       nonfinite_audio: what a NaN in the sound is, as in training if ''.
       output: folder of the three files; '' is the run's.
+      xla: as in `SessionSettings`.
+      intra_op_threads: as there.
+      inter_op_threads: as there.
 
     Raises:
       InputError: no run there, a damaged checkpoint, or a bad manifest.
@@ -77,8 +83,16 @@ def evaluate(
         blueprint.config,
         batch_size=batch_size or blueprint.config.batch_size,
         nonfinite_audio=nonfinite_audio or blueprint.config.nonfinite_audio,
+        # How the run was made fast is no matter of its results, and may not fit where they are asked for.
+        frame_cache='',
+        mixed_precision=False,
+        xla=xla,
+        intra_op_threads=intra_op_threads,
+        inter_op_threads=inter_op_threads,
     )
     blueprint = blueprint._replace(config=config)
+    settings = session_settings(config)
+    check_session(settings)
     if not 1 <= tta_views <= len(VIEWS):
         raise InputError(f'--tta_views={tta_views}: expected 1 (the image alone) to {len(VIEWS)}')
     if tta_views > 1 and not stage_of(config).contents.images:
@@ -91,7 +105,7 @@ def evaluate(
     data = scale(blueprint, load_data(config, manifest, data_root, labelled=False))
     with tf.Graph().as_default():
         side = build_side(blueprint, data, views=tta_views > 1)
-        with open_session() as session:
+        with open_session(settings) as session:
             checkpoints.restore_model(session, path, tf.global_variables())
             print(f'{split}: {describe(data)}')
             print(f'checkpoint: {path}{f"; mean of {tta_views} views" if tta_views > 1 else ""}')

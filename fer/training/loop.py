@@ -27,10 +27,14 @@ from fer.training.losses import class_weights
 from fer.training.predict import predict, run_named
 from fer.training.restore import Origin, describe_pixels, initialise, write_restore_report
 from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
-from fer.training.session import open_session
+from fer.training.session import check_session, open_session, session_settings
 from fer.training.stages import Blueprint, stage_of, trained_variables
 from fer.training.start import fit, load_data, open_origins, scale
 from fer.training.tower import Side, Tower, build_side, check_gradients
+
+# What the loss is multiplied by, and gradients divided by, in mixed precision: float16 ends at 6e-8, and gradients of a
+# loss near 1 do not come near its other end, 65504. Fixed, because a scale that is tried out has steps that fail.
+LOSS_SCALE = 128.0
 
 
 class Step(NamedTuple):
@@ -79,6 +83,7 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
     check_config(config)
     check_stage(config)
     check_gradients(config)
+    check_session(session_settings(config))
     epochs = parse_epochs(config.train_epochs)
     checkpoint = run_folder.open_run(config, resume, overwrite)
     origins: list[Origin] = []
@@ -105,7 +110,7 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
 
     with tf.Graph().as_default():
         graph = build_graph(blueprint, train_split, val_split, epochs)
-        with open_session() as session:
+        with open_session(session_settings(config)) as session:
             reports = []
             if checkpoint:
                 checkpoints.restore_model(session, checkpoint, tf.global_variables())
@@ -181,7 +186,9 @@ def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | Non
     validation = build_side(blueprint, val_split) if val_split else None
     rate = learning_rate(config.learning_rate, config.lr_schedule, config.decay_rate, config.decay_steps, global_step)
     steps = {
-        phase: build_step(tower, rate, trained_variables(blueprint, phase), config.clip_norm, phase)
+        phase: build_step(
+            tower, rate, trained_variables(blueprint, phase), config.clip_norm, phase, config.mixed_precision
+        )
         for phase, tower in training.towers.items()
     }
     saver, best_saver = checkpoints.make_saver(config.run_dir, checkpoints.PREFIX, 2), None
@@ -200,7 +207,14 @@ def _item_counts(split: Split, classify: str) -> np.ndarray:
     return counts
 
 
-def build_step(tower: Tower, rate: tf.Tensor, variables: list[tf.Variable], clip_norm: float, phase: int) -> Step:
+def build_step(
+    tower: Tower,
+    rate: tf.Tensor,
+    variables: list[tf.Variable],
+    clip_norm: float,
+    phase: int,
+    mixed_precision: bool = False,
+) -> Step:
     """One Adam step on `variables`, after the updates of batch norm's moving averages and of the loss's own state.
 
     Each phase has an Adam of its own. Sharing one would start phase two's new variables with moments of zero but a
@@ -212,12 +226,17 @@ def build_step(tower: Tower, rate: tf.Tensor, variables: list[tf.Variable], clip
       variables: those the phase trains.
       clip_norm: gradients are scaled down together to at most this norm; 0 leaves them.
       phase: names the optimiser.
+      mixed_precision: whether gradients may pass through float16, and so need `LOSS_SCALE`.
     """
     assert tower.loss is not None
     # Phase one's tower has batch norm frozen and adds no update; only phase two's are there.
     updates = [] if phase == 1 else tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    with tf.variable_scope(f'phase_{phase}'), tf.control_dependencies([*updates, *tower.loss.updates]):
+    # As one op: NASNet has 1,600 updates, and each op of the gradients would be tied to each of them.
+    updated = tf.group(*updates, *tower.loss.updates)
+    with tf.variable_scope(f'phase_{phase}'), tf.control_dependencies([updated]):
         optimizer = tf.train.AdamOptimizer(rate)
+        if mixed_precision:
+            optimizer = tf.train.experimental.MixedPrecisionLossScaleOptimizer(optimizer, LOSS_SCALE)
         pairs = [(g, v) for g, v in optimizer.compute_gradients(tower.loss.total, variables) if g is not None]
         gradients, trained = zip(*pairs, strict=True)
         norm = tf.linalg.global_norm(gradients)

@@ -226,6 +226,7 @@ def reading(config: TrainConfig) -> Reading:
         parse_augment(config.augment),
         config.audio_noise,
         config.audio_time_mask,
+        config.bucket_by_length,
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fer.data.audio import Scaling, check_names, fit_scaling, read_scaling, scale_features
+from fer.data.frame_cache import open_frame_cache
 from fer.data.split import Split, load_split, split_paths
 from fer.errors import InputError
 from fer.nets import get_network
@@ -95,16 +96,21 @@ def _origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
 
 
 def load_data(config: TrainConfig, manifests: str, data_root: str, labelled: bool) -> Split:
-    """Reads a flag's manifests as the run's stage uses them; see `load_split`."""
-    return load_split(
+    """Reads a flag's manifests as the run's stage uses them; see `load_split` and `open_frame_cache`."""
+    contents = stage_of(config).contents
+    split = load_split(
         split_paths(manifests),
         data_root,
         window_length(config),
         config.min_frames,
         labelled,
-        stage_of(config).contents,
+        contents,
         config.nonfinite_audio,
     )
+    if not (config.frame_cache and contents.images):
+        return split
+    cached = open_frame_cache(split.manifests, config.image_size, config.frame_cache, config.frame_cache_gb)
+    return split._replace(decoded=cached)
 
 
 def fit(blueprint: Blueprint, split: Split) -> Blueprint:

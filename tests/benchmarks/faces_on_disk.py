@@ -1,0 +1,57 @@
+"""JPEGs to be read by benchmarks: as heavy to decode as faces are, in videos as long as AFEW's."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer import emotions
+from fer.manifest import write_manifest
+
+MEDIAN, SIGMA, SHORTEST, LONGEST = 55, 0.5, 10, 144  # frames of AFEW's videos, log-normal
+
+
+def afew_lengths(videos: int, seed: int = 0) -> list[int]:
+    """Frames of so many videos."""
+    drawn = np.random.default_rng(seed).lognormal(np.log(MEDIAN), SIGMA, videos)
+    return np.clip(drawn.round(), SHORTEST, LONGEST).astype(int).tolist()
+
+
+def write_videos(folder: Path, lengths: list[int], size: int, kilobytes: float) -> Path:
+    """Writes faces/<video>/<frame>.jpg and faces.txt, the manifest, unless it is there; returns its path.
+
+    Args:
+      folder: to write below.
+      lengths: frames of each video.
+      size: height and width in pixels.
+      kilobytes: of a file, on average; noise of two scales is mixed until JPEG quality 90 gives that.
+    """
+    manifest = folder / 'faces.txt'
+    if manifest.exists():
+        return manifest
+    rng = np.random.default_rng(0)
+    fine = _detail(rng, size, kilobytes)
+    rows = []
+    for index, length in enumerate(lengths):
+        (folder / 'faces' / f'{index:04d}').mkdir(parents=True)
+        for frame in range(length):
+            name = f'faces/{index:04d}/{frame:05d}.jpg'
+            (folder / name).write_bytes(_encode(rng, size, fine))
+            rows.append((name, emotions.to_one_hot(index % 7)))
+    write_manifest(manifest, rows)
+    return manifest
+
+
+def _encode(rng: np.random.Generator, size: int, fine: float) -> bytes:
+    coarse = cv2.resize(rng.uniform(30, 225, (7, 7, 3)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    image = np.clip(coarse + rng.normal(0, fine, (size, size, 1)), 0, 255).astype(np.uint8)
+    return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
+def _detail(rng: np.random.Generator, size: int, kilobytes: float) -> float:
+    """The standard deviation of fine noise at which a file has its size."""
+    low, high = 0.0, 120.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(_encode(rng, size, middle)) > kilobytes * 1e3 else (middle, high)
+    return low
