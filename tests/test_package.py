@@ -62,12 +62,20 @@ def test_flags_are_read_in_entry_points_only():
         ('-m', 'fer.experiment'),
         ('-m', 'fer.demo'),
         ('-m', 'fer.demo.tables'),
+        ('-m', 'fer.nets'),
     ],
 )
 def test_help(command):
     done = run(*command, '--help')
     assert '--' in done.out
     assert done.err == ''
+
+
+def test_help_does_not_wait_for_tensorflow():
+    """Which takes four seconds to import; SciPy and pandas take one together."""
+    for module in ('train', 'evaluate', 'fusion', 'fer.nets', 'fer.nets.__main__', 'fer.extract.__main__'):
+        heavy = f'import sys, {module}; print(sorted({{"tensorflow", "scipy", "pandas"}} & set(sys.modules)))'
+        assert run('-c', heavy).out == '[]\n', module
 
 
 def test_a_runs_output_is_ours():

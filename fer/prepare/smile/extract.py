@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from opensmile.core.lib import OpenSMILE
 
 from fer.errors import InputError
 from fer.files import atomic_write
@@ -216,6 +215,8 @@ def _run(config: str, sound: Sound, options: dict[str, object]) -> tuple[list[st
     if not (CONFIGS / config).is_file():
         raise InputError(f'{CONFIGS / config}: not found; install the project from its checkout (pip install -e .)')
     rows: list[np.ndarray] = []
+    from opensmile.core.lib import OpenSMILE  # here: its package takes half a second, and --help imports this module
+
     engine = OpenSMILE()
     with tempfile.TemporaryDirectory(prefix='fer-smile-') as folder:
         (Path(folder) / 'configs').symlink_to(CONFIGS)

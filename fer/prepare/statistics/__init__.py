@@ -8,11 +8,10 @@ the faces of each video; no image is opened.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from fer.emotions import EMOTIONS, FOLDER_CODES
 from fer.errors import InputError
@@ -20,6 +19,9 @@ from fer.files import atomic_write
 from fer.manifest import GAPS, UNKNOWN, LedgerRow, Manifest, read_ledger, read_manifest
 from fer.prepare.layout import SPLITS
 from fer.prepare.prepared import FRAMES_FILE, HELD, KEPT, REUSED_BOX
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ITEMS = ('frame', 'video', 'still')  # what a line of a manifest can be, in the words of fer.manifest.read_manifest
 BIN = 10  # frames to a bin of lengths, as in the dissertation's figures: 1 to 10, 11 to 20, ...
@@ -284,9 +286,9 @@ def format_summaries(summaries: Sequence[Mapping[str, str]]) -> str:
     return '\n'.join(lines + [f'{", ".join(names)}: {note}' for note, names in notes.items() if names])
 
 
-def draw_lengths(table: pd.DataFrame, median: float, name: str) -> Figure:
+def draw_lengths(table: pd.DataFrame, median: float, name: str) -> 'Figure':
     """Bars of `count_lengths` (figures 2.1 to 2.3)."""
-    figure = Figure(figsize=(7, 3.6), layout='constrained')
+    figure = _figure()
     axes = figure.subplots()
     axes.bar(table['frames_from'] - 0.5, table['videos'], width=BIN, align='edge', edgecolor='white', linewidth=0.5)
     axes.axvline(median, color='tab:orange', label=f'median, {median:g}')
@@ -296,9 +298,9 @@ def draw_lengths(table: pd.DataFrame, median: float, name: str) -> Figure:
     return figure
 
 
-def draw_classes(table: pd.DataFrame, name: str) -> Figure:
+def draw_classes(table: pd.DataFrame, name: str) -> 'Figure':
     """Bars of the labelled rows of `count_classes` (figures 2.4 and 2.5): with frames, and above them without."""
-    figure = Figure(figsize=(7, 3.6), layout='constrained')
+    figure = _figure()
     axes = figure.subplots()
     without = table['videos'] - table['with_frames']
     axes.bar(table['class'], table['with_frames'], label='with frames')
@@ -312,6 +314,12 @@ def draw_classes(table: pd.DataFrame, name: str) -> Figure:
 
 def _names(summaries: Iterable[Mapping[str, str]], column: str, values: Sequence[str]) -> list[str]:
     return [summary['split'] for summary in summaries if summary[column] in values]
+
+
+def _figure() -> 'Figure':
+    from matplotlib.figure import Figure  # here: it takes a third of a second, and --help imports this module
+
+    return Figure(figsize=(7, 3.6), layout='constrained')
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

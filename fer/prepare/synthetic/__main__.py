@@ -6,7 +6,6 @@ The default sizes are AFEW's and take one and a half to three minutes on two cor
 from absl import flags
 
 from fer.cli import run
-from fer.prepare.synthetic.corpus import write_corpus
 
 FLAGS = flags.FLAGS
 
@@ -21,6 +20,8 @@ flags.mark_flag_as_required('output')
 
 
 def main():
+    from fer.prepare.synthetic.corpus import write_corpus  # here, not above: SciPy takes a second to import
+
     sizes = {'Train': FLAGS.train_videos, 'Val': FLAGS.val_videos, 'Test': FLAGS.test_videos}
     write_corpus(FLAGS.output, sizes, FLAGS.seed, FLAGS.jobs, FLAGS.overwrite)
 
