@@ -1,15 +1,23 @@
 """Windows, packing and decoding against plain NumPy and OpenCV."""
 
+import os
+import subprocess
+import sys
+import time
+
 import cv2
 import numpy as np
 import pytest
+from conftest import ROOT
 
+from fer import emotions
 from fer.data.check import image_problem
-from fer.data.pipeline import Reading, build_pipeline
+from fer.data.frame_cache import open_frame_cache
+from fer.data.pipeline import Reading, balanced_order, build_pipeline
 from fer.data.split import load_split
 from fer.data.windows import pad_index, split_windows
 from fer.errors import InputError
-from fer.manifest import Video
+from fer.manifest import Video, write_manifest
 from fer.tf1 import tf
 
 
@@ -122,3 +130,203 @@ def test_whole_images_have_no_problem(tmp_path, suffix):
     path = str(tmp_path / f'face{suffix}')
     cv2.imwrite(path, np.zeros((9, 9, 3), np.uint8))
     assert image_problem(path) == ''
+
+
+@pytest.mark.parametrize(('windows', 'batch_size'), [(773, 4), (101, 8), (64, 4), (5, 7), (3, 1)])
+def test_balanced_order_is_a_permutation_of_seed_and_epoch(windows, batch_size):
+    lengths = np.random.default_rng(0).integers(2, 81, windows)
+    order = balanced_order(lengths, batch_size, seed=3, epoch=2)
+    assert sorted(order) == list(range(windows))
+    np.testing.assert_array_equal(order, balanced_order(lengths, batch_size, seed=3, epoch=2))
+    if windows > 50:
+        for other in ({'seed': 4, 'epoch': 2}, {'seed': 3, 'epoch': 1}):
+            assert (order != balanced_order(lengths, batch_size, **other)).any()
+
+
+def test_balanced_batches_have_about_as_many_frames():
+    """AFEW-like lengths: the spread of a batch's frames falls at least sixfold, and its lengths stay mixed."""
+    drawn = np.random.default_rng(0).lognormal(np.log(55), 0.5, 800)
+    lengths = np.clip(drawn.round(), 10, 144).astype(int)
+
+    def batches(order):
+        return lengths[order].reshape(-1, 4)
+
+    free = batches(np.random.default_rng([0, 0]).permutation(800))
+    even = batches(balanced_order(lengths, 4, seed=0, epoch=0))
+    assert even.sum(axis=1).std() < free.sum(axis=1).std() / 6
+    assert even.std(axis=1).mean() > 0.8 * free.std(axis=1).mean()
+
+
+def test_bucketed_epochs_resume_in_the_middle(painted):
+    split = load_split([str(painted / 'train.txt')], '', seq_len=7, min_frames=2, labelled=True)
+    with tf.Graph().as_default(), tf.Session() as session:
+        pipeline = build_pipeline(split, 7, 3, Reading(32, 0, bucket=True), shuffle_seed=5)
+
+        def read(epoch, skip):
+            session.run(pipeline.initializer, {pipeline.epoch: epoch, pipeline.skip: skip})
+            return [session.run(pipeline.batch.windows).tolist() for _ in range(pipeline.num_batches - skip)]
+
+        first, rest, second = read(0, 0), read(0, 2), read(1, 0)
+    assert sorted(index for batch in first for index in batch) == list(range(len(split.windows)))
+    assert first[2:] == rest
+    assert first != second
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A split whose videos have frames of 40, of 20, of 23x31 and of several sizes; all are read at 20x20."""
+    rng = np.random.default_rng(4)
+    shapes = [[(40, 40)] * 5, [(20, 20)] * 3, [(23, 31)] * 4, [(20, 20), (60, 40), (23, 20), (40, 37)], [(20, 60)] * 2]
+    rows = []
+    for number, frames in enumerate(shapes):
+        (tmp_path / 'faces' / str(number)).mkdir(parents=True)
+        for frame, shape in enumerate(frames):
+            name = f'faces/{number}/{frame:05d}.{"png" if frame == 1 else "jpg"}'
+            cv2.imwrite(str(tmp_path / name), rng.integers(0, 256, (*shape, 3), np.uint8))
+            rows.append((name, emotions.to_one_hot(number)))
+    write_manifest(tmp_path / 'mixed.txt', rows)
+    return load_split([str(tmp_path / 'mixed.txt')], '', seq_len=3, min_frames=2, labelled=True)
+
+
+def read_epoch(split, reading=Reading(20, 0), shuffle_seed=None):  # noqa: B008 (immutable)
+    """Images, lengths and windows of an epoch's batches of two."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        pipeline = build_pipeline(split, 3, 2, reading, shuffle_seed)
+        session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
+        batch = pipeline.batch
+        return [session.run([batch.images, batch.lengths, batch.windows]) for _ in range(pipeline.num_batches)]
+
+
+def bilinear(image, size):
+    """TensorFlow 1's bilinear resize in NumPy: sample k lies at k * old / new, whatever the pixels' centres."""
+    for axis in (0, 1):
+        at = np.arange(size) * (image.shape[axis] / size)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, image.shape[axis] - 1)
+        share = (at - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        image = np.take(image, low, axis) * (1 - share) + np.take(image, high, axis) * share
+    return image
+
+
+def test_images_of_any_size_are_resized_as_tensorflow_1_does(mixed):
+    for images, _, windows in read_epoch(mixed):
+        chosen = [mixed.windows[index] for index in windows]
+        paths = [path for w in chosen for path in mixed.videos[w.video].frames[w.start : w.start + w.length]]
+        for image, path in zip(images, paths, strict=True):
+            decoded = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB).astype(float)
+            np.testing.assert_allclose(image, bilinear(decoded, 20) / 127.5 - 1, atol=1e-5)
+
+
+def assert_same_batches(found, expected):
+    for batch, other in zip(found, expected, strict=True):
+        for part, same in zip(batch, other, strict=True):
+            np.testing.assert_array_equal(part, same)
+
+
+def with_cache(split, folder, gigabytes=1.0):
+    return split._replace(decoded=open_frame_cache(split.manifests, 20, str(folder), gigabytes))
+
+
+@pytest.mark.parametrize('shuffle_seed', [None, 6])
+def test_cached_frames_are_the_same_to_the_bit(mixed, tmp_path, shuffle_seed, capsys):
+    reading = Reading(20, 0, augment=('flip', 'rotate', 'colour'))
+    plain = read_epoch(mixed, reading, shuffle_seed)
+    cached = with_cache(mixed, tmp_path / 'cache')
+    assert all(video is not None for video in cached.decoded)
+    # 40x40 is every other pixel at 20x20, and only that is kept.
+    assert cached.decoded[0].sizes.tolist() == [[20, 20]] * 5
+    assert cached.decoded[2].sizes.tolist() == [[23, 31]] * 4
+    assert_same_batches(read_epoch(cached, reading, shuffle_seed), plain)
+    assert 'filled' in capsys.readouterr().out
+    again = with_cache(mixed, tmp_path / 'cache')
+    assert 'read' in capsys.readouterr().out
+    for video in mixed.videos:  # nothing is decoded any more
+        for path in video.frames:
+            os.truncate(path, 4)
+    assert_same_batches(read_epoch(again, reading, shuffle_seed), plain)
+
+
+def test_a_full_cache_leaves_the_rest_to_the_decoder(mixed, tmp_path, capsys):
+    plain = read_epoch(mixed)
+    room = (5 + 3) * 20 * 20 * 3 + 100  # bytes: two videos and a little
+    part = with_cache(mixed, tmp_path / 'cache', room / 2**30)
+    assert [video is not None for video in part.decoded] == [True, True, False, False, False]
+    assert '3 videos are decoded in each epoch' in capsys.readouterr().out
+    assert_same_batches(read_epoch(part), plain)
+    assert with_cache(mixed, tmp_path / 'cache', room / 2**30).decoded[2] is None
+    assert 'read' in capsys.readouterr().out  # not filled again in vain
+    assert with_cache(mixed, tmp_path / 'full', 1e-9).decoded == (None,) * 5
+    assert 'no room' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('damage', ['a byte', 'the end', 'the index', 'no file'])
+def test_a_damaged_cache_is_made_anew(mixed, tmp_path, damage, capsys):
+    plain = read_epoch(mixed)
+    with_cache(mixed, tmp_path / 'cache')
+    (data,), (index,) = (list((tmp_path / 'cache').glob(pattern)) for pattern in ('*.u8', '*.json'))
+    if damage == 'a byte':
+        content = bytearray(data.read_bytes())
+        content[1234] ^= 1
+        data.write_bytes(content)
+    elif damage == 'the end':
+        os.truncate(data, 1000)
+    elif damage == 'the index':
+        index.write_text(index.read_text()[:40])
+    else:
+        data.unlink()
+    capsys.readouterr()
+    mended = with_cache(mixed, tmp_path / 'cache')
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f'frame cache: {index}: damaged (')
+    assert 'filled' in second
+    assert_same_batches(read_epoch(mended), plain)
+
+
+def test_a_changed_image_is_another_cache(mixed, tmp_path, capsys):
+    with_cache(mixed, tmp_path / 'cache')
+    path = mixed.videos[1].frames[0]
+    image = 255 - cv2.imread(path)
+    cv2.imwrite(path, image)
+    changed = with_cache(mixed, tmp_path / 'cache')
+    assert capsys.readouterr().out.count('filled') == 2
+    assert_same_batches(read_epoch(changed), read_epoch(mixed))
+
+
+def test_what_killed_jobs_leave_is_taken_away(mixed, tmp_path):
+    """Once it is two weeks old, and only what no index names."""
+    with_cache(mixed, tmp_path / 'cache')
+    (whole,) = (tmp_path / 'cache').glob('*.u8')
+    names = {'abandoned.u8.tmp': 15, 'replaced-1.u8': 15, 'filling.u8.tmp': 1, 'replaced-2.u8': 1, whole.name: 15}
+    for name, days in names.items():
+        (tmp_path / 'cache' / name).touch()
+        os.utime(tmp_path / 'cache' / name, (time.time() - days * 86400,) * 2)
+    cv2.imwrite(mixed.videos[0].frames[0], np.zeros((40, 40, 3), np.uint8))  # another cache is filled
+    with_cache(mixed, tmp_path / 'cache')
+    left = {path.name for path in (tmp_path / 'cache').glob('*.u8*')} & set(names)
+    assert left == {'filling.u8.tmp', 'replaced-2.u8', whole.name}
+
+
+def test_jobs_fill_a_cache_at_the_same_time(mixed, tmp_path):
+    """Two processes start together; each has the right frames, and one cache is left whole."""
+    plain = read_epoch(mixed)
+    code = (
+        'import sys\n'
+        'from fer.data.frame_cache import open_frame_cache\n'
+        'from fer.manifest import read_manifest\n'
+        'found = open_frame_cache([read_manifest(sys.argv[1], None, "frame", 2)], 20, sys.argv[2], 1.0)\n'
+        'print([int(video.pixels.sum()) for video in found])'
+    )
+    command = [sys.executable, '-c', code, mixed.manifests[0].path, str(tmp_path / 'cache')]
+    jobs = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    sums = {job.communicate(timeout=100)[0].splitlines()[-1] for job in jobs}
+    assert [job.returncode for job in jobs] == [0, 0]
+    assert len(sums) == 1
+    cache = with_cache(mixed, tmp_path / 'cache')
+    assert_same_batches(read_epoch(cache), plain)
+    assert not list((tmp_path / 'cache').glob('*.tmp'))
+
+
+def test_a_file_is_no_cache(mixed, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match=r'--frame_cache=.*: a file; expected a folder'):
+        with_cache(mixed, tmp_path / 'file')

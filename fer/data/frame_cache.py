@@ -37,6 +37,7 @@ GIGABYTE = 2**30
 _THREADS = 16  # for the file system's answers
 _CHUNK = 2**24  # bytes read at a time
 _BATCH = 64  # frames decoded at a time
+_ABANDONED = 14 * 86400  # seconds; a job may read a cache for as long as it runs, even one that has been replaced
 
 
 class CachedVideo(NamedTuple):
@@ -74,7 +75,7 @@ def exact_resize(image: tf.Tensor, image_size: int) -> tf.Tensor:
     steps = [
         tf.where(tf.equal(side % image_size, 0), side // image_size, 1) for side in tf.unstack(tf.shape(image))[:2]
     ]
-    return image[:: steps[0], :: steps[1]]
+    return tf.ensure_shape(image[:: steps[0], :: steps[1]], [None, None, 3])
 
 
 def open_frame_cache(
@@ -106,8 +107,8 @@ def _open_manifest(manifest: Manifest, image_size: int, root: Path, gigabytes: f
     path = root / f'{_key(manifest, image_size)}.json'
     index = _read_index(path)
     fresh = 'read'
-    if index is None or _grows(index, manifest, root, gigabytes):
-        index = _fill(manifest, image_size, path, gigabytes, index)
+    if index is None:
+        index = _fill(manifest, image_size, path, gigabytes)
         fresh = 'filled'
     total = len(manifest.videos)
     if index is None:
@@ -119,8 +120,8 @@ def _open_manifest(manifest: Manifest, image_size: int, root: Path, gigabytes: f
     )
     if index.videos < total:
         print(
-            f'frame cache: --frame_cache_gb={gigabytes:g} holds no more; {total - index.videos} videos are decoded in '
-            'each epoch'
+            f'frame cache: --frame_cache_gb held no more; {total - index.videos} videos are decoded in each epoch (to '
+            f'fill it anew, delete {path})'
         )
     return _videos(manifest, root, index)
 
@@ -154,19 +155,9 @@ def _read_index(path: Path) -> _Index | None:
             raise ValueError(f'CRC-32 {crc:08x}; expected {index.crc32:08x}')
     except (OSError, ValueError, TypeError) as error:
         print(f'frame cache: {path}: damaged ({error}); made anew', flush=True)
-        for old in path.parent.glob(f'{path.stem}-*.u8'):
-            old.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return None
     return index
-
-
-def _grows(index: _Index, manifest: Manifest, root: Path, gigabytes: float) -> bool:
-    """Whether a cache that was cut short would now hold another video, of the size of its largest frames."""
-    if index.videos == len(manifest.videos):
-        return False
-    frame = max((height * width * 3 for _, height, width in index.sizes), default=0)
-    room = gigabytes * GIGABYTE - _taken(root)
-    return room >= max(1, frame * len(manifest.videos[index.videos].frames))
 
 
 def _taken(root: Path) -> int:
@@ -178,7 +169,7 @@ def _taken(root: Path) -> int:
     return total
 
 
-def _fill(manifest: Manifest, image_size: int, path: Path, gigabytes: float, smaller: _Index | None) -> _Index | None:
+def _fill(manifest: Manifest, image_size: int, path: Path, gigabytes: float) -> _Index | None:
     """Decodes the manifest's videos into a new cache, as far as there is room.
 
     Returns:
@@ -186,10 +177,10 @@ def _fill(manifest: Manifest, image_size: int, path: Path, gigabytes: float, sma
       decoded, which training then names.
     """
     root = path.parent
-    room = gigabytes * GIGABYTE - _taken(root) + (smaller.bytes if smaller else 0)
+    _remove_abandoned(root)
+    room = gigabytes * GIGABYTE - _taken(root)
     data = root / f'{path.stem}-{secrets.token_hex(8)}.u8'
     filling = data.with_suffix('.u8.tmp')
-    _remove_abandoned(root)
     sizes: list[list[int]] = []
     written = crc = videos = 0
     try:
@@ -208,7 +199,7 @@ def _fill(manifest: Manifest, image_size: int, path: Path, gigabytes: float, sma
         if not videos:
             print(f'frame cache: --frame_cache_gb={gigabytes:g} has no room for {manifest.path}; it is decoded instead')
             return None
-        if path.exists() and not smaller and (other := _read_index(path)):
+        if path.exists() and (other := _read_index(path)):
             return other
         os.replace(filling, data)
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
@@ -219,16 +210,18 @@ def _fill(manifest: Manifest, image_size: int, path: Path, gigabytes: float, sma
     index = _Index(data.name, videos, written, crc, sizes)
     with atomic_write(path) as text:
         json.dump(index._asdict(), text)
-    if smaller:
-        path.with_name(smaller.data).unlink(missing_ok=True)
     return index
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Takes away what jobs that were killed have left: nobody writes for a day without a frame."""
-    for path in root.glob('*.u8.tmp'):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > 86400:
+    """Takes away what killed jobs and damaged or deleted indices leave, when nobody can be reading it."""
+    named = set()
+    for path in root.glob('*.json'):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            named.add(json.loads(path.read_text(encoding='utf-8'))['data'])
+    for path in root.glob('*.u8*'):
+        with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
+            if path.name not in named and time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()
 
 

@@ -12,7 +12,7 @@ from fer.data.windows import pad_index
 from fer.tf1 import tf
 
 UNLABELLED = -1
-POOL = 16  # batches that windows are dealt among; 16 leave hardly anything to even out
+POOL = 64  # batches that windows are dealt among, about; what pools differ in is left, 1 / sqrt(64) of the spread
 _PARALLEL_FRAMES = 2  # of a batch at a time; batches are read side by side as well
 
 
@@ -173,7 +173,7 @@ def _map_windows(function: Callable, frames: tf.Tensor, lengths: tf.Tensor, seed
 def balanced_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> np.ndarray:
     """A shuffled order of windows whose batches have about the same number of frames each.
 
-    Windows are shuffled, cut into pools of `POOL` batches, and dealt within a pool in rounds, longest first: each
+    Windows are shuffled, cut into pools of about `POOL` batches, and dealt within a pool in rounds, longest first: each
     round gives every batch one window, the longest to the batch with the fewest frames so far. So long windows meet
     short ones; batches of equal lengths would differ in their sums as much as windows do. Then a pool's batches are
     shuffled. The windows that no whole batch is left for are the last batch, as without.
@@ -195,8 +195,9 @@ def balanced_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) 
     order = rng.permutation(len(lengths))
     whole = len(order) - len(order) % batch_size
     parts = []
-    for first in range(0, whole, POOL * batch_size):
-        pool = order[first : min(first + POOL * batch_size, whole)]
+    pools = max(1, round(whole / batch_size / POOL))
+    for numbers in np.array_split(np.arange(whole // batch_size), pools):  # pools of equal size, but for one batch
+        pool = order[:whole].reshape(-1, batch_size)[numbers].ravel()
         rounds = pool[np.argsort(-lengths[pool], kind='stable')].reshape(batch_size, -1)  # [B, batches]
         batches = np.zeros(rounds.shape[::-1], order.dtype)  # [batches, B]
         frames = np.zeros(len(batches), np.int64)

@@ -1,0 +1,108 @@
+"""How sessions are configured for speed, and that it changes what it should and nothing else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import tiny_config
+
+from fer.errors import InputError
+from fer.nets.resnet import SLIM
+from fer.tf1 import tf
+from fer.training.config import TrainConfig, read_flagfile, write_flagfile
+from fer.training.loop import LOSS_SCALE, build_graph, build_step, train
+from fer.training.losses import Loss
+from fer.training.session import SessionSettings, check_session, session_config, session_settings
+from fer.training.stages import Blueprint
+from fer.training.start import load_data
+from fer.training.tower import Tower
+
+
+def test_by_default_nothing_is_turned_on():
+    config = session_config(SessionSettings())
+    assert config.gpu_options.allow_growth
+    assert config.graph_options.optimizer_options.global_jit_level == tf.OptimizerOptions.DEFAULT
+    rewriting = config.graph_options.rewrite_options
+    assert rewriting.auto_mixed_precision == rewriting.DEFAULT
+    assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (0, 0)
+
+
+def test_settings_reach_the_session():
+    config = session_config(SessionSettings(True, True, 3, 2))
+    options = config.graph_options.optimizer_options
+    assert (options.global_jit_level, options.cpu_global_jit) == (tf.OptimizerOptions.ON_1, True)
+    rewriting = config.graph_options.rewrite_options
+    assert rewriting.auto_mixed_precision == rewriting.ON
+    assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (3, 2)
+
+
+def test_mixed_precision_needs_a_gpu(monkeypatch):
+    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: [])
+    with pytest.raises(InputError, match='--mixed_precision: has no effect on a CPU'):
+        check_session(SessionSettings(mixed_precision=True))
+    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['a GPU'])
+    check_session(SessionSettings(mixed_precision=True))
+
+
+@pytest.mark.parametrize('name', ['intra_op_threads', 'inter_op_threads'])
+def test_threads_out_of_range(painted, tmp_path, name):
+    with pytest.raises(InputError, match=f'--{name}=-1: expected 0'):
+        check_session(SessionSettings(**{name: -1}))
+    config = tiny_config(painted, 'finetune', run_dir=tmp_path / 'run', **{name: -1})
+    with pytest.raises(InputError, match=f'--{name}=-1: expected 0'):
+        train(config, False, False)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_steps_in_mixed_precision_are_the_same_steps():
+    """In float32, where scaling the loss by a power of two loses nothing."""
+    moved = []
+    for mixed in (False, True):
+        with tf.Graph().as_default(), tf.Session() as session:
+            weights = tf.get_variable('weights', initializer=np.linspace(-1, 1, 5).astype(np.float32))
+            loss = tf.reduce_sum(weights**3)
+            tower = Tower(weights, loss, Loss(loss, loss, []))
+            tf.train.get_or_create_global_step()
+            step = build_step(tower, tf.constant(0.1), [weights], 0.0, 2, mixed)
+            session.run(tf.global_variables_initializer())
+            norms = [session.run([step.norm, step.train])[0] for _ in range(3)]
+            moved.append((norms, session.run(weights), session.run(tf.train.get_global_step())))
+    assert np.log2(LOSS_SCALE).is_integer()
+    for part, other in zip(*moved, strict=True):
+        np.testing.assert_array_equal(part, other)
+
+
+def test_a_run_before_these_flags_can_still_be_read(painted, tmp_path):
+    config = tiny_config(painted, 'finetune', run_dir=tmp_path / 'run')
+    write_flagfile(tmp_path / 'flags.txt', config)
+    lines = (tmp_path / 'flags.txt').read_text().splitlines()
+    new = [f'--{field.name}=' for field in dataclasses.fields(TrainConfig) if field.default is not dataclasses.MISSING]
+    old = [line for line in lines if not line.startswith(tuple(new))]
+    assert len(old) == len(lines) - len(new)
+    (tmp_path / 'flags.txt').write_text('\n'.join(old) + '\n')
+    assert read_flagfile(tmp_path / 'flags.txt') == config  # train.py's defaults are the old ways
+    assert session_settings(config) == SessionSettings()
+
+
+def test_a_run_with_all_of_them_resumes_with_another_cache(painted, tmp_path, capsys):
+    settings = {'run_dir': tmp_path / 'run', 'bucket_by_length': True, 'intra_op_threads': 1, 'inter_op_threads': 1}
+    plain = tiny_config(painted, 'finetune', **settings, max_steps=3)
+    train(dataclasses.replace(plain, run_dir=str(tmp_path / 'plain')), False, False)
+    train(dataclasses.replace(plain, max_steps=2), False, False)
+    train(dataclasses.replace(plain, frame_cache=str(tmp_path / 'cache')), True, False)
+    assert 'frame cache: filled' in capsys.readouterr().out
+    first, second = (tf.train.load_checkpoint(str(tmp_path / name)) for name in ('plain', 'run'))
+    for name in first.get_variable_to_shape_map():
+        np.testing.assert_array_equal(first.get_tensor(name), second.get_tensor(name))
+    with pytest.raises(InputError, match=r'--resume: .* other settings in brackets: --bucket_by_length=False'):
+        train(dataclasses.replace(plain, bucket_by_length=False), True, False)
+
+
+def test_gradients_are_tied_to_one_op(painted, tmp_path):
+    """Each op of the gradients once waited for each update of a moving average by itself: NASNet has 1,600."""
+    config = tiny_config(painted, 'finetune', 'resnet50', run_dir=tmp_path / 'run', train_epochs='1')
+    split = load_data(config, config.train_manifest, '', True)
+    with tf.Graph().as_default() as graph:
+        build_graph(Blueprint(config, SLIM, None), split, None, [1])
+        ties = [len(operation.control_inputs) for operation in graph.get_operations() if operation.type != 'NoOp']
+    assert sum(number > 10 for number in ties) < 5  # what ends a step does wait for every variable's
