@@ -1,0 +1,104 @@
+"""Reading images, against PyTorch's DataLoader, and again from the frame cache: python -m tests.benchmarks.decode
+
+JPEGs of 224x224 pixels and 32 kB resized to 112x112, and faces of 112x112 pixels, into shuffled batches of float32 in
+[-1, 1]. PyTorch has two loader processes, which start before the clock does and send uint8. `first epoch` of a run
+with --frame_cache fills the cache and reads an epoch from it; `second epoch` reads the next one.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+from absl import flags
+
+from fer import cli
+from tests.benchmarks import timing
+from tests.benchmarks.runs import drawn_manifest
+
+flags.DEFINE_list('sizes', ['224', '112'], 'Heights and widths of the JPEGs.')
+flags.DEFINE_integer('videos', 40, 'Videos drawn, of 60 frames on average.', lower_bound=4)
+SIZE, SEQ_LEN, BATCH, WORKERS = 112, 80, 4, 2
+GOALS = {'ours / PyTorch, Pillow': 1.5, 'ours / PyTorch, OpenCV': 1.1, 'second epoch / first epoch': 5.0}
+
+
+def main() -> None:
+    for size in map(int, flags.FLAGS.sizes):
+        measure(size)
+
+
+def measure(size: int) -> None:
+    from fer.data.frame_cache import open_frame_cache
+    from fer.data.split import load_split
+
+    manifest = drawn_manifest(flags.FLAGS.videos, size)
+    split = load_split([str(manifest)], '', SEQ_LEN, 2, labelled=True)
+    paths = [path for video in split.videos for path in video.frames]
+    list_file = manifest.with_suffix('.list')
+    list_file.write_text('\n'.join(paths) + '\n')
+    ours = Reader(split)
+    twin = timing.TorchTwin()
+
+    def torch(reader: str):
+        batch = BATCH * len(paths) // len(split.windows)  # as many frames as ours has on average
+        return lambda: twin.ask(
+            'decode', list_file=str(list_file), size=SIZE, reader=reader, batch=batch, workers=WORKERS
+        )
+
+    folder = Path(flags.FLAGS.folder) / 'frame_cache'
+    cached = {}
+
+    def first_epoch() -> float:
+        shutil.rmtree(folder, ignore_errors=True)
+        began = time.perf_counter()
+        decoded = open_frame_cache(split.manifests, SIZE, str(folder), 50.0)
+        filled = time.perf_counter() - began
+        cached['reader'] = Reader(split._replace(decoded=decoded))  # its graph is not timed, nor is that of `ours`
+        return len(paths) / (filled + len(paths) / cached['reader'].epoch())
+
+    found = timing.interleave(
+        {
+            'ours': ours.epoch,
+            'PyTorch, Pillow': torch('pillow'),
+            'PyTorch, OpenCV': torch('opencv'),
+            'first epoch': first_epoch,
+            'second epoch': lambda: cached['reader'].epoch(),
+        },
+        flags.FLAGS.rounds,
+    )
+    twin.close()
+    for above, below in (
+        ('ours', 'PyTorch, Pillow'),
+        ('ours', 'PyTorch, OpenCV'),
+        ('second epoch', 'first epoch'),
+        ('second epoch', 'ours'),
+    ):
+        found[f'{above} / {below}'] = timing.ratios(found, above, below)
+    timing.report(f'{len(paths)} JPEGs of {size}x{size} to {SIZE}x{SIZE}: images/s', found, GOALS)
+
+
+class Reader:
+    """A pipeline of a split, read epoch by epoch."""
+
+    def __init__(self, split):
+        from fer.data.pipeline import Reading, build_pipeline
+        from fer.tf1 import tf
+
+        with tf.Graph().as_default():
+            self._pipeline = build_pipeline(split, SEQ_LEN, BATCH, Reading(SIZE, 0), shuffle_seed=0)
+            self._session = tf.Session()
+        self._frames = sum(window.length for window in split.windows)
+        self._epochs = 0
+
+    def epoch(self) -> float:
+        """Images/s of an epoch."""
+        pipeline = self._pipeline
+        began = time.perf_counter()
+        self._session.run(pipeline.initializer, {pipeline.epoch: self._epochs, pipeline.skip: 0})
+        for _ in range(pipeline.num_batches):
+            self._session.run(pipeline.batch.images.op)
+        self._epochs += 1
+        return self._frames / (time.perf_counter() - began)
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,83 @@
+"""A training graph on drawn videos, as train.py builds it, for benchmarks to take steps of.
+
+Importing this module gives a benchmark the flags of train.py: --width, --seq_len, --batch_size and so on.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+import train
+from tests.benchmarks.faces_on_disk import afew_lengths, write_videos
+
+
+def drawn_manifest(videos: int, size: int) -> Path:
+    """The manifest of AFEW-like videos of JPEGs of `size` pixels below --folder."""
+    folder = Path(train.flags.FLAGS.folder) / f'videos_{videos}_{size}px'
+    return write_videos(folder, afew_lengths(videos), size, kilobytes={112: 6, 224: 32}.get(size, 6))
+
+
+class Training:
+    """One phase of training of --model, everything from fresh weights."""
+
+    def __init__(self, manifest: Path, **changes):
+        from fer.nets import get_network
+        from fer.nets.weights.run import default_convention
+        from fer.tf1 import tf
+        from fer.training.config import TrainConfig
+        from fer.training.loop import build_graph
+        from fer.training.session import open_session, session_settings
+        from fer.training.stages import Blueprint, stage_of
+        from fer.training.start import load_data
+
+        settings = {field.name: train.flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
+        network = get_network(settings['model'])
+        settings |= {'fusion_option': 2, 'train_manifest': str(manifest), 'val_manifest': '', 'train_epochs': '1'}
+        settings |= {'global_pool': network.global_pool[0], **changes}
+        config = TrainConfig(**settings)
+        config = dataclasses.replace(config, batch_size=config.batch_size or stage_of(config).batch_size)
+        self.config = config
+        self.split = load_data(config, config.train_manifest, '', labelled=True)
+        with tf.Graph().as_default():
+            graph = build_graph(Blueprint(config, default_convention(network), None), self.split, None, [1])
+            self.session = open_session(session_settings(config))
+            self.session.run(tf.global_variables_initializer())
+        self.pipeline = graph.training.pipeline
+        self._step = graph.steps[2].train, graph.training.towers[2].loss.total
+        self._epoch, self._left = -1, 0
+
+    def step(self, fed: dict | None = None) -> tuple[int, float]:
+        """Takes one step, of the next batch or of one that is fed.
+
+        Returns:
+          Its real frames, and its seconds.
+        """
+        batch = self.pipeline.batch
+        if fed is None:
+            self._start_epoch()
+            self._left -= 1
+        began = time.perf_counter()
+        lengths, *_ = self.session.run([batch.lengths, *self._step], fed)
+        return int(lengths.sum()), time.perf_counter() - began
+
+    def read(self) -> dict:
+        """The next batch, to be fed."""
+        batch = self.pipeline.batch
+        self._start_epoch()
+        self._left -= 1
+        parts = [part for part in batch if part is not None]
+        return dict(zip(parts, self.session.run(parts), strict=True))
+
+    def _start_epoch(self) -> None:
+        if not self._left:
+            self._epoch += 1
+            self._left = len(self.split.windows) // self.config.batch_size  # whole batches, as PyTorch's drop_last
+            self.session.run(self.pipeline.initializer, {self.pipeline.epoch: self._epoch, self.pipeline.skip: 0})
+
+
+def windows_per_second(training: Training, steps: int) -> float:
+    """Of so many steps, their input included."""
+    seconds = [training.step()[1] for _ in range(steps)]
+    return steps * training.config.batch_size / float(np.sum(seconds))

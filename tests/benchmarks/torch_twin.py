@@ -1,0 +1,149 @@
+"""PyTorch doing the same work, in an environment of its own (torch_venv.py); benchmarks start it and ask.
+
+Each line of the standard input is a JSON object whose `what` is the name of a function here and whose other items are
+its arguments; the answer is a line with the number it returns. What is prepared for some settings (loaders with their
+processes, networks) is kept for the next question with the same.
+"""
+
+import functools
+import json
+import sys
+import time
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+cv2.setNumThreads(0)  # the loader's processes are the parallelism
+
+
+def read_pillow(path: str, size: int) -> np.ndarray:
+    image = Image.open(path).convert('RGB')
+    return np.asarray(image if image.size == (size, size) else image.resize((size, size), Image.BILINEAR))
+
+
+def read_opencv(path: str, size: int) -> np.ndarray:
+    image = cv2.imread(path, cv2.IMREAD_COLOR)
+    if image.shape[:2] != (size, size):
+        image = cv2.resize(image, (size, size))
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+READERS = {'pillow': read_pillow, 'opencv': read_opencv}
+
+
+class Images(Dataset):
+    """Images as uint8 [3, H, W]: floats would be four times as much to send from a loader's process."""
+
+    def __init__(self, paths: tuple[str, ...], size: int, reader: str):
+        self.paths, self.size, self.read = paths, size, READERS[reader]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(self.read(self.paths[index], self.size).copy()).permute(2, 0, 1)
+
+
+class Windows(Dataset):
+    """Windows padded with their last frame, as the dissertation pads: uint8 [T, 3, H, W] and a label."""
+
+    def __init__(self, windows: tuple[tuple[str, ...], ...], labels: tuple[int, ...], seq_len: int, size: int):
+        self.windows, self.labels, self.seq_len, self.size = windows, labels, seq_len, size
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        frames = np.stack([read_opencv(path, self.size) for path in self.windows[index]])
+        padded = frames[np.minimum(np.arange(self.seq_len), len(frames) - 1)]
+        return torch.from_numpy(padded).permute(0, 3, 1, 2), self.labels[index]
+
+
+@functools.cache
+def _loader(paths: tuple[str, ...], size: int, reader: str, batch: int, workers: int) -> DataLoader:
+    data = Images(paths, size, reader)
+    return DataLoader(data, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+
+
+def decode(list_file: str, size: int, reader: str, batch: int, workers: int) -> float:
+    """Images/s of an epoch: decoded, resized, batched, and scaled to float32 in [-1, 1]."""
+    with open(list_file) as file:
+        paths = tuple(file.read().splitlines())
+    loader = _loader(paths, size, reader, batch, workers)
+    began = time.perf_counter()
+    for images in loader:
+        images.float().div_(127.5).sub_(1.0)
+    return len(paths) / (time.perf_counter() - began)
+
+
+class VGGFace(nn.Module):
+    """VGG-Face as fer.nets.vgg_face builds it."""
+
+    def __init__(self, size: int, width: float):
+        super().__init__()
+        layers, depth = [], 3
+        for convolutions, channels in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+            for _ in range(convolutions):
+                channels_here = max(1, round(channels * width))
+                layers += [nn.Conv2d(depth, channels_here, 3, padding=1), nn.ReLU(inplace=True)]
+                depth = channels_here
+            layers.append(nn.MaxPool2d(2, 2))
+        units = max(1, round(4096 * width))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Linear(depth * (size // 32) ** 2, units),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(units, units),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(units, 7),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).flatten(1))
+
+
+@functools.cache
+def _training(windows_file: str, seq_len: int, batch: int, size: int, width: float, workers: int) -> tuple:
+    torch.manual_seed(0)
+    with open(windows_file) as file:
+        rows = json.load(file)
+    data = Windows(tuple(tuple(row['frames']) for row in rows), tuple(row['label'] for row in rows), seq_len, size)
+    loader = DataLoader(data, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0)
+    network = VGGFace(size, width).to(memory_format=torch.channels_last).train()
+    return loader, network, torch.optim.Adam(network.parameters(), lr=1e-5), {'batches': iter(loader)}
+
+
+def finetune(windows_file: str, seq_len: int, batch: int, size: int, width: float, workers: int, steps: int) -> float:
+    """Windows/s of so many steps of training on padded windows, their frames' logits averaged."""
+    loader, network, optimizer, state = _training(windows_file, seq_len, batch, size, width, workers)
+    began = time.perf_counter()
+    for _ in range(steps):
+        try:
+            frames, labels = next(state['batches'])
+        except StopIteration:
+            state['batches'] = iter(loader)
+            frames, labels = next(state['batches'])
+        images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last).float().div_(127.5).sub_(1.0)
+        logits = network(images).view(len(labels), seq_len, 7).mean(dim=1)
+        loss = nn.functional.cross_entropy(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return steps * batch / (time.perf_counter() - began)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        question = json.loads(line)
+        answer = {'decode': decode, 'finetune': finetune}[question.pop('what')](**question)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == '__main__':
+    main()
