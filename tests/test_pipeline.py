@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -324,6 +325,15 @@ def test_jobs_fill_a_cache_at_the_same_time(mixed, tmp_path):
     cache = with_cache(mixed, tmp_path / 'cache')
     assert_same_batches(read_epoch(cache), plain)
     assert not list((tmp_path / 'cache').glob('*.tmp'))
+
+
+def test_an_image_damaged_inside_is_left_to_training_to_name(mixed, tmp_path, capsys):
+    path = Path(mixed.videos[2].frames[0])
+    content = path.read_bytes()
+    path.write_bytes(content[:20] + bytes(len(content) - 22) + content[-2:])
+    assert with_cache(mixed, tmp_path / 'cache').decoded == (None,) * 5
+    assert 'cannot be decoded; not cached' in capsys.readouterr().out
+    assert not list((tmp_path / 'cache').iterdir())
 
 
 def test_a_file_is_no_cache(mixed, tmp_path):

@@ -29,7 +29,7 @@ from fer.training.restore import Origin, describe_pixels, initialise, write_rest
 from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
 from fer.training.session import check_session, open_session, session_settings
 from fer.training.stages import Blueprint, stage_of, trained_variables
-from fer.training.start import fit, load_data, open_origins, scale
+from fer.training.start import cache_frames, fit, load_data, open_origins, scale
 from fer.training.tower import Side, Tower, build_side, check_gradients
 
 # What the loss is multiplied by, and gradients divided by, in mixed precision: float16 ends at 6e-8, and gradients of a
@@ -63,7 +63,7 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     goes on from there, and ends where an uninterrupted run ends.
 
     Nothing is written before all that can be checked has been: settings, manifests, every image's existence and every
-    value of the sound, and the checkpoints to start from.
+    value of the sound, and the checkpoints to start from. Then --frame_cache is filled, and the run begins.
 
     Args:
       config: the run.
@@ -105,8 +105,8 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
             f'with {counts_before.sum()}, {counts_before.tolist()}'
         )
     blueprint = fit(blueprint, train_split)
-    train_split = scale(blueprint, train_split)
-    val_split = scale(blueprint, val_split) if val_split else None
+    train_split = cache_frames(config, scale(blueprint, train_split))
+    val_split = cache_frames(config, scale(blueprint, val_split)) if val_split else None
 
     with tf.Graph().as_default():
         graph = build_graph(blueprint, train_split, val_split, epochs)

@@ -96,21 +96,25 @@ def _origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
 
 
 def load_data(config: TrainConfig, manifests: str, data_root: str, labelled: bool) -> Split:
-    """Reads a flag's manifests as the run's stage uses them; see `load_split` and `open_frame_cache`."""
-    contents = stage_of(config).contents
-    split = load_split(
+    """Reads a flag's manifests as the run's stage uses them; see `load_split`."""
+    return load_split(
         split_paths(manifests),
         data_root,
         window_length(config),
         config.min_frames,
         labelled,
-        contents,
+        stage_of(config).contents,
         config.nonfinite_audio,
     )
-    if not (config.frame_cache and contents.images):
+
+
+def cache_frames(config: TrainConfig, split: Split) -> Split:
+    """The split with its decoded frames where there is a --frame_cache; see `open_frame_cache`."""
+    if not config.frame_cache:
         return split
-    cached = open_frame_cache(split.manifests, config.image_size, config.frame_cache, config.frame_cache_gb)
-    return split._replace(decoded=cached)
+    return split._replace(
+        decoded=open_frame_cache(split.manifests, config.image_size, config.frame_cache, config.frame_cache_gb)
+    )
 
 
 def fit(blueprint: Blueprint, split: Split) -> Blueprint:

@@ -30,7 +30,7 @@ class Training:
         from fer.training.loop import build_graph
         from fer.training.session import open_session, session_settings
         from fer.training.stages import Blueprint, stage_of
-        from fer.training.start import load_data
+        from fer.training.start import cache_frames, load_data
 
         settings = {field.name: train.flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
         network = get_network(settings['model'])
@@ -39,7 +39,7 @@ class Training:
         config = TrainConfig(**settings)
         config = dataclasses.replace(config, batch_size=config.batch_size or stage_of(config).batch_size)
         self.config = config
-        self.split = load_data(config, config.train_manifest, '', labelled=True)
+        self.split = cache_frames(config, load_data(config, config.train_manifest, '', labelled=True))
         with tf.Graph().as_default():
             graph = build_graph(Blueprint(config, default_convention(network), None), self.split, None, [1])
             self.session = open_session(session_settings(config))
