@@ -45,6 +45,12 @@ flags.DEFINE_enum(
 flags.DEFINE_bool('xla', False, 'Compile with XLA, as in train.py.')
 flags.DEFINE_integer('intra_op_threads', 0, 'Threads of one operation; 0 is one per core.')
 flags.DEFINE_integer('inter_op_threads', 0, 'Operations at a time; 0 is one per core.')
+flags.DEFINE_string(
+    'feature_cache', '', 'Folder that keeps what the CNN says of frames, for any run with the same CNN; off if empty.'
+)
+flags.DEFINE_float(
+    'feature_cache_gb', 20.0, 'Gigabytes of it; features that no run is using and that were used longest ago go first.'
+)
 flags.DEFINE_string('output', '', "Folder to write to; empty is the run's.")
 
 
@@ -56,6 +62,7 @@ def main() -> None:
         *('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback'),
         *('audio_results', 'checkpoint', 'tta_views', 'nonfinite_audio', 'output'),
         *('xla', 'intra_op_threads', 'inter_op_threads'),
+        *('feature_cache', 'feature_cache_gb'),
     )
     evaluate(**{name: flags.FLAGS[name].value for name in names})
 

@@ -118,6 +118,22 @@ flags.DEFINE_float('clip_norm', 0.0, 'Largest norm of all gradients together; 0 
 flags.DEFINE_integer(
     'early_stopping', 0, 'Stop after so many epochs without a better validation, and keep the best; 0 never stops.'
 )
+# Resources, which change what is learned by rounding only; but for frames_per_chunk where batch normalisation learns.
+flags.DEFINE_string(
+    'feature_cache',
+    '',
+    'Folder that keeps the features of frames, for any run with the same CNN; a frame then passes a CNN that phase one '
+    'does not train once, not once an epoch. Off if empty.',
+)
+flags.DEFINE_float(
+    'feature_cache_gb', 20.0, 'Gigabytes of it; features that no run is using and that were used longest ago go first.'
+)
+flags.DEFINE_integer(
+    'frames_per_chunk',
+    0,
+    'The most frames whose layers a step that trains the CNN keeps at once: it then takes a third longer. 0: as many '
+    'as keep 8 GB; -1: all frames of a batch.',
+)
 # Start.
 flags.DEFINE_string(
     'init_from',
@@ -197,7 +213,7 @@ def main() -> None:
     if not settings['run_dir']:
         settings['run_dir'] = os.path.join('runs', settings['stage'], settings['model'], default_name(settings))
     # Absolute, so that the run's flags replay it from any folder.
-    for name in ('data_root', 'init_from', 'audio_run_dir', 'frame_cache', 'run_dir'):
+    for name in ('data_root', 'init_from', 'audio_run_dir', 'frame_cache', 'feature_cache', 'run_dir'):
         if settings[name]:
             settings[name] = os.path.abspath(settings[name])
     for name in ('train_manifest', 'val_manifest'):

@@ -165,7 +165,7 @@ def moves(blueprint: Blueprint, split: Split, epochs: list[int]) -> tuple[set[st
     with tf.Graph().as_default():
         graph = build_graph(blueprint, split, None, epochs)
         variables = {v.op.name: v for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)}
-        pipeline, moved = graph.training.pipeline, []
+        pipeline, moved = graph.training[2].pipeline, []
         with open_session() as session:
             start(session)
             session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})

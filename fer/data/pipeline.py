@@ -1,12 +1,12 @@
 """The input pipeline: windows of a split, decoded in parallel, as packed batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from fer.data.augmentation import augment_audio, augment_view, augment_window
-from fer.data.frame_cache import decode
+from fer.data.frame_cache import decode, decode_content
 from fer.data.split import Split
 from fer.data.windows import pad_index
 from fer.tf1 import tf
@@ -25,6 +25,7 @@ class Batch(NamedTuple):
     pad_index: tf.Tensor  # int32 [B, T], frame of each padded position
     labels: tf.Tensor  # int32 [B], class index, UNLABELLED without labels
     windows: tf.Tensor  # int32 [B], index of each window in the list given
+    features: Mapping[str, tf.Tensor] | None = None  # float32 [N, D] each, of the split's `FrameFeatures`
 
 
 class Reading(NamedTuple):
@@ -56,7 +57,7 @@ def build_pipeline(
     number of threads and wherever a run resumes.
 
     Args:
-      split: with images, and its sound scaled, where `reading` wants them.
+      split: with images, and its sound scaled, where `reading` wants them; features are read instead of images.
       seq_len: T, the length windows are padded to.
       batch_size: windows a batch.
       reading: what is made of a window; nothing is augmented without a shuffle_seed.
@@ -65,6 +66,9 @@ def build_pipeline(
     """
     windows, videos = split.windows, split.videos
     sizes = np.array([window.length for window in windows])
+    widths = split.features.widths if split.features else ()
+    if widths:
+        reading = reading._replace(image_size=0)
     epoch = tf.placeholder(tf.int64, [], 'epoch')
     skip = tf.placeholder(tf.int64, [], 'skip')
     view = tf.placeholder_with_default(tf.constant(0, tf.int64), [], 'view')
@@ -85,7 +89,6 @@ def build_pipeline(
             labels = [videos[window.video].label for window in chosen]
             seeds = [np.random.SeedSequence([shuffle_seed or 0, epoch, i]).generate_state(2) for i in index]
             spans = [(window.video, slice(window.start, window.start + window.length)) for window in chosen]
-            audio = np.concatenate([split.audio[v][frames] for v, frames in spans]) if reading.audio else _NO_AUDIO
             yield (
                 index,
                 [UNLABELLED if label is None else label for label in labels],
@@ -93,11 +96,12 @@ def build_pipeline(
                 np.array(seeds).astype(np.int32),
                 view,
                 *(_sources(split, spans) if reading.image_size else _NO_SOURCES),
-                audio,
+                np.concatenate([split.audio[v][frames] for v, frames in spans]) if reading.audio else _NOTHING,
+                np.concatenate([split.features.read(*span) for span in spans]) if split.features else _NOTHING,
             )
 
-    def read(index, labels, lengths, seeds, view, paths, pixels, shapes, audio):
-        parts = []
+    def read(index, labels, lengths, seeds, view, paths, pixels, shapes, audio, seen):
+        parts = [seen] if widths else []
         if reading.image_size:
             size = reading.image_size
             images = read_frames(paths, pixels, shapes, size) if split.decoded else read_images(paths, size)
@@ -115,25 +119,32 @@ def build_pipeline(
 
     dataset = tf.data.Dataset.from_generator(
         batches_of_epoch,
-        (tf.int32, tf.int32, tf.int32, tf.int32, tf.int64, tf.string, tf.uint8, tf.int32, tf.float32),
-        ([None], [None], [None], [None, 2], [], [None], [None], [None, 2], [None, reading.audio]),
+        (tf.int32, tf.int32, tf.int32, tf.int32, tf.int64, tf.string, tf.uint8, tf.int32, tf.float32, tf.float32),
+        (
+            *([None], [None], [None], [None, 2], []),
+            *([None], [None], [None, 2]),
+            *([None, reading.audio], [None, sum(width for _, width in widths)]),
+        ),
         args=(epoch, skip, view),
     )
     dataset = dataset.map(read, num_parallel_calls=tf.data.experimental.AUTOTUNE).prefetch(2)
     iterator = tf.data.make_initializable_iterator(dataset)
     index, labels, lengths, *parts = iterator.get_next()
-    images = audio = None
+    images = audio = features = None
+    if widths:
+        names, depths = zip(*widths, strict=True)
+        features = dict(zip(names, tf.split(parts[0], depths, axis=1), strict=True))
     if reading.image_size:
         images = parts[0] / 127.5 - 1.0  # dissertation 5.1.1: pixels in [-1, 1]
         images.set_shape([None, reading.image_size, reading.image_size, 3])
     if reading.audio:
         audio = parts[-1]
         audio.set_shape([None, reading.audio])
-    batch = Batch(images, audio, lengths, pad_index(lengths, seq_len), labels, index)
+    batch = Batch(images, audio, lengths, pad_index(lengths, seq_len), labels, index, features)
     return Pipeline(batch, -(-len(windows) // batch_size), iterator.initializer, epoch, skip, view)
 
 
-_NO_AUDIO = np.zeros((0, 0), np.float32)
+_NOTHING = np.zeros((0, 0), np.float32)
 _NO_SOURCES = (np.zeros(0, np.bytes_), np.zeros(0, np.uint8), np.zeros((0, 2), np.int32))
 
 
@@ -221,6 +232,11 @@ def read_images(paths: tf.Tensor, image_size: int) -> tf.Tensor:
         fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
         parallel_iterations=_PARALLEL_FRAMES,
     )
+
+
+def decode_image(content: tf.Tensor, image_size: int) -> tf.Tensor:
+    """As `read_images`, of the content of one file, a string."""
+    return _resize(decode_content(content), image_size)
 
 
 def read_frames(paths: tf.Tensor, pixels: tf.Tensor, shapes: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -4,7 +4,7 @@ It may be the union of several manifests: datasets of stills, or training and va
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,13 @@ class Contents(NamedTuple):
     audio: int  # values of its audio CSVs, 0 where they are not used
 
 
+class FrameFeatures(NamedTuple):
+    """What a CNN said of every frame of a split before, to be read instead of the frame."""
+
+    widths: tuple[tuple[str, int], ...]  # (output, values of a frame) of each of its outputs
+    read: Callable[[int, slice], np.ndarray]  # of these frames of that video, float32 [n, sum of widths]
+
+
 class Split(NamedTuple):
     manifests: list[Manifest]
     ledgers: list[list[LedgerRow]]  # of each manifest
@@ -35,6 +42,7 @@ class Split(NamedTuple):
     audio_names: list[str]  # of the D features
     replaced: int  # values of the sound that were NaN or infinite
     decoded: tuple[CachedVideo | None, ...] = ()  # for each video its decoded frames; none without --frame_cache
+    features: FrameFeatures | None = None  # where the pipeline reads these and no image
 
     @property
     def ledger(self) -> list[LedgerRow]:

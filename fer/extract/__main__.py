@@ -31,6 +31,10 @@ flags.DEFINE_enum(
     'Pixels as the weights were trained on (a run: as it was), or [-1, 1] whatever they were trained on.',
 )
 flags.DEFINE_bool('allow_missing', False, 'Leave fresh, that is random, what the weights lack.')
+flags.DEFINE_string('feature_cache', '', 'Folder that keeps features, for any run with the same CNN; off if empty.')
+flags.DEFINE_float(
+    'feature_cache_gb', 20.0, 'Gigabytes of it; features that no run is using and that were used longest ago go first.'
+)
 
 
 def main() -> None:
@@ -39,7 +43,7 @@ def main() -> None:
 
     names = (
         *('model', 'init_from', 'manifest', 'output', 'data_root', 'item', 'batch_size', 'image_size', 'width'),
-        *('global_pool', 'input_convention', 'allow_missing'),
+        *('global_pool', 'input_convention', 'allow_missing', 'feature_cache', 'feature_cache_gb'),
     )
     settings: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     extract(**settings)

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,6 +51,7 @@ def batch_norm(
     activation_fn=None,
     fused: bool = True,
     frozen: bool = False,
+    updates: bool = True,
     scope: str = 'BatchNorm',
 ) -> tf.Tensor:
     """Batch normalisation with gamma and beta; updates of its moving averages go to UPDATE_OPS, slim's way.
@@ -73,6 +75,7 @@ def batch_norm(
         merge the two into a kernel that a CPU has without groups only.
       frozen: whether to normalise by the moving averages in training, too, and leave them as they are; gamma and beta
         stay trainable.
+      updates: whether there are updates of the moving averages; where frames pass twice, one pass has them.
       scope: of the variables gamma, beta, moving_mean and moving_variance, float32 [C] each.
 
     Returns:
@@ -86,7 +89,7 @@ def batch_norm(
         variance = slim.model_variable('moving_variance', shape, initializer=tf.ones_initializer(), trainable=False)
         if is_training and not frozen:
             net, *statistics = tf.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon)
-            for average, value in zip((mean, variance), statistics, strict=True):
+            for average, value in zip((mean, variance), statistics, strict=True) if updates else ():
                 update = average.assign_sub((average - value) * (1 - BATCH_NORM_DECAY))
                 tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update.op)
         elif not fused:
@@ -212,7 +215,15 @@ def features_of_map(net: tf.Tensor, global_pool: bool) -> tf.Tensor:
     return tf.reduce_mean(net, [1, 2]) if global_pool else slim.flatten(net)
 
 
-def dropout(inputs: tf.Tensor, rate: float, is_training: bool, scope: str) -> tf.Tensor:
+class Rows(NamedTuple):
+    """Which of a batch's frames a part of them are."""
+
+    first: tf.Tensor  # int32 []
+    total: tf.Tensor  # int32 [], frames of the batch
+
+
+@slim.add_arg_scope
+def dropout(inputs: tf.Tensor, rate: float, is_training: bool, scope: str, rows: Rows | None = None) -> tf.Tensor:
     """Dropout whose mask follows from the run's seed, the layer's name and the step, and from nothing else.
 
     slim's keeps a generator inside the session, so a run that stops and resumes draws other masks than one that
@@ -223,6 +234,8 @@ def dropout(inputs: tf.Tensor, rate: float, is_training: bool, scope: str) -> tf
       rate: share of units dropped, in [0, 1); the rest are scaled by 1 / (1 - rate).
       is_training: False returns `inputs`.
       scope: the layer's name, distinct within a network.
+      rows: where the batch comes in parts, which part `inputs` are: their units are dropped that would be if it came
+        whole.
 
     Raises:
       ValueError: there is no global step yet. (Made here, it would get the name of the network around it.)
@@ -235,5 +248,11 @@ def dropout(inputs: tf.Tensor, rate: float, is_training: bool, scope: str) -> tf
         if step is None:
             raise ValueError(f'dropout {scope}: no global step; call tf.train.get_or_create_global_step() first')
         seed = tf.stack([tf.constant(graph_seed + zlib.crc32(scope.encode()), tf.int64), tf.cast(step, tf.int64)])
-        keep = tf.random.stateless_uniform(tf.shape(inputs), seed) >= rate
+        shape = tf.shape(inputs)
+        if rows is None:
+            uniform = tf.random.stateless_uniform(shape, seed)
+        else:
+            whole = tf.random.stateless_uniform(tf.concat([[rows.total], shape[1:]], axis=0), seed)
+            uniform = whole[rows.first : rows.first + shape[0]]
+        keep = uniform >= rate
         return tf.where(keep, inputs / (1 - rate), tf.zeros_like(inputs))

@@ -1,7 +1,7 @@
 """What each network costs, counted from its graph."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fer.nets import NETWORKS, Network
@@ -10,6 +10,10 @@ from fer.tf1 import tf
 
 CLASSIFIERS = ('logits', 'fc8')  # scopes, below the network's, of the layer whose units are the classes
 _VIEWS = ('Reshape', 'Identity', 'ExpandDims', 'Squeeze')  # their outputs are their inputs' memory
+
+# Operations whose gradient needs what went into them, or what came out.
+_NEED_INPUTS = ('Conv2D', 'DepthwiseConv2dNative', 'MatMul', 'FusedBatchNormV3', 'Mul', 'MaxPool')
+_NEED_OUTPUT = ('Relu', 'Sigmoid', 'MaxPool')
 
 
 class Summary(NamedTuple):
@@ -20,6 +24,7 @@ class Summary(NamedTuple):
     multiply_adds: int  # per frame, of convolutions and dense layers
     features: int  # per frame
     activations: int  # bytes per frame: all float32 values computed, none of them freed or overwritten
+    kept: int  # bytes per frame, of those: what gradients need, which a training step keeps
 
 
 def summarise(network: Network, image_size: int, num_classes: int, global_pool: bool, **options) -> Summary:
@@ -37,6 +42,7 @@ def summarise(network: Network, image_size: int, num_classes: int, global_pool: 
         features, _ = network.build(images, num_classes=num_classes, global_pool=global_pool, **options)
         sizes = {v.op.name: v.shape.num_elements() for v in tf.trainable_variables()}
         operations = list(_computed_from(images))
+        kept = _kept(images, operations)
     classifier = sum(size for name, size in sizes.items() if name.split('/')[1] in CLASSIFIERS)
     return Summary(
         parameters=sum(sizes.values()),
@@ -48,6 +54,7 @@ def summarise(network: Network, image_size: int, num_classes: int, global_pool: 
             for operation in operations
             if operation.type not in _VIEWS and operation.outputs[0].dtype == tf.float32
         ),
+        kept=kept,
     )
 
 
@@ -67,6 +74,20 @@ def _computed_from(tensor: tf.Tensor) -> Iterator[tf.Operation]:
                 seen.add(operation.name)
                 waiting.extend(operation.outputs)
                 yield operation
+
+
+def _kept(images: tf.Tensor, operations: Sequence[tf.Operation]) -> int:
+    """Bytes of what is computed from the images, a batch of one, and needed once more for gradients."""
+    computed = {tensor.name for operation in operations for tensor in operation.outputs} | {images.name}
+    needed = [tensor for operation in operations if operation.type in _NEED_INPUTS for tensor in operation.inputs]
+    needed += [operation.outputs[0] for operation in operations if operation.type in _NEED_OUTPUT]
+    kept = {}
+    for tensor in needed:
+        while tensor.op.type in _VIEWS:
+            tensor = tensor.op.inputs[0]
+        if tensor.name in computed and tensor.dtype == tf.float32:
+            kept[tensor.name] = tensor.shape.num_elements() * tensor.dtype.size
+    return sum(kept.values())
 
 
 def _multiply_adds(operation: tf.Operation) -> int:

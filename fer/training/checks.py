@@ -50,6 +50,8 @@ def check_config(config: TrainConfig) -> None:
         ('frame_cache_gb', 0 < config.frame_cache_gb < math.inf, 'a number of GB above 0'),
         ('intra_op_threads', 0 <= config.intra_op_threads <= 4096, '0 (one per core) to 4096 threads'),
         ('inter_op_threads', 0 <= config.inter_op_threads <= 4096, '0 (one per core) to 4096 threads'),
+        ('feature_cache_gb', 0 < config.feature_cache_gb < math.inf, 'gigabytes, above 0'),
+        ('frames_per_chunk', config.frames_per_chunk >= -1, '0 (automatic), -1 (all) or a number of frames'),
         ('train_manifest', bool(config.train_manifest), 'the path of a manifest'),
     ]
     for name, holds, expected in limits:
@@ -80,6 +82,10 @@ def check_stage(config: TrainConfig) -> None:
             )
     elif config.augment:
         raise InputError(f'--augment={config.augment}: expected none for --stage={config.stage}, which has no images')
+    elif config.feature_cache:
+        raise InputError(
+            f'--feature_cache={config.feature_cache}: expected none for --stage={config.stage}, which has no images'
+        )
     elif two_phases:
         raise InputError(
             f'--train_epochs={config.train_epochs}: expected one phase for --stage={config.stage}, where all is new'

@@ -56,6 +56,10 @@ class TrainConfig:
     augment: str
     audio_noise: float
     audio_time_mask: float
+    # resources
+    feature_cache: str
+    feature_cache_gb: float
+    frames_per_chunk: int
     # optimisation
     batch_size: int
     train_epochs: str

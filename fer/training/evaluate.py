@@ -1,5 +1,6 @@
 """Evaluating a trained run on a split: results, metrics, confusion matrix, in the run's own folder."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fer.provenance import stamp
 from fer.report.plots import draw_confusion
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
+from fer.training.features import build_cache, check_cache_limit
 from fer.training.predict import predict
 from fer.training.session import check_session, open_session, session_settings
 from fer.training.stages import stage_of
@@ -39,6 +41,8 @@ def evaluate(
     xla: bool = False,
     intra_op_threads: int = 0,
     inter_op_threads: int = 0,
+    feature_cache: str = '',
+    feature_cache_gb: float = 20.0,
 ) -> None:
     """Answers for every official video of a manifest with a checkpoint of a run.
 
@@ -58,6 +62,9 @@ def evaluate(
       xla: as in `SessionSettings`.
       intra_op_threads: as there.
       inter_op_threads: as there.
+      feature_cache: folder that keeps what the CNN says of frames (fer/training/features.py), which then pass it only
+        where that is not there yet; '' for none. It changes no result beyond rounding, and does nothing for views.
+      feature_cache_gb: gigabytes that it may have.
 
     Raises:
       InputError: no run there, a damaged checkpoint, or a bad manifest.
@@ -97,6 +104,11 @@ def evaluate(
         raise InputError(f'--tta_views={tta_views}: expected 1 (the image alone) to {len(VIEWS)}')
     if tta_views > 1 and not stage_of(config).contents.images:
         raise InputError(f'--tta_views={tta_views}: expected 1 for --stage={config.stage}, which has no images')
+    if feature_cache and not stage_of(config).contents.images:
+        raise InputError(
+            f'--feature_cache={feature_cache}: expected none for --stage={config.stage}, which has no images'
+        )
+    check_cache_limit(feature_cache_gb)
     counts = run_folder.read_class_counts(run_dir)
     states = {'last': LAST_STATE, 'best': BEST_STATE}
     path = latest_checkpoint(run_dir, states[checkpoint]) if checkpoint else answering_checkpoint(run_dir)
@@ -104,9 +116,14 @@ def evaluate(
         raise InputError(f'{run_dir}: no {checkpoint or "last"} checkpoint; expected one that train.py wrote')
     data = scale(blueprint, load_data(config, manifest, data_root, labelled=False))
     with tf.Graph().as_default():
-        side = build_side(blueprint, data, views=tta_views > 1)
-        with open_session(settings) as session:
+        cache = None
+        if feature_cache and tta_views == 1:
+            cache = build_cache(blueprint, [data], feature_cache, feature_cache_gb)
+        side = build_side(blueprint, cache.attach(data) if cache else data, views=tta_views > 1)
+        with open_session(settings) as session, cache or contextlib.nullcontext():
             checkpoints.restore_model(session, path, tf.global_variables())
+            if cache:
+                cache.load(session)
             print(f'{split}: {describe(data)}')
             print(f'checkpoint: {path}{f"; mean of {tta_views} views" if tta_views > 1 else ""}')
             (results,) = predict(session, side, prior_logits(counts), split, tta_views)

@@ -18,6 +18,7 @@ from fer.nets.weights import num_classes, open_weights
 from fer.progress import progress
 from fer.tf1 import tf
 from fer.training.config import FLAGS_FILE, read_flagfile
+from fer.training.features import FeatureCache, build_frozen_cnn, check_cache_limit
 from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES, Origin, check_network, describe_pixels, initialise, source_convention
 from fer.training.session import open_session
@@ -38,6 +39,8 @@ def extract(
     global_pool: bool | None,
     input_convention: str,
     allow_missing: bool,
+    feature_cache: str = '',
+    feature_cache_gb: float = 20.0,
 ) -> None:
     """Writes an .npz with a row per line of the manifest, in its order.
 
@@ -57,6 +60,9 @@ def extract(
       global_pool: None for the run's, or as the source was trained.
       input_convention: `source` (of a run: its own) or `dissertation`.
       allow_missing: whether features may come from variables that the weights lack.
+      feature_cache: folder that keeps features (fer/training/features.py); frames that have some there are not computed
+        again, nor are those of one content. '' for none.
+      feature_cache_gb: gigabytes that it may have.
 
     Raises:
       InputError: bad settings, weights or manifest.
@@ -81,22 +87,29 @@ def extract(
         global_pool = run.global_pool if run else model != 'vgg_face'
     if global_pool not in network.global_pool:
         raise InputError(f'--global_pool={global_pool}: {model} always averages its last map')
+    check_cache_limit(feature_cache_gb)
     convention = source_convention(network, weights, input_convention)
     data = _read_images(manifest, data_root, item)
     windows = split_windows(data.videos, seq_len=1)
 
     with tf.Graph().as_default():
         split = Split([data], [[]], data.videos, windows, [], [], 0)
-        pipeline = build_pipeline(split, 1, batch_size, Reading(image_size, 0), shuffle_seed=None)
         classes = num_classes(weights)
-        features, end_points = network.build(
-            pipeline.batch.images,
-            num_classes=classes,
-            width=width or (run.width if run else 1.0),
-            global_pool=global_pool,
-            convention=convention,
+        arguments = {
+            'width': width or (run.width if run else 1.0),
+            'global_pool': global_pool,
+            'convention': convention,
             **({'se': True} if run and run.se_vgg else {}),
-        )
+        }
+        cnn = build_frozen_cnn(model, image_size, classes, arguments) if feature_cache else None
+        if cnn and not FeatureCache(cnn, tuple(cnn.outputs), feature_cache, feature_cache_gb).fits([split]):
+            cnn = None
+        if cnn:
+            outputs = cnn.outputs
+        else:
+            pipeline = build_pipeline(split, 1, batch_size, Reading(image_size, 0), shuffle_seed=None)
+            features, end_points = network.build(pipeline.batch.images, num_classes=classes, **arguments)
+            outputs = {'features': features} | ({'logits': end_points['logits']} if classes else {})
         with open_session() as session:
             (report,) = initialise(session, [Origin(model, weights, '')], allow_missing)
             other = [row for row in report.variables if row.state != 'restored']
@@ -111,15 +124,28 @@ def extract(
             print(f'{model}, {len(report.variables) - len(other)} of {len(report.variables)} variables restored from')
             print(f'{report.weights}; {image_size}x{image_size} pixels, {describe_pixels(convention)}')
             found = {
-                'features': np.empty((len(windows), int(features.shape[1])), np.float32),
+                'features': np.empty((len(windows), int(outputs['features'].shape[1])), np.float32),
                 'logits': np.empty((len(windows), classes), np.float32),
             }
-            session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
-            fetches = [pipeline.batch.windows, features, *([end_points['logits']] if classes else [])]
-            for _ in progress(range(math.ceil(len(windows) / batch_size)), label='features', unit='batch'):
-                index, *values = run_named(session, fetches, split)
-                for array, value in zip(found.values(), values, strict=False):  # no logits without a classifier
-                    array[index] = value
+            names = ('features', 'logits') if classes else ('features',)
+            if cnn:
+                with FeatureCache(cnn, names, feature_cache, feature_cache_gb) as cache:
+                    kept = cache.attach(split).features
+                    assert kept
+                    cache.load(session)
+                    for index, window in enumerate(windows):
+                        (row,) = kept.read(window.video, slice(window.start, window.start + 1))
+                        first = 0
+                        for name, size in kept.widths:
+                            found[name][index] = row[first : first + size]
+                            first += size
+            else:
+                session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
+                fetches = [pipeline.batch.windows, *(outputs[name] for name in names)]
+                for _ in progress(range(math.ceil(len(windows) / batch_size)), label='features', unit='batch'):
+                    index, *values = run_named(session, fetches, split)
+                    for name, value in zip(names, values, strict=True):
+                        found[name][index] = value
     root = Path(os.path.abspath(data_root or os.path.dirname(manifest)))
     paths = [Path(data.videos[window.video].frames[window.start]) for window in windows]
     Path(output).parent.mkdir(parents=True, exist_ok=True)

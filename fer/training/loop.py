@@ -1,5 +1,6 @@
 """The training loop of every stage: phases, epochs, steps, validation, checkpoints."""
 
+import contextlib
 import math
 import shutil
 import time
@@ -21,7 +22,9 @@ from fer.stop import StopSignal
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.checks import check_config, check_stage
+from fer.training.chunks import chunked_gradients
 from fer.training.config import TrainConfig
+from fer.training.features import FeatureCache, build_cache
 from fer.training.log import RunLog, draw_log
 from fer.training.losses import class_weights
 from fer.training.predict import predict, run_named
@@ -47,8 +50,9 @@ class Step(NamedTuple):
 class TrainGraph(NamedTuple):
     """What the loop runs; both sides share the network's variables."""
 
-    training: Side
-    validation: Side | None
+    training: dict[int, Side]  # by phase; the same one where both read images
+    validation: dict[int, Side]  # by phase of training; empty without validation
+    cache: FeatureCache | None  # of what phase one reads instead of images
     steps: dict[int, Step]  # by phase
     rate: tf.Tensor  # float32, the learning rate of the current step
     finite: tf.Tensor  # bool, whether every value of the network's variables is
@@ -110,7 +114,7 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
 
     with tf.Graph().as_default():
         graph = build_graph(blueprint, train_split, val_split, epochs)
-        with open_session(session_settings(config)) as session:
+        with open_session(session_settings(config)) as session, graph.cache or contextlib.nullcontext():
             reports = []
             if checkpoint:
                 checkpoints.restore_model(session, checkpoint, tf.global_variables())
@@ -118,6 +122,8 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 reinit = _dense_layers(blueprint) if config.reinit_fc else ()
                 reports = initialise(session, origins, config.allow_missing, reinit)
             step = int(session.run(tf.train.get_global_step()))
+            if graph.cache and step <= epochs[0] * graph.training[1].pipeline.num_batches:
+                graph.cache.load(session)  # before anything is written: it decodes every frame
             with stop.held():
                 folder = run_folder.start_run(blueprint, step, counts, reports[0].weights or 'fresh' if reports else '')
             if reports:
@@ -130,6 +136,9 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                     print(f'sound: {len(blueprint.scaling.names)} features, {blueprint.scaling.kind}')
             else:
                 print(f'resumed from {checkpoint}')
+            for phase, side in graph.training.items():
+                if chunked := side.towers[phase].chunked:
+                    print(f'phase {phase} trains the CNN on at most {chunked.size} frames at a time')
             print(f'training: {describe(train_split)}')
             if val_split:
                 print(f'validation: {describe(val_split)}')
@@ -182,21 +191,52 @@ def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | Non
     weights = None
     if config.class_weights != 'none':
         weights = class_weights(_item_counts(train_split, config.classify), config.class_weights)
-    training = build_side(blueprint, train_split, phases, weights)
-    validation = build_side(blueprint, val_split) if val_split else None
+    # The cache's CNN comes first, so that variables are made, and their first values drawn, in the order of a run
+    # without it.
+    cache = _build_cache(blueprint, train_split, val_split, phases)
+    if cache and not config.augment:
+        kept = build_side(blueprint, cache.attach(train_split), (1,), weights)
+        training = {1: kept, 2: build_side(blueprint, train_split, (2,), weights)}
+    else:
+        training = dict.fromkeys(phases, build_side(blueprint, train_split, phases, weights))
+    validation = {}
+    if val_split:
+        validation = dict.fromkeys(phases, build_side(blueprint, val_split))
+        if cache:
+            validation[1] = build_side(blueprint, cache.attach(val_split))
     rate = learning_rate(config.learning_rate, config.lr_schedule, config.decay_rate, config.decay_steps, global_step)
     steps = {
         phase: build_step(
-            tower, rate, trained_variables(blueprint, phase), config.clip_norm, phase, config.mixed_precision
+            side.towers[phase],
+            rate,
+            trained_variables(blueprint, phase),
+            config.clip_norm,
+            phase,
+            config.mixed_precision,
         )
-        for phase, tower in training.towers.items()
+        for phase, side in training.items()
     }
     saver, best_saver = checkpoints.make_saver(config.run_dir, checkpoints.PREFIX, 2), None
     if config.early_stopping:
         best_saver = checkpoints.make_saver(config.run_dir, checkpoints.BEST_PREFIX, 1)
     variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
-    return TrainGraph(training, validation, steps, rate, finite, saver, best_saver)
+    return TrainGraph(training, validation, cache, steps, rate, finite, saver, best_saver)
+
+
+def _build_cache(
+    blueprint: Blueprint, train_split: Split, val_split: Split | None, phases: tuple[int, ...]
+) -> FeatureCache | None:
+    """The cache that phase one reads from: where it is asked for, the CNN is frozen, and images stay as they are."""
+    config = blueprint.config
+    if not config.feature_cache:
+        return None
+    cnn = next(part for part in stage_of(config).parts(blueprint) if part.scope == config.model)
+    splits = [split for split in (train_split if not config.augment else None, val_split) if split]
+    if 1 not in phases or cnn.new or not splits:
+        print('features: not kept; no phase has a frozen CNN and images that are not augmented')
+        return None
+    return build_cache(blueprint, splits, config.feature_cache, config.feature_cache_gb)
 
 
 def _item_counts(split: Split, classify: str) -> np.ndarray:
@@ -237,8 +277,11 @@ def build_step(
         optimizer = tf.train.AdamOptimizer(rate)
         if mixed_precision:
             optimizer = tf.train.experimental.MixedPrecisionLossScaleOptimizer(optimizer, LOSS_SCALE)
-        pairs = [(g, v) for g, v in optimizer.compute_gradients(tower.loss.total, variables) if g is not None]
-        gradients, trained = zip(*pairs, strict=True)
+        if tower.chunked:
+            pairs = chunked_gradients(tower.loss.total, tower.chunked, variables)
+        else:
+            pairs = optimizer.compute_gradients(tower.loss.total, variables)
+        gradients, trained = zip(*[(g, v) for g, v in pairs if g is not None], strict=True)
         norm = tf.linalg.global_norm(gradients)
         if clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
@@ -264,7 +307,7 @@ class Loop(NamedTuple):
         Returns:
           The last step, and what ended the run there: epochs, max_steps or early_stopping.
         """
-        steps_per_epoch = self.graph.training.pipeline.num_batches
+        steps_per_epoch = self._steps_per_epoch
         last_step, reason = sum(self.epochs) * steps_per_epoch, 'epochs'
         if 0 < self.config.max_steps < last_step:
             last_step, reason = self.config.max_steps, 'max_steps'
@@ -290,12 +333,15 @@ class Loop(NamedTuple):
             print(f'{label} step {step}: loss {loss:.4f}{scores}', flush=True)
         return step, reason if step >= last_step else 'early_stopping'
 
+    @property
+    def _steps_per_epoch(self) -> int:
+        return self.graph.training[2].pipeline.num_batches
+
     def _validate(self, step: int) -> str:
         """Scores every official validation video, dataset by dataset, logs it and says it."""
-        side = self.graph.validation
-        assert side is not None
-        epoch = (step - 1) // self.graph.training.pipeline.num_batches
+        epoch = (step - 1) // self._steps_per_epoch
         phase = phase_of_epoch(epoch, self.epochs)
+        side = self.graph.validation[phase]
         paths = [manifest.path for manifest in side.split.manifests]
         texts = []
         answers = predict(self.session, side, self.fallback, 'validation')
@@ -315,7 +361,7 @@ class Loop(NamedTuple):
 
     def _stops_early(self, step: int) -> bool:
         """Whether validation has not improved for --early_stopping epochs; phase one is always seen through."""
-        phase_one = self.epochs[0] * self.graph.training.pipeline.num_batches if len(self.epochs) == 2 else 0
+        phase_one = self.epochs[0] * self._steps_per_epoch if len(self.epochs) == 2 else 0
         best = self.log.best_step()
         if not self.config.early_stopping or best is None or step < phase_one:
             return False
@@ -331,7 +377,7 @@ class Loop(NamedTuple):
         Returns:
           The last step taken, and the mean loss of the steps.
         """
-        split, pipeline, towers = self.graph.training
+        split, pipeline, towers = self.graph.training[phase]
         loss, optimiser = towers[phase].loss, self.graph.steps[phase]
         assert loss is not None
         done = step - epoch * pipeline.num_batches
@@ -358,7 +404,7 @@ class Loop(NamedTuple):
 
     def _not_finite(self, step: int, loss: float, norm: float, bad: Sequence[int], windows: Sequence[int]) -> str:
         """Which files a loss or gradient that is not finite came from, and what is left of the run."""
-        split = self.graph.training.split
+        split = self.graph.training[2].split
         names = []
         for index in bad if len(bad) else windows:  # the gradient alone, or a weight: it may be any of the batch
             window = split.windows[index]

@@ -1,5 +1,7 @@
 """One pass over a manifest with a built tower: results for every official video."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fer.data.check import check_images
@@ -52,7 +54,7 @@ def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str, v
     return results
 
 
-def run_named(session: tf.Session, fetches, split: Split):
+def run_named(session: tf.Session, fetches, split: Split, feeds: Mapping | None = None):
     """`session.run`, except that an image the decoder refuses is named with its line of the manifest.
 
     The check before a run looks at the ends of files only; what is damaged in the middle shows here.
@@ -61,7 +63,7 @@ def run_named(session: tf.Session, fetches, split: Split):
       InputError: an image of the batch cannot be read.
     """
     try:
-        return session.run(fetches)
+        return session.run(fetches, feeds)
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
         with_images = [m for m in split.manifests if m.videos and m.videos[0].frames]
         for manifest in with_images:

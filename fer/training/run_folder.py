@@ -28,10 +28,11 @@ CLASS_COUNTS_FILE = 'class_counts.json'  # the training videos of each class, in
 SCALING_FILE = 'audio_scaling.txt'
 AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE = 'audio_flags.txt', 'visual_flags.txt'  # of the runs that early fusion joins
 _PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headless', 'absl-py')
-# What a resumed run may change: where it stops, where it and its data now are, and what changes nothing but its speed.
+# What a resumed run may change: where it stops, where it and its data now are, and what it may use of the machine.
 _MAY_CHANGE_ON_RESUME = (
     *('max_steps', 'run_dir', 'data_root', 'train_manifest', 'val_manifest'),
     *('frame_cache', 'frame_cache_gb', 'intra_op_threads', 'inter_op_threads'),
+    *('feature_cache', 'feature_cache_gb', 'frames_per_chunk'),
 )
 
 

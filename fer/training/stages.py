@@ -5,7 +5,7 @@ parts of a network are named by the scope of their variables, and each says wher
 new: phase one of two trains what is new, alone, and leaves all else as it is in evaluation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from fer.data.audio import FUNCTIONALS, LLD, Scaling
@@ -21,6 +21,7 @@ from fer.nets.ffn import ffn
 from fer.nets.layers import batch_norm
 from fer.nets.rnn import sequence_classifier
 from fer.tf1 import slim, tf
+from fer.training.chunks import Chunked, frames_of_chunk, run_in_chunks
 from fer.training.config import TrainConfig
 from fer.training.losses import LossSettings
 
@@ -41,7 +42,8 @@ class Frames(NamedTuple):
     """What a network says of the N real frames of a batch; a whole video's sound, or a still, is one frame."""
 
     logits: tf.Tensor  # float32 [N, 7]
-    embeddings: tf.Tensor  # float32 [N, D], what the classifier stands on
+    embeddings: tf.Tensor | None  # float32 [N, D], what the classifier stands on; None where nothing asks for it
+    chunked: Chunked | None = None  # the CNN, where it runs in chunks, which gradients are to be taken through
 
 
 class Part(NamedTuple):
@@ -57,24 +59,49 @@ class Stage(NamedTuple):
     contents: Contents
     batch_size: int  # where --batch_size is not given
     parts: Callable[[Blueprint], list[Part]]
-    # build(blueprint, batch, trains): adds the network to the default graph. trains(scope) says whether a part acts
-    # as in training (dropout, batch statistics) or as in evaluation.
-    build: Callable[[Blueprint, Batch, Callable[[str], bool]], Frames]
+    # What is taken of the CNN: its classes, 0 for no classifier, and which of `see`'s outputs training needs.
+    num_classes: int
+    outputs: tuple[str, ...]
+    # build(blueprint, batch, seen, trains): adds to the default graph what stands on the CNN, given what `see` returned
+    # of it. trains(scope) says whether a part acts as in training (dropout, batch statistics) or as in evaluation.
+    build: Callable[[Blueprint, Batch, Mapping[str, tf.Tensor], Callable[[str], bool]], Frames]
 
 
-def _cnn(blueprint: Blueprint, batch: Batch, is_training: bool, num_classes: int) -> tuple[tf.Tensor, dict]:
+def see(blueprint: Blueprint, images: tf.Tensor, is_training: bool) -> dict[str, tf.Tensor]:
+    """Adds the run's CNN to the default graph.
+
+    Args:
+      blueprint: of a run of a stage with images.
+      images: float32 [N, H, W, 3], RGB in [-1, 1].
+      is_training: whether dropout acts and batch normalisation takes the batch's statistics.
+
+    Returns:
+      `features` float32 [N, D]; where the stage has a classifier on the CNN, `logits` [N, 7] and what that stands on,
+      `embeddings` [N, E], which is fc7 in VGG-Face, else the features.
+    """
     config = blueprint.config
-    network = get_network(config.model)
-    return network.build(
-        batch.images,
+    num_classes = stage_of(config).num_classes
+    features, end_points = get_network(config.model).build(
+        images,
         num_classes=num_classes,
         is_training=is_training,
-        width=config.width,
         dropout=config.dropout,
-        global_pool=config.global_pool,
-        convention=blueprint.convention,
-        **({'se': True} if config.se_vgg else {}),
+        **cnn_arguments(blueprint),
     )
+    if not num_classes:
+        return {'features': features}
+    return {'features': features, 'logits': end_points['logits'], 'embeddings': end_points.get('fc7', features)}
+
+
+def cnn_arguments(blueprint: Blueprint) -> dict:
+    """The arguments of a network's builder that its features depend on."""
+    config = blueprint.config
+    return {
+        'width': config.width,
+        'global_pool': config.global_pool,
+        'convention': blueprint.convention,
+        **({'se': True} if config.se_vgg else {}),
+    }
 
 
 def _rnn(config: TrainConfig) -> dict:
@@ -88,10 +115,9 @@ def _rnn(config: TrainConfig) -> dict:
     }
 
 
-def _build_cnn(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+def _build_cnn(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
     """Each frame classified by the CNN alone (6.1, 6.2)."""
-    features, end_points = _cnn(blueprint, batch, trains(blueprint.config.model), NUM_CLASSES)
-    return Frames(end_points['logits'], end_points.get('fc7', features))
+    return Frames(seen['logits'], seen.get('embeddings'))
 
 
 def _classify_sequence(config: TrainConfig, batch: Batch, inputs: tf.Tensor, is_training: bool, scope: str) -> Frames:
@@ -109,14 +135,12 @@ def _classify_sequence(config: TrainConfig, batch: Batch, inputs: tf.Tensor, is_
     return Frames(end_points['logits'], outputs)
 
 
-def _build_temporal(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+def _build_temporal(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
     """CNN features into a recurrent network (5.2, 6.3)."""
-    config = blueprint.config
-    features, _ = _cnn(blueprint, batch, trains(config.model), 0)
-    return _classify_sequence(config, batch, features, trains(TEMPORAL), TEMPORAL)
+    return _classify_sequence(blueprint.config, batch, seen['features'], trains(TEMPORAL), TEMPORAL)
 
 
-def _build_ffn(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+def _build_ffn(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
     """A whole video's functionals (6.4, table 1)."""
     config = blueprint.config
     hidden, end_points = ffn(
@@ -125,17 +149,16 @@ def _build_ffn(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]
     return Frames(end_points['logits'], hidden)
 
 
-def _build_audio_gru(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+def _build_audio_gru(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
     """The descriptors of each clip of sound (6.4, table 2)."""
     return _classify_sequence(blueprint.config, batch, batch.audio, trains(AUDIO_GRU), AUDIO_GRU)
 
 
-def _build_early_fusion(blueprint: Blueprint, batch: Batch, trains: Callable[[str], bool]) -> Frames:
+def _build_early_fusion(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
     """One of the four options of figure 6.13 (4.4, 6.5)."""
     config = blueprint.config
     option = OPTIONS[config.fusion_option]
-    visual, _ = _cnn(blueprint, batch, trains(config.model), 0)
-    audio = batch.audio
+    visual, audio = seen['features'], batch.audio
     sequence = (batch.lengths, batch.pad_index)
     if option.visual_rnn:
         rnn = _rnn(blueprint.visual or config)
@@ -183,16 +206,17 @@ def _early_fusion_parts(blueprint: Blueprint) -> list[Part]:
 
 
 _CNNS = tuple(NETWORKS)
+_CLASSIFIER, _BELOW, _NO_CNN = (NUM_CLASSES, ('logits', 'embeddings')), (0, ('features',)), (0, ())
 _STAGES = {
     # batches of 64 stills (6.1), 16 sounds (6.4), 4 windows of faces (6.2)
-    'pretrain': (Stage(_CNNS, Contents('still', True, 0), 64, _cnn_parts, _build_cnn),),
-    'finetune': (Stage(_CNNS, Contents('frame', True, 0), 4, _cnn_parts, _build_cnn),),
-    'temporal': (Stage(_CNNS, Contents('frame', True, 0), 4, _temporal_parts, _build_temporal),),
+    'pretrain': (Stage(_CNNS, Contents('still', True, 0), 64, _cnn_parts, *_CLASSIFIER, _build_cnn),),
+    'finetune': (Stage(_CNNS, Contents('frame', True, 0), 4, _cnn_parts, *_CLASSIFIER, _build_cnn),),
+    'temporal': (Stage(_CNNS, Contents('frame', True, 0), 4, _temporal_parts, *_BELOW, _build_temporal),),
     'audio': (
-        Stage((FFN,), Contents('video', False, FUNCTIONALS), 16, _audio_parts, _build_ffn),
-        Stage((AUDIO_GRU,), Contents('frame', False, LLD), 16, _audio_parts, _build_audio_gru),
+        Stage((FFN,), Contents('video', False, FUNCTIONALS), 16, _audio_parts, *_NO_CNN, _build_ffn),
+        Stage((AUDIO_GRU,), Contents('frame', False, LLD), 16, _audio_parts, *_NO_CNN, _build_audio_gru),
     ),
-    'early_fusion': (Stage(_CNNS, Contents('frame', True, LLD), 4, _early_fusion_parts, _build_early_fusion),),
+    'early_fusion': (Stage(_CNNS, Contents('frame', True, LLD), 4, _early_fusion_parts, *_BELOW, _build_early_fusion),),
 }
 
 
@@ -243,21 +267,60 @@ def loss_settings(config: TrainConfig) -> LossSettings:
     return LossSettings(**{name: getattr(config, name) for name in LossSettings._fields})
 
 
-def build_frames(blueprint: Blueprint, batch: Batch, is_training: bool, phase: int) -> Frames:
+def build_frames(blueprint: Blueprint, batch: Batch, is_training: bool, phase: int, chunk: int = 0) -> Frames:
     """Adds a stage's network to the default graph; towers of a graph share its variables.
 
     Args:
       blueprint: of the run.
-      batch: of its pipeline.
+      batch: of its pipeline. Where it has features, they are taken for what the CNN says, which has to be frozen.
       is_training: whether it is the training graph.
       phase: of training. In phase one a part without anything new acts as in evaluation, and batch normalisation is
         frozen everywhere: what is not trained does not move.
+      chunk: the most frames that pass the CNN at once; 0 for all.
     """
     stage = stage_of(blueprint.config)
     new = {part.scope for part in stage.parts(blueprint) if part.new}
     frozen = phase == 1 or blueprint.config.batch_norm_mode == 'frozen'
     with slim.arg_scope([batch_norm], frozen=frozen):
-        return stage.build(blueprint, batch, lambda scope: is_training and (phase == 2 or scope in new))
+        model, chunked = blueprint.config.model, None
+
+        def trains(scope: str) -> bool:
+            return is_training and (phase == 2 or scope in new)
+
+        if chunk:
+            chunked = run_in_chunks(
+                lambda images: see(blueprint, images, trains(model)), batch.images, chunk, stage.outputs
+            )
+            seen: Mapping[str, tf.Tensor] = chunked.outputs
+        elif batch.images is not None:
+            seen = see(blueprint, batch.images, trains(model))
+        else:
+            seen = batch.features or {}
+        return stage.build(blueprint, batch, seen, trains)._replace(chunked=chunked)
+
+
+def chunk_of(blueprint: Blueprint, phase: int, frames: int) -> int:
+    """The most frames that a phase's training passes through the CNN at once; 0 for all.
+
+    Where nothing but dense layers of the CNN is trained, or none of it, no map is kept, and there is nothing to chunk.
+
+    Args:
+      blueprint: of the run.
+      phase: of training.
+      frames: the most that a batch has.
+    """
+    config = blueprint.config
+    if not stage_of(config).contents.images or (phase == 1 and not _trains_maps(blueprint)):
+        return 0
+    arguments = cnn_arguments(blueprint)
+    return frames_of_chunk(config.frames_per_chunk, frames, config.model, config.image_size, **arguments)
+
+
+def _trains_maps(blueprint: Blueprint) -> bool:
+    """Whether phase one trains layers between maps of the CNN: SE blocks of VGG-Face."""
+    config = blueprint.config
+    scopes = {scope for part in stage_of(config).parts(blueprint) for scope in part.new}
+    return config.se_vgg and f'{config.model}/se' in scopes
 
 
 def trained_variables(blueprint: Blueprint, phase: int) -> list[tf.Variable]:

@@ -11,9 +11,18 @@ from fer.errors import InputError
 from fer.nets import NETWORKS
 from fer.tf1 import tf
 from fer.training.aggregation import window_logits
+from fer.training.chunks import Chunked
 from fer.training.config import TrainConfig
 from fer.training.losses import Loss, total_loss
-from fer.training.stages import Blueprint, build_frames, loss_settings, reading, trained_variables, window_length
+from fer.training.stages import (
+    Blueprint,
+    build_frames,
+    chunk_of,
+    loss_settings,
+    reading,
+    trained_variables,
+    window_length,
+)
 
 
 class Tower(NamedTuple):
@@ -22,6 +31,7 @@ class Tower(NamedTuple):
     window_logits: tf.Tensor  # float32 [B, 7]
     accuracy: tf.Tensor  # float32, scalar: share of windows predicted right
     loss: Loss | None  # None in evaluation
+    chunked: Chunked | None = None  # the CNN, where it is trained in chunks
 
 
 def check_gradients(config: TrainConfig) -> None:
@@ -41,6 +51,7 @@ def build_tower(
     is_training: bool,
     phase: int = 2,
     class_weights: np.ndarray | None = None,
+    chunk: int = 0,
 ) -> Tower:
     """Adds the stage's network to the default graph, its frames' logits aggregated over windows.
 
@@ -50,9 +61,10 @@ def build_tower(
       is_training: whether there is a loss, and the network acts as in training.
       phase: of training.
       class_weights: float32 [7], of the loss; None for none.
+      chunk: the most frames that pass the CNN at once; 0 for all.
     """
     config = blueprint.config
-    frames = build_frames(blueprint, batch, is_training, phase)
+    frames = build_frames(blueprint, batch, is_training, phase, chunk)
     logits = window_logits(frames.logits, batch.lengths, batch.pad_index, config.classify, config.aggregate)
     right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), batch.labels)
     loss = None
@@ -68,7 +80,7 @@ def build_tower(
             class_weights,
             trained_variables(blueprint, phase),
         )
-    return Tower(logits, tf.reduce_mean(tf.cast(right, tf.float32)), loss)
+    return Tower(logits, tf.reduce_mean(tf.cast(right, tf.float32)), loss, frames.chunked)
 
 
 class Side(NamedTuple):
@@ -90,7 +102,7 @@ def build_side(
 
     Args:
       blueprint: of the run.
-      split: its sound scaled.
+      split: its sound scaled; with features, its images are not read.
       phases: of training, whose batches are shuffled by the run's seed; none for evaluation.
       class_weights: float32 [7], of the loss.
       views: whether images are seen as the pipeline's `view` says.
@@ -98,9 +110,13 @@ def build_side(
     config = blueprint.config
     with tf.name_scope('train' if phases else 'evaluation'):
         shuffle_seed = config.seed if phases else None
+        most = sum(sorted(window.length for window in split.windows)[-config.batch_size :])  # frames of a batch
         pipeline = build_pipeline(split, window_length(config), config.batch_size, reading(config), shuffle_seed, views)
         towers = {
-            phase: build_tower(blueprint, pipeline.batch, bool(phases), phase, class_weights)
+            phase: build_tower(
+                *(blueprint, pipeline.batch, bool(phases), phase, class_weights),
+                chunk_of(blueprint, phase, most) if phases else 0,
+            )
             for phase in phases or (2,)
         }
     return Side(split, pipeline, towers)

@@ -1,0 +1,224 @@
+"""The features of a frozen CNN, computed once for each frame and kept on disk.
+
+Where a CNN is not trained and its images are not augmented, what it says of a frame never changes: not from one epoch
+to the next, nor from one window to another, nor between runs whose CNN has the same weights. Phase one of a recurrent
+network on a CNN (6.3), its validation, evaluation and extraction then read features instead of images. They are the
+values that the CNN gives there, but for the rounding that the size of a batch makes.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fer.data.check import check_images
+from fer.data.pipeline import decode_image
+from fer.data.split import FrameFeatures, Split
+from fer.errors import InputError
+from fer.nets import get_network
+from fer.progress import progress
+from fer.tf1 import tf
+from fer.training.feature_store import FeatureStore, digest
+from fer.training.predict import run_named
+from fer.training.restore import AFTER_FEATURES
+from fer.training.stages import Blueprint, cnn_arguments, stage_of
+
+FORMAT = 1  # of what is kept
+_FRAMES = 32  # that pass the CNN at once
+_CODE = ('nets/*.py', 'data/pipeline.py', 'training/features.py')  # that features depend on, below fer/
+
+
+class FrozenCnn(NamedTuple):
+    """A CNN in evaluation, on the content of image files."""
+
+    contents: tf.Tensor  # string [n], a placeholder
+    outputs: dict[str, tf.Tensor]  # float32 [n, D] each: `features`, and `logits` where there is a classifier
+    model: str
+    about: dict[str, Any]  # what the outputs depend on besides weights and frames; values as of JSON
+
+
+def build_frozen_cnn(model: str, image_size: int, num_classes: int, arguments: dict[str, Any]) -> FrozenCnn:
+    """Adds a CNN to the default graph, to compute features with; variables are reused where they exist.
+
+    Args:
+      model: a name of `fer.nets.NETWORKS`.
+      image_size: height and width in pixels.
+      num_classes: units of its classifier; 0 for none.
+      arguments: further ones of its builder: width, global_pool, convention, se.
+    """
+    shape = [image_size, image_size, 3]
+    with tf.name_scope('features'):
+        contents = tf.placeholder(tf.string, [None], 'contents')
+        images = tf.map_fn(
+            lambda content: decode_image(content, image_size),
+            contents,
+            fn_output_signature=tf.TensorSpec(shape, tf.float32),
+        )
+        images = tf.ensure_shape(images / 127.5 - 1.0, [None, *shape])  # as the pipeline's
+        features, end_points = get_network(model).build(images, num_classes=num_classes, **arguments)
+    outputs = {'features': features} | ({'logits': end_points['logits']} if num_classes else {})
+    about = {
+        'format': FORMAT,
+        'code': _digest_code(),
+        'tensorflow': tf.__version__,
+        'onednn': os.environ['TF_ENABLE_ONEDNN_OPTS'],
+        'devices': sorted({device.device_type for device in tf.config.list_physical_devices()}),
+        'model': model,
+        'image_size': image_size,
+        **{name: value._asdict() if name == 'convention' else value for name, value in arguments.items()},
+    }
+    return FrozenCnn(contents, outputs, model, about)
+
+
+def _digest_code() -> str:
+    root = Path(__file__).resolve().parents[1]
+    return digest(b''.join(path.read_bytes() for pattern in _CODE for path in sorted(root.glob(pattern))))
+
+
+def digest_weights(session: tf.Session, model: str, outputs: Sequence[str]) -> str:
+    """Digest of the values that a CNN's outputs depend on: without `logits`, not of what lies behind the features."""
+    variables = sorted(tf.get_collection(tf.GraphKeys.MODEL_VARIABLES, f'{model}/'), key=lambda v: v.op.name)
+    if 'logits' not in outputs:
+        variables = [variable for variable in variables if variable.op.name.split('/')[1] not in AFTER_FEATURES]
+    found = hashlib.blake2b(digest_size=32)
+    for variable, value in zip(variables, session.run(variables), strict=True):
+        found.update(f'{variable.op.name} {value.dtype} {list(value.shape)} '.encode())
+        found.update(np.ascontiguousarray(value).data)
+    return found.hexdigest()
+
+
+class FeatureCache:
+    """The features of some splits' frames: attached to them as a graph is built, loaded once a session has weights."""
+
+    def __init__(self, cnn: FrozenCnn, outputs: Sequence[str], folder: str, gigabytes: float):
+        """Takes a CNN whose outputs are to be kept.
+
+        Args:
+          cnn: of the graph.
+          outputs: those of `cnn` that are kept.
+          folder: of the store.
+          gigabytes: that it may have.
+        """
+        self.cnn, self.folder, self.limit = cnn, folder, int(gigabytes * 10**9)
+        self.widths = tuple((name, int(cnn.outputs[name].shape[1])) for name in outputs)
+        self.depth = sum(width for _, width in self.widths)
+        self._splits: list[Split] = []
+        self._rows: list[list[np.ndarray]] = []  # of each split, for each video, int64 [frames, 2]
+        self._store: FeatureStore | None = None
+
+    def fits(self, splits: Sequence[Split]) -> bool:
+        """Whether the store may be large enough for their frames, were no two alike; says so where it may not."""
+        needed = 4 * self.depth * sum(len(video.frames) for split in splits for video in split.videos)
+        if needed > self.limit:
+            print(f'features: not kept; they need {needed / 1e9:.3g} GB, more than --feature_cache_gb')
+        return needed <= self.limit
+
+    def attach(self, split: Split) -> Split:
+        """The split with features instead of images; they can be read after `load`."""
+        number = len(self._splits)
+        self._splits.append(split)
+
+        def read(video: int, frames: slice) -> np.ndarray:
+            assert self._store, 'features are loaded before the pipeline starts'
+            return self._store.gather(self._rows[number][video][frames])
+
+        return split._replace(features=FrameFeatures(self.widths, read))
+
+    def load(self, session: tf.Session) -> None:
+        """Finds the features of every frame of the splits, computes those there are none of, and says how many.
+
+        Args:
+          session: its variables have the CNN's weights.
+
+        Raises:
+          InputError: an image cannot be read or decoded, or changes meanwhile.
+        """
+        outputs = [name for name, _ in self.widths]
+        weights = digest_weights(session, self.cnn.model, outputs)
+        key = {**self.cnn.about, 'outputs': outputs, 'weights': weights}
+        self._store = FeatureStore(self.folder, key, self.depth, self.limit)
+        self._rows = [self._load_split(session, self._store, split) for split in self._splits]
+
+    def _load_split(self, session: tf.Session, store: FeatureStore, split: Split) -> list[np.ndarray]:
+        paths = dict.fromkeys(path for video in split.videos for path in video.frames)
+        names = {path: digest(_read(path, split)) for path in progress(paths, label='frames', unit='frame')}
+        places = {name: path for path, name in names.items()}  # a path of each content
+        missing = {name: path for name, path in places.items() if store.find(name) is None}
+        if missing:
+            with store.filling(len(missing) * self.depth * 4):
+                missing = {name: path for name, path in missing.items() if store.find(name) is None}
+                store.add(self._compute(session, split, missing))
+        print(
+            f'features: {len(paths)} frames, {len(places)} distinct: {len(places) - len(missing)} read from '
+            f'{self.folder}, {len(missing)} computed',
+            flush=True,
+        )
+        found = {name: store.find(name) for name in places}
+        if lost := [places[name] for name, place in found.items() if place is None]:
+            raise InputError(f'--feature_cache={self.folder}: cannot read back the features of {lost[0]}')
+        return [
+            np.array([found[names[path]] for path in video.frames], np.int64).reshape(-1, 2) for video in split.videos
+        ]
+
+    def _compute(self, session: tf.Session, split: Split, missing: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
+        """(digest, float32 [D]) of frames, of which a path is given by digest."""
+        fetches = [self.cnn.outputs[name] for name, _ in self.widths]
+        waiting = list(missing.items())
+        bar = progress(total=len(waiting), label='features', unit='frame')
+        for first in range(0, len(waiting), _FRAMES):
+            batch = waiting[first : first + _FRAMES]
+            contents = [_read(path, split) for _, path in batch]
+            for (name, path), content in zip(batch, contents, strict=True):
+                if digest(content) != name:
+                    raise InputError(f'{path}: has changed since the run began; expected a file that stays as it is')
+            values = np.concatenate(run_named(session, fetches, split, {self.cnn.contents: contents}), axis=1)
+            yield from zip((name for name, _ in batch), values, strict=True)
+            bar.update(len(batch))
+        bar.close()
+
+    def close(self) -> None:
+        """Lets other jobs remove what was used."""
+        if self._store:
+            self._store.close()
+            self._store = None
+
+    def __enter__(self) -> 'FeatureCache':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def check_cache_limit(gigabytes: float) -> None:
+    """Raises InputError for a size that no store has."""
+    if not 0 < gigabytes < math.inf:
+        raise InputError(f'--feature_cache_gb={gigabytes}: expected gigabytes, above 0')
+
+
+def build_cache(blueprint: Blueprint, splits: Sequence[Split], folder: str, gigabytes: float) -> FeatureCache | None:
+    """The cache of a run's CNN, whose graph is added to the default one; None, and why on screen, where it has no room.
+
+    Args:
+      blueprint: of a run of a stage with images.
+      splits: those that are to be attached.
+      folder: of the store.
+      gigabytes: that it may have.
+    """
+    config = blueprint.config
+    num_classes = stage_of(config).num_classes
+    cnn = build_frozen_cnn(config.model, config.image_size, num_classes, cnn_arguments(blueprint))
+    cache = FeatureCache(cnn, tuple(cnn.outputs), folder, gigabytes)
+    return cache if cache.fits(splits) else None
+
+
+def _read(path: str, split: Split) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        for manifest in split.manifests:
+            check_images(manifest)  # names the line of a file that has vanished
+        raise
