@@ -70,10 +70,13 @@ def run_in_chunks(
 
     Args:
       network: `network(frames)` adds it to the default graph and returns outputs by name, float32 [n, D]. Its
-        variables are reused where they exist.
+        variables are reused where they exist. Whatever slim.arg_scope it needs, it opens itself.
       frames: float32 [N, H, W, C], N at least 1.
       size: frames of a chunk, at least 1.
       names: the outputs wanted.
+
+    Raises:
+      ValueError: from `Chunked.gradients`, of a network that makes its variables anew.
     """
     total = tf.shape(frames)[0]
     chunks = (total + size - 1) // size
@@ -81,9 +84,15 @@ def run_in_chunks(
     def first_of(chunk):
         return chunk * (total // chunks) + tf.minimum(chunk, total % chunks)
 
+    scope = tf.get_variable_scope()
+
     def run(chunk, updates: bool):
         first, end = first_of(chunk), first_of(chunk + 1)
-        with slim.arg_scope([batch_norm], updates=updates), slim.arg_scope([dropout], rows=Rows(first, total)):
+        with (
+            tf.variable_scope(scope, auxiliary_name_scope=False),  # the second pass may be added within another
+            slim.arg_scope([batch_norm], updates=updates),
+            slim.arg_scope([dropout], rows=Rows(first, total)),
+        ):
             outputs = network(frames[first:end])
         return {name: outputs[name] for name in names}, first, end
 
@@ -115,7 +124,10 @@ def run_in_chunks(
             with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)[before:]):
                 return chunk + 1, added
 
+        made = len(tf.global_variables())
         sums = _loop(chunks, backward, [tf.zeros(variable.shape, variable.dtype.base_dtype) for variable in variables])
+        if len(tf.global_variables()) > made:
+            raise ValueError('the network does not reuse its variables; expected tf.AUTO_REUSE around them')
         return [part if is_reached else None for part, is_reached in zip(sums, reached, strict=True)]
 
     return Chunked(size, outputs, gradients)

@@ -119,6 +119,8 @@ def evaluate(
         cache = None
         if feature_cache and tta_views == 1:
             cache = build_cache(blueprint, [data], feature_cache, feature_cache_gb)
+        elif feature_cache:
+            print(f'features: not kept, as they would be of {tta_views} views')
         side = build_side(blueprint, cache.attach(data) if cache else data, views=tta_views > 1)
         with open_session(settings) as session, cache or contextlib.nullcontext():
             checkpoints.restore_model(session, path, tf.global_variables())

@@ -281,21 +281,22 @@ def build_frames(blueprint: Blueprint, batch: Batch, is_training: bool, phase: i
     stage = stage_of(blueprint.config)
     new = {part.scope for part in stage.parts(blueprint) if part.new}
     frozen = phase == 1 or blueprint.config.batch_norm_mode == 'frozen'
+    model, chunked = blueprint.config.model, None
+
+    def trains(scope: str) -> bool:
+        return is_training and (phase == 2 or scope in new)
+
+    def cnn(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        with slim.arg_scope([batch_norm], frozen=frozen):  # its second pass is added when this scope has been left
+            return see(blueprint, images, trains(model))
+
+    seen: Mapping[str, tf.Tensor] = batch.features or {}
+    if chunk:
+        chunked = run_in_chunks(cnn, batch.images, chunk, stage.outputs)
+        seen = chunked.outputs
+    elif batch.images is not None:
+        seen = cnn(batch.images)
     with slim.arg_scope([batch_norm], frozen=frozen):
-        model, chunked = blueprint.config.model, None
-
-        def trains(scope: str) -> bool:
-            return is_training and (phase == 2 or scope in new)
-
-        if chunk:
-            chunked = run_in_chunks(
-                lambda images: see(blueprint, images, trains(model)), batch.images, chunk, stage.outputs
-            )
-            seen: Mapping[str, tf.Tensor] = chunked.outputs
-        elif batch.images is not None:
-            seen = see(blueprint, batch.images, trains(model))
-        else:
-            seen = batch.features or {}
         return stage.build(blueprint, batch, seen, trains)._replace(chunked=chunked)
 
 
