@@ -65,11 +65,14 @@ def test_gradients_are_those_of_the_whole_batch(name):
     assert len(seen) > 20
     # Few units are dead, and no comparison below is of zeros alone.
     assert np.mean([np.abs(expected[key]).max() > 0 for key in seen]) > 0.8
+    largest = max(np.abs(gradient).max() for gradient in expected.values())
     for found, loss_in_chunks in ways:
         assert sorted(found) == sorted(expected)
         np.testing.assert_allclose(loss_in_chunks, loss, rtol=1e-5)
         for key, gradient in expected.items():
-            np.testing.assert_allclose(found[key], gradient, rtol=0, atol=1e-4 * np.abs(gradient).max(), err_msg=key)
+            # What is next to nothing beside the others is the rounding of sums that cancel.
+            bound = max(1e-4 * np.abs(gradient).max(), 1e-7 * largest)
+            np.testing.assert_allclose(found[key], gradient, rtol=0, atol=bound, err_msg=key)
 
 
 def test_a_chunk_is_a_batch_of_its_own_where_batch_norm_learns():
@@ -186,8 +189,8 @@ def test_what_a_step_keeps_is_what_its_gradients_read(name):
         tf.gradients(features, tf.trainable_variables())
         read = {t for op in graph.get_operations() if op not in forward for t in op.inputs if t.op in forward}
         per_frame = [t for t in read if t.dtype == tf.float32 and t.shape.rank in (2, 4) and t.shape[0] == 1]
-        variables = tuple(f'{v.op.name}/' for v in tf.global_variables())
-        expected = sum(4 * t.shape.num_elements() for t in per_frame if not t.op.name.startswith(variables))
+        # A kernel of 1x1 is no batch of one.
+        expected = sum(4 * t.shape.num_elements() for t in per_frame if t.op.type != 'ReadVariableOp')
     assert found == pytest.approx(expected, rel=0.05)
 
 

@@ -113,7 +113,8 @@ def run_in_chunks(
         reached = [False] * len(variables)
 
         def backward(chunk, sums):
-            before = len(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+            waiting = tf.get_collection_ref(tf.GraphKeys.UPDATE_OPS)  # which a loop shares with the graph around it
+            before = len(waiting)
             # A moving average is read after the chunk before has moved it.
             with tf.control_dependencies([chunk]):
                 found, first, end = run(chunk, updates=True)
@@ -121,7 +122,8 @@ def run_in_chunks(
             parts = tf.gradients([found[name] for name in of_outputs], list(variables), upstream)
             reached[:] = [part is not None for part in parts]
             added = [old if part is None else old + part for old, part in zip(sums, parts, strict=True)]
-            with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)[before:]):
+            moves, waiting[before:] = waiting[before:], []
+            with tf.control_dependencies(moves):
                 return chunk + 1, added
 
         made = len(tf.global_variables())
