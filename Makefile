@@ -40,8 +40,8 @@ test-all: lint
 scheduler: $(STAMP)
 	$(BIN)/python -m pytest -m slow -rs tests/test_experiment.py
 
-# What our ways of preparing sound and faces, and of searching for ensembles, gain over those they replace, and that
-# sound and faces are of one instant.
+# What our ways of preparing sound and faces, of searching for ensembles and of training gain over those they replace and
+# over PyTorch (in an environment of its own, .venv-bench), and that sound and faces are of one instant. Hours.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.alignment
 	$(BIN)/python -m tests.benchmarks.smile
@@ -49,6 +49,11 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.grouped
 	$(BIN)/python -m tests.benchmarks.rnn
 	$(BIN)/python -m tests.benchmarks.search
+	$(BIN)/python -m tests.benchmarks.memory
+	$(BIN)/python -m tests.benchmarks.torch_venv
+	for name in decode finetune input_wait flops seq_len; do \
+	    $(BIN)/python -m tests.benchmarks.$$name --json=demo/benchmarks.json || exit; \
+	done
 
 # What each stage of training adds on the drawn corpus, over five seeds: an hour or so.
 stages: $(STAMP)
@@ -64,5 +69,5 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv demo *.egg-info build .hypothesis .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-bench demo *.egg-info build .hypothesis .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ from fer.experiment.queue import jobs_in_queue, number_of
 from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STOPPED, Status, is_alive, read_status
 from fer.experiment.submissions import Submission, read_submissions
 from fer.experiment.tasks import Task
+from fer.provenance import FINISHED_FILE
 
 READY = 'ready'
 BLOCKED, LACKING, OTHER = 'blocked', 'lacking', 'other'  # OTHER: there is a run, with other settings
@@ -41,7 +42,7 @@ def is_done(task: Task) -> bool:
     """Whether a run has ended, and has answered all that it is to answer with the checkpoint it ended with."""
     checkpoint = None
     if task.config.program == TRAIN:
-        checkpoint = _read(task.folder / 'finished.json').get('checkpoint')
+        checkpoint = _read(task.folder / FINISHED_FILE).get('checkpoint')
         until = task.settings.get(_MAX_STEPS, '0')
         if checkpoint is None or not _is_same(_read_flags(task).get(_MAX_STEPS, until), until):
             return False

@@ -29,7 +29,12 @@ from fer.training.stages import Blueprint, cnn_arguments, stage_of
 
 FORMAT = 1  # of what is kept
 _FRAMES = 32  # that pass the CNN at once
-_CODE = ('nets/*.py', 'data/pipeline.py', 'training/features.py')  # that features depend on, below fer/
+_CODE = (
+    'nets/*.py',
+    'data/frame_cache.py',
+    'data/pipeline.py',
+    'training/features.py',
+)  # that features depend on, below fer/
 
 
 class FrozenCnn(NamedTuple):

@@ -23,7 +23,6 @@ from fer.training.checkpoints import PREFIX
 from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
 from fer.training.stages import Blueprint, stage_of
 
-FINISHED_FILE = 'finished.json'  # written last of all, so that a run without it has not ended
 CLASS_COUNTS_FILE = 'class_counts.json'  # the training videos of each class, in the order of the logits
 SCALING_FILE = 'audio_scaling.txt'
 AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE = 'audio_flags.txt', 'visual_flags.txt'  # of the runs that early fusion joins
@@ -91,7 +90,7 @@ def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, o
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    (folder / FINISHED_FILE).unlink(missing_ok=True)
+    (folder / provenance.FINISHED_FILE).unlink(missing_ok=True)
     write_flagfile(folder / FLAGS_FILE, config)
     with atomic_write(
         folder / (f'environment_{first_step}.json' if first_step else provenance.ENVIRONMENT_FILE)
@@ -107,7 +106,7 @@ def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, o
 def finish_run(folder: Path, step: int, reason: str) -> None:
     """Says that a run has ended, at which step and why, and which checkpoint answers for it."""
     checkpoint = answering_checkpoint(folder)
-    with atomic_write(folder / FINISHED_FILE) as file:
+    with atomic_write(folder / provenance.FINISHED_FILE) as file:
         json.dump({'step': step, 'reason': reason, 'checkpoint': checkpoint and Path(checkpoint).name}, file, indent=1)
 
 
