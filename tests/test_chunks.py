@@ -38,7 +38,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize('name', CASES)
+SLOW = ('temporal, se_resnet50', 'early fusion 3, resnet50', 'finetune, frames, median')
+
+
+@pytest.mark.parametrize('name', [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES])
 def test_gradients_are_those_of_the_whole_batch(name):
     settings, sizes = CASES[name]
     blueprint = make_blueprint(batch_norm_mode='frozen', **settings)
@@ -176,7 +179,7 @@ def test_unasked_as_many_frames_as_the_budget_holds():
     assert frames_of_chunk(0, 10**4, image_size=224, **VGG) == pytest.approx(size / 4, rel=0.05)
 
 
-@pytest.mark.parametrize('name', [n if n != 'nasnet' else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
+@pytest.mark.parametrize('name', [pytest.param(n, marks=[pytest.mark.slow] if 'nasnet' in n else []) for n in NETWORKS])
 def test_what_a_step_keeps_is_what_its_gradients_read(name):
     """The estimate, from the forward graph alone, against the graph of the gradients."""
     network, options = NETWORKS[name], {'width': 0.1, 'global_pool': True}

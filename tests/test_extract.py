@@ -78,6 +78,7 @@ def test_public_weights_are_extracted(painted, tmp_path):
     assert not (tmp_path / 'no.npz').exists()
 
 
+@pytest.mark.slow
 def test_features_never_come_from_fresh_weights_unasked(painted, tmp_path):
     """From a manifest of sound and faces without labels, whose sound is not looked at."""
     net = public.random_vgg(**VGG, map_size=1)

@@ -282,8 +282,9 @@ def test_a_run_learns_what_it_learns_without(runs, capsys):
 
 @pytest.mark.parametrize(
     ('option', 'model'),
-    [(1, 'vgg_face'), *(pytest.param(option, 'resnet50', marks=pytest.mark.slow) for option in (1, 4))],
+    [(1, 'vgg_face'), (1, 'resnet50'), (4, 'resnet50')],
 )
+@pytest.mark.slow
 def test_early_fusion_learns_what_it_learns_without(painted_sound, tmp_path, option, model):
     """Fresh weights, and noise on the sound; resnet50's batch statistics are learned in phase two."""
     settings = {'fusion_option': option, 'model': model, 'audio_noise': 0.1, 'seed': 3, 'train_epochs': '2,1'}
@@ -314,7 +315,8 @@ def test_heads_on_one_cnn_share_its_features_and_another_cnn_does_not(runs, tmp_
     assert '0 read from' in (out := capsys.readouterr().out)
     assert ', 20 computed' in out
     assert len(keys(runs.cache)) == len(before) + 1
-    assert_same_logits(tmp_path / 'one', one)
+    score(one, manifest, tmp_path / 'without')
+    assert_same_logits(tmp_path / 'one', tmp_path / 'without')
     score(runs.backbone, manifest, tmp_path / 'plain')  # a CNN with a classifier: its logits are kept as well
     for _ in range(2):
         score(runs.backbone, manifest, tmp_path / 'backbone', feature_cache=str(runs.cache))
@@ -322,6 +324,7 @@ def test_heads_on_one_cnn_share_its_features_and_another_cnn_does_not(runs, tmp_
     assert ': 20 read from' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_resumes_in_phase_one_goes_on_with_features(runs, tmp_path, capsys):
     """Also one that began without them: resuming may change where they are kept."""
     config = runs.config('plain', cached=False, run_dir=str(tmp_path / 'run'), max_steps=4)
@@ -345,7 +348,7 @@ def test_a_run_that_resumes_in_phase_two_computes_none(runs, tmp_path, capsys):
 
 def test_augmented_images_are_never_kept(runs, tmp_path, capsys):
     """Validation's are as they are; the training steps are those of a run without the cache."""
-    changes = {'augment': 'flip,shift', 'train_epochs': '1,1', 'max_steps': 3}
+    changes = {'augment': 'flip,shift', 'train_epochs': '2,1'}
     kept, plain = (
         runs.config(name, cached=name == 'kept', run_dir=str(tmp_path / name), **changes) for name in ('kept', 'plain')
     )

@@ -292,6 +292,7 @@ def checkpoint_values(run_dir):
     return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
 
 
+@pytest.mark.slow
 def test_train_resume_and_phases_with_batch_norm(painted, tmp_path):
     """Phase one moves the classifier alone, moving averages stay; phase two moves all; a resumed run ends the same."""
     flags = [*tiny_flags(painted), '--model=resnet50', '--global_pool=True', '--val_manifest=']
@@ -314,6 +315,7 @@ def test_train_resume_and_phases_with_batch_norm(painted, tmp_path):
     assert 'resnet50/block1/unit_1/conv1/BatchNorm/moving_mean' in restored
 
 
+@pytest.mark.slow
 def test_flags_of_another_network_are_refused(painted, tmp_path):
     for flags, found in (
         (('--model=nasnet_mobile', '--global_pool=False'), '--global_pool=False'),

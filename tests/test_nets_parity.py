@@ -144,7 +144,7 @@ def nasnet_layer(cells):
 @pytest.mark.parametrize(
     ('name', 'size'),
     [
-        ('nasnet_mobile', 97),
+        pytest.param('nasnet_mobile', 97, marks=pytest.mark.slow),
         pytest.param('nasnet_mobile', 112, marks=pytest.mark.slow),
         pytest.param('nasnet_mobile', 224, marks=pytest.mark.slow),
         pytest.param('nasnet', 97, marks=pytest.mark.slow),

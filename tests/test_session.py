@@ -84,6 +84,7 @@ def test_a_run_before_these_flags_can_still_be_read(painted, tmp_path):
     assert session_settings(config) == SessionSettings()
 
 
+@pytest.mark.slow
 def test_a_run_with_all_of_them_resumes_with_another_cache(painted, tmp_path, capsys):
     settings = {'run_dir': tmp_path / 'run', 'bucket_by_length': True, 'intra_op_threads': 1, 'inter_op_threads': 1}
     plain = tiny_config(painted, 'finetune', **settings, max_steps=3)

@@ -130,6 +130,7 @@ def test_another_seed_is_another_run(tmp_path, painted):
     assert read_bytes(tmp_path / 'seed0') != read_bytes(tmp_path / 'seed1')
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_score_makes_it_up(trained, tmp_path, painted):
     """As a kill between the first checkpoint and the end of its validation leaves it, half a row of log included."""
     run_dir, _ = trained
@@ -168,6 +169,7 @@ def test_resuming_in_the_middle_of_an_epoch_changes_nothing(trained, tmp_path, p
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_phase_one_moves_the_dense_layers_only(tmp_path, painted):
     before, after, last = tmp_path / 'one', tmp_path / 'two', tmp_path / 'three'
     run('train.py', *tiny_flags(painted), f'--run_dir={before}', '--max_steps=1')
@@ -227,7 +229,9 @@ def test_a_run_folder_is_portable(trained, tmp_path, painted):
     assert read_bytes(moved) == read_bytes(run_dir)
 
 
-@pytest.mark.parametrize(('classify', 'aggregate'), [('frame', 'mean'), ('padded', 'median')])
+@pytest.mark.parametrize(
+    ('classify', 'aggregate'), [pytest.param('frame', 'mean', marks=pytest.mark.slow), ('padded', 'median')]
+)
 def test_other_ways_to_classify_repeat_to_the_bit(tmp_path, painted, classify, aggregate):
     flags = (f'--classify={classify}', f'--aggregate={aggregate}', '--max_steps=3')
     for name in ('a', 'b'):

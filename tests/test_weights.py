@@ -331,8 +331,6 @@ CASES = {
     'HiKapok se_resnet50': lambda folder: hikapok(folder, 'HiKapok se_resnet50', RESIDUAL, 'conv1'),
     'Aff-Wild VGG-Face': affwild_vgg_face,
     'VGG-Face MatConvNet': matconvnet,
-    'Keras VGG16': lambda folder: keras(folder, 'VGG16'),
-    'torchvision densenet121': torch_densenet121,
     'timm seresnet50': lambda folder: torch_residual(folder, 'timm seresnet50', RESIDUAL),
     'timm seresnext50_32x4d': lambda folder: torch_residual(folder, 'timm seresnext50_32x4d', NEXT),
     'timm legacy_seresnet50': lambda folder: torch_residual(
@@ -346,9 +344,11 @@ CASES = {
     'Aff-Wild VGG-Face-GRU': affwild_vgg_face_gru,
     'Aff-Wild VGG-Face, 2000 units': affwild_vgg_face_2000,
     'Keras ResNet50 of before 2019': old_keras_resnet50,
-    'Keras ResNet50': lambda folder: keras(folder, 'ResNet50'),
 }
 SLOW = {
+    'Keras ResNet50': lambda folder: keras(folder, 'ResNet50'),
+    'torchvision densenet121': torch_densenet121,
+    'Keras VGG16': lambda folder: keras(folder, 'VGG16'),
     'Keras DenseNet121': lambda folder: keras(folder, 'DenseNet121'),
     'Keras NASNetMobile': lambda folder: keras(folder, 'NASNetMobile'),
     'Keras NASNetLarge': lambda folder: keras(folder, 'NASNetLarge'),

@@ -56,10 +56,6 @@ class TrainConfig:
     augment: str
     audio_noise: float
     audio_time_mask: float
-    # resources
-    feature_cache: str
-    feature_cache_gb: float
-    frames_per_chunk: int
     # optimisation
     batch_size: int
     train_epochs: str
@@ -84,6 +80,9 @@ class TrainConfig:
     frame_cache_gb: float = 50.0
     xla: bool = False
     mixed_precision: bool = False
+    feature_cache: str = ''
+    feature_cache_gb: float = 20.0
+    frames_per_chunk: int = -1
     intra_op_threads: int = 0
     inter_op_threads: int = 0
 
