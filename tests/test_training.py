@@ -158,6 +158,7 @@ def test_a_split_without_any_face_is_answered_for(trained, tmp_path):
     assert results.fallback == ['no_face', 'no_face']
 
 
+@pytest.mark.slow
 def test_resuming_in_the_middle_of_an_epoch_changes_nothing(trained, tmp_path, painted):
     run_dir, _ = trained
     resumed = tmp_path / 'resumed'

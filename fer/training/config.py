@@ -82,7 +82,7 @@ class TrainConfig:
     mixed_precision: bool = False
     feature_cache: str = ''
     feature_cache_gb: float = 20.0
-    frames_per_chunk: int = -1
+    frames_per_chunk: int = 0
     intra_op_threads: int = 0
     inter_op_threads: int = 0
 
