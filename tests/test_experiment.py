@@ -631,7 +631,9 @@ def test_a_container_runs_jobs_and_does_not_submit_them(fusions):
     assert 'data/none/results_val.txt' in read_status(fusions / 'runs', '7-t2-r4-seed0').text
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow), signal.SIGKILL])
+@pytest.mark.parametrize(
+    'number', [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_what_is_under_way_ends_with_the_one_who_began_it(fusions, painted_sound, number):
     """So that nobody else writes to the folder when the work is begun again."""
     folder = long_run(fusions, painted_sound)

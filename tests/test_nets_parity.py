@@ -192,7 +192,7 @@ def se_names(scope):
     ('name', 'oracle', 'convention'),
     [
         ('se_resnet50', 'SEResNet50', CAFFE._replace(pool='symmetric')),
-        ('se_resnext50', 'SEResNeXt50', CAFFE_NEXT._replace(pool='symmetric')),
+        pytest.param(*('se_resnext50', 'SEResNeXt50', CAFFE_NEXT._replace(pool='symmetric')), marks=pytest.mark.slow),
     ],
 )
 def test_se_networks_equal_image_classifiers(name, oracle, convention, monkeypatch):

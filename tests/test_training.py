@@ -230,9 +230,8 @@ def test_a_run_folder_is_portable(trained, tmp_path, painted):
     assert read_bytes(moved) == read_bytes(run_dir)
 
 
-@pytest.mark.parametrize(
-    ('classify', 'aggregate'), [pytest.param('frame', 'mean', marks=pytest.mark.slow), ('padded', 'median')]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(('classify', 'aggregate'), [('frame', 'mean'), ('padded', 'median')])
 def test_other_ways_to_classify_repeat_to_the_bit(tmp_path, painted, classify, aggregate):
     flags = (f'--classify={classify}', f'--aggregate={aggregate}', '--max_steps=3')
     for name in ('a', 'b'):

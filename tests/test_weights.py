@@ -340,12 +340,12 @@ CASES = {
         folder, 'timm legacy_seresnext50_32x4d', NEXT, 'conv2', 'after', public.legacy_residual
     ),
     'HiKapok se_resnext50': lambda folder: hikapok(folder, 'HiKapok se_resnext50', NEXT, 'conv2'),
-    'pudae tf-densenet121': pudae_densenet121,
     'Aff-Wild VGG-Face-GRU': affwild_vgg_face_gru,
     'Aff-Wild VGG-Face, 2000 units': affwild_vgg_face_2000,
     'Keras ResNet50 of before 2019': old_keras_resnet50,
 }
 SLOW = {
+    'pudae tf-densenet121': pudae_densenet121,
     'Keras ResNet50': lambda folder: keras(folder, 'ResNet50'),
     'torchvision densenet121': torch_densenet121,
     'Keras VGG16': lambda folder: keras(folder, 'VGG16'),
