@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fer.experiment.configs import TRAIN
 from fer.experiment.queue import jobs_in_queue, number_of
-from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STOPPED, Status, is_alive, read_status
+from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STATUS_FOLDER, STOPPED, Status, is_alive, read_status
 from fer.experiment.submissions import Submission, read_submissions
 from fer.experiment.tasks import Task
 from fer.provenance import FINISHED_FILE
@@ -32,9 +32,11 @@ def standings(tasks: dict[str, Task], runs: str) -> dict[str, Standing]:
     # Before the queue is asked: what is submitted meanwhile is not missed there.
     statuses = {name: read_status(runs, name) for name in tasks}
     submissions = read_submissions(runs)
+    awaited = {need for name in tasks if name in submissions for need in submissions[name].awaited}
+    failed = {name for name in awaited if _has_failed(runs, name)}
     queue = jobs_in_queue()
     for name, task in tasks.items():
-        found[name] = _standing(task, runs, found, statuses[name], submissions.get(name), queue)
+        found[name] = _standing(task, found, statuses[name], submissions.get(name), queue, failed)
     return found
 
 
@@ -94,11 +96,11 @@ def _is_same(one: str, other: str) -> bool:
 
 def _standing(
     task: Task,
-    runs: str,
     before: dict[str, Standing],
     status: Status | None,
     submission: Submission | None,
     queue: set[str] | None,
+    failed: set[str],
 ) -> Standing:
     if others := other_settings(task):
         return Standing(OTHER, f'{task.folder} was begun with other settings: {", ".join(others)}')
@@ -121,11 +123,7 @@ def _standing(
         if need in before and before[need].state in _IN_THE_WAY:
             return Standing(BLOCKED, f'needs {need}, which is {before[need].state}{in_vain}')
     if status and (is_submitted or is_put_back):
-        if (
-            submission
-            and not is_put_back
-            and (gone := [name for name in submission.awaited if _has_failed(runs, name)])
-        ):
+        if submission and not is_put_back and (gone := [name for name in submission.awaited if name in failed]):
             return Standing(BLOCKED, f'its array waits for {gone[0]} as well, which failed{in_vain}')
         what = f'since {status.time} as job {is_waiting[0]}' if is_waiting else f'{status.time}: being submitted'
         return Standing(QUEUED, f'{what}, put back there; {_progress(task)}' if is_put_back else what)
@@ -176,4 +174,4 @@ def count(tasks: dict[str, Task], found: dict[str, Standing]) -> str:
 
 def log_path(runs: str, task: Task) -> Path:
     """Where what a task's commands print goes."""
-    return Path(runs) / 'status' / f'{task.name}.log'
+    return Path(runs) / STATUS_FOLDER / f'{task.name}.log'

@@ -112,27 +112,24 @@ def _run_task(task: Task, runs: str, commands: '_Commands') -> str | None:
         return other
     if others := other_settings(task):
         return f'{task.folder} was begun with other settings: {", ".join(others)}; expected another --runs'
-    if missing := lacking(task):
-        complaint = f'no {", ".join(missing)}'
-        write_status(runs, task.name, FAILED, complaint)
+
+    def leave(state: str, complaint: str) -> str:
+        write_status(runs, task.name, state, complaint)
         return complaint
+
+    if missing := lacking(task):
+        return leave(FAILED, f'no {", ".join(missing)}')
     write_status(runs, task.name, STARTED)
     with signs_of_life(runs, task.name), open(log_path(runs, task), 'a', encoding='utf-8') as log:
         for command in task.commands:
             print(f'$ {spell(command)}', file=log, flush=True)
             code = commands.run(argv(command), log)
             if code == STOP_CODE or (code < 0 and commands.stopped):
-                complaint = f'{command[0]} was stopped; the same command goes on with it'
-                write_status(runs, task.name, STOPPED, complaint)
-                return complaint
+                return leave(STOPPED, f'{command[0]} was stopped; the same command goes on with it')
             if code:
-                complaint = f'{command[0]}: {_describe(code)}; {_last_line(log.name)}'
-                write_status(runs, task.name, FAILED, complaint)
-                return complaint
+                return leave(FAILED, f'{command[0]}: {_describe(code)}; {_last_line(log.name)}')
         if not is_done(task):
-            complaint = f'its commands ended well, but {task.folder} has not all results'
-            write_status(runs, task.name, FAILED, complaint)
-            return complaint
+            return leave(FAILED, f'its commands ended well, but {task.folder} has not all results')
     write_status(runs, task.name, DONE)
     return None
 

@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
 from fer.experiment.queue import number_of
 from fer.files import atomic_write
+from fer.provenance import now
 
 STATUS_FOLDER = 'status'
 TOUCH_SECONDS = 30  # between two signs of life
@@ -41,9 +41,8 @@ def status_path(runs: str | Path, name: str) -> Path:
 def write_status(runs: str | Path, name: str, state: str, text: str = '', job: str | None = None) -> None:
     path = status_path(runs, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     with atomic_write(path) as file:
-        fields = (state, now, socket.gethostname(), job_id() if job is None else job, ' '.join(text.split()))
+        fields = (state, now(), socket.gethostname(), job_id() if job is None else job, ' '.join(text.split()))
         file.write('\t'.join(fields) + '\n')
 
 

@@ -17,8 +17,9 @@ from fer.errors import InputError
 from fer.experiment.plan import LACKING, OTHER, standings
 from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STATUS_FOLDER, write_status
 from fer.experiment.submissions import JOBS_FOLDER, Submission, read_submissions, write_submission
-from fer.experiment.tasks import ROOT, Task
+from fer.experiment.tasks import Task
 from fer.flagfiles import read_settings
+from fer.provenance import ROOT
 
 _OVERRIDES = 'overrides.flags'
 _ID = re.compile(r'\d+(\[\])?(\.\S+)?')  # 123, 123.server, 123[].server

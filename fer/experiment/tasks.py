@@ -10,8 +10,7 @@ from typing import NamedTuple
 from fer.errors import InputError
 from fer.experiment.configs import PLACES, TRAIN, Config, order, select
 from fer.flagfiles import read_settings
-
-ROOT = Path(__file__).resolve().parents[2]  # where train.py, evaluate.py and fusion.py are
+from fer.provenance import ROOT
 
 
 class Places(NamedTuple):
@@ -60,10 +59,13 @@ def make_tasks(
         raise InputError(f'--table={",".join(tables)}: nothing{left}; expected runs')
     configs = {run_id: _without(config, configs, left_out) for run_id, config in configs.items()}
     ordered = order(configs, wanted)
+    laid_over = read_settings(overrides) if overrides else {}
     return {
         task.name: task
         for seed in seeds
-        for task in (_make_task(configs[run_id], seed, run_id in wanted, places, overrides) for run_id in ordered)
+        for task in (
+            _make_task(configs[run_id], seed, run_id in wanted, places, overrides, laid_over) for run_id in ordered
+        )
     }
 
 
@@ -80,7 +82,9 @@ def _without(config: Config, configs: dict[str, Config], left_out: set[str]) -> 
     return config._replace(settings=settings, needs=tuple(needs))
 
 
-def _make_task(config: Config, seed: int, is_asked: bool, places: Places, overrides: str) -> Task:
+def _make_task(
+    config: Config, seed: int, is_asked: bool, places: Places, overrides: str, laid_over: dict[str, str]
+) -> Task:
     def place(value: str) -> str:
         paths = [_place(path, places, seed) for path in value.split(',')] if value else []
         return ','.join(path for path in paths if path)
@@ -97,9 +101,9 @@ def _make_task(config: Config, seed: int, is_asked: bool, places: Places, overri
             inputs.append(own_weights)
         if not own_weights and config.settings.get('reinit_fc', 'False') == 'True':
             settings['reinit_fc'] = 'False'  # all is fresh
-        laid_over = [f'--flagfile={overrides}'] if overrides else []
+        last = [f'--flagfile={overrides}'] if overrides else []
         changed = (f'--{name}={value}' for name, value in settings.items())
-        commands.append(('train.py', f'--flagfile={config.path}', f'--seed={seed}', *changed, *laid_over, '--resume'))
+        commands.append(('train.py', f'--flagfile={config.path}', f'--seed={seed}', *changed, *last, '--resume'))
         splits = _splits(validation)
         for split, manifest in zip(splits, validation, strict=True):
             commands.append(('evaluate.py', f'--run_dir={folder}', f'--manifest={manifest}', f'--split={split}'))
@@ -109,7 +113,7 @@ def _make_task(config: Config, seed: int, is_asked: bool, places: Places, overri
         commands.append(('fusion.py', f'--flagfile={config.path}', f'--seed={seed}', *changed))
     names = tuple(f'{need}-seed{seed}' for need in config.needs)
     name = f'{config.run_id}-seed{seed}'
-    every = config.settings | settings | (read_settings(overrides) if overrides else {})
+    every = config.settings | settings | laid_over
     return Task(name, config, seed, is_asked, folder, names, tuple(inputs), tuple(commands), tuple(splits), every)
 
 
