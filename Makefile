@@ -41,19 +41,13 @@ scheduler: $(STAMP)
 	$(BIN)/python -m pytest -m slow -rs tests/test_experiment.py
 
 # What our ways of preparing sound and faces, of searching for ensembles and of training gain over those they replace and
-# over PyTorch (in an environment of its own, .venv-bench), and that sound and faces are of one instant. Hours.
+# over PyTorch (in an environment of its own, .venv-bench), and that sound and faces are of one instant. Hours; ends with
+# a table of training's goals, and all its figures in demo/benchmarks.json.
 bench: $(STAMP)
-	$(BIN)/python -m tests.benchmarks.alignment
-	$(BIN)/python -m tests.benchmarks.smile
-	$(BIN)/python -m tests.benchmarks.faces
-	$(BIN)/python -m tests.benchmarks.grouped
-	$(BIN)/python -m tests.benchmarks.rnn
-	$(BIN)/python -m tests.benchmarks.search
-	$(BIN)/python -m tests.benchmarks.memory
-	$(BIN)/python -m tests.benchmarks.torch_venv
-	for name in decode finetune input_wait flops seq_len; do \
-	    $(BIN)/python -m tests.benchmarks.$$name --json=demo/benchmarks.json || exit; \
+	for name in alignment smile faces grouped rnn search torch_venv; do \
+	    $(BIN)/python -m tests.benchmarks.$$name || exit; \
 	done
+	$(BIN)/python -m tests.benchmarks
 
 # What each stage of training adds on the drawn corpus, over five seeds: an hour or so.
 stages: $(STAMP)

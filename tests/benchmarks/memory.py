@@ -1,62 +1,112 @@
-"""Peak memory and time of one training step, with the frames at once and in chunks (fer/training/chunks.py).
+"""Peak memory of one training step of each network, its frames at once and in chunks (fer/training/chunks.py).
 
-python -m tests.benchmarks.memory [--networks=vgg_face,resnet50] [--chunks=-1,0,40] [--seq_len=80] ...
+python -m tests.benchmarks.memory [--networks=vgg_face,resnet50] [--chunks=0,40] [--seq_len=80] [--gradients=false] ...
 
 A recurrent network on a CNN, both trained, on --batch_size windows of --seq_len random frames; whatever flag of
 train.py is given counts here as well. Each row is a process of its own, so that its peak is of nothing else. The base
 row has built the graph and drawn first values, and takes no step: what chunks save is of what lies above it.
+
+With --gradients, gradients by four chunks are compared with those of all frames at once, under frozen batch statistics,
+where the memory of this machine holds the latter: the largest difference in any variable, relative to its largest
+gradient, or to a thousandth of the largest of all where a variable's own are next to nothing.
 """
 
 import dataclasses
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 import train  # noqa: F401 (its flags)
 from fer import cli
+from tests.benchmarks import timing
 
-BASE = 'base'
+BASE, ALL, AUTOMATIC = 'base', '-1', '0'
+GIGABYTES, DIFFERENCE = 12.0, 1e-4  # goals
+_RESERVED = 6e9  # bytes of this machine that graphs, variables and everything else may need
 
-flags.DEFINE_list('networks', ['vgg_face', 'resnet50'], 'Networks to measure.')
-flags.DEFINE_list('chunks', ['-1', '0', '40'], 'Values of --frames_per_chunk.')
+flags.DEFINE_list(
+    'networks', ['vgg_face', 'resnet50', 'densenet121', 'se_resnet50', 'se_resnext50', 'nasnet'], 'Networks to measure.'
+)
+flags.DEFINE_list('chunks', [AUTOMATIC], 'Values of --frames_per_chunk.')
+flags.DEFINE_bool('gradients', True, 'Whether gradients are compared as well.')
 flags.DEFINE_string('measure', '', 'Measure --model with this one value, or `base`, in this process.')
+flags.DEFINE_string('gradients_file', '', 'Write gradients under frozen batch statistics there, and take no step.')
+OWN = ('networks', 'chunks', 'model', 'measure', 'gradients', 'gradients_file', 'rounds', 'json', 'folder')
 
 
 def main() -> None:
-    if flags.FLAGS.measure:
-        measure(flags.FLAGS.measure)
+    values = flags.FLAGS
+    if values.measure:
+        measure(values.measure, values.gradients_file)
         return
-    given = [f'--{name}={flags.FLAGS[name].value}' for name in _given() - {'networks', 'chunks', 'model', 'measure'}]
-    print(f'{"network":<14}{"frames_per_chunk":>17}{"chunk":>7}{"frames":>8}{"peak, GB":>10}{"above base":>12}{"s":>8}')
-    for network in flags.FLAGS.networks:
-        base = 0.0
-        for value in (BASE, *flags.FLAGS.chunks):
-            command = [sys.executable, '-m', 'tests.benchmarks.memory', f'--model={network}', f'--measure={value}']
-            done = subprocess.run([*command, *given], capture_output=True, text=True)
-            if done.returncode:
-                last = (done.stderr.strip().splitlines() or [f'killed, exit code {done.returncode}'])[-1]
-                print(f'{network:<14}{value:>17}  {last}', flush=True)
+    rows: dict[str, list[float]] = {}
+    at_most = {}
+    for network in values.networks:
+        for value in (BASE, *values.chunks):
+            chunk, peak, seconds = _measure(network, value)
+            if value == BASE:
+                rows[f'{network}: before the step, GB'] = [peak]
                 continue
-            chunk, frames, peak, seconds = done.stdout.split()[-4:]
-            base = float(peak) if value == BASE else base
-            print(
-                f'{network:<14}{value:>17}{chunk:>7}{frames:>8}{float(peak):>10.2f}{float(peak) - base:>12.2f}'
-                f'{float(seconds):>8.1f}',
-                flush=True,
-            )
+            name = f'{network}, --frames_per_chunk={value} ({chunk:.0f}): peak GB'
+            rows[name], at_most[name] = [peak], GIGABYTES
+            rows[f'{network}, --frames_per_chunk={value}: s'] = [seconds]
+        if values.gradients and (difference := _compare_gradients(network)) is not None:
+            name = f'{network}: gradients, largest difference'
+            rows[name], at_most[name] = [difference], DIFFERENCE
+    timing.report(
+        f'one training step, {values.batch_size or 4} windows of {values.seq_len} frames', rows, None, at_most
+    )
 
 
-def _given() -> set[str]:
-    """Names of the flags on the command line."""
-    return {name for name in flags.FLAGS if flags.FLAGS[name].present}
+def _measure(network: str, value: str, *more: str) -> list[float]:
+    """What `measure` prints, of a process of its own."""
+    given = [
+        f'--{name}={flags.FLAGS[name].value}' for name in flags.FLAGS if flags.FLAGS[name].present and name not in OWN
+    ]
+    command = [sys.executable, '-m', 'tests.benchmarks.memory', f'--model={network}', f'--measure={value}']
+    done = subprocess.run([*command, *given, *more], stdout=subprocess.PIPE, text=True, check=True)
+    return [float(word) for word in done.stdout.split()[-3:]]
 
 
-def measure(value: str) -> None:
-    """Prints the size of a chunk (0: not in chunks), the frames, the peak in GB and the seconds of a step."""
+def _compare_gradients(network: str) -> float | None:
+    """The largest relative difference; None, and why on screen, where this machine cannot hold all frames at once."""
+    from fer.nets import get_network
+    from fer.nets.summary import summarise
+
+    values = flags.FLAGS
+    kept = summarise(get_network(network), values.image_size, 0, get_network(network).global_pool[0]).kept
+    needed = kept * values.seq_len * (values.batch_size or 4) * values.width
+    memory = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    if needed > memory - _RESERVED:
+        print(f'{network}: gradients not compared; all frames keep {needed / 1e9:.1f} GB, of {memory / 1e9:.1f}')
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        quarter = str((values.batch_size or 4) * values.seq_len // 4)
+        for value in (ALL, quarter):
+            path = Path(folder) / f'{value}.npz'
+            chunk, peak, _ = _measure(network, value, f'--gradients_file={path}')
+            print(f'{network}: gradients by chunks of {chunk:.0f} (0: all), peak {peak:.2f} GB', flush=True)
+            with np.load(path) as file:
+                found.append({name: file[name] for name in file.files})
+            path.unlink()
+    whole, chunked = found
+    largest = max(np.abs(gradient).max() for gradient in whole.values())
+    return max(
+        float(np.abs(chunked[name] - gradient).max() / max(np.abs(gradient).max(), 1e-3 * largest))
+        for name, gradient in whole.items()
+    )
+
+
+def measure(value: str, gradients_file: str) -> None:
+    """Prints the size of a chunk (0: not in chunks), the peak in GB and the seconds of a step or of gradients."""
     from fer.emotions import NUM_CLASSES
     from fer.nets import get_network
     from fer.tf1 import tf
@@ -71,6 +121,8 @@ def measure(value: str) -> None:
     settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
     settings |= {'stage': 'temporal', 'frames_per_chunk': 0 if value == BASE else int(value)}
     settings['batch_size'] = settings['batch_size'] or 4
+    if gradients_file:
+        settings['batch_norm_mode'] = 'frozen'
     if settings['global_pool'] is None:
         settings['global_pool'] = network.global_pool[0]
     config = TrainConfig(**settings)
@@ -83,15 +135,32 @@ def measure(value: str) -> None:
         tf.train.get_or_create_global_step()
         batch, values = _make_batch(tf, config, NUM_CLASSES, rng)
         tower = build_tower(blueprint, batch, True, chunk=chunk)
-        step = build_step(tower, tf.constant(config.learning_rate), trained_variables(blueprint, 2), 0, 2)
+        variables = trained_variables(blueprint, 2)
+        if gradients_file:
+            fetches = _gradients(tf, tower, variables)
+        else:
+            fetches = build_step(tower, tf.constant(config.learning_rate), variables, 0, 2).train
         with open_session() as session:
             session.run(tf.global_variables_initializer())
             began = time.perf_counter()
             if value != BASE:
-                session.run(step.train, values)
+                fetched = session.run(fetches, values)
             seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts kilobytes
-    print(chunk, frames, peak, seconds)
+    if gradients_file:
+        np.savez(gradients_file, **fetched)
+    print(chunk, peak, seconds)
+
+
+def _gradients(tf, tower, variables) -> dict:
+    """Gradients of the tower's loss by the name of their variable."""
+    from fer.training.chunks import chunked_gradients
+
+    if tower.chunked:
+        pairs = chunked_gradients(tower.loss.total, tower.chunked, variables)
+    else:
+        pairs = zip(tf.gradients(tower.loss.total, variables), variables, strict=True)
+    return {v.op.name.replace('/', ':'): tf.convert_to_tensor(g) for g, v in pairs if g is not None}
 
 
 def _make_batch(tf, config, num_classes: int, rng: np.random.Generator):

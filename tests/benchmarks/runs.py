@@ -22,7 +22,7 @@ def drawn_manifest(videos: int, size: int) -> Path:
 class Training:
     """One phase of training of --model, everything from fresh weights."""
 
-    def __init__(self, manifest: Path, **changes):
+    def __init__(self, manifest: Path, phase: int = 2, **changes):
         from fer.nets import get_network
         from fer.nets.weights.run import default_convention
         from fer.tf1 import tf
@@ -35,17 +35,22 @@ class Training:
         settings = {field.name: train.flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
         network = get_network(settings['model'])
         settings |= {'fusion_option': 2, 'train_manifest': str(manifest), 'val_manifest': '', 'train_epochs': '1'}
-        settings |= {'global_pool': network.global_pool[0], **changes}
+        if settings['global_pool'] is None:
+            settings['global_pool'] = network.global_pool[0]
+        settings |= changes
         config = TrainConfig(**settings)
         config = dataclasses.replace(config, batch_size=config.batch_size or stage_of(config).batch_size)
         self.config = config
         self.split = cache_frames(config, load_data(config, config.train_manifest, '', labelled=True))
         with tf.Graph().as_default():
-            graph = build_graph(Blueprint(config, default_convention(network), None), self.split, None, [1])
+            epochs = [1, 1] if phase == 1 else [1]
+            graph = build_graph(Blueprint(config, default_convention(network), None), self.split, None, epochs)
+            self.parameters = sum(v.shape.num_elements() for v in tf.trainable_variables())
             self.session = open_session(session_settings(config))
             self.session.run(tf.global_variables_initializer())
-        self.pipeline = graph.training.pipeline
-        self._step = graph.steps[2].train, graph.training.towers[2].loss.total
+        side = graph.training[phase]
+        self.cache, self.pipeline = graph.cache, side.pipeline
+        self._step = graph.steps[phase].train, side.towers[phase].loss.total
         self._epoch, self._left = -1, 0
 
     def step(self, fed: dict | None = None) -> tuple[int, float]:

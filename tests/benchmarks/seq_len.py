@@ -14,6 +14,7 @@ from tests.benchmarks import timing
 from tests.benchmarks.runs import Training, drawn_manifest
 
 flags.DEFINE_list('lengths', ['20', '40', '80', '144'], 'Values of --seq_len.')
+LINEAR = 0.95
 flags.DEFINE_integer('videos', 40, 'Videos drawn.', lower_bound=4)
 
 
@@ -48,7 +49,7 @@ def main() -> None:
     per_frame = [statistics.median(rows[f'seq_len {length}: ms a real frame']) for length in values.lengths]
     line = {'ms a real frame': [1e3 * slope], 'ms besides': [1e3 * intercept], 'R squared': [explained]}
     line['dearest real frame / cheapest'] = [max(per_frame) / min(per_frame)]
-    timing.report(f'{title}: the line through all steps', line)
+    timing.report(f'{title}: the line through all steps', line, {'R squared': LINEAR})
 
 
 if __name__ == '__main__':

@@ -19,18 +19,22 @@ flags.DEFINE_string('json', '', 'File to write the measurements to; none if empt
 flags.DEFINE_string('folder', 'demo/benchmarks', 'Folder of what benchmarks read; drawn where it is missing.')
 
 
-def interleave(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def interleave(
+    contestants: Mapping[str, Callable[[], float]], rounds: int, warm: bool = False
+) -> dict[str, list[float]]:
     """Lets each measure itself once a round, in turn, so that what the machine does besides meets all alike.
 
     Args:
       contestants: each a function that measures once and returns the figure.
-      rounds: turns of each, after one that is thrown away: caches fill, threads start, kernels are chosen.
+      rounds: turns of each.
+      warm: whether they are warm already. Else a turn of each comes before and is thrown away: caches fill, threads
+        start, kernels are chosen.
 
     Returns:
       The figures of each, by round.
     """
     found: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds + 1):
+    for number in range(int(warm), rounds + 1):
         for name, measure in contestants.items():
             value = measure()
             if number:
@@ -43,25 +47,31 @@ def ratios(found: Mapping[str, list[float]], above: str, below: str) -> list[flo
     return [a / b for a, b in zip(found[above], found[below], strict=True)]
 
 
-def report(title: str, rows: Mapping[str, list[float]], goals: Mapping[str, float] | None = None) -> None:
+def report(
+    title: str,
+    rows: Mapping[str, list[float]],
+    at_least: Mapping[str, float] | None = None,
+    at_most: Mapping[str, float] | None = None,
+) -> None:
     """Prints medians, extremes and goals of rows, and adds them to --json.
 
     Args:
       title: of the table; says the unit.
       rows: figures by name.
-      goals: of the medians of some rows, at least so much.
+      at_least: goals of the medians of some rows.
+      at_most: the same, of rows that are better the smaller they are.
     """
-    goals = goals or {}
-    print(f'\n{title}')
-    print(f'{"":<56}{"median":>10}{"lowest":>10}{"highest":>10}')
+    goals = {name: ('>=', goal) for name, goal in (at_least or {}).items()}
+    goals |= {name: ('<=', goal) for name, goal in (at_most or {}).items()}
     table = {}
     for name, values in rows.items():
-        median, low, high = statistics.median(values), min(values), max(values)
-        goal = ''
+        median = statistics.median(values)
+        table[name] = {'median': median, 'lowest': min(values), 'highest': max(values), 'values': values}
         if name in goals:
-            goal = f'   goal {goals[name]:g}: {"met" if median >= goals[name] else "missed"}'
-        print(f'{name:<56}{median:>10.4g}{low:>10.4g}{high:>10.4g}{goal}', flush=True)
-        table[name] = {'median': median, 'lowest': low, 'highest': high, 'values': values, 'goal': goals.get(name)}
+            sign, goal = goals[name]
+            is_met = median >= goal if sign == '>=' else median <= goal
+            table[name] |= {'goal': f'{sign} {goal:g}', 'met': is_met}
+    _print_table(title, table)
     if not flags.FLAGS.json:
         return
     path = Path(flags.FLAGS.json)
@@ -70,6 +80,29 @@ def report(title: str, rows: Mapping[str, list[float]], goals: Mapping[str, floa
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         json.dump(known, file, indent=1)
+
+
+def _print_table(title: str, rows: Mapping[str, Mapping]) -> None:
+    print(f'\n{title}')
+    print(f'{"":<56}{"median":>10}{"lowest":>10}{"highest":>10}')
+    for name, row in rows.items():
+        goal = f'   goal {row["goal"]}: {"met" if row["met"] else "missed"}' if 'goal' in row else ''
+        print(f'{name:<56}{row["median"]:>10.4g}{row["lowest"]:>10.4g}{row["highest"]:>10.4g}{goal}', flush=True)
+
+
+def print_goals(path: str | Path) -> None:
+    """Prints every goal in a file that `report` has written, with what was measured."""
+    goals = [
+        (f'{title}: {name}', row)
+        for title, table in json.loads(Path(path).read_text()).items()
+        for name, row in table['rows'].items()
+        if 'goal' in row
+    ]
+    print(f'\n{"median":>10}{"lowest":>10}{"highest":>10}  goal')
+    for name, row in goals:
+        figures = ''.join(f'{row[which]:>10.4g}' for which in ('median', 'lowest', 'highest'))
+        print(f'{figures}  {row["goal"]:<9}{"met" if row["met"] else "missed":<8}{name}')
+    print(f'{sum(row["met"] for _, row in goals)} of {len(goals)} goals met; all figures: {path}')
 
 
 class TorchTwin:

@@ -108,20 +108,72 @@ class VGGFace(nn.Module):
         return self.classifier(self.features(images).flatten(1))
 
 
+class ResNet50(nn.Module):
+    """ResNet-50 as fer.nets.resnet builds it, with the features' average: slim's strides, in a stage's last unit."""
+
+    def __init__(self, size: int, width: float):
+        super().__init__()
+        depth = max(1, round(64 * width))
+        layers = [*_convolution(3, depth, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+        for block, (channels, units) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
+            inner, outer = max(1, round(channels * width)), max(1, round(4 * channels * width))
+            for unit in range(units):
+                layers.append(Bottleneck(depth, inner, outer, 2 if unit == units - 1 and block < 3 else 1))
+                depth = outer
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(depth, 7)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).mean(dim=(2, 3)))
+
+
+class Bottleneck(nn.Module):
+    """A unit of ResNet-50."""
+
+    def __init__(self, depth: int, inner: int, outer: int, stride: int):
+        super().__init__()
+        self.residual = nn.Sequential(
+            *(*_convolution(depth, inner, 1, 1), nn.ReLU(inplace=True)),
+            *(*_convolution(inner, inner, 3, stride), nn.ReLU(inplace=True)),
+            *_convolution(inner, outer, 1, 1),
+        )
+        if depth != outer:
+            self.shortcut = nn.Sequential(*_convolution(depth, outer, 1, stride))
+        else:
+            self.shortcut = nn.MaxPool2d(1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return nn.functional.relu(self.residual(maps) + self.shortcut(maps), inplace=True)
+
+
+def _convolution(depth: int, channels: int, size: int, stride: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(depth, channels, size, stride, size // 2, bias=False), nn.BatchNorm2d(channels)
+
+
+NETWORKS = {'vgg_face': VGGFace, 'resnet50': ResNet50}
+
+
+def parameters(model: str, size: int, width: float) -> int:
+    """How many values a network has to learn."""
+    return sum(parameter.numel() for parameter in NETWORKS[model](size, width).parameters())
+
+
 @functools.cache
-def _training(windows_file: str, seq_len: int, batch: int, size: int, width: float, workers: int) -> tuple:
+def _training(windows_file: str, model: str, seq_len: int, batch: int, size: int, width: float, workers: int) -> tuple:
     torch.manual_seed(0)
     with open(windows_file) as file:
         rows = json.load(file)
     data = Windows(tuple(tuple(row['frames']) for row in rows), tuple(row['label'] for row in rows), seq_len, size)
     loader = DataLoader(data, batch, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0)
-    network = VGGFace(size, width).to(memory_format=torch.channels_last).train()
+    network = NETWORKS[model](size, width).to(memory_format=torch.channels_last).train()
     return loader, network, torch.optim.Adam(network.parameters(), lr=1e-5), {'batches': iter(loader)}
 
 
-def finetune(windows_file: str, seq_len: int, batch: int, size: int, width: float, workers: int, steps: int) -> float:
+def finetune(
+    windows_file: str, model: str, seq_len: int, batch: int, size: int, width: float, workers: int, steps: int
+) -> float:
     """Windows/s of so many steps of training on padded windows, their frames' logits averaged."""
-    loader, network, optimizer, state = _training(windows_file, seq_len, batch, size, width, workers)
+    loader, network, optimizer, state = _training(windows_file, model, seq_len, batch, size, width, workers)
     began = time.perf_counter()
     for _ in range(steps):
         try:
@@ -141,7 +193,7 @@ def finetune(windows_file: str, seq_len: int, batch: int, size: int, width: floa
 def main() -> None:
     for line in sys.stdin:
         question = json.loads(line)
-        answer = {'decode': decode, 'finetune': finetune}[question.pop('what')](**question)
+        answer = {'decode': decode, 'finetune': finetune, 'parameters': parameters}[question.pop('what')](**question)
         print(json.dumps(answer), flush=True)
 
 

@@ -1,0 +1,56 @@
+"""Every benchmark of training, one after the other, and at the end a table of all goals: python -m tests.benchmarks
+
+  python -m tests.benchmarks [--only=decode,flops] [--json=demo/benchmarks.json]
+
+Each is a process below this one, with the arguments that its row says; --json collects what they measure. Two hours and
+a half on two cores, most of it PyTorch's steps on padded frames.
+"""
+
+import subprocess
+import sys
+
+from absl import flags
+
+from fer import cli
+from fer.errors import InputError
+from tests.benchmarks import timing
+
+flags.DEFINE_list('only', [], 'Benchmarks by name; all if empty.')
+flags.FLAGS.set_default('json', 'demo/benchmarks.json')
+
+# A step of all frames at once is what PyTorch takes, so ours does: this machine's memory holds it.
+_AT_ONCE = '--frames_per_chunk=-1'
+BENCHMARKS = (
+    ('startup', ()),
+    ('flops', ()),
+    ('decode', ()),
+    ('input_wait', ('--rounds=3',)),
+    ('seq_len', ('--rounds=3', _AT_ONCE)),
+    ('phase_one', ()),
+    ('heads', ()),
+    ('memory', ()),
+    ('finetune', ('--rounds=3', '--model=resnet50', '--global_pool', '--seq_len=80', _AT_ONCE)),
+    ('finetune', ('--rounds=3', '--model=resnet50', '--global_pool', '--seq_len=144', _AT_ONCE)),
+    ('finetune', ('--rounds=3', '--model=vgg_face', '--seq_len=80', _AT_ONCE)),
+    ('finetune', ('--rounds=3', '--model=vgg_face', '--seq_len=144', _AT_ONCE)),
+)
+
+
+def main() -> None:
+    values = flags.FLAGS
+    unknown = set(values.only) - {name for name, _ in BENCHMARKS}
+    if unknown:
+        raise InputError(f'--only={sorted(unknown)[0]}: expected some of {", ".join(dict(BENCHMARKS))}')
+    for name, arguments in BENCHMARKS:
+        if values.only and name not in values.only:
+            continue
+        command = [sys.executable, '-m', f'tests.benchmarks.{name}', *arguments]
+        print(f'\n$ python {" ".join(command[1:])}', flush=True)
+        done = subprocess.run([*command, f'--json={values.json}', f'--folder={values.folder}'], check=False)
+        if done.returncode:
+            raise InputError(f'tests.benchmarks.{name} ended with {done.returncode}; see above')
+    timing.print_goals(values.json)
+
+
+if __name__ == '__main__':
+    cli.run(main)

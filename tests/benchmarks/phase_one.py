@@ -1,0 +1,61 @@
+"""Phase one of a recurrent network on a frozen CNN, with the feature cache and without it.
+
+  python -m tests.benchmarks.phase_one [--model=vgg_face] [--epochs=10] [--videos=8] [--rounds=2]
+
+All epochs of the phase, from JPEGs on disk: with the cache each frame passes the CNN once, and what that costs counts.
+Takes any flag of train.py.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+from absl import flags
+
+from fer import cli
+from tests.benchmarks import timing
+from tests.benchmarks.runs import Training, drawn_manifest
+
+flags.DEFINE_integer('epochs', 10, 'Epochs of phase one.', lower_bound=1)
+flags.DEFINE_integer('videos', 8, 'Videos drawn.', lower_bound=4)
+flags.FLAGS.set_default('stage', 'temporal')
+flags.FLAGS.set_default('rounds', 2)
+GOAL = 8.0
+
+
+def main() -> None:
+    values = flags.FLAGS
+    manifest = drawn_manifest(values.videos, values.image_size)
+    folder = Path(values.folder) / 'feature_cache'
+    without = Training(manifest, phase=1, feature_cache='')
+    cached = Training(manifest, phase=1, feature_cache=str(folder))
+    assert cached.cache, 'phase one has a frozen CNN'
+    steps = values.epochs * (len(cached.split.windows) // cached.config.batch_size)
+
+    def train(training: Training) -> float:
+        """Seconds of the epochs."""
+        began = time.perf_counter()
+        if training.cache:
+            shutil.rmtree(folder, ignore_errors=True)
+            training.cache.load(training.session)
+        for _ in range(steps):
+            training.step()
+        return time.perf_counter() - began
+
+    cached.cache.load(cached.session)
+    for training in (without, cached):
+        training.step()
+    found = timing.interleave(
+        {'with the cache': lambda: train(cached), 'without': lambda: train(without)}, values.rounds, warm=True
+    )
+    ratio = 'without / with'
+    frames, config = sum(len(video.frames) for video in cached.split.videos), cached.config
+    timing.report(
+        f'{config.model} and {config.rnn_cell}, phase one, {values.epochs} epochs of {frames} frames: s',
+        {**found, ratio: timing.ratios(found, 'without', 'with the cache')},
+        {ratio: GOAL},
+    )
+
+
+if __name__ == '__main__':
+    cli.run(main)
