@@ -172,7 +172,10 @@ flags.DEFINE_bool(
     'compiled anew. Results differ in their last digits.',
 )
 flags.DEFINE_bool(
-    'mixed_precision', False, 'Compute in float16 where that is safe, on GPUs that gain by it; weights stay float32.'
+    'mixed_precision',
+    False,
+    'Compute in 16 bits where that is safe: in float16 on GPUs, in bfloat16 on CPUs that multiply it. Weights, their '
+    'gradients and sums stay float32.',
 )
 flags.DEFINE_integer('intra_op_threads', 0, 'Threads of one operation; 0 is one per core.')
 flags.DEFINE_integer('inter_op_threads', 0, 'Operations at a time; 0 is one per core.')

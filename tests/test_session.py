@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 from conftest import tiny_config
+from nets import load_seeded
+from test_stages import make_batch, make_blueprint, start
 
 from fer.errors import InputError
 from fer.nets.resnet import SLIM
@@ -12,10 +14,10 @@ from fer.tf1 import tf
 from fer.training.config import TrainConfig, read_flagfile, write_flagfile
 from fer.training.loop import LOSS_SCALE, build_graph, build_step, train
 from fer.training.losses import Loss
-from fer.training.session import SessionSettings, check_session, session_config, session_settings
+from fer.training.session import SessionSettings, check_session, open_session, session_config, session_settings
 from fer.training.stages import Blueprint
 from fer.training.start import load_data
-from fer.training.tower import Tower
+from fer.training.tower import Tower, build_tower
 
 
 def test_by_default_nothing_is_turned_on():
@@ -27,21 +29,58 @@ def test_by_default_nothing_is_turned_on():
     assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (0, 0)
 
 
-def test_settings_reach_the_session():
+@pytest.mark.parametrize('gpus', [[], ['a GPU']])
+def test_settings_reach_the_session(monkeypatch, gpus):
+    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: gpus)
     config = session_config(SessionSettings(True, True, 3, 2))
     options = config.graph_options.optimizer_options
     assert (options.global_jit_level, options.cpu_global_jit) == (tf.OptimizerOptions.ON_1, True)
     rewriting = config.graph_options.rewrite_options
-    assert rewriting.auto_mixed_precision == rewriting.ON
+    float16, bfloat16 = rewriting.auto_mixed_precision, rewriting.auto_mixed_precision_onednn_bfloat16
+    assert (float16, bfloat16) == ((rewriting.ON, 0) if gpus else (0, rewriting.ON))
     assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (3, 2)
 
 
-def test_mixed_precision_needs_a_gpu(monkeypatch):
+def test_mixed_precision_needs_a_gpu_or_such_a_cpu(monkeypatch, tmp_path):
     monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: [])
-    with pytest.raises(InputError, match='--mixed_precision: has no effect on a CPU'):
-        check_session(SessionSettings(mixed_precision=True))
+    monkeypatch.setattr('fer.training.session._CPU_INFO', tmp_path / 'cpuinfo')
+    mixed = SessionSettings(mixed_precision=True)
+    for flags in (None, 'flags\t: fpu avx2 avx512_bf16x\n'):
+        if flags:
+            (tmp_path / 'cpuinfo').write_text(flags)
+        with pytest.raises(InputError, match='--mixed_precision: no GPU is found here, and none of amx_bf16, avx512_b'):
+            check_session(mixed)
+    (tmp_path / 'cpuinfo').write_text('flags\t: fpu avx2 avx512_bf16\n')
+    check_session(mixed)
+    monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
+    with pytest.raises(InputError, match='or oneDNN is turned off'):
+        check_session(mixed)
     monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['a GPU'])
-    check_session(SessionSettings(mixed_precision=True))
+    check_session(mixed)
+
+
+@pytest.mark.parametrize('chunk', [0, 5])
+def test_gradients_in_mixed_precision_are_near_those_in_float32(chunk):
+    """On a machine that has it; and they are others, so that it does have an effect."""
+    mixed = SessionSettings(mixed_precision=True)
+    try:
+        check_session(mixed)
+    except InputError as error:
+        pytest.skip(str(error))
+    blueprint = make_blueprint(stage='finetune', dropout=0.0)
+    found = []
+    for settings in (SessionSettings(), mixed):
+        with tf.Graph().as_default():
+            tf.train.get_or_create_global_step()
+            batch, values = make_batch(blueprint)
+            tower = build_tower(blueprint, batch, True, chunk=chunk)
+            step = build_step(tower, tf.constant(0.0), tf.trainable_variables(), 0.0, 2, settings.mixed_precision)
+            with open_session(settings) as session:
+                start(session)
+                load_seeded(session, blueprint.config.model)
+                found.append(session.run([tower.loss.total, step.norm], values))
+    np.testing.assert_allclose(*found, rtol=0.03)
+    assert np.abs(np.subtract(*found)).max() > 0
 
 
 @pytest.mark.parametrize('name', ['intra_op_threads', 'inter_op_threads'])

@@ -46,7 +46,9 @@ class FrozenCnn(NamedTuple):
     about: dict[str, Any]  # what the outputs depend on besides weights and frames; values as of JSON
 
 
-def build_frozen_cnn(model: str, image_size: int, num_classes: int, arguments: dict[str, Any]) -> FrozenCnn:
+def build_frozen_cnn(
+    model: str, image_size: int, num_classes: int, arguments: dict[str, Any], mixed_precision: bool = False
+) -> FrozenCnn:
     """Adds a CNN to the default graph, to compute features with; variables are reused where they exist.
 
     Args:
@@ -54,6 +56,7 @@ def build_frozen_cnn(model: str, image_size: int, num_classes: int, arguments: d
       image_size: height and width in pixels.
       num_classes: units of its classifier; 0 for none.
       arguments: further ones of its builder: width, global_pool, convention, se.
+      mixed_precision: whether the session will compute in 16 bits; such features are kept apart.
     """
     shape = [image_size, image_size, 3]
     with tf.name_scope('features'):
@@ -71,6 +74,7 @@ def build_frozen_cnn(model: str, image_size: int, num_classes: int, arguments: d
         'code': _digest_code(),
         'tensorflow': tf.__version__,
         'onednn': os.environ['TF_ENABLE_ONEDNN_OPTS'],
+        'mixed_precision': mixed_precision,
         'devices': sorted({device.device_type for device in tf.config.list_physical_devices()}),
         'model': model,
         'image_size': image_size,
@@ -215,7 +219,8 @@ def build_cache(blueprint: Blueprint, splits: Sequence[Split], folder: str, giga
     """
     config = blueprint.config
     num_classes = stage_of(config).num_classes
-    cnn = build_frozen_cnn(config.model, config.image_size, num_classes, cnn_arguments(blueprint))
+    arguments = cnn_arguments(blueprint)
+    cnn = build_frozen_cnn(config.model, config.image_size, num_classes, arguments, config.mixed_precision)
     cache = FeatureCache(cnn, tuple(cnn.outputs), folder, gigabytes)
     return cache if cache.fits(splits) else None
 

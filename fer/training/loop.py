@@ -275,13 +275,14 @@ def build_step(
     updated = tf.group(*updates, *tower.loss.updates)
     with tf.variable_scope(f'phase_{phase}'), tf.control_dependencies([updated]):
         optimizer = tf.train.AdamOptimizer(rate)
-        if mixed_precision:
-            optimizer = tf.train.experimental.MixedPrecisionLossScaleOptimizer(optimizer, LOSS_SCALE)
+        loss = tower.loss.total * LOSS_SCALE if mixed_precision else tower.loss.total
         if tower.chunked:
-            pairs = chunked_gradients(tower.loss.total, tower.chunked, variables)
+            pairs = chunked_gradients(loss, tower.chunked, variables)
         else:
-            pairs = optimizer.compute_gradients(tower.loss.total, variables)
+            pairs = optimizer.compute_gradients(loss, variables)
         gradients, trained = zip(*[(g, v) for g, v in pairs if g is not None], strict=True)
+        if mixed_precision:
+            gradients = tuple(gradient / LOSS_SCALE for gradient in gradients)
         norm = tf.linalg.global_norm(gradients)
         if clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)

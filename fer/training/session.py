@@ -1,17 +1,23 @@
 """How every session of this project is configured."""
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 from fer.errors import InputError
 from fer.tf1 import tf
 from fer.training.config import TrainConfig
 
+_CPU_INFO = Path('/proc/cpuinfo')
+_BFLOAT16 = ('amx_bf16', 'avx512_bf16')  # what CPUs that multiply bfloat16 call it there
+
 
 class SessionSettings(NamedTuple):
     """What a session can be told for the sake of speed; as it is by default, a CPU run repeats to the bit."""
 
     xla: bool = False  # whether what can be is compiled just in time
-    mixed_precision: bool = False  # whether GPUs compute in float16 where TensorFlow's lists call it safe
+    # Whether what TensorFlow's lists call safe is computed in 16 bits: float16 on GPUs, bfloat16 on CPUs without one.
+    mixed_precision: bool = False
     intra_op_threads: int = 0  # of one operation; 0 is one per core
     inter_op_threads: int = 0  # operations at a time; 0 is one per core
 
@@ -26,8 +32,11 @@ def check_session(settings: SessionSettings) -> None:
     for name in ('intra_op_threads', 'inter_op_threads'):
         if not 0 <= getattr(settings, name) <= 4096:
             raise InputError(f'--{name}={getattr(settings, name)}: expected 0 (one per core) to 4096 threads')
-    if settings.mixed_precision and not tf.config.list_physical_devices('GPU'):
-        raise InputError('--mixed_precision: has no effect on a CPU, and no GPU is found here; expected False')
+    if settings.mixed_precision and not _has_gpu() and not _multiplies_bfloat16():
+        raise InputError(
+            f'--mixed_precision: no GPU is found here, and none of {", ".join(_BFLOAT16)} in {_CPU_INFO}, or oneDNN is '
+            'turned off; expected False'
+        )
 
 
 def session_config(settings: SessionSettings) -> tf.ConfigProto:
@@ -43,8 +52,26 @@ def session_config(settings: SessionSettings) -> tf.ConfigProto:
         options.cpu_global_jit = True  # the level alone is for GPUs
     if settings.mixed_precision:
         rewriting = config.graph_options.rewrite_options
-        rewriting.auto_mixed_precision = rewriting.ON
+        if _has_gpu():
+            rewriting.auto_mixed_precision = rewriting.ON  # float16
+        else:
+            rewriting.auto_mixed_precision_onednn_bfloat16 = rewriting.ON
     return config
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices('GPU'))
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU does so itself, and TensorFlow lets it: emulated, it is slower than float32."""
+    if os.environ['TF_ENABLE_ONEDNN_OPTS'].lower() in ('0', 'false'):  # fer/tf1.py sets it
+        return False
+    try:
+        words = set(_CPU_INFO.read_text().split())
+    except OSError:
+        return False
+    return not words.isdisjoint(_BFLOAT16)
 
 
 def open_session(settings: SessionSettings = SessionSettings()) -> tf.Session:  # noqa: B008 (immutable)
