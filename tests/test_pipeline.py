@@ -247,6 +247,19 @@ def test_cached_frames_are_the_same_to_the_bit(mixed, tmp_path, shuffle_seed, ca
     assert_same_batches(read_epoch(again, reading, shuffle_seed), plain)
 
 
+def test_frames_cached_at_their_size_travel_as_bytes(mixed, tmp_path):
+    """And are the same to the bit; the float32 of a batch is made after the dataset."""
+    alike = mixed._replace(videos=mixed.videos[:2], windows=[w for w in mixed.windows if w.video < 2])
+    plain = read_epoch(alike)
+    cached = alike._replace(decoded=with_cache(mixed, tmp_path / 'cache').decoded[:2])
+    assert_same_batches(read_epoch(cached), plain)
+    for split, dtype in ((alike, tf.float32), (cached, tf.uint8)):
+        with tf.Graph().as_default() as graph:
+            build_pipeline(split, 3, 2, Reading(20, 0), None)
+            (read,) = [op for op in graph.get_operations() if op.type == 'IteratorGetNext']
+            assert dtype in [output.dtype for output in read.outputs if output.shape.rank == 4]
+
+
 def test_a_full_cache_leaves_the_rest_to_the_decoder(mixed, tmp_path, capsys):
     plain = read_epoch(mixed)
     room = (5 + 3) * 20 * 20 * 3 + 100  # bytes: two videos and a little
