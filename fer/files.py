@@ -1,7 +1,9 @@
 """Files that are either whole or absent."""
 
+import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +39,14 @@ def is_temporary(path: Path) -> bool:
     return path.match(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN)))
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Takes away what writers that were killed have left in a folder; nobody may be writing there."""
+def remove_temporaries(folder: Path, older: float = 0) -> None:
+    """Takes away what writers that were killed have left in a folder.
+
+    Args:
+      folder: where nobody is writing, or `older` is longer than anybody writes at a file.
+      older: seconds since a file was last written to.
+    """
     for path in folder.glob(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN))):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it has got its name meanwhile
+            if time.time() - path.stat().st_mtime >= older:
+                path.unlink()

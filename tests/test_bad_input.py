@@ -125,7 +125,7 @@ def test_a_run_is_never_overwritten_unasked(painted, tmp_path):
 def test_a_run_without_its_checkpoint_is_not_begun_anew(painted, tmp_path):
     run_dir = tmp_path / 'run'
     run('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
-    (run_dir / 'checkpoint').unlink()
+    (run_dir / 'model.ckpt-1.index').unlink()
     line = refused('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1', '--resume')
     assert 'no whole checkpoint' in line
     assert (run_dir / 'train_log.csv').exists()

@@ -24,7 +24,6 @@ from fer.experiment.status import (
     DONE,
     FAILED,
     QUEUED,
-    SILENT_SECONDS,
     STARTED,
     STOPPED,
     read_status,
@@ -35,6 +34,7 @@ from fer.experiment.submissions import Submission, write_submission
 from fer.experiment.submit import make_arrays
 from fer.experiment.tasks import Places, make_tasks
 from fer.flagfiles import read_settings
+from fer.heartbeat import SILENT_SECONDS
 
 PLACES = Places('data', 'weights', 'runs')
 

@@ -1,6 +1,5 @@
 """Runs of every stage, in this process: killed and resumed, restored from each other, scored, replayed."""
 
-import csv
 import json
 import multiprocessing
 import os
@@ -11,11 +10,11 @@ import time
 import numpy as np
 import pytest
 from conftest import tiny_config
+from runs import assert_same_run, best_weights, losses, rows, weights
 
 from fer.evaluation.results import read_results
-from fer.nets.weights.files import BEST_STATE, latest_checkpoint, open_tensors
+from fer.nets.weights.files import open_tensors
 from fer.stop import Stopped
-from fer.tf1 import tf
 from fer.training.evaluate import evaluate
 from fer.training.log import RunLog
 from fer.training.loop import train
@@ -70,33 +69,6 @@ def score(run_dir, manifest, output, **changes):
     settings |= {'checkpoint': '', 'tta_views': 1, 'nonfinite_audio': ''}
     evaluate(run_dir=str(run_dir), manifest=str(manifest), output=str(output), **(settings | changes))
     return (output / 'results_val.txt').read_bytes(), json.loads((output / 'metrics_val.json').read_text())
-
-
-def weights(run_dir):
-    reader = tf.train.load_checkpoint(str(run_dir))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def best_weights(run_dir):
-    return weights(latest_checkpoint(run_dir, BEST_STATE))
-
-
-def assert_same_run(first, second):
-    """Every variable, optimisers' included, every loss and every score, to the bit."""
-    expected, found = weights(first), weights(second)
-    assert sorted(found) == sorted(expected)
-    assert [name for name in expected if (found[name] != expected[name]).any()] == []
-    assert (second / 'val_log.csv').read_bytes() == (first / 'val_log.csv').read_bytes()
-    assert losses(second) == losses(first)
-
-
-def rows(run_dir, log):
-    with open(run_dir / log) as file:
-        return list(csv.DictReader(file))
-
-
-def losses(run_dir):
-    return [(row['step'], row['loss']) for row in rows(run_dir, 'train_log.csv')]
 
 
 def train_and_kill(config, run_dir):

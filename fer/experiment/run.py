@@ -16,7 +16,6 @@ from fer.experiment.status import (
     FAILED,
     STARTED,
     STOPPED,
-    TOUCH_SECONDS,
     is_alive,
     job_id,
     read_status,
@@ -24,6 +23,7 @@ from fer.experiment.status import (
     write_status,
 )
 from fer.experiment.tasks import Task, argv, spell
+from fer.heartbeat import TOUCH_SECONDS
 from fer.progress import progress
 from fer.stop import SIGNALS, STOP_CODE, StopSignal
 

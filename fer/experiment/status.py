@@ -7,20 +7,17 @@ its line says that it began, and the file has not been touched since.
 
 import os
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 from fer.experiment.queue import number_of
 from fer.files import atomic_write
+from fer.heartbeat import SILENT_SECONDS, heartbeat, process_is_gone, scheduler_job
 from fer.provenance import now
 
 STATUS_FOLDER = 'status'
-TOUCH_SECONDS = 30  # between two signs of life
-SILENT_SECONDS = 10 * TOUCH_SECONDS  # without one; clocks of file servers are a little off
 
 QUEUED, STARTED, DONE, STOPPED, FAILED = 'queued', 'started', 'done', 'stopped', 'failed'
 
@@ -63,10 +60,7 @@ def read_status(runs: str | Path, name: str) -> Status | None:
 
 def job_id() -> str:
     """What the scheduler calls this job, or this process."""
-    for variable in ('PBS_JOBID', 'SLURM_JOB_ID'):
-        if os.environ.get(variable):
-            return os.environ[variable]
-    return f'pid {os.getpid()}'
+    return scheduler_job() or f'pid {os.getpid()}'
 
 
 def is_alive(status: Status, queue: set[str] | None) -> bool:
@@ -78,34 +72,15 @@ def is_alive(status: Status, queue: set[str] | None) -> bool:
       status: of the task.
       queue: the numbers of the scheduler's jobs, None where it cannot be asked.
     """
-    if status.host == socket.gethostname() and status.job.startswith('pid '):
-        try:
-            os.kill(int(status.job.removeprefix('pid ')), 0)
-        except (ProcessLookupError, ValueError, OverflowError):
+    if status.job.startswith('pid '):
+        pid = status.job.removeprefix('pid ')
+        if not pid.isdecimal() or process_is_gone(status.host, int(pid)):
             return False
-        except PermissionError:
-            return True
     if queue is not None and number_of(status.job) and number_of(status.job) not in queue:
         return False
     return status.silent < SILENT_SECONDS
 
 
-@contextmanager
-def signs_of_life(runs: str | Path, name: str) -> Iterator[None]:
+def signs_of_life(runs: str | Path, name: str) -> AbstractContextManager[None]:
     """Touches a task's file while the block runs."""
-    ended = threading.Event()
-
-    def touch() -> None:
-        while not ended.wait(TOUCH_SECONDS):
-            try:
-                os.utime(status_path(runs, name))
-            except OSError:  # whoever looks will think that it is silent; the work itself goes on
-                continue
-
-    thread = threading.Thread(target=touch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return heartbeat(lambda: os.utime(status_path(runs, name)))

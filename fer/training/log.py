@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer.data.split import split_paths
 from fer.files import atomic_write
 from fer.report.logs import ONE_DATASET, TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG, read_log
 from fer.report.plots import draw_curves
@@ -28,8 +29,9 @@ class RunLog:
         self._files = []
         self._writers = {}
         self._scores: dict[int, list[float]] = {}  # step: the accuracies of a validation, a dataset each
+        datasets = len(split_paths(config.val_manifest))
         for name, columns in ((TRAIN_LOG, TRAIN_COLUMNS), (VALIDATION_LOG, VALIDATION_COLUMNS)):
-            rows = _trim(folder / name, columns, last_step)
+            rows = _trim(folder / name, columns, last_step, datasets if name == VALIDATION_LOG else 1)
             if name == VALIDATION_LOG:
                 for row in rows:
                     self._scores.setdefault(int(row['step']), []).append(float(row['accuracy']))
@@ -97,8 +99,8 @@ class RunLog:
         self._board.add_summary(tf.Summary(value=scalars), step)
 
 
-def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> list[dict[str, str]]:
-    """Starts a log with its header, or cuts an older one back to `last_step` and its last whole row.
+def _trim(path: Path, columns: tuple[str, ...], last_step: int, rows_per_step: int) -> list[dict[str, str]]:
+    """Starts a log with its header, or cuts an older one back to `last_step`, and to the last step that has every row.
 
     Returns:
       The rows kept.
@@ -106,11 +108,15 @@ def _trim(path: Path, columns: tuple[str, ...], last_step: int) -> list[dict[str
     rows = []
     if path.exists():
         with open(path, encoding='utf-8', newline='') as file:
-            rows = [
-                row
-                for row in csv.DictReader(file)
-                if None not in row.values() and row['step'].isdecimal() and int(row['step']) <= last_step
-            ]
+            whole = [line for line in file if line.endswith('\n')]  # the last one may have been cut inside a name
+        rows = [
+            row
+            for row in csv.DictReader(whole)
+            if None not in row.values() and row['step'].isdecimal() and int(row['step']) <= last_step
+        ]
+        last = [row for row in rows if row['step'] == rows[-1]['step']]
+        if len(last) < rows_per_step:
+            rows = rows[: len(rows) - len(last)]
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns, lineterminator='\n')
         writer.writeheader()

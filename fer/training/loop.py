@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,8 @@ from fer.emotions import NUM_CLASSES
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary
 from fer.evaluation.videos import class_counts, prior_logits
-from fer.nets.weights.files import latest_checkpoint
+from fer.lock import locked
+from fer.nets.weights.files import BEST_PREFIX, LAST_PREFIX, latest_checkpoint
 from fer.progress import progress
 from fer.report.logs import ONE_DATASET
 from fer.stop import StopSignal
@@ -66,8 +66,9 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     SIGTERM and SIGUSR1 stop it after the step under way, with a checkpoint of that step: the same call with `resume`
     goes on from there, and ends where an uninterrupted run ends.
 
-    Nothing is written before all that can be checked has been: settings, manifests, every image's existence and every
-    value of the sound, and the checkpoints to start from. Then --frame_cache is filled, and the run begins.
+    The run folder's lock is held throughout. Nothing else is written before all that can be checked has been: settings,
+    manifests, every image's existence and every value of the sound, and the checkpoints to start from. Then
+    --frame_cache is filled, and the run begins.
 
     Args:
       config: the run.
@@ -75,19 +76,20 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
       overwrite: replace the run that the folder holds, if it holds one.
 
     Raises:
-      InputError: bad settings or data; the message names the flag or the file and line.
+      InputError: bad settings or data, and the message names the flag or the file and line; or another job is at it.
       Stopped: by a signal.
     """
     stop = StopSignal()
     with stop.caught():
-        _train(config, resume, overwrite, stop)
+        check_config(config)
+        check_stage(config)
+        check_gradients(config)
+        check_session(session_settings(config))
+        with locked(Path(config.run_dir)):
+            _train(config, resume, overwrite, stop)
 
 
 def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal) -> None:
-    check_config(config)
-    check_stage(config)
-    check_gradients(config)
-    check_session(session_settings(config))
     epochs = parse_epochs(config.train_epochs)
     checkpoint = run_folder.open_run(config, resume, overwrite)
     origins: list[Origin] = []
@@ -126,6 +128,9 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 graph.cache.load(session)  # before anything is written: it decodes every frame
             with stop.held():
                 folder = run_folder.start_run(blueprint, step, counts, reports[0].weights or 'fresh' if reports else '')
+                checkpoints.take_over(graph.saver, folder, LAST_PREFIX)
+                if graph.best_saver:
+                    checkpoints.take_over(graph.best_saver, folder, BEST_PREFIX)
             if reports:
                 notes = [_describe_phase(blueprint, phase) for phase in graph.steps]
                 print(write_restore_report(folder / 'restored.txt', reports, notes))
@@ -134,6 +139,8 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                     print(f'input: {describe_pixels(blueprint.convention)}')
                 if blueprint.scaling:
                     print(f'sound: {len(blueprint.scaling.names)} features, {blueprint.scaling.kind}')
+                if resume:
+                    print(f'{folder}: no checkpoint to resume from; begun at step 1')
             else:
                 print(f'resumed from {checkpoint}')
             for phase, side in graph.training.items():
@@ -150,7 +157,7 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                     step, reason = loop.run(step)
             except InputError:
                 if latest_checkpoint(folder) is None:  # an image damaged inside: leave no run that never was
-                    shutil.rmtree(folder)
+                    run_folder.empty(folder)
                 raise
     draw_log(folder, f'{config.model} {config.stage} {folder.name}')
     run_folder.finish_run(folder, step, reason)
@@ -216,9 +223,8 @@ def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | Non
         )
         for phase, side in training.items()
     }
-    saver, best_saver = checkpoints.make_saver(config.run_dir, checkpoints.PREFIX, 2), None
-    if config.early_stopping:
-        best_saver = checkpoints.make_saver(config.run_dir, checkpoints.BEST_PREFIX, 1)
+    saver = checkpoints.make_saver(keep=2)
+    best_saver = checkpoints.make_saver(keep=1) if config.early_stopping else None
     variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
     return TrainGraph(training, validation, cache, steps, rate, finite, saver, best_saver)
@@ -327,7 +333,7 @@ class Loop(NamedTuple):
                 if not self.session.run(self.graph.finite):  # a moving average, say, which no loss of training shows
                     raise InputError(f'step {step}: a variable is not finite; last good checkpoint: {self._last()}')
                 self.log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
-                checkpoints.save(self.graph.saver, self.session, self.folder, checkpoints.PREFIX, step)
+                checkpoints.save(self.graph.saver, self.session, self.folder, LAST_PREFIX, step)
                 self.stop.check(f'step {step} of {last_step} is kept in {self.folder}; --resume goes on with it')
             scores = self._validate(step) if self.graph.validation else ''
             self._keep_best(step)
@@ -358,7 +364,7 @@ class Loop(NamedTuple):
     def _keep_best(self, step: int) -> None:
         """Keeps the checkpoint of the best validation so far, where there is early stopping."""
         if self.graph.best_saver and self.log.best_step() == step:
-            checkpoints.save(self.graph.best_saver, self.session, self.folder, checkpoints.BEST_PREFIX, step)
+            checkpoints.save(self.graph.best_saver, self.session, self.folder, BEST_PREFIX, step)
 
     def _stops_early(self, step: int) -> bool:
         """Whether validation has not improved for --early_stopping epochs; phase one is always seen through."""

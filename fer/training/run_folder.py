@@ -1,5 +1,6 @@
 """The folder of a run: everything that made it and everything it made."""
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -15,11 +16,11 @@ from fer import provenance
 from fer.data.audio import read_scaling, write_scaling
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.files import atomic_write, is_temporary
+from fer.files import atomic_write, is_temporary, remove_temporaries
+from fer.lock import LOCK_FILE
 from fer.nets.conventions import Convention
-from fer.nets.weights.files import answering_checkpoint, latest_checkpoint
+from fer.nets.weights.files import LAST_STATE, answering_checkpoint, latest_checkpoint
 from fer.nets.weights.run import CONVENTION_FILE, read_convention, write_convention
-from fer.training.checkpoints import PREFIX
 from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
 from fer.training.stages import Blueprint, stage_of
 
@@ -33,10 +34,12 @@ _MAY_CHANGE_ON_RESUME = (
     *('frame_cache', 'frame_cache_gb', 'intra_op_threads', 'inter_op_threads'),
     *('feature_cache', 'feature_cache_gb', 'frames_per_chunk'),
 )
+_ABANDONED = 3600  # seconds; younger temporary files may be those of an evaluation, which needs no lock
+_ORIGINS = ('init_from', 'audio_run_dir')  # may lie elsewhere by then, but are called as they were
 
 
 def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
-    """Decides what to do with a run folder that may hold a run; writes nothing.
+    """Decides what to do with a run folder, whose lock is held and which may hold a run; writes nothing.
 
     Returns:
       The checkpoint to resume from, None to start from nothing.
@@ -46,11 +49,7 @@ def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
         are no run's, or the run to resume has other settings.
     """
     folder = Path(config.run_dir)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f'--run_dir={folder}: a file; expected a folder')
-    if not folder.exists():
-        return None
-    if all(is_temporary(path) for path in folder.iterdir()):  # or nothing at all
+    if all(path.name == LOCK_FILE or is_temporary(path) for path in folder.iterdir()):
         return None
     if not (folder / FLAGS_FILE).exists():
         raise InputError(f'--run_dir={folder}: holds files but no {FLAGS_FILE}; expected a run, or an empty folder')
@@ -58,17 +57,20 @@ def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
         if overwrite:
             return None
         raise InputError(f'--run_dir={folder}: holds a run already; --resume goes on with it, --overwrite replaces it')
-    changed = differing(config, read_flagfile(folder / FLAGS_FILE), _MAY_CHANGE_ON_RESUME)
+    before = read_flagfile(folder / FLAGS_FILE)
+    now, then = ({name: getattr(settings, name) for name in _ORIGINS} for settings in (config, before))
+    moved = {name: path for name, path in now.items() if Path(path).name == Path(then[name]).name}
+    changed = differing(config, dataclasses.replace(before, **moved), _MAY_CHANGE_ON_RESUME)
     if changed:
         raise InputError(f'--resume: {folder / FLAGS_FILE} has other settings in brackets: {", ".join(changed)}')
     checkpoint = latest_checkpoint(folder)
-    if checkpoint is None and any(folder.glob(f'{PREFIX}-*')):
-        raise InputError(f'--resume: {folder} has {PREFIX}-* files but no whole checkpoint to resume from')
+    if checkpoint is None and (folder / LAST_STATE).exists():  # which is written once there is a whole one
+        raise InputError(f'--resume: {folder / LAST_STATE} names no whole checkpoint to resume from')
     return checkpoint
 
 
 def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, origin: str) -> Path:
-    """Makes the folder and writes what is known before the first step.
+    """Writes what is known before the first step, into a folder that is there.
 
     Args:
       blueprint: of the run.
@@ -82,14 +84,9 @@ def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, o
     config = blueprint.config
     folder = Path(config.run_dir)
     about = environment()
-    folder.mkdir(parents=True, exist_ok=True)
     if not first_step:
-        # The flags last: what holds no flags but files is taken for a folder of something else.
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == FLAGS_FILE):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        empty(folder)
+    remove_temporaries(folder, _ABANDONED)
     (folder / provenance.FINISHED_FILE).unlink(missing_ok=True)
     write_flagfile(folder / FLAGS_FILE, config)
     with atomic_write(
@@ -101,6 +98,16 @@ def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, o
     if not first_step:
         _write_blueprint(folder, blueprint, origin)
     return folder
+
+
+def empty(folder: Path) -> None:
+    """Takes a run away, all but its lock."""
+    # The flags last: what holds no flags but files is taken for a folder of something else.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == FLAGS_FILE):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK_FILE:
+            path.unlink()
 
 
 def finish_run(folder: Path, step: int, reason: str) -> None:

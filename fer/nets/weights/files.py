@@ -1,5 +1,6 @@
 """Which format a file of weights has, by its first bytes; and what to do with those that are not read."""
 
+import glob
 import os
 import shlex
 import tarfile
@@ -16,8 +17,10 @@ from fer.nets.weights.tensors import Tensors
 from fer.nets.weights.tf_checkpoint import TABLE_MAGIC, open_checkpoint
 from fer.tf1 import tf
 
-# In a run folder, which checkpoint is the last and which was the best in validation.
+# In a run folder, which checkpoint is the last and which was the best in validation; and what they are called.
 LAST_STATE, BEST_STATE = 'checkpoint', 'best_checkpoint'
+LAST_PREFIX, BEST_PREFIX = 'model.ckpt', 'best.ckpt'
+_PREFIXES = {LAST_STATE: LAST_PREFIX, BEST_STATE: BEST_PREFIX}
 
 _READ = 'a TensorFlow checkpoint, Keras .h5, .safetensors, MatConvNet .mat, or a run folder'
 _PICKLES = ('.pth', '.pt', '.pkl', '.bin')
@@ -102,13 +105,34 @@ def _refuse_pickle(path: str) -> None:
     raise InputError(f'{path}: a pickle, which is code and is not run here; where PyTorch is, convert it: {command}')
 
 
-def latest_checkpoint(folder: str | Path, state_file: str = LAST_STATE) -> str | None:
-    """The newest checkpoint of a run folder, None when it has none; also where the folder was copied elsewhere."""
+def whole_checkpoints(folder: str | Path, state_file: str = LAST_STATE) -> list[str]:
+    """The checkpoints of a run folder, the newest last; also where the folder was copied elsewhere.
+
+    They are those that the state file names. Where there is none of them, they are all that the folder has whole: the
+    state file is written last, and a run may be killed before it.
+    """
     state = tf.train.get_checkpoint_state(str(folder), state_file)
-    if state is None:
-        return None
-    path = Path(folder) / Path(state.model_checkpoint_path).name
-    return str(path) if tf.train.checkpoint_exists(str(path)) else None
+    named = []
+    if state:
+        newest = state.model_checkpoint_path
+        named = [*(path for path in state.all_model_checkpoint_paths if path != newest), newest]
+    found = [name for name in (Path(path).name for path in named) if _is_whole(folder, name)]
+    if not found:
+        names = (path.stem for path in Path(folder).glob(f'{_PREFIXES[state_file]}-*.index'))
+        steps = {name: name.rpartition('-')[2] for name in names if _is_whole(folder, name)}
+        found = sorted((name for name in steps if steps[name].isdecimal()), key=lambda name: int(steps[name]))
+    return [str(Path(folder) / name) for name in found]
+
+
+def _is_whole(folder: str | Path, name: str) -> bool:
+    """Whether a checkpoint has all its files; TensorFlow gives the index its name last and takes it away first."""
+    return (Path(folder) / f'{name}.index').exists() and any(Path(folder).glob(f'{glob.escape(name)}.data-*'))
+
+
+def latest_checkpoint(folder: str | Path, state_file: str = LAST_STATE) -> str | None:
+    """The newest of `whole_checkpoints`, None when there is none."""
+    found = whole_checkpoints(folder, state_file)
+    return found[-1] if found else None
 
 
 def answering_checkpoint(folder: str | Path) -> str | None:

@@ -1,0 +1,33 @@
+"""What several test files ask of run folders: what is in them, and whether two hold the same run."""
+
+import csv
+
+from fer.nets.weights.files import BEST_STATE, latest_checkpoint
+from fer.tf1 import tf
+
+
+def weights(run_dir):
+    reader = tf.train.load_checkpoint(str(run_dir))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def best_weights(run_dir):
+    return weights(latest_checkpoint(run_dir, BEST_STATE))
+
+
+def assert_same_run(first, second):
+    """Every variable, optimisers' included, every loss and every score, to the bit."""
+    expected, found = weights(first), weights(second)
+    assert sorted(found) == sorted(expected)
+    assert [name for name in expected if (found[name] != expected[name]).any()] == []
+    assert (second / 'val_log.csv').read_bytes() == (first / 'val_log.csv').read_bytes()
+    assert losses(second) == losses(first)
+
+
+def rows(run_dir, log):
+    with open(run_dir / log) as file:
+        return list(csv.DictReader(file))
+
+
+def losses(run_dir):
+    return [(row['step'], row['loss']) for row in rows(run_dir, 'train_log.csv')]

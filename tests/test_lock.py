@@ -1,0 +1,234 @@
+"""One writer per run folder, whatever ends it, with the system's locks and without."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, run, tiny_config, tiny_flags
+
+import fer.lock
+from fer.errors import InputError
+from fer.heartbeat import SILENT_SECONDS
+from fer.lock import LOCK_FILE, locked
+
+# A holder without locks of the system's, which gives signs of life every 0.2 s.
+WITHOUT_FLOCK = """
+import errno, fcntl, fer.heartbeat, fer.lock
+def flock(*_):
+    raise OSError(errno.ENOLCK, 'No locks available')
+fcntl.flock, fer.heartbeat.TOUCH_SECONDS, fer.lock._SETTLE_SECONDS = flock, 0.2, 0.1
+"""
+HOLD = """
+import sys, time
+from pathlib import Path
+from fer.lock import locked
+with locked(Path(sys.argv[1])):
+    print('held', flush=True)
+    time.sleep(600)
+"""
+# Takes the lock again and again; what only its holder does would fail if another were at it.
+CONTEND = """
+import os, sys, time
+from pathlib import Path
+from fer.errors import InputError
+from fer.lock import locked
+folder, taken = Path(sys.argv[1]), 0
+while taken < 100:
+    try:
+        with locked(folder):
+            os.close(os.open(folder / 'alone', os.O_CREAT | os.O_EXCL))
+            os.unlink(folder / 'alone')
+            taken += 1
+    except InputError:
+        pass
+"""
+
+
+@contextlib.contextmanager
+def python(code, *arguments):
+    """A process that runs some code, and is gone at the end."""
+    with subprocess.Popen([sys.executable, '-c', code, *map(str, arguments)], cwd=ROOT, text=True, **PIPES) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+PIPES = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+
+
+@contextlib.contextmanager
+def held(folder, before=''):
+    with python(before + HOLD, folder) as process:
+        assert process.stdout.readline() == 'held\n', process.stderr.read()
+        yield process
+
+
+@pytest.fixture
+def no_flock(monkeypatch):
+    """A file system that has no locks."""
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    monkeypatch.setattr(fer.lock, '_SETTLE_SECONDS', 0.1)
+
+
+def write_lock(folder, silent, host='elsewhere', pid=7):
+    """The file of a job that gave its last sign of life so many seconds ago."""
+    folder.mkdir()
+    about = {'host': host, 'pid': pid, 'job': '123.server', 'since': '2026-01-01T00:00:00+00:00', 'token': 'x'}
+    (folder / LOCK_FILE).write_text(json.dumps(about))
+    then = time.time() - silent
+    os.utime(folder / LOCK_FILE, (then, then))
+
+
+def test_the_second_process_is_told_who_holds_it(tmp_path, monkeypatch):
+    monkeypatch.setenv('PBS_JOBID', '123.server')
+    folder = tmp_path / 'run'
+    with held(folder) as process:
+        with pytest.raises(InputError) as refused, locked(folder):
+            pass
+        line = str(refused.value)
+        who = f'{folder}: in use by job 123.server, process {process.pid} on {socket.gethostname()}, since 20'
+        assert line.startswith(who)
+        assert '\n' not in line
+        assert [path.name for path in folder.iterdir()] == [LOCK_FILE]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (folder / LOCK_FILE).exists()
+        with locked(folder):
+            assert json.loads((folder / LOCK_FILE).read_text())['pid'] == os.getpid()
+    assert not (folder / LOCK_FILE).exists()
+
+
+def test_nothing_is_left_of_a_folder_that_nothing_was_put_into(tmp_path):
+    with locked(tmp_path / 'runs' / 'stage' / 'empty'):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with locked(tmp_path / 'runs' / 'full'):
+        (tmp_path / 'runs' / 'full' / 'flags.txt').write_text('')
+    assert [path.name for path in (tmp_path / 'runs' / 'full').iterdir()] == ['flags.txt']
+    (tmp_path / 'mine').mkdir()
+    with pytest.raises(KeyboardInterrupt), locked(tmp_path / 'mine'):
+        raise KeyboardInterrupt
+    assert list((tmp_path / 'mine').iterdir()) == []
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='a file; expected a folder'), locked(tmp_path / 'file'):
+        pass
+
+
+def test_of_many_processes_one_has_it(tmp_path):
+    """Also while they remove the file that others have just opened."""
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(python(CONTEND, tmp_path)) for _ in range(3)]
+        for process in processes:
+            assert process.wait(timeout=60) == 0, process.stderr.read()
+
+
+@pytest.mark.usefixtures('no_flock')
+def test_without_locks_a_sign_of_life_holds_it(tmp_path, capsys):
+    write_lock(tmp_path / 'fresh', silent=SILENT_SECONDS - 60)
+    with (
+        pytest.raises(InputError, match=r'in use by job 123.server, process 7 on elsewhere'),
+        locked(tmp_path / 'fresh'),
+    ):
+        pass
+    assert (tmp_path / 'fresh' / LOCK_FILE).exists()
+    write_lock(tmp_path / 'silent', silent=SILENT_SECONDS + 60)
+    with locked(tmp_path / 'silent'):
+        assert json.loads((tmp_path / 'silent' / LOCK_FILE).read_text())['pid'] == os.getpid()
+    assert 'taken over from job 123.server, process 7 on elsewhere, since 2026-01-01' in (
+        out := capsys.readouterr().out
+    )
+    assert 'silent for 6 minutes' in out
+    with subprocess.Popen(['true']) as process:
+        process.wait()
+    write_lock(tmp_path / 'gone', silent=0, host=socket.gethostname(), pid=process.pid)
+    with locked(tmp_path / 'gone'):
+        assert 'which is gone' in capsys.readouterr().out
+    for folder in ('silent', 'gone'):
+        assert list((tmp_path / folder).iterdir()) == []
+
+
+@pytest.mark.usefixtures('no_flock')
+def test_without_locks_a_process_gives_signs_and_a_killed_one_none(tmp_path):
+    folder = tmp_path / 'run'
+    with held(folder, WITHOUT_FLOCK) as process:
+        os.utime(folder / LOCK_FILE, (0, 0))
+        deadline = time.monotonic() + 30
+        while (folder / LOCK_FILE).stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with pytest.raises(InputError, match=f'process {process.pid} on '), locked(folder):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with locked(folder):
+            pass
+
+
+@pytest.mark.usefixtures('no_flock')
+def test_without_locks_a_process_that_was_silent_for_too_long_ends(tmp_path):
+    folder = tmp_path / 'run'
+    with held(folder, WITHOUT_FLOCK) as process:
+        process.send_signal(signal.SIGSTOP)  # as a machine that sleeps, or a file server that does not answer
+        then = time.time() - SILENT_SECONDS - 1
+        os.utime(folder / LOCK_FILE, (then, then))
+        with locked(folder):
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(timeout=30) == 2
+            assert json.loads((folder / LOCK_FILE).read_text())['pid'] == os.getpid()
+        (line,) = process.stderr.read().splitlines()
+        assert re.search(rf'lost to process {os.getpid()} on .*; this process was silent for too long, and ends', line)
+
+
+def test_a_run_is_trained_by_one_process_and_evaluated_by_any(painted_sound, tmp_path):
+    from fer.training.evaluate import evaluate
+    from fer.training.loop import train
+
+    run_dir = tmp_path / 'run'
+    config = tiny_config(painted_sound, 'audio', 'ffn', run_dir=str(run_dir), train_epochs='1')
+    with held(run_dir), pytest.raises(InputError, match='in use by process'):
+        train(config, resume=True, overwrite=False)
+    train(config, resume=True, overwrite=False)  # the killed holder has left its file, and nothing else
+    assert not (run_dir / LOCK_FILE).exists()
+    with held(run_dir):
+        for settings in ({'resume': True, 'overwrite': False}, {'resume': False, 'overwrite': True}):
+            with pytest.raises(InputError, match='in use by process'):
+                train(config, **settings)
+        evaluate(
+            str(run_dir), config.val_manifest, 'val', data_root='', batch_size=0, fallback='prior', audio_results='',
+            checkpoint='', tta_views=1, nonfinite_audio='', output='',
+        )  # fmt: skip
+    assert (run_dir / 'metrics_val.json').exists()
+
+
+@pytest.mark.slow
+def test_two_real_jobs(painted, tmp_path):
+    """The second ends with one line, and the first as if it had been alone; a killed job's lock is the next one's."""
+    run_dir = tmp_path / 'run'
+    command = ('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--resume')
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL) as first:
+        while not (run_dir / 'flags.txt').exists():
+            assert first.poll() is None
+            time.sleep(0.05)
+        first.send_signal(signal.SIGSTOP)  # however long the second takes to start
+        second = run(*command, ok=False)
+        assert second.code == 2
+        (line,) = second.err.splitlines()
+        assert f'{run_dir}: in use by process {first.pid} on {socket.gethostname()}, since ' in line
+        first.kill()
+    run(*command)
+    assert not (run_dir / LOCK_FILE).exists()
+    assert (run_dir / 'finished.json').exists()
