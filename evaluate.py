@@ -1,7 +1,8 @@
 """Evaluates a run on a split: python evaluate.py --run_dir=RUN --manifest=DATA/val.txt --split=val
 
 Every video of the manifest's ledger is answered for. Writes results_<split>.txt and, where there are labels,
-metrics_<split>.json and confusion_<split>.png. Exit code 2: bad input, nothing written.
+metrics_<split>.json and confusion_<split>.png; with --on_bad_frame=skip also bad_frames_<split>.csv. Exit code 2: bad
+input, nothing written.
 """
 
 from absl import flags
@@ -42,6 +43,16 @@ flags.DEFINE_enum(
     ['', 'error', 'mean'],
     'What a NaN or an infinity in the sound is: an error, or the mean of the training split; as in training if empty.',
 )
+flags.DEFINE_enum(
+    'on_bad_frame',
+    '',
+    ['', 'error', 'skip'],
+    'What an image or sound that cannot be read is: an error, or left out, counted, and named in '
+    'bad_frames_<split>.csv beside the results; as in training if empty.',
+)
+flags.DEFINE_float(
+    'max_bad_fraction', None, 'Largest share of the frames that may be left out so; by default as in training.'
+)
 flags.DEFINE_bool('xla', False, 'Compile with XLA, as in train.py.')
 flags.DEFINE_integer('intra_op_threads', 0, 'Threads of one operation; 0 is one per core.')
 flags.DEFINE_integer('inter_op_threads', 0, 'Operations at a time; 0 is one per core.')
@@ -62,7 +73,7 @@ def main() -> None:
         *('run_dir', 'manifest', 'split', 'data_root', 'batch_size', 'fallback'),
         *('audio_results', 'checkpoint', 'tta_views', 'nonfinite_audio', 'output'),
         *('xla', 'intra_op_threads', 'inter_op_threads'),
-        *('feature_cache', 'feature_cache_gb'),
+        *('feature_cache', 'feature_cache_gb', 'on_bad_frame', 'max_bad_fraction'),
     )
     evaluate(**{name: flags.FLAGS[name].value for name in names})
 

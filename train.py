@@ -43,6 +43,14 @@ flags.DEFINE_enum(
     ['error', 'mean'],
     'What a NaN or an infinity among them is: an error, or counted and taken for the mean of the training split.',
 )
+flags.DEFINE_enum(
+    'on_bad_frame',
+    'error',
+    ['error', 'skip'],
+    'What an image or sound that cannot be read is: an error, or left out with its line, counted, and named in '
+    'bad_frames.csv of the run; every image is then decoded once before the run.',
+)
+flags.DEFINE_float('max_bad_fraction', 0.01, 'Largest share of the frames of a split that may be left out so.')
 flags.DEFINE_integer('image_size', 112, 'Height and width of the images in pixels (5.1).')
 # Network.
 flags.DEFINE_float('width', 1.0, 'Multiplies the channels of the network; small values are for tests and the demo.')

@@ -12,12 +12,12 @@ import pytest
 from conftest import ROOT
 
 from fer import emotions
-from fer.data.check import image_problem
 from fer.data.frame_cache import open_frame_cache
 from fer.data.pipeline import Reading, balanced_order, build_pipeline
 from fer.data.split import load_split
 from fer.data.windows import pad_index, split_windows
 from fer.errors import InputError
+from fer.images import image_problem
 from fer.manifest import Video, write_manifest
 from fer.tf1 import tf
 

@@ -4,7 +4,8 @@ AFEW's clips are 20 MB in all and its functionals as much, so a split's sound is
 before a run is paid for, and none is opened again.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -59,11 +60,10 @@ def read_sound(manifest: Manifest, size: int, nonfinite: str = 'error') -> Sound
     if nonfinite not in NONFINITE:
         raise InputError(f'--nonfinite_audio={nonfinite}: expected one of {", ".join(NONFINITE)}')
     first = manifest.videos[:1]
-    names = _read_names(manifest.path, first[0]) if first else []
-    if first and len(names) != size:
-        raise InputError(
-            f'{manifest.path}:{first[0].lines[0]}: {first[0].audio[0]}: {len(names)} features; expected {size}'
-        )
+    names: list[str] = []
+    for video in first:
+        with _located(manifest.path, video.lines[0], video.audio[0]):
+            names = _read_names(video.audio[0], size)
 
     def read(video: Video) -> tuple[np.ndarray, int]:
         return _read_video(manifest.path, video, names, nonfinite)
@@ -84,26 +84,40 @@ def read_sound(manifest: Manifest, size: int, nonfinite: str = 'error') -> Sound
     return Sound(names, values, replaced)
 
 
-def _read_names(manifest_path: str, video: Video) -> list[str]:
-    return _read_lines(manifest_path, video.lines[0], video.audio[0])[0].split(',')
+def reference_names(manifest: Manifest, size: int) -> list[str]:
+    """The features of the manifest's first audio CSV that is whole and has `size` of them; none where none has."""
+    for path in (path for video in manifest.videos for path in video.audio):
+        with contextlib.suppress(ValueError):
+            names = _read_names(path, size)
+            _read_values(path, names)
+            return names
+    return []
+
+
+def sound_problem(path: str, size: int, names: Sequence[str]) -> str:
+    """Why an audio CSV is not one of `size` features of these names; '' when it is. A NaN is a value like others."""
+    try:
+        _read_values(path, names or _read_names(path, size))
+    except ValueError as error:
+        return str(error)
+    return ''
+
+
+@contextlib.contextmanager
+def _located(manifest_path: str, line: int, path: str) -> Iterator[None]:
+    """Makes a ValueError about a file an InputError that names the manifest's line."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f'{manifest_path}:{line}: {path}: {error}') from None
 
 
 def _read_video(manifest_path: str, video: Video, names: list[str], nonfinite: str) -> tuple[np.ndarray, int]:
     """float32 [frames, D] and how many of its values were replaced by NaN."""
     rows = np.empty((len(video.audio), len(names)), np.float32)
     for row, line, path in zip(rows, video.lines, video.audio, strict=True):
-        header, text = _read_lines(manifest_path, line, path)
-        where = f'{manifest_path}:{line}: {path}'
-        fields = text.split(',')
-        if len(fields) != len(names):
-            raise InputError(f'{where}: {len(fields)} values; expected {len(names)}')
-        if header.split(',') != names:
-            raise InputError(f'{where}: its header has other features than the first file of the manifest')
-        try:
-            with np.errstate(over='ignore'):  # beyond float32 is infinite here
-                row[:] = np.array(fields, np.float64)
-        except ValueError as error:
-            raise InputError(f'{where}: {error}; expected numbers') from None
+        with _located(manifest_path, line, path):
+            row[:] = _read_values(path, names)
     bad = ~np.isfinite(rows)
     if bad.any() and nonfinite == 'error':
         frame, column = np.argwhere(bad)[0]
@@ -115,18 +129,39 @@ def _read_video(manifest_path: str, video: Video, names: list[str], nonfinite: s
     return rows, int(bad.sum())
 
 
-def _read_lines(manifest_path: str, line: int, path: str) -> list[str]:
-    """The header and the line of values of an audio CSV."""
+def _read_names(path: str, size: int) -> list[str]:
+    """The features that an audio CSV is of. Raises ValueError unless they are `size`."""
+    names = _read_lines(path)[0].split(',')
+    if len(names) != size:
+        raise ValueError(f'{len(names)} features; expected {size}')
+    return names
+
+
+def _read_values(path: str, names: Sequence[str]) -> np.ndarray:
+    """float32 [D], the values of an audio CSV. Raises ValueError unless it is one of the features `names`."""
+    header, text = _read_lines(path)
+    fields = text.split(',')
+    if len(fields) != len(names):
+        raise ValueError(f'{len(fields)} values; expected {len(names)}')
+    if header.split(',') != list(names):
+        raise ValueError('its header has other features than the first file of the manifest')
+    try:
+        with np.errstate(over='ignore'):  # beyond float32 is infinite here
+            return np.array(fields, np.float64).astype(np.float32)
+    except ValueError as error:
+        raise ValueError(f'{error}; expected numbers') from None
+
+
+def _read_lines(path: str) -> list[str]:
+    """The header and the line of values of an audio CSV. Raises ValueError unless that is what the file is."""
     try:
         lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
-        raise InputError(f'{manifest_path}:{line}: {path}: {reason}; expected an audio CSV') from None
+        raise ValueError(f'{reason}; expected an audio CSV') from None
     lines = [text.strip() for text in lines if text.strip()]
     if len(lines) != 2:
-        raise InputError(
-            f'{manifest_path}:{line}: {path}: {len(lines)} lines; expected a header and one line of values'
-        )
+        raise ValueError(f'{len(lines)} lines; expected a header and one line of values')
     return lines
 
 

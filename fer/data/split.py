@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fer.data.audio import read_sound
-from fer.data.check import check_images
+from fer.data.bad_frames import BAD_FRAMES_FILE, Skip, leave_out_bad_frames
 from fer.data.frame_cache import CachedVideo
+from fer.data.readable import BadFrame, check_images
 from fer.data.windows import Window, split_windows
 from fer.errors import InputError
 from fer.manifest import LedgerRow, Manifest, Video, read_ledger, read_manifest
@@ -43,6 +44,7 @@ class Split(NamedTuple):
     replaced: int  # values of the sound that were NaN or infinite
     decoded: tuple[CachedVideo | None, ...] = ()  # for each video its decoded frames; none without --frame_cache
     features: FrameFeatures | None = None  # where the pipeline reads these and no image
+    bad: tuple[BadFrame, ...] = ()  # lines that were left out (--on_bad_frame=skip)
 
     @property
     def ledger(self) -> list[LedgerRow]:
@@ -68,6 +70,7 @@ def load_split(
     labelled: bool,
     contents: Contents = Contents('frame', True, 0),  # noqa: B008 (immutable)
     nonfinite: str = 'error',
+    skip: Skip | None = None,
 ) -> Split:
     """Reads manifests with their ledgers, cuts their videos into windows and checks their files.
 
@@ -79,6 +82,7 @@ def load_split(
       labelled: whether labels are required.
       contents: what is used of them.
       nonfinite: as in `read_sound`.
+      skip: how frames that cannot be read are left out; None makes them an error.
 
     Raises:
       InputError: whatever is wrong with manifests, ledgers, images or sound; names the line.
@@ -104,12 +108,17 @@ def load_split(
                     raise InputError(f'{path}: its ledger has no label for video {row.video_id}; expected one for each')
         manifests.append(manifest)
         ledgers.append(ledger)
+    bad: list[BadFrame] = []
+    if skip:
+        manifests, ledgers, bad = leave_out_bad_frames(manifests, ledgers, contents.images, contents.audio, skip)
     audio: list[np.ndarray] = []
     names: list[str] = []
     replaced = 0
     for manifest in manifests:
-        if contents.images:
+        if contents.images and not skip:
             check_images(manifest)
+        elif contents.images and skip and skip.known is not None:  # else they have just been decoded
+            check_images(manifest, note=f'; it is not in {BAD_FRAMES_FILE} of the run, which began with it')
         if contents.audio:
             sound = read_sound(manifest, contents.audio, nonfinite)
             if names and sound.names and sound.names != names:
@@ -118,17 +127,18 @@ def load_split(
             audio += sound.values
             replaced += sound.replaced
     videos = [video for manifest in manifests for video in manifest.videos]
-    return Split(manifests, ledgers, videos, split_windows(videos, seq_len), audio, names, replaced)
+    return Split(manifests, ledgers, videos, split_windows(videos, seq_len), audio, names, replaced, bad=tuple(bad))
 
 
 def describe(split: Split) -> str:
     """`383 videos (4 without frames), 21000 frames in 520 windows from DATA/val.txt`."""
     frames = sum(window.length for window in split.windows)
     absent = len(split.ledger) - len(split.videos)
+    bad = f', {len(split.bad)} bad frames left out' if split.bad else ''
     replaced = f', {split.replaced} NaN or infinite values of sound replaced by the mean' if split.replaced else ''
     return (
         f'{len(split.ledger)} videos ({absent} without frames), {frames} frames in {len(split.windows)} windows '
-        f'from {", ".join(manifest.path for manifest in split.manifests)}{replaced}'
+        f'from {", ".join(manifest.path for manifest in split.manifests)}{bad}{replaced}'
     )
 
 

@@ -4,6 +4,7 @@ import math
 
 from fer.data.audio import NONFINITE, SCALINGS
 from fer.data.augmentation import parse_augment
+from fer.data.bad_frames import ON_BAD_FRAME
 from fer.errors import InputError
 from fer.nets import get_network
 from fer.nets.early_fusion import OPTIONS
@@ -18,6 +19,7 @@ CHOICES = {
     'batch_norm_mode': ('train', 'frozen'),
     'audio_scaling': SCALINGS,
     'nonfinite_audio': NONFINITE,
+    'on_bad_frame': ON_BAD_FRAME,
     'rnn_cell': tuple(CELLS),
     'fusion_option': tuple(OPTIONS),
     'classify': CLASSIFY,
@@ -33,6 +35,7 @@ def check_config(config: TrainConfig) -> None:
         ('batch_size', config.batch_size >= 1, 'at least 1 window'),
         ('width', 0 < config.width <= 16, 'a factor above 0, at most 16'),
         ('dropout', 0 <= config.dropout < 1, 'a rate in [0, 1)'),
+        ('max_bad_fraction', 0 <= config.max_bad_fraction <= 1, 'a share in [0, 1]'),
         ('min_frames', config.min_frames >= 1, 'at least 1 frame'),
         ('seed', 0 <= config.seed < 2**31, 'a whole number from 0 to 2147483647'),
         ('max_steps', config.max_steps >= 0, '0 (no limit) or more steps'),

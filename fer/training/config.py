@@ -74,7 +74,9 @@ class TrainConfig:
     allow_missing: bool
     seed: int
     run_dir: str
-    # Input and speed. Runs older than these settings did as their defaults here say, and can still be read.
+    # Bad frames, input and speed. Runs older than these settings did as their defaults say, and can still be read.
+    on_bad_frame: str = 'error'
+    max_bad_fraction: float = 0.01
     bucket_by_length: bool = False
     frame_cache: str = ''
     frame_cache_gb: float = 50.0

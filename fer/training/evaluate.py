@@ -5,6 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from fer.data.augmentation import VIEWS
+from fer.data.bad_frames import ON_BAD_FRAME, write_bad_frames
 from fer.data.split import describe, split_paths
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
@@ -43,6 +44,8 @@ def evaluate(
     inter_op_threads: int = 0,
     feature_cache: str = '',
     feature_cache_gb: float = 20.0,
+    on_bad_frame: str = '',
+    max_bad_fraction: float | None = None,
 ) -> None:
     """Answers for every official video of a manifest with a checkpoint of a run.
 
@@ -65,6 +68,9 @@ def evaluate(
       feature_cache: folder that keeps what the CNN says of frames (fer/training/features.py), which then pass it only
         where that is not there yet; '' for none. It changes no result beyond rounding, and does nothing for views.
       feature_cache_gb: gigabytes that it may have.
+      on_bad_frame: what an image or sound is that cannot be read, as in training if ''. `skip` leaves it out and names
+        it in bad_frames_<split>.csv beside the results; by the split, for bad_frames.csv may be the training's.
+      max_bad_fraction: the largest share of frames that may be left out, as in training if None.
 
     Raises:
       InputError: no run there, a damaged checkpoint, or a bad manifest.
@@ -80,6 +86,10 @@ def evaluate(
         raise InputError(f'--manifest={manifest}: expected one manifest; each is answered by itself')
     if not split or '/' in split:
         raise InputError(f'--split={split}: expected a name that files can be called by')
+    if on_bad_frame not in ('', *ON_BAD_FRAME):
+        raise InputError(f'--on_bad_frame={on_bad_frame}: expected one of {", ".join(ON_BAD_FRAME)}')
+    if max_bad_fraction is not None and not 0 <= max_bad_fraction <= 1:
+        raise InputError(f'--max_bad_fraction={max_bad_fraction}: expected a share in [0, 1]')
     if batch_size < 0:
         raise InputError(f'--batch_size={batch_size}: expected 0 or more windows')
     folder = Path(output or run_dir)
@@ -90,6 +100,8 @@ def evaluate(
         blueprint.config,
         batch_size=batch_size or blueprint.config.batch_size,
         nonfinite_audio=nonfinite_audio or blueprint.config.nonfinite_audio,
+        on_bad_frame=on_bad_frame or blueprint.config.on_bad_frame,
+        max_bad_fraction=blueprint.config.max_bad_fraction if max_bad_fraction is None else max_bad_fraction,
         # How the run was made fast is no matter of its results, and may not fit where they are asked for.
         frame_cache='',
         mixed_precision=False,
@@ -134,6 +146,12 @@ def evaluate(
         print(f'{split}: {number} videos answered by {audio_results}')
     metrics = score_results(results, manifest)
     folder.mkdir(parents=True, exist_ok=True)
+    bad_frames = folder / f'bad_frames_{split}.csv'
+    if config.on_bad_frame == 'skip':
+        write_bad_frames(bad_frames, {split: data.bad})
+        print(f'{bad_frames}: {len(data.bad)} bad frames left out')
+    else:
+        bad_frames.unlink(missing_ok=True)  # of other results that stood here
     write_results(folder / f'results_{split}.txt', results)
     answered_by_fallback = sum(1 for reason in results.fallback if reason != '-')
     print(f'{folder / f"results_{split}.txt"}: {len(results.video_ids)} videos, {answered_by_fallback} by {fallback}')
@@ -141,7 +159,7 @@ def evaluate(
         print(f'{split}: no labels, no metrics')
         return
     metrics |= {'split': split, 'checkpoint': Path(path).name, 'fallback': fallback, 'manifest': manifest}
-    metrics |= {'tta_views': tta_views} | stamp(folder / f'results_{split}.txt')
+    metrics |= {'tta_views': tta_views, 'bad_frames': len(data.bad)} | stamp(folder / f'results_{split}.txt')
     write_metrics(folder / f'metrics_{split}.json', metrics)
     draw_confusion(folder / f'confusion_{split}.png', metrics['confusion'], f'{config.model} {split}')
     print(f'{split}: {summary(metrics)}')

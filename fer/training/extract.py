@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer.data.check import check_images
 from fer.data.pipeline import Reading, build_pipeline
+from fer.data.readable import check_images
 from fer.data.split import Split
 from fer.data.windows import split_windows
 from fer.errors import InputError

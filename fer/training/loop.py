@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer.data.bad_frames import BAD_FRAMES_FILE, read_bad_frames, write_bad_frames
+from fer.data.readable import BadFrame
 from fer.data.split import Split, common_videos, dataset_names, describe
 from fer.emotions import NUM_CLASSES
 from fer.errors import InputError
@@ -67,8 +69,8 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     goes on from there, and ends where an uninterrupted run ends.
 
     The run folder's lock is held throughout. Nothing else is written before all that can be checked has been: settings,
-    manifests, every image's existence and every value of the sound, and the checkpoints to start from. Then
-    --frame_cache is filled, and the run begins.
+    manifests, every image's existence (with --on_bad_frame=skip, whether it decodes) and every value of the sound, and
+    the checkpoints to start from. Then --frame_cache is filled, and the run begins.
 
     Args:
       config: the run.
@@ -99,10 +101,13 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
         counts_before = run_folder.read_class_counts(config.run_dir)
     else:
         blueprint, origins = open_origins(config)
-    train_split = load_data(config, config.train_manifest, config.data_root, labelled=True)
+    known_bad: dict[str, list[BadFrame] | None] = {'train': None, 'val': None}
+    if checkpoint and config.on_bad_frame == 'skip':  # windows stay as they were, whatever was mended since
+        known_bad = {name: read_bad_frames(Path(config.run_dir) / BAD_FRAMES_FILE, name) for name in known_bad}
+    train_split = load_data(config, config.train_manifest, config.data_root, True, known_bad['train'])
     val_split = None
     if config.val_manifest:
-        val_split = load_data(config, config.val_manifest, config.data_root, labelled=True)
+        val_split = load_data(config, config.val_manifest, config.data_root, True, known_bad['val'])
     _check_split(config, train_split)
     counts = class_counts(train_split.ledger)
     if counts_before is not None and (counts != counts_before).any():
@@ -131,6 +136,9 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 checkpoints.take_over(graph.saver, folder, LAST_PREFIX)
                 if graph.best_saver:
                     checkpoints.take_over(graph.best_saver, folder, BEST_PREFIX)
+                if config.on_bad_frame == 'skip':
+                    bad = {'train': train_split.bad, 'val': val_split.bad if val_split else ()}
+                    write_bad_frames(folder / BAD_FRAMES_FILE, bad)
             if reports:
                 notes = [_describe_phase(blueprint, phase) for phase in graph.steps]
                 print(write_restore_report(folder / 'restored.txt', reports, notes))
@@ -151,6 +159,9 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 print(f'validation: {describe(val_split)}')
                 if common := common_videos(train_split, val_split):
                     print(f'{len(common)} of the validation videos are trained on; their scores say nothing of others')
+            if config.on_bad_frame == 'skip':
+                number = len(train_split.bad) + (len(val_split.bad) if val_split else 0)
+                print(f'{folder / BAD_FRAMES_FILE}: {number} bad frames left out')
             try:
                 with RunLog(folder, step, config) as log:
                     loop = Loop(session, graph, config, epochs, folder, log, prior_logits(counts), stop)

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fer.data.check import check_images
+from fer.data.readable import check_images
 from fer.data.split import Split
-from fer.errors import InputError
 from fer.evaluation.results import Results
 from fer.evaluation.videos import answer_ledger, combine_windows
 from fer.progress import progress
@@ -57,7 +56,8 @@ def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str, v
 def run_named(session: tf.Session, fetches, split: Split, feeds: Mapping | None = None):
     """`session.run`, except that an image the decoder refuses is named with its line of the manifest.
 
-    The check before a run looks at the ends of files only; what is damaged in the middle shows here.
+    The check before a run may look at the ends of files only; what is damaged in the middle shows here, and a file
+    that has vanished or was cut since.
 
     Raises:
       InputError: an image of the batch cannot be read.
@@ -65,16 +65,7 @@ def run_named(session: tf.Session, fetches, split: Split, feeds: Mapping | None 
     try:
         return session.run(fetches, feeds)
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        with_images = [m for m in split.manifests if m.videos and m.videos[0].frames]
-        for manifest in with_images:
-            check_images(manifest)  # names a file that vanished or was cut since the run began
-        with tf.Graph().as_default(), tf.Session() as probe:
-            path = tf.placeholder(tf.string, [])
-            image = tf.image.decode_jpeg(tf.io.read_file(path), channels=3)
-            for manifest, video in ((m, v) for m in with_images for v in m.videos):
-                for line, name in zip(video.lines, video.frames, strict=True):
-                    try:
-                        probe.run(image.op, {path: name})
-                    except tf.errors.OpError:
-                        raise InputError(f'{manifest.path}:{line}: {name}: damaged inside, cannot be decoded') from None
+        for manifest in split.manifests:
+            if manifest.videos and manifest.videos[0].frames:
+                check_images(manifest, decode=True)
         raise error

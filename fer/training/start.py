@@ -1,9 +1,12 @@
 """Where a run starts: what its network is built from, what each part is restored from, and its data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer.data.audio import Scaling, check_names, fit_scaling, read_scaling, scale_features
+from fer.data.bad_frames import Skip
 from fer.data.frame_cache import open_frame_cache
+from fer.data.readable import BadFrame
 from fer.data.split import Split, load_split, split_paths
 from fer.errors import InputError
 from fer.nets import get_network
@@ -95,8 +98,22 @@ def _origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
     return Origin(part.scope, open_part(weights.tensors, part.scope) if weights.source.own else None, why)
 
 
-def load_data(config: TrainConfig, manifests: str, data_root: str, labelled: bool) -> Split:
-    """Reads a flag's manifests as the run's stage uses them; see `load_split`."""
+def load_data(
+    config: TrainConfig,
+    manifests: str,
+    data_root: str,
+    labelled: bool,
+    known_bad: Sequence[BadFrame] | None = None,
+) -> Split:
+    """Reads a flag's manifests as the run's stage uses them; see `load_split`.
+
+    Args:
+      config: of the run.
+      manifests: the flag.
+      data_root: folder that their relative paths start from.
+      labelled: whether labels are required.
+      known_bad: with --on_bad_frame=skip, the frames that a run which is resumed has left out.
+    """
     return load_split(
         split_paths(manifests),
         data_root,
@@ -105,6 +122,7 @@ def load_data(config: TrainConfig, manifests: str, data_root: str, labelled: boo
         labelled,
         stage_of(config).contents,
         config.nonfinite_audio,
+        Skip(config.max_bad_fraction, known_bad) if config.on_bad_frame == 'skip' else None,
     )
 
 
