@@ -114,7 +114,7 @@ def test_every_kind_of_damage_is_found_and_nothing_else(data):
     assert ', 10 bad frames left out' in describe(split)
 
 
-@pytest.mark.parametrize('contents', [BOTH, FACES, SOUND])
+@pytest.mark.parametrize('contents', [BOTH, FACES, pytest.param(SOUND, marks=pytest.mark.slow)])
 def test_batches_are_those_of_a_manifest_without_the_lines(data, contents):
     """Images, sound, labels, windows and their order."""
     skipped = load(data / 'train_audiovisual.txt', Skip(0.5), contents)

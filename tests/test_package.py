@@ -56,6 +56,7 @@ def test_flags_are_read_in_entry_points_only():
     'command',
     [
         *[(script,) for script in ('train.py', 'evaluate.py', 'fusion.py')],
+        ('-m', 'fer.data.check'),
         *[('-m', f'fer.prepare{room}') for room in ('', '.smile', '.statistics', '.synthetic')],
         ('-m', 'fer.extract'),
         ('-m', 'fer.report'),
@@ -73,7 +74,15 @@ def test_help(command):
 
 def test_help_does_not_wait_for_tensorflow():
     """Which takes four seconds to import; SciPy and pandas take one together."""
-    for module in ('train', 'evaluate', 'fusion', 'fer.nets', 'fer.nets.__main__', 'fer.extract.__main__'):
+    for module in (
+        'train',
+        'evaluate',
+        'fusion',
+        'fer.nets',
+        'fer.nets.__main__',
+        'fer.extract.__main__',
+        'fer.data.check.__main__',
+    ):
         heavy = f'import sys, {module}; print(sorted({{"tensorflow", "scipy", "pandas"}} & set(sys.modules)))'
         assert run('-c', heavy).out == '[]\n', module
 

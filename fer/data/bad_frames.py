@@ -6,6 +6,7 @@ is an error, as everywhere with --on_bad_frame=error.
 """
 
 import csv
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +83,7 @@ def _recall(manifest: Manifest, known: Sequence[BadFrame]) -> list[BadFrame]:
     found = []
     for frame in known:
         video = videos.get(frame.line)
-        if video is None or video.video_id != frame.video_id:
+        if video is None or os.path.basename(video.video_id) != os.path.basename(frame.video_id):  # a still's is a path
             raise InputError(
                 f'{manifest.path}:{frame.line}: no frame of video {frame.video_id}, which the run has left out '
                 f'({BAD_FRAMES_FILE}); expected the manifest that it began with'

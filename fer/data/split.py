@@ -116,7 +116,7 @@ def load_split(
     replaced = 0
     for manifest in manifests:
         if contents.images and not skip:
-            check_images(manifest)
+            check_images(manifest, note='; --on_bad_frame=skip leaves it out')
         elif contents.images and skip and skip.known is not None:  # else they have just been decoded
             check_images(manifest, note=f'; it is not in {BAD_FRAMES_FILE} of the run, which began with it')
         if contents.audio:

@@ -1,0 +1,1 @@
+"""Verifies a corpus before a cluster is paid for: python -m fer.data.check"""

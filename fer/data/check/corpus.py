@@ -1,0 +1,241 @@
+"""What is wrong with manifests and with what they name: all of it, where training stops at the first."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fer.data.audio import FUNCTIONALS, LLD, read_sound
+from fer.data.bad_frames import leave_out_lines
+from fer.data.check.duplicates import Sights, find_duplicates, look, same_sounds
+from fer.data.readable import decode_each, find_bad_images, find_bad_sound, refused, whole_images
+from fer.emotions import EMOTIONS
+from fer.errors import InputError
+from fer.manifest import UNKNOWN, LedgerRow, Manifest, Video, read_ledger, read_manifest
+
+KINDS = {
+    'manifest': 'the manifest cannot be read, or not to its end',
+    'ledger': 'the ledger cannot be read, or says other things than the manifest',
+    'frames': 'a video has fewer frames than --min_frames',
+    'order': "a video's frames are not in the order of their numbers",
+    'image': 'an image is missing, cut off, damaged, or none',
+    'size': 'an image has another size than --image_size, or than most of its video',
+    'sound': 'an audio CSV is missing, or not like the others',
+    'nonfinite': 'an audio CSV has a NaN or an infinity',
+    'duplicate': 'a video is in another manifest as well, or frames of it are',
+}
+
+
+class Problem(NamedTuple):
+    kind: str  # of KINDS
+    manifest: str
+    line: int  # 0 where it is none of a single line
+    video_id: str
+    path: str  # of the file, '' where it is none's
+    what: str
+
+    def __str__(self) -> str:
+        if not (self.line or self.video_id):  # of a whole manifest, and says so
+            return self.what
+        where = f'{self.manifest}:{self.line}' if self.line else self.manifest
+        return f'{where}: {self.path or self.video_id}: {self.what}'
+
+
+class Checked(NamedTuple):
+    """One manifest."""
+
+    manifest: Manifest  # empty where it cannot be read
+    ledger: list[LedgerRow]
+    sizes: Counter[tuple[int, int]]  # how many images have a (width, height)
+    sights: Sights  # of the images that decode
+    sounds: list[np.ndarray]  # of each video, float32 [frames, D]; none without sound
+    sound_videos: list[Video]  # whose these are, those without a whole audio CSV left out
+    sound_names: list[str]  # of the D features
+
+
+class Report(NamedTuple):
+    manifests: list[Checked]
+    problems: list[Problem]  # in the order of KINDS, then of manifests and lines
+
+
+def check_corpus(
+    paths: Sequence[str],
+    data_root: str = '',
+    item: str = 'frame',
+    min_frames: int = 2,
+    image_size: int = 0,
+    nonfinite: str = 'error',
+    jobs: int = 0,
+) -> Report:
+    """Checks manifests, each by itself and every two against each other.
+
+    Args:
+      paths: of the manifests.
+      data_root: folder that their relative paths start from; '' is each manifest's own.
+      item: what a line is, as in `read_manifest`.
+      min_frames: the fewest frames that a video should have.
+      image_size: height and width that every image should have; 0 asks only that a video's frames are alike.
+      nonfinite: `error` where a NaN in the sound is wrong, `mean` where it is not.
+      jobs: images decoded at a time; 0 for as many as are fastest.
+
+    Raises:
+      InputError: a setting is out of its range, or there is no manifest.
+    """
+    if not paths:
+        raise InputError('--manifest: expected the path of one')
+    for name, value in (('min_frames', min_frames), ('image_size', image_size), ('jobs', jobs)):
+        if value < 0:
+            raise InputError(f'--{name}={value}: expected 0 or more')
+    problems: list[Problem] = []
+    manifests = [
+        _check_manifest(path, data_root, item, min_frames, image_size, nonfinite, jobs, problems)
+        for path in dict.fromkeys(paths)
+    ]
+    for number, first in enumerate(manifests):
+        for second in manifests[number + 1 :]:
+            problems += [*_compare_features(first, second), *_duplicates(first, second)]
+    rank = {kind: number for number, kind in enumerate(KINDS)}
+    order = {path: number for number, path in enumerate(paths)}
+    problems.sort(key=lambda problem: (rank[problem.kind], order[problem.manifest], problem.line))
+    return Report(manifests, problems)
+
+
+def _check_manifest(
+    path: str,
+    data_root: str,
+    item: str,
+    min_frames: int,
+    image_size: int,
+    nonfinite: str,
+    jobs: int,
+    problems: list[Problem],
+) -> Checked:
+    """Checks one manifest; what is wrong is added to `problems`."""
+    try:
+        manifest = read_manifest(path, data_root or None, item, min_frames=1)
+    except InputError as error:
+        problems.append(Problem('manifest', path, 0, '', '', str(error)))
+        return Checked(Manifest(path, []), [], Counter(), Sights.none(), [], [], [])
+    try:
+        ledger = read_ledger(manifest)
+        problems += _compare_ledger(manifest, ledger, item)
+    except InputError as error:
+        problems.append(Problem('ledger', path, 0, '', '', str(error)))
+        ledger = []
+    if item == 'frame':
+        problems += _check_order(manifest, min_frames)
+    sizes: Counter[tuple[int, int]] = Counter()
+    sights, sounds, sound_videos, names = Sights.none(), [], [], []
+    if manifest.videos and manifest.videos[0].frames:
+        sights, by_line = _look_at_images(manifest, jobs, problems)
+        sizes.update(by_line.values())
+        problems += _check_sizes(manifest, by_line, image_size)
+    if manifest.videos and manifest.videos[0].audio:
+        size = FUNCTIONALS if item == 'video' else LLD
+        bad = list(find_bad_sound(manifest, size))
+        problems += [Problem('sound', path, frame.line, frame.video_id, frame.path, frame.reason) for frame in bad]
+        whole = leave_out_lines(manifest, {frame.line for frame in bad})
+        sound = read_sound(whole, size, 'mean')
+        sounds, sound_videos, names = sound.values, whole.videos, sound.names
+        if nonfinite == 'error':
+            problems += _check_finite(whole, sounds, names)
+    return Checked(manifest, ledger, sizes, sights, sounds, sound_videos, names)
+
+
+def _compare_ledger(manifest: Manifest, ledger: Sequence[LedgerRow], item: str) -> Iterator[Problem]:
+    videos = {video.video_id: video for video in manifest.videos}
+    for row in ledger:
+        video = videos.get(row.video_id)
+        if video is None and not row.gap:
+            what = 'no line in the manifest, and no gap in the ledger that says why'
+            yield Problem('ledger', manifest.path, 0, row.video_id, '', what)
+        elif video and item == 'frame' and row.frames_kept != len(video.lines):
+            what = f'{len(video.lines)} frames; its ledger says that {row.frames_kept} were kept'
+            yield Problem('ledger', manifest.path, video.lines[0], row.video_id, '', what)
+
+
+def _check_order(manifest: Manifest, min_frames: int) -> Iterator[Problem]:
+    """Frames are numbered by time, so that their numbers ascend."""
+    for video in manifest.videos:
+        if len(video.lines) < min_frames:
+            what = f'{len(video.lines)} frames; expected at least {min_frames} (--min_frames)'
+            yield Problem('frames', manifest.path, video.lines[0], video.video_id, '', what)
+        stems = [Path(path).stem for path in video.frames or video.audio]
+        if not all(stem.isdecimal() for stem in stems):
+            continue
+        for before, stem, line in zip(stems, stems[1:], video.lines[1:], strict=False):
+            if int(stem) <= int(before):
+                what = f'frame {stem} after {before}; expected a later one'
+                yield Problem('order', manifest.path, line, video.video_id, '', what)
+
+
+def _look_at_images(
+    manifest: Manifest, jobs: int, problems: list[Problem]
+) -> tuple[Sights, dict[int, tuple[int, int]]]:
+    """Decodes every image; what cannot be is added to `problems`.
+
+    Returns:
+      What near-identical images are found by, and (width, height) by line.
+    """
+    bad = list(find_bad_images(manifest, decode=False))
+    whole = whole_images(manifest, bad)
+    video_of = {line: index for index, video in enumerate(manifest.videos) for line in video.lines}
+    left, sizes, parts = dict(enumerate(whole)), {}, [Sights.none()]
+    for indices, shapes, digests, thumbnails in decode_each([frame.path for frame in whole], look, jobs):
+        frames = [left.pop(int(index)) for index in indices]
+        sizes.update({f.line: (int(width), int(height)) for f, (height, width) in zip(frames, shapes, strict=True)})
+        parts.append(Sights(np.array([video_of[frame.line] for frame in frames]), digests, thumbnails))
+    bad += refused(list(left.values()))
+    problems += [Problem('image', manifest.path, f.line, f.video_id, f.path, f.reason) for f in bad]
+    return Sights(*(np.concatenate(columns) for columns in zip(*parts, strict=True))), sizes
+
+
+def _check_sizes(manifest: Manifest, sizes: dict[int, tuple[int, int]], image_size: int) -> Iterator[Problem]:
+    for video in manifest.videos:
+        found = Counter(sizes[line] for line in video.lines if line in sizes)
+        if not found:
+            continue
+        expected = (image_size, image_size) if image_size else found.most_common(1)[0][0]
+        for line, path in zip(video.lines, video.frames, strict=True):
+            if sizes.get(line, expected) != expected:
+                what = '{}x{} pixels; expected {}x{}'.format(*sizes[line], *expected)
+                yield Problem('size', manifest.path, line, video.video_id, path, what)
+
+
+def _check_finite(manifest: Manifest, sounds: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[Problem]:
+    for video, values in zip(manifest.videos, sounds, strict=True):
+        for row, line, path in zip(np.isnan(values), video.lines, video.audio, strict=True):
+            if row.any():
+                what = f'{row.sum()} values are NaN or infinite, the first {names[int(row.argmax())]}'
+                yield Problem('nonfinite', manifest.path, line, video.video_id, path, what)
+
+
+def _compare_features(first: Checked, second: Checked) -> Iterator[Problem]:
+    if first.sound_names and second.sound_names and first.sound_names != second.sound_names:
+        path = second.manifest.path
+        yield Problem('sound', path, 0, '', '', f'{path}: other audio features than {first.manifest.path}')
+
+
+def _duplicates(first: Checked, second: Checked) -> Iterator[Problem]:
+    """Videos of the first manifest that the second has too, or frames of them."""
+    there = second.manifest.path
+    for pair in find_duplicates(first.sights, second.sights):
+        ours, theirs = first.manifest.videos[pair.first], second.manifest.videos[pair.second]
+        what = (
+            f'{pair.frames} of its {len(ours.lines)} images are in {there} as well, {pair.copies} of them to the byte: '
+            f'video {theirs.video_id} (line {theirs.lines[0]})'
+        )
+        yield Problem('duplicate', first.manifest.path, ours.lines[0], ours.video_id, '', what + _labels(ours, theirs))
+    for one, other in same_sounds(first.sounds, second.sounds):
+        ours, theirs = first.sound_videos[one], second.sound_videos[other]
+        what = f'sounds like video {theirs.video_id} of {there} (line {theirs.lines[0]}), to the last value'
+        yield Problem('duplicate', first.manifest.path, ours.lines[0], ours.video_id, '', what + _labels(ours, theirs))
+
+
+def _labels(ours: Video, theirs: Video) -> str:
+    if ours.label == theirs.label:
+        return ''
+    here, there = (UNKNOWN if video.label is None else EMOTIONS[video.label] for video in (ours, theirs))
+    return f'; {here} here, {there} there'

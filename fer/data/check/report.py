@@ -1,0 +1,86 @@
+"""What a check of a corpus found, for the screen and as files."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+from fer.data.check.corpus import KINDS, Checked, Problem, Report
+from fer.emotions import EMOTIONS
+from fer.files import atomic_write
+from fer.manifest import UNKNOWN
+
+_LISTED = 5  # problems of a kind that are printed
+_SIZES = 4  # sizes of images that are printed
+
+
+def count_classes(checked: Checked) -> dict[str, tuple[int, int]]:
+    """{class: (official videos, lines in the manifest)}; `-` are those without a label, alone where none has one."""
+    videos = Counter(row.label for row in checked.ledger)
+    frames: Counter[int | None] = Counter()
+    for video in checked.manifest.videos:
+        frames[video.label] += len(video.lines)
+    unlabelled = {UNKNOWN: (videos[None], frames[None])} if videos[None] or frames[None] else {}
+    if not (videos.keys() | frames.keys()) - {None}:
+        return unlabelled
+    return {name: (videos[label], frames[label]) for label, name in enumerate(EMOTIONS)} | unlabelled
+
+
+def format_report(report: Report) -> str:
+    """A paragraph for each manifest, then problems by kind with the first examples of each."""
+    lines = []
+    for checked in report.manifests:
+        lines += [*_describe(checked), '']
+    counts = Counter(problem.kind for problem in report.problems)
+    for kind, number in counts.items():
+        lines.append(f'{kind}: {number}, {KINDS[kind]}')
+        examples = [problem for problem in report.problems if problem.kind == kind][:_LISTED]
+        lines += ['  ' + ' '.join(str(example).splitlines()) for example in examples]  # names may break lines
+        if number > _LISTED:
+            lines.append(f'  ... and {number - _LISTED} more')
+    lines.append(f'problems: {len(report.problems)}' if report.problems else 'clean')
+    return '\n'.join(lines).encode(errors='backslashreplace').decode()  # names of files may hold what is no UTF-8
+
+
+def _describe(checked: Checked) -> list[str]:
+    videos = checked.manifest.videos
+    official = len(checked.ledger) or len(videos)  # without a ledger that can be read, the manifest's own
+    lines = sum(len(video.lines) for video in videos)
+    classes = count_classes(checked)
+    width = max(map(len, classes), default=0)
+    text = [f'{checked.manifest.path}: {official} videos ({official - len(videos)} without frames), {lines} lines']
+    if checked.sizes:
+        sizes = [f'{number} of {w}x{h}' for (w, h), number in checked.sizes.most_common(_SIZES)]
+        more = f', and {len(checked.sizes) - _SIZES} sizes more' if len(checked.sizes) > _SIZES else ''
+        text.append(f'  images: {", ".join(sizes)}{more}')
+    text += [f'  {name:{width}}  {number:7,} videos  {frames:9,} lines' for name, (number, frames) in classes.items()]
+    return text
+
+
+def write_report(report: Report, folder: str) -> None:
+    """Writes problems.csv, a row each, and summary.json, what there is and how many problems there are of each kind."""
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    with atomic_write(root / 'problems.csv') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(Problem._fields)
+        writer.writerows(
+            [str(field).encode(errors='backslashreplace').decode() for field in problem] for problem in report.problems
+        )
+    counts = Counter(problem.kind for problem in report.problems)
+    summary = {
+        'manifests': [
+            {
+                'manifest': checked.manifest.path,
+                'videos': len(checked.ledger) or len(checked.manifest.videos),
+                'with_frames': len(checked.manifest.videos),
+                'lines': sum(len(video.lines) for video in checked.manifest.videos),
+                'classes': {name: {'videos': v, 'lines': n} for name, (v, n) in count_classes(checked).items()},
+                'sizes': {f'{w}x{h}': number for (w, h), number in checked.sizes.most_common()},
+            }
+            for checked in report.manifests
+        ],
+        'problems': {kind: counts[kind] for kind in KINDS},
+    }
+    with atomic_write(root / 'summary.json') as file:
+        json.dump(summary, file, indent=1)

@@ -1,0 +1,234 @@
+"""python -m fer.data.check: everything that is wrong with a corpus is found, and nothing where nothing is."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+from conftest import paint_split, run
+from test_bad_frames import damage_inside
+
+from fer.data.check.corpus import KINDS, check_corpus
+from fer.data.check.duplicates import Sights, find_duplicates, same_sounds
+from fer.data.check.report import format_report
+from fer.errors import InputError
+from fer.prepare.synthetic.face import draw_frames
+from fer.prepare.synthetic.script import clip_rng, plan_split, write_script
+
+
+@pytest.fixture
+def data(painted_sound, tmp_path):
+    """A copy of the corpus that a test may damage."""
+    return shutil.copytree(painted_sound, tmp_path / 'data')
+
+
+def manifests(data, kind=''):
+    return [str(data / f'{split}{kind}.txt') for split in ('train', 'val')]
+
+
+def file_of(data, line, field=-2, split='train', kind=''):
+    return data / (data / f'{split}{kind}.txt').read_text().splitlines()[line - 1].split(',')[field]
+
+
+def edit_lines(path, edit):
+    path.write_text('\n'.join(edit(path.read_text().splitlines())) + '\n')
+
+
+def swap(first, second):
+    """Swaps two lines, counted from 1."""
+
+    def edit(lines):
+        lines[first - 1], lines[second - 1] = lines[second - 1], lines[first - 1]
+        return lines
+
+    return edit
+
+
+def found(report):
+    return [(problem.kind, problem.line) for problem in report.problems]
+
+
+@pytest.mark.parametrize(('kind', 'item'), [('', 'frame'), ('_audiovisual', 'frame'), ('_functionals', 'video')])
+def test_a_clean_corpus(data, kind, item):
+    report = check_corpus(manifests(data, kind), item=item)
+    assert found(report) == []
+    text = format_report(report)
+    assert text.endswith('\nclean')
+    assert f'{data}/train{kind}.txt: 9 videos (1 without frames), {8 if item == "video" else 31} lines' in text
+    assert ('  images: 31 of 32x32' in text) == (item == 'frame')
+    assert '  Neutral         3 videos' in text  # one of them faceless
+
+
+def test_images_of_every_damage(data):
+    damage_inside(file_of(data, 2))
+    path = file_of(data, 5)
+    path.write_bytes(path.read_bytes()[:300])
+    file_of(data, 7).write_bytes(b'')
+    file_of(data, 8).write_text('not an image')
+    file_of(data, 10).unlink()
+    cv2.imwrite(str(file_of(data, 15)), np.random.default_rng(0).integers(0, 255, (20, 50, 3)).astype(np.uint8))
+    report = check_corpus(manifests(data))
+    assert found(report) == [*(('image', line) for line in (2, 5, 7, 8, 10)), ('size', 15)]
+    for problem, what in zip(
+        report.problems,
+        (
+            'damaged inside',
+            'truncated JPEG',
+            'empty file',
+            'not a JPEG',
+            'No such file',
+            '50x20 pixels; expected 32x32',
+        ),
+        strict=True,
+    ):
+        assert what in problem.what
+        assert problem.path == str(file_of(data, problem.line))
+    assert report.manifests[0].sizes == {(32, 32): 25, (50, 20): 1}
+    sizes = Counter(problem.kind for problem in check_corpus(manifests(data), image_size=64).problems)
+    assert sizes == {'image': 5, 'size': 26 + 20}
+
+
+def test_sound_of_every_damage(data):
+    file_of(data, 3, 0, kind='_audiovisual').unlink()
+    clip = file_of(data, 9, 0, kind='_audiovisual')
+    clip.write_text(clip.read_text().replace('feature_5,', 'loudness,'))
+    clip = file_of(data, 12, 0, kind='_audiovisual')
+    header, values = clip.read_text().splitlines()
+    clip.write_text(f'{header}\nnan,inf,{",".join(values.split(",")[2:])}\n')
+    paths = manifests(data, '_audiovisual')
+    report = check_corpus(paths)
+    assert found(report) == [('sound', 3), ('sound', 9), ('nonfinite', 12)]
+    assert '2 values are NaN or infinite, the first feature_0' in report.problems[2].what
+    assert found(check_corpus(paths, nonfinite='mean')) == [('sound', 3), ('sound', 9)]
+    for line in range(1, 21):  # of the other manifest, alike among themselves
+        clip = file_of(data, line, 0, 'val', '_audiovisual')
+        clip.write_text(clip.read_text().replace('feature_5,', 'loudness,'))
+    report = check_corpus(paths, nonfinite='mean')
+    assert found(report) == [('sound', 3), ('sound', 9), ('sound', 0)]
+    assert str(report.problems[2]) == f'{paths[1]}: other audio features than {paths[0]}'
+
+
+def test_order_lengths_and_alignment(data):
+    edit_lines(data / 'train.txt', swap(2, 3))
+    assert found(check_corpus(manifests(data))) == [('order', 3)]
+    edit_lines(data / 'val.txt', lambda lines: lines[:2] + lines[3:9] + lines[10:])  # of val000 and of val002
+    report = check_corpus(manifests(data))
+    assert found(report) == [('ledger', 1), ('ledger', 9), ('frames', 9), ('order', 3)]
+    assert report.problems[0].what == '2 frames; its ledger says that 3 were kept'
+    edit_lines(data / 'val.txt', lambda lines: [line for line in lines if 'val003' not in line])
+    assert 'val003: no line in the manifest, and no gap' in format_report(check_corpus(manifests(data)))
+    edit_lines(data / 'val_audiovisual.txt', lambda lines: [*lines[:1], lines[1].replace('2.csv', '3.csv'), *lines[2:]])
+    (data / 'train_audiovisual.ledger.csv').write_text('video,label\n')
+    report = check_corpus([*manifests(data, '_audiovisual'), str(data / 'nowhere.txt')])
+    assert found(report) == [('manifest', 0), ('manifest', 0), ('ledger', 0)]  # each named, and the others read
+    assert 'sound 00003 of val000 beside face 00002 of val000' in report.problems[0].what
+    assert 'nowhere.txt: No such file' in report.problems[1].what
+
+
+def encode_again(source, target, size, quality):
+    image = cv2.resize(cv2.imread(str(source)), (size, size), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(target), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def test_planted_duplicates(data):
+    """Copies, pictures compressed again, made smaller, made larger; not within a split."""
+    source, target = (sorted((data / 'faces' / name).iterdir()) for name in ('train006', 'val001'))  # six frames each
+    rng = np.random.default_rng(0)
+    for path in source:  # something with shapes in it; noise does not outlive a change of size
+        shapes = cv2.resize(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8), (32, 32), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(path), shapes)
+    shutil.copy(source[0], target[0])
+    shutil.copy(source[1], target[5])
+    encode_again(source[2], target[1], 32, 60)
+    encode_again(source[3], target[2], 26, 90)
+    encode_again(source[4], target[3], 64, 80)
+    shutil.copy(source[0], source[5])  # neighbours, and other videos of its split, may be alike
+    shutil.copy(source[0], data / 'faces' / 'train002' / '00001.jpg')
+    report = check_corpus(manifests(data))
+    duplicates = [problem for problem in report.problems if problem.kind == 'duplicate']
+    assert {(problem.video_id, problem.line) for problem in duplicates} == {('train002', 9), ('train006', 23)}
+    assert duplicates[1].what == (
+        f'6 of its 6 images are in {data}/val.txt as well, 3 of them to the byte: video val001 (line 4); Surprise '
+        'here, Anger there'
+    )
+    assert Counter(kind for kind, _ in found(report)) == {'duplicate': 2, 'size': 2}
+
+
+def test_the_same_video_in_two_manifests(data):
+    """Whatever it is called: by its pictures, and by its sound where it has only that."""
+    moved = (data / 'faces' / 'val004').rename(data / 'faces' / 'val900')
+    shutil.rmtree(data / 'faces' / 'train004')
+    shutil.copytree(moved, data / 'faces' / 'train004')
+    edit_lines(data / 'val.txt', lambda lines: [line.replace('val004', 'val900') for line in lines])
+    edit_lines(data / 'val.ledger.csv', lambda lines: [line.replace('val004', 'val900') for line in lines])
+    (data / 'faces' / 'train004' / '00005.jpg').unlink()
+    (problem,) = check_corpus(manifests(data)).problems
+    assert (problem.kind, problem.video_id) == ('duplicate', 'train004')
+    assert '4 of its 4 images are in' in problem.what
+    assert '4 of them to the byte: video val900' in problem.what
+    shutil.copy(data / 'functionals' / 'val000.csv', data / 'functionals' / 'train003.csv')
+    (problem,) = check_corpus(manifests(data, '_functionals'), item='video').problems
+    assert (problem.kind, problem.line) == ('duplicate', 4)
+    assert 'sounds like video val000' in problem.what
+    assert problem.what.endswith('; Fear here, Neutral there')
+
+
+def test_pictures_and_sounds_without_content_are_no_duplicates(tmp_path):
+    dark, even = np.full((3, 16, 18), 4, np.uint8), np.zeros((5, 112), np.float32)
+    dark[:, ::2] += 2
+    first, second = (Sights(np.arange(3), np.arange(3) + k, dark) for k in (0, 5))
+    assert find_duplicates(first, second) == []
+    assert find_duplicates(first, first) == [(k, k, 1, 1) for k in range(3)]  # copies are
+    assert find_duplicates(first, Sights.none()) == find_duplicates(Sights.none(), first) == []
+    assert same_sounds([even], [even]) == []
+    assert same_sounds([even[:1], even + np.arange(5)[:, None]], [even + np.arange(5)[:, None]]) == [(1, 0)]
+
+
+def test_the_command(data, tmp_path):
+    file_of(data, 10).unlink()
+    command = ('-m', 'fer.data.check', f'--manifest={data / "train.txt"}', f'--manifest={data / "val.txt"}')
+    done = run(*command, f'--output={tmp_path / "out"}', ok=False)
+    assert (done.code, done.err) == (2, '')
+    *_, kind, example, last = done.out.splitlines()
+    assert kind == f'image: 1, {KINDS["image"]}'
+    assert example == f'  {data}/train.txt:10: {file_of(data, 10)}: No such file or directory; expected an image'
+    assert last == 'problems: 1'
+    with open(tmp_path / 'out' / 'problems.csv') as file:
+        (row,) = csv.DictReader(file)
+    assert (row['kind'], row['line'], row['video_id']) == ('image', '10', 'train002')
+    summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    assert summary['problems'] == {**dict.fromkeys(KINDS, 0), 'image': 1}
+    assert [one['lines'] for one in summary['manifests']] == [31, 20]
+    assert summary['manifests'][1]['classes']['Anger'] == {'videos': 1, 'lines': 6}
+
+
+@pytest.mark.parametrize(('name', 'value'), [('min_frames', -1), ('image_size', -1), ('jobs', -2)])
+def test_settings_out_of_range(data, name, value):
+    with pytest.raises(InputError, match=f'--{name}={value}: expected'):
+        check_corpus(manifests(data), **{name: value})
+
+
+@pytest.mark.slow
+def test_drawn_videos_are_told_apart_and_their_copies_found(tmp_path):
+    """60 videos of a split against 40 of another, none alike; then a tenth of these again, compressed and resized."""
+    for split, name, size in (('Train', 'train', 60), ('Val', 'val', 40)):
+        paint_split(tmp_path, name, [12] * size, seed=0)
+        for index, plan in enumerate(plan_split(split, size, 0)):
+            frames = draw_frames(write_script(plan, 0), clip_rng(plan, 0, purpose=1))[:, 12:132, 36:156]
+            for number in range(12):
+                image = cv2.cvtColor(frames[number * len(frames) // 12], cv2.COLOR_RGB2BGR)
+                cv2.imwrite(str(tmp_path / 'faces' / f'{name}{index:03d}' / f'{number + 1:05d}.jpg'), image)
+    assert found(check_corpus(manifests(tmp_path))) == []
+    planted = range(0, 40, 10)
+    for index in planted:
+        for number, (size, quality) in enumerate([(120, 50), (112, 90), (224, 80), (64, 95)] * 3, start=1):
+            source = tmp_path / 'faces' / f'train{index:03d}' / f'{number:05d}.jpg'
+            encode_again(source, tmp_path / 'faces' / f'val{index:03d}' / f'{number:05d}.jpg', size, quality)
+    problems = [p for p in check_corpus(manifests(tmp_path)).problems if p.kind == 'duplicate']
+    assert [problem.video_id for problem in problems] == [f'train{index:03d}' for index in planted]
+    images = [int(problem.what.split()[0]) for problem in problems]
+    print(f'images found of 12 each: {images}')
+    assert min(images) >= 9
