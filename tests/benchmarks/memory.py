@@ -8,7 +8,9 @@ row has built the graph and drawn first values, and takes no step: what chunks s
 
 With --gradients, gradients by four chunks are compared with those of all frames at once, under frozen batch statistics,
 where the memory of this machine holds the latter: the largest difference in any variable, relative to its largest
-gradient, or to a thousandth of the largest of all where a variable's own are next to nothing.
+gradient, or to a thousandth of the largest of all where a variable's own are next to nothing. How much of that is the
+network's own doing, which passes on what rounding begins, shows a third time, with all frames at once and pixels that
+are scaled by the smallest number above 1.
 """
 
 import dataclasses
@@ -38,7 +40,19 @@ flags.DEFINE_list('chunks', [AUTOMATIC], 'Values of --frames_per_chunk.')
 flags.DEFINE_bool('gradients', True, 'Whether gradients are compared as well.')
 flags.DEFINE_string('measure', '', 'Measure --model with this one value, or `base`, in this process.')
 flags.DEFINE_string('gradients_file', '', 'Write gradients under frozen batch statistics there, and take no step.')
-OWN = ('networks', 'chunks', 'model', 'measure', 'gradients', 'gradients_file', 'rounds', 'json', 'folder')
+flags.DEFINE_float('pixel_scale', 1.0, 'What random pixels are multiplied by.')
+OWN = (
+    'networks',
+    'chunks',
+    'model',
+    'measure',
+    'gradients',
+    'gradients_file',
+    'pixel_scale',
+    'rounds',
+    'json',
+    'folder',
+)
 
 
 def main() -> None:
@@ -57,9 +71,10 @@ def main() -> None:
             name = f'{network}, --frames_per_chunk={value} ({chunk:.0f}): peak GB'
             rows[name], at_most[name] = [peak], GIGABYTES
             rows[f'{network}, --frames_per_chunk={value}: s'] = [seconds]
-        if values.gradients and (difference := _compare_gradients(network)) is not None:
+        if values.gradients and (differences := _compare_gradients(network)):
             name = f'{network}: gradients, largest difference'
-            rows[name], at_most[name] = [difference], DIFFERENCE
+            rows[name], at_most[name] = [differences[0]], DIFFERENCE
+            rows[f'{network}: of pixels that differ in the last bit'] = [differences[1]]
     timing.report(
         f'one training step, {values.batch_size or 4} windows of {values.seq_len} frames', rows, None, at_most
     )
@@ -75,33 +90,40 @@ def _measure(network: str, value: str, *more: str) -> list[float]:
     return [float(word) for word in done.stdout.split()[-3:]]
 
 
-def _compare_gradients(network: str) -> float | None:
-    """The largest relative difference; None, and why on screen, where this machine cannot hold all frames at once."""
+def _compare_gradients(network: str) -> tuple[float, float] | None:
+    """Differences by chunks, and by pixels; None, and why on screen, where memory cannot hold all frames at once."""
     from fer.nets import get_network
     from fer.nets.summary import summarise
 
     values = flags.FLAGS
     kept = summarise(get_network(network), values.image_size, 0, get_network(network).global_pool[0]).kept
-    needed = kept * values.seq_len * (values.batch_size or 4) * values.width
+    frames = values.seq_len * (values.batch_size or 4)
+    needed = kept * frames * values.width
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     if needed > memory - _RESERVED:
         print(f'{network}: gradients not compared; all frames keep {needed / 1e9:.1f} GB, of {memory / 1e9:.1f}')
         return None
+    found = []
     with tempfile.TemporaryDirectory() as folder:
-        found = []
-        quarter = str((values.batch_size or 4) * values.seq_len // 4)
-        for value in (ALL, quarter):
-            path = Path(folder) / f'{value}.npz'
-            chunk, peak, _ = _measure(network, value, f'--gradients_file={path}')
+        path = Path(folder) / 'gradients.npz'
+        for value, scale in (
+            (ALL, 1.0),
+            (str(frames // 4), 1.0),
+            (ALL, float(np.nextafter(np.float32(1), np.float32(2)))),
+        ):
+            chunk, peak, _ = _measure(network, value, f'--gradients_file={path}', f'--pixel_scale={scale!r}')
             print(f'{network}: gradients by chunks of {chunk:.0f} (0: all), peak {peak:.2f} GB', flush=True)
             with np.load(path) as file:
                 found.append({name: file[name] for name in file.files})
-            path.unlink()
-    whole, chunked = found
-    largest = max(np.abs(gradient).max() for gradient in whole.values())
+    whole, chunked, shifted = found
+    return _largest_difference(whole, chunked), _largest_difference(whole, shifted)
+
+
+def _largest_difference(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> float:
+    largest = max(np.abs(gradient).max() for gradient in expected.values())
     return max(
-        float(np.abs(chunked[name] - gradient).max() / max(np.abs(gradient).max(), 1e-3 * largest))
-        for name, gradient in whole.items()
+        float(np.abs(found[name] - gradient).max() / max(np.abs(gradient).max(), 1e-3 * largest))
+        for name, gradient in expected.items()
     )
 
 
@@ -116,6 +138,7 @@ def measure(value: str, gradients_file: str) -> None:
     from fer.training.session import open_session
     from fer.training.stages import Blueprint, chunk_of, trained_variables
     from fer.training.tower import build_tower
+    from tests.nets import load_seeded
 
     network = get_network(flags.FLAGS.model)
     settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
@@ -142,6 +165,8 @@ def measure(value: str, gradients_file: str) -> None:
             fetches = build_step(tower, tf.constant(config.learning_rate), variables, 0, 2).train
         with open_session() as session:
             session.run(tf.global_variables_initializer())
+            if gradients_file:
+                load_seeded(session, config.model)  # at a scale that no layer saturates at
             began = time.perf_counter()
             if value != BASE:
                 fetched = session.run(fetches, values)
@@ -173,6 +198,7 @@ def _make_batch(tf, config, num_classes: int, rng: np.random.Generator):
     batch = Batch(images, None, lengths, pad_index(lengths, config.seq_len), labels, windows)
     size, count = config.image_size, config.batch_size
     pixels = rng.uniform(-1, 1, (count * config.seq_len, size, size, 3)).astype(np.float32)
+    pixels *= np.float32(flags.FLAGS.pixel_scale)
     values = {images: pixels, lengths: [config.seq_len] * count, windows: list(range(count))}
     return batch, values | {labels: rng.integers(0, num_classes, count)}
 
