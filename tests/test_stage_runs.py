@@ -13,8 +13,10 @@ from conftest import tiny_config
 from runs import assert_same_run, best_weights, losses, rows, weights
 
 from fer.evaluation.results import read_results
-from fer.nets.weights.files import open_tensors
+from fer.lock import LOCK_FILE
+from fer.nets.weights.files import BEST_PREFIX, BEST_STATE, open_tensors, whole_checkpoints
 from fer.stop import Stopped
+from fer.training import checkpoints
 from fer.training.evaluate import evaluate
 from fer.training.log import RunLog
 from fer.training.loop import train
@@ -111,6 +113,15 @@ def test_a_killed_run_resumes_to_the_same_logits(runs, tmp_path, name):
     assert results[0] == results[1]
 
 
+def assert_all_whole(run_dir):
+    """No file is half written, no checkpoint lacks one, and nobody holds the lock."""
+    names = {path.name for path in run_dir.iterdir()}
+    assert not [name for name in names if name.startswith('.') or 'tmp' in name or 'temp' in name or name == LOCK_FILE]
+    checkpoints = {os.path.splitext(name)[0] for name in names if '.ckpt-' in name}
+    whole = [*whole_checkpoints(run_dir), *whole_checkpoints(run_dir, BEST_STATE)]
+    assert checkpoints == {os.path.basename(path) for path in whole}
+
+
 @pytest.mark.parametrize('name', ['finetune', pytest.param('early_fusion', marks=pytest.mark.slow)])
 def test_a_run_stopped_inside_an_epoch_resumes_to_the_same_logits(runs, tmp_path, monkeypatch, name):
     """By SIGTERM in phase one, then by SIGUSR1 in phase two: the step under way is kept, and nothing is done twice."""
@@ -128,10 +139,33 @@ def test_a_run_stopped_inside_an_epoch_resumes_to_the_same_logits(runs, tmp_path
         with pytest.raises(Stopped, match=f'stopped by {number.name}: step {stop} of'):
             train(config, resume=True, overwrite=False)
         assert weights(stopped)['global_step'] == stop
+        assert_all_whole(stopped)
         assert signal.getsignal(number) == signal.SIG_DFL
     monkeypatch.undo()
     train(config, resume=True, overwrite=False)
     assert_same_run(whole, stopped)
+
+
+@pytest.mark.slow
+def test_a_run_stopped_as_it_keeps_the_best_keeps_it_whole(runs, tmp_path, monkeypatch):
+    whole, stopped = (runs.config('ffn', tmp_path / name, early_stopping=9) for name in ('whole', 'stopped'))
+    train(whole, resume=False, overwrite=False)
+    save = checkpoints.save
+
+    def save_and_stop(saver, session, folder, prefix, step):
+        if prefix == BEST_PREFIX:
+            os.kill(os.getpid(), signal.SIGTERM)
+        save(saver, session, folder, prefix, step)
+
+    monkeypatch.setattr(checkpoints, 'save', save_and_stop)
+    with pytest.raises(Stopped, match='stopped by SIGTERM: step 3 of'):  # the step after the epoch that was the best
+        train(stopped, resume=True, overwrite=False)
+    assert_all_whole(tmp_path / 'stopped')
+    assert best_weights(tmp_path / 'stopped')['global_step'] == 2
+    monkeypatch.undo()
+    train(stopped, resume=True, overwrite=False)
+    assert_same_run(tmp_path / 'whole', tmp_path / 'stopped')
+    assert_all_whole(tmp_path / 'stopped')
 
 
 def test_early_fusion_restores_two_runs_and_then_needs_neither(runs, tmp_path):

@@ -49,6 +49,9 @@ def evaluate(
 ) -> None:
     """Answers for every official video of a manifest with a checkpoint of a run.
 
+    It takes no lock: a run may be evaluated while it trains, and one split by two jobs at once, since each file is
+    written whole and names what it is made of.
+
     Args:
       run_dir: the run.
       manifest: the videos; without labels there are results but no metrics.

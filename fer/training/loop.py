@@ -375,7 +375,8 @@ class Loop(NamedTuple):
     def _keep_best(self, step: int) -> None:
         """Keeps the checkpoint of the best validation so far, where there is early stopping."""
         if self.graph.best_saver and self.log.best_step() == step:
-            checkpoints.save(self.graph.best_saver, self.session, self.folder, BEST_PREFIX, step)
+            with self.stop.held():  # or a signal leaves half of its files
+                checkpoints.save(self.graph.best_saver, self.session, self.folder, BEST_PREFIX, step)
 
     def _stops_early(self, step: int) -> bool:
         """Whether validation has not improved for --early_stopping epochs; phase one is always seen through."""
