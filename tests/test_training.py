@@ -219,17 +219,6 @@ def test_unlabelled_manifest_gives_results_without_metrics(trained, tmp_path, pa
     assert (unlabelled.logits[0] == labelled.logits[row]).all()
 
 
-def test_a_run_folder_is_portable(trained, tmp_path, painted):
-    run_dir, _ = trained
-    moved = tmp_path / 'moved'
-    moved.mkdir()
-    for path in run_dir.iterdir():
-        (moved / path.name).write_bytes(path.read_bytes())
-    (moved / 'results_val.txt').unlink()
-    run('evaluate.py', f'--run_dir={moved}', f'--manifest={painted / "val.txt"}')
-    assert read_bytes(moved) == read_bytes(run_dir)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(('classify', 'aggregate'), [('frame', 'mean'), ('padded', 'median')])
 def test_other_ways_to_classify_repeat_to_the_bit(tmp_path, painted, classify, aggregate):
