@@ -1,10 +1,11 @@
 """How sessions are configured for speed, and that it changes what it should and nothing else."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import run, tiny_config
 from nets import load_seeded
 from test_stages import make_batch, make_blueprint, start
 
@@ -146,3 +147,23 @@ def test_gradients_are_tied_to_one_op(painted, tmp_path):
         build_graph(Blueprint(config, SLIM, None), split, None, [1])
         ties = [len(operation.control_inputs) for operation in graph.get_operations() if operation.type != 'NoOp']
     assert sum(number > 10 for number in ties) < 5  # what ends a step does wait for every variable's
+
+
+@pytest.mark.slow
+def test_images_that_are_decoded_before_a_run_leave_it_its_threads(painted, tmp_path):
+    """A process has the threads that its first session asks for."""
+    if not Path('/proc/self/task').exists():
+        pytest.skip('no /proc, where threads are counted')
+    code = (
+        'import os, sys\n'
+        'from pathlib import Path\n'
+        'sys.path.insert(0, "tests")\n'
+        'from conftest import tiny_config\n'
+        'from fer.training.loop import train\n'
+        'data, run_dir, threads = sys.argv[1:]\n'
+        'settings = {"run_dir": run_dir, "max_steps": 1, "val_manifest": "", "on_bad_frame": "skip"}\n'
+        'train(tiny_config(Path(data), "finetune", intra_op_threads=int(threads), **settings), False, False)\n'
+        'print(len(os.listdir("/proc/self/task")))'
+    )
+    few, many = (int(run('-c', code, painted, tmp_path / n, n).out.splitlines()[-1]) for n in ('2', '32'))
+    assert many - few >= 25

@@ -18,7 +18,7 @@ from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.features import build_cache, check_cache_limit
 from fer.training.predict import predict
-from fer.training.session import check_session, open_session, session_settings
+from fer.training.session import check_session, open_session, session_settings, settle_process
 from fer.training.stages import stage_of
 from fer.training.start import load_data, scale
 from fer.training.tower import build_side
@@ -129,6 +129,7 @@ def evaluate(
     path = latest_checkpoint(run_dir, states[checkpoint]) if checkpoint else answering_checkpoint(run_dir)
     if path is None:
         raise InputError(f'{run_dir}: no {checkpoint or "last"} checkpoint; expected one that train.py wrote')
+    settle_process(settings)
     data = scale(blueprint, load_data(config, manifest, data_root, labelled=False))
     with tf.Graph().as_default():
         cache = None

@@ -32,7 +32,7 @@ from fer.training.losses import class_weights
 from fer.training.predict import predict, run_named
 from fer.training.restore import Origin, describe_pixels, initialise, write_restore_report
 from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
-from fer.training.session import check_session, open_session, session_settings
+from fer.training.session import check_session, open_session, session_settings, settle_process
 from fer.training.stages import Blueprint, stage_of, trained_variables
 from fer.training.start import cache_frames, fit, load_data, open_origins, scale
 from fer.training.tower import Side, Tower, build_side, check_gradients
@@ -94,6 +94,7 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
 def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal) -> None:
     epochs = parse_epochs(config.train_epochs)
     checkpoint = run_folder.open_run(config, resume, overwrite)
+    settle_process(session_settings(config))
     origins: list[Origin] = []
     counts_before = None
     if checkpoint:

@@ -77,3 +77,12 @@ def _multiplies_bfloat16() -> bool:
 def open_session(settings: SessionSettings = SessionSettings()) -> tf.Session:  # noqa: B008 (immutable)
     """A session of the default graph."""
     return tf.Session(config=session_config(settings))
+
+
+def settle_process(settings: SessionSettings) -> None:
+    """Makes the process's first session the run's: that one decides the threads and the GPU memory of all others.
+
+    Else it would be one that decodes images before the run (--on_bad_frame=skip, --frame_cache), with the defaults.
+    """
+    with tf.Graph().as_default(), open_session(settings):
+        pass
