@@ -54,7 +54,12 @@ flags.DEFINE_float(
     'max_bad_fraction', None, 'Largest share of the frames that may be left out so; by default as in training.'
 )
 flags.DEFINE_bool('xla', False, 'Compile with XLA, as in train.py.')
-flags.DEFINE_integer('intra_op_threads', 0, 'Threads of one operation; 0 is one per core.')
+flags.DEFINE_integer(
+    'intra_op_threads',
+    0,
+    'Threads of one operation; 0 is one per core. They decide in what order sums are made: with as many, on CPUs of '
+    'one type, results are the same to the bit on however many cores.',
+)
 flags.DEFINE_integer('inter_op_threads', 0, 'Operations at a time; 0 is one per core.')
 flags.DEFINE_string(
     'feature_cache', '', 'Folder that keeps what the CNN says of frames, for any run with the same CNN; off if empty.'

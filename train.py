@@ -185,7 +185,12 @@ flags.DEFINE_bool(
     'Compute in 16 bits where that is safe: in float16 on GPUs, in bfloat16 on CPUs that multiply it. Weights, their '
     'gradients and sums stay float32.',
 )
-flags.DEFINE_integer('intra_op_threads', 0, 'Threads of one operation; 0 is one per core.')
+flags.DEFINE_integer(
+    'intra_op_threads',
+    0,
+    'Threads of one operation; 0 is one per core. They decide in what order sums are made: with as many, on CPUs of '
+    'one type, runs are the same to the bit on however many cores.',
+)
 flags.DEFINE_integer('inter_op_threads', 0, 'Operations at a time; 0 is one per core.')
 flags.DEFINE_string('run_dir', '', 'Folder of the run; empty is runs/<stage>/<model>/<its main settings>.')
 flags.DEFINE_bool('resume', False, 'Go on with the run in run_dir if there is one.')

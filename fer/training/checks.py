@@ -51,8 +51,6 @@ def check_config(config: TrainConfig) -> None:
         ('early_stopping', config.early_stopping >= 0, '0 (never) or more epochs'),
         ('early_stopping', bool(config.val_manifest) or not config.early_stopping, '0 without --val_manifest'),
         ('frame_cache_gb', 0 < config.frame_cache_gb < math.inf, 'a number of GB above 0'),
-        ('intra_op_threads', 0 <= config.intra_op_threads <= 4096, '0 (one per core) to 4096 threads'),
-        ('inter_op_threads', 0 <= config.inter_op_threads <= 4096, '0 (one per core) to 4096 threads'),
         ('feature_cache_gb', 0 < config.feature_cache_gb < math.inf, 'gigabytes, above 0'),
         ('frames_per_chunk', config.frames_per_chunk >= -1, '0 (automatic), -1 (all) or a number of frames'),
         ('train_manifest', bool(config.train_manifest), 'the path of a manifest'),

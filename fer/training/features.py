@@ -184,7 +184,10 @@ class FeatureCache:
             for (name, path), content in zip(batch, contents, strict=True):
                 if digest(content) != name:
                     raise InputError(f'{path}: has changed since the run began; expected a file that stays as it is')
+            # Always as many, so that a frame's features are the same to the bit whichever others were missing.
+            contents += contents[-1:] * (_FRAMES - len(contents))
             values = np.concatenate(run_named(session, fetches, split, {self.cnn.contents: contents}), axis=1)
+            values = values[: len(batch)]
             yield from zip((name for name, _ in batch), values, strict=True)
             bar.update(len(batch))
         bar.close()

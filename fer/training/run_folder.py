@@ -158,7 +158,7 @@ def environment() -> dict:
         'command': sys.argv,
         'host': socket.gethostname(),
         'platform': platform.platform(),
-        'cpus': os.cpu_count(),
+        'cpus': len(os.sched_getaffinity(0)),  # that the process may run on
         'python': platform.python_version(),
         'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS'),  # on or off, results differ in their last digits
         'packages': {name: importlib.metadata.version(name) for name in _PACKAGES},

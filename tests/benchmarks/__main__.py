@@ -33,6 +33,8 @@ BENCHMARKS = (
     ('finetune', ('--rounds=3', '--model=resnet50', '--global_pool', '--seq_len=144', _AT_ONCE)),
     ('finetune', ('--rounds=3', '--model=vgg_face', '--seq_len=80', _AT_ONCE)),
     ('finetune', ('--rounds=3', '--model=vgg_face', '--seq_len=144', _AT_ONCE)),
+    ('finetune', ('--rounds=3', '--model=vgg_face', '--seq_len=80', '--mixed_precision', _AT_ONCE)),
+    ('finetune', ('--rounds=3', '--model=vgg_face', '--seq_len=144', '--mixed_precision', _AT_ONCE)),
 )
 
 

@@ -6,8 +6,9 @@
 A number of steps of an epoch, from JPEGs on disk to moved weights. PyTorch pads windows with their last frame, as the
 dissertation does, in channels_last and with two loader processes that read with OpenCV; ours computes real frames only.
 So its steps all cost the same, and ours as much as their windows are long: ours takes several steps a turn, to meet
-windows of all lengths. Takes any flag of train.py. VGG-Face's steps of 80 padded frames take PyTorch a minute and a
-half on two cores, and some 10 GB of memory.
+windows of all lengths. With --mixed_precision, PyTorch takes turns in float32 and in bfloat16. Takes any flag of
+train.py. VGG-Face's steps of 80 padded frames take PyTorch half a minute and more on two cores, and some 10 GB of
+memory.
 """
 
 import json
@@ -43,22 +44,23 @@ def main() -> None:
     if theirs != ours.parameters:
         raise InputError(f'{config.model}: {ours.parameters} parameters, in PyTorch {theirs}; expected as many')
     settings = {**network, 'seq_len': config.seq_len, 'batch': config.batch_size}
-    found = timing.interleave(
-        {
-            'ours': lambda: windows_per_second(ours, values.steps),
-            'PyTorch': lambda: twin.ask(
-                'finetune', windows_file=str(windows_file), workers=2, steps=values.torch_steps, **settings
-            ),
-        },
-        values.rounds,
-    )
+
+    def torch(bfloat16: bool):
+        question = {**settings, 'windows_file': str(windows_file), 'workers': 2, 'steps': values.torch_steps}
+        return lambda: twin.ask('finetune', bfloat16=bfloat16, **question)
+
+    contestants = {'ours': lambda: windows_per_second(ours, values.steps), 'PyTorch': torch(False)}
+    if config.mixed_precision:
+        contestants['PyTorch, bfloat16'] = torch(True)
+    found = timing.interleave(contestants, values.rounds)
     twin.close()
-    ratio = 'ours / PyTorch'
+    quotients = {f'ours / {name}': timing.ratios(found, 'ours', name) for name in contestants if name != 'ours'}
+    mixed = ', --mixed_precision' if config.mixed_precision else ''
     timing.report(
-        f'finetune {config.model}, width {config.width:g}, seq_len {config.seq_len}, batches of {config.batch_size}: '
-        'windows/s',
-        {**found, ratio: timing.ratios(found, 'ours', 'PyTorch')},
-        {ratio: GOALS[config.seq_len]} if config.seq_len in GOALS else None,
+        f'finetune {config.model}{mixed}, width {config.width:g}, seq_len {config.seq_len}, batches of '
+        f'{config.batch_size}: windows/s',
+        {**found, **quotients},
+        {'ours / PyTorch': GOALS[config.seq_len]} if config.seq_len in GOALS else None,
     )
 
 

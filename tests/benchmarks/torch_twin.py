@@ -170,7 +170,15 @@ def _training(windows_file: str, model: str, seq_len: int, batch: int, size: int
 
 
 def finetune(
-    windows_file: str, model: str, seq_len: int, batch: int, size: int, width: float, workers: int, steps: int
+    windows_file: str,
+    model: str,
+    seq_len: int,
+    batch: int,
+    size: int,
+    width: float,
+    workers: int,
+    steps: int,
+    bfloat16: bool,
 ) -> float:
     """Windows/s of so many steps of training on padded windows, their frames' logits averaged."""
     loader, network, optimizer, state = _training(windows_file, model, seq_len, batch, size, width, workers)
@@ -182,7 +190,9 @@ def finetune(
             state['batches'] = iter(loader)
             frames, labels = next(state['batches'])
         images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last).float().div_(127.5).sub_(1.0)
-        logits = network(images).view(len(labels), seq_len, 7).mean(dim=1)
+        with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
+            logits = network(images)
+        logits = logits.float().view(len(labels), seq_len, 7).mean(dim=1)
         loss = nn.functional.cross_entropy(logits, labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
