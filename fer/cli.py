@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 bad input or flags; 85 stopped by SIGTERM or SIGUSR1, to b
 interrupted; others are the command's own and in its help.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import NoReturn
 from absl import app, flags
 
 from fer.errors import InputError
+from fer.files import REMEDIES, describe
 from fer.stop import STOP_CODE, Stopped
 
 
@@ -61,11 +63,14 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _call(main: Callable[[], int | None]) -> int | None:
     try:
-        return main()
+        code = main()
+        sys.stdout.flush()  # here a full disk below it is one line; as Python ends, it would be a traceback
+        return code
     except InputError as error:
         _fail(str(error))
     except OSError as error:  # a path that cannot be what it is asked to be, a full disk
-        _fail(': '.join(str(part) for part in (error.filename, error.strerror or error) if part))
+        remedy = REMEDIES.get(error.errno or 0)
+        _fail(f'{describe(error)}; {remedy} and run it again' if remedy else describe(error))
     except Stopped as stopped:
         print(f'{_command()}: {stopped}', file=sys.stderr)
         return STOP_CODE
@@ -75,7 +80,13 @@ def _call(main: Callable[[], int | None]) -> int | None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f'{_command()}: {message}', file=sys.stderr)
+    for stream, text in ((sys.stdout, ''), (sys.stderr, f'{_command()}: {message}\n')):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:  # the full disk is below this stream as well; what it still holds can go nowhere
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(2)
 
 

@@ -18,8 +18,7 @@ from runs import assert_same_run, best_weights, losses
 
 from fer.files import is_temporary
 from fer.nets.weights.files import latest_checkpoint
-from fer.tf1 import tf
-from fer.training.checkpoints import make_saver, take_over
+from fer.training.checkpoints import remove_leftovers
 from fer.training.config import write_flagfile
 from fer.training.log import RunLog
 from fer.training.loop import train
@@ -242,12 +241,9 @@ def test_a_checkpoint_is_whole_or_none(tmp_path):
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'model.ckpt-9')  # what the state file says
     name_in_state('/elsewhere/model.ckpt-9', '/elsewhere/model.ckpt-11')
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'model.ckpt-9')  # the newest of those that are there
-    touch(f'best.ckpt-12.{DATA}', f'best.ckpt-13.{DATA}', 'checkpoint.tmp0af', 'best_checkpoint.tmp0af')
+    touch(f'best.ckpt-12.{DATA}', f'best.ckpt-13.{DATA}')
     touch('model.ckpt-9.index.tempstate8', 'model.ckpt-9.meta', 'model.ckpt-notes.index')
-    with tf.Graph().as_default():
-        tf.get_variable('v', [])
-        for prefix, keep in (('model.ckpt', 2), ('best.ckpt', 1)):
-            take_over(make_saver(keep), tmp_path, prefix)
+    remove_leftovers(tmp_path)
     left = {f'model.ckpt-9.{DATA}', 'model.ckpt-9.index', f'best.ckpt-12.{DATA}', 'best.ckpt-12.index', 'checkpoint'}
     assert {path.name for path in tmp_path.iterdir()} == left | {'model.ckpt-9.meta', 'model.ckpt-notes.index'}
 

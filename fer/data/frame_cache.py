@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, naming
 from fer.manifest import Manifest
 from fer.progress import progress
 from fer.tf1 import tf
@@ -189,7 +189,8 @@ def _fill(manifest: Manifest, image_size: int, path: Path, gigabytes: float) -> 
     sizes: list[list[int]] = []
     written = crc = videos = 0
     try:
-        with open(filling, 'wb') as file:
+        # Not synced: what a power cut leaves has another length or CRC-32 than its index says.
+        with naming(filling), open(filling, 'wb') as file:
             for frames in _decoded(manifest, image_size):
                 content = b''.join(frame.tobytes() for frame in frames)
                 if written + len(content) > room:
@@ -207,14 +208,18 @@ def _fill(manifest: Manifest, image_size: int, path: Path, gigabytes: float) -> 
         if path.exists() and (other := _read_index(path)):
             return other
         os.replace(filling, data)
+        index = _Index(data.name, videos, written, crc, sizes)
+        try:
+            with atomic_write(path) as text:
+                json.dump(index._asdict(), text)
+        except BaseException:
+            data.unlink()  # without an index it would only take room
+            raise
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
         print(f'frame cache: an image of {manifest.path} cannot be decoded; not cached')
         return None
     finally:
         filling.unlink(missing_ok=True)
-    index = _Index(data.name, videos, written, crc, sizes)
-    with atomic_write(path) as text:
-        json.dump(index._asdict(), text)
     return index
 
 

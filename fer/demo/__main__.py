@@ -17,6 +17,7 @@ from fer import cli
 from fer.demo.steps import step
 from fer.errors import InputError
 from fer.evaluation.metrics import summary
+from fer.files import atomic_write
 
 SIZES = {'train': 300, 'val': 90, 'test': 40}  # videos; AFEW has 773, 383 and 653
 
@@ -35,7 +36,8 @@ def main() -> None:
     for name in ('raw', 'data', 'runs', 'fusion'):
         shutil.rmtree(output / name, ignore_errors=True)
     output.mkdir(parents=True, exist_ok=True)
-    (output / MARKER).write_text('Written by python -m fer.demo, which empties this folder when it runs again.\n')
+    with atomic_write(output / MARKER) as file:
+        file.write('Written by python -m fer.demo, which empties this folder when it runs again.\n')
 
     step('-m', 'fer.prepare.synthetic', f'--output={raw}', *(f'--{split}_videos={n}' for split, n in SIZES.items()))
     # The drawn faces fill a small picture, so the crop keeps nothing around them.

@@ -23,6 +23,7 @@ from fer.experiment.status import (
     write_status,
 )
 from fer.experiment.tasks import Task, argv, spell
+from fer.files import describe
 from fer.heartbeat import TOUCH_SECONDS
 from fer.progress import progress
 from fer.stop import SIGNALS, STOP_CODE, StopSignal
@@ -107,7 +108,15 @@ def print_failures(found: dict[str, Standing]) -> None:
 
 
 def _run_task(task: Task, runs: str, commands: '_Commands') -> str | None:
-    """The commands of a task, one after the other; returns what went wrong, in a line, or None."""
+    """Works on a task; returns what went wrong, in a line, or None."""
+    try:
+        return _run_commands(task, runs, commands)
+    except OSError as error:  # a full disk, say, which is no reason to leave what other tasks are at
+        return describe(error)
+
+
+def _run_commands(task: Task, runs: str, commands: '_Commands') -> str | None:
+    """The commands of a task, one after the other; returns as `_run_task`."""
     if other := _somebody_else(task, runs, commands):
         return other
     if others := other_settings(task):
@@ -120,6 +129,7 @@ def _run_task(task: Task, runs: str, commands: '_Commands') -> str | None:
     if missing := lacking(task):
         return leave(FAILED, f'no {", ".join(missing)}')
     write_status(runs, task.name, STARTED)
+    # The log is added to: it is for people to read, and half a line at its end is no harm.
     with signs_of_life(runs, task.name), open(log_path(runs, task), 'a', encoding='utf-8') as log:
         for command in task.commands:
             print(f'$ {spell(command)}', file=log, flush=True)

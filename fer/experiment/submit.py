@@ -18,6 +18,7 @@ from fer.experiment.plan import LACKING, OTHER, standings
 from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STATUS_FOLDER, write_status
 from fer.experiment.submissions import JOBS_FOLDER, Submission, read_submissions, write_submission
 from fer.experiment.tasks import Task
+from fer.files import atomic_write
 from fer.flagfiles import read_settings
 from fer.provenance import ROOT
 
@@ -114,9 +115,11 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str], 
     folder.mkdir(parents=True)
     own_flags = [f'--time_limit={seconds}', *own_flags]
     if overrides:  # as they are now, whatever becomes of the file before the jobs begin
-        (folder / _OVERRIDES).write_text(''.join(f'--{n}={value}\n' for n, value in read_settings(overrides).items()))
+        with atomic_write(folder / _OVERRIDES) as file:
+            file.writelines(f'--{n}={value}\n' for n, value in read_settings(overrides).items())
         own_flags.append(f'--overrides={folder / _OVERRIDES}')
-    (folder / 'experiment.flags').write_text('\n'.join([*own_flags, '']))
+    with atomic_write(folder / 'experiment.flags') as file:
+        file.write('\n'.join([*own_flags, '']))
     made: dict[str, Submission] = {}
     for array in make_arrays(waiting, {name: s for name, s in under_way.items() if s}):
         made[array.name] = _submit_array(array, runs, folder, variables, dialect, site, made)
@@ -138,7 +141,8 @@ def _submit_array(
     names = [task.name for task in array.tasks]
     submission = Submission(names, [], len(names) > 1, [name for s in before for name in s.tasks])
     listing, record = folder / f'{array.name}.txt', folder / f'{array.name}.json'
-    listing.write_text(''.join(f'{name}\n' for name in names))
+    with atomic_write(listing) as file:
+        file.writelines(f'{name}\n' for name in names)
     write_submission(record, submission)
     for name in names:  # before there is a job, which may begin, and say so, at once
         write_status(runs, name, QUEUED, job='')

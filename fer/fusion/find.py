@@ -10,7 +10,7 @@ import numpy as np
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
-from fer.files import atomic_write
+from fer.files import atomic_files, atomic_write
 from fer.fusion.diversity import Diversity, measure_diversity
 from fer.fusion.fuse import OPTIMISTIC, output_paths, write_fused
 from fer.fusion.members import Members, check_same_models, fuse_members, read_members
@@ -127,15 +127,16 @@ def find(
             source.labels,
         )  # fmt: skip
 
-    write_fused(
-        outputs, fused, metrics, weights, [members.paths[model] for model in ensemble.models],
-        accuracies_of(answers)[ensemble.models], 'searched', overlap,
-        {key: value for key, value in report.items() if key != 'table'}
-        | {'weights_from': None if apply_to is None else source.paths},
-    )  # fmt: skip
-    folder, split = outputs.results.parent, outputs.metrics.stem.removeprefix('metrics_')
-    write_metrics(folder / f'search_{split}.json', report)
-    _write_diversity(folder / f'diversity_{split}.csv', source.paths, diversity)
+    split = outputs.metrics.stem.removeprefix('metrics_')
+    with atomic_files(outputs.results.parent) as folder:
+        write_fused(
+            outputs.moved_to(folder), fused, metrics, weights, [members.paths[model] for model in ensemble.models],
+            accuracies_of(answers)[ensemble.models], 'searched', overlap,
+            {key: value for key, value in report.items() if key != 'table'}
+            | {'weights_from': None if apply_to is None else source.paths},
+        )  # fmt: skip
+        write_metrics(folder / f'search_{split}.json', report)
+        _write_diversity(folder / f'diversity_{split}.csv', source.paths, diversity)
     print(f'\n{outputs.results}: {len(fused.video_ids)} videos')
     print('no labels, no metrics' if metrics is None else f'fused: {OPTIMISTIC if overlap else ""}{summary(metrics)}')
     if submission:

@@ -11,7 +11,7 @@ from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.evaluation.results import Results, write_results
-from fer.files import atomic_write
+from fer.files import atomic_files, atomic_write
 from fer.fusion.members import Members, check_same_models, fuse_members, read_members
 from fer.fusion.methods import METHODS, Method, Weights, accuracies_of, apply, fit
 from fer.fusion.submission import check_submission_folder, write_submission
@@ -28,6 +28,9 @@ class Outputs(NamedTuple):
     metrics: Path
     confusion: Path
     weights: Path
+
+    def moved_to(self, folder: Path) -> 'Outputs':
+        return Outputs(*(folder / path.name for path in self))
 
 
 def fuse(
@@ -92,17 +95,19 @@ def fuse(
     for index, path in enumerate(members.paths):
         accuracy = '' if standing is None else f'accuracy {standing[index]:.4f}  '
         print(f'{accuracy}weight {weights.model[index]:.4f}  {path}')
-    write_fused(
-        outputs, fused, metrics, weights, members.paths, standing, f'method {method}', optimistic,
-        {
-            'method': int(method) if method.isdigit() else method,
-            'method_title': chosen.title,
-            'members': members.paths,
-            'accuracies': None if standing is None else standing.tolist(),
-            'weights_from': source.paths if separate else None,
-            'cross_validated': validation,
-        },
-    )  # fmt: skip
+    origin = {
+        'method': int(method) if method.isdigit() else method,
+        'method_title': chosen.title,
+        'members': members.paths,
+        'accuracies': None if standing is None else standing.tolist(),
+        'weights_from': source.paths if separate else None,
+        'cross_validated': validation,
+    }
+    with atomic_files(outputs.results.parent) as folder:
+        write_fused(
+            outputs.moved_to(folder), fused, metrics, weights, members.paths, standing, f'method {method}', optimistic,
+            origin,
+        )  # fmt: skip
     print(f'{outputs.results}: {len(fused.video_ids)} videos, method {method} ({chosen.title})')
     if metrics is None:
         print('no labels, no metrics')
@@ -182,7 +187,6 @@ def write_fused(
     origin: dict,
 ) -> None:
     """Writes fused results, weights and, with labels, metrics and picture; `origin` is written among the metrics."""
-    outputs.results.parent.mkdir(parents=True, exist_ok=True)
     write_results(outputs.results, fused)
     write_weights(outputs.weights, weights, paths, accuracies)
     if metrics is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from fer.emotions import AFEW_SPELLING
 from fer.errors import InputError
 from fer.evaluation.results import Results
-from fer.files import atomic_write
+from fer.files import atomic_folder, atomic_write
 
 
 def check_submission_folder(folder: str, results: Results, flag: str = '--submission') -> None:
@@ -26,10 +26,10 @@ def write_submission(folder: str, results: Results) -> None:
       InputError: see `check_submission_folder`.
     """
     check_submission_folder(folder, results)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for video_id, prediction in zip(results.video_ids, results.predictions, strict=True):
-        with atomic_write(Path(folder) / f'{video_id}.txt') as file:
-            file.write(AFEW_SPELLING[prediction] + '\n')
+    with atomic_folder(folder) as files:  # all of them or none: a folder that has some is refused
+        for video_id, prediction in zip(results.video_ids, results.predictions, strict=True):
+            with atomic_write(files / f'{video_id}.txt', durable=False) as file:  # by the hundred, and seen to next
+                file.write(AFEW_SPELLING[prediction] + '\n')
 
 
 def read_expected(path: str) -> list[str]:

@@ -144,7 +144,7 @@ def _write_statistics(output: Path) -> None:
 
 def _clean_up(output: Path, alone: bool) -> None:
     """Takes away what killed jobs left half-written, where all videos are done; in OUTPUT itself others may write."""
-    for name in (RECORDS, 'functionals'):
+    for name in (RECORDS, STILLS, 'wav', 'functionals'):
         for folder in (output / name).glob('**/'):
             remove_temporaries(folder)
     if alone:

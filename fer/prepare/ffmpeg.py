@@ -18,6 +18,8 @@ import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
+from fer.files import atomic_write
+
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # pydub looks for an ffmpeg on the PATH before it can be told where one is
     from pydub import AudioSegment
@@ -133,7 +135,8 @@ def _copy_wav(stream: IO[bytes], path: Path) -> float:
             samples = source.readframes(_CHUNK)
             if not samples:
                 return 0.0
-            with wave.open(str(path), 'wb') as target:
+            # No record of the video is believed whose files have not these bytes, so they need no sync.
+            with atomic_write(path, 'wb', durable=False) as file, wave.open(file, 'wb') as target:
                 target.setparams((1, 2, source.getframerate(), 0, 'NONE', ''))
                 while samples:
                     target.writeframesraw(samples)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer import emotions
+from fer.files import atomic_files
 from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
 
 FRAMES_FILE = 'frames.csv'  # beside a video's faces: a row per frame
@@ -45,16 +46,17 @@ def write_split(split: str, prepared: Sequence[Prepared], output: Path, audio: S
       audio: which audio manifests are wanted beside the faces': `clips` (then the audio-visual one too) and
         `functionals`.
     """
-    _write(output / f'{split}.txt', [(done.row, [(frame,) for frame in done.frames]) for done in prepared])
-    if 'clips' in audio:
-        rows = [_heard(done.row, len(done.clips), done.row.gap or 'no_audio') for done in prepared]
-        clips = [[(clip,) for clip in done.clips] for done in prepared]
-        # Where there is sound, every frame has a clip.
-        both = [list(zip(done.clips, done.frames, strict=bool(done.clips))) for done in prepared]
-        _write(output / CLIPS.format(split), zip(rows, clips, strict=True))
-        _write(output / AUDIOVISUAL.format(split), zip(rows, both, strict=True))
-    if 'functionals' in audio:
-        _write(output / FUNCTIONALS.format(split), [_whole(done) for done in prepared])
+    with atomic_files(output) as files:  # manifests and ledgers that do not fit each other are refused
+        _write(files / f'{split}.txt', [(done.row, [(frame,) for frame in done.frames]) for done in prepared])
+        if 'clips' in audio:
+            rows = [_heard(done.row, len(done.clips), done.row.gap or 'no_audio') for done in prepared]
+            clips = [[(clip,) for clip in done.clips] for done in prepared]
+            # Where there is sound, every frame has a clip.
+            both = [list(zip(done.clips, done.frames, strict=bool(done.clips))) for done in prepared]
+            _write(files / CLIPS.format(split), zip(rows, clips, strict=True))
+            _write(files / AUDIOVISUAL.format(split), zip(rows, both, strict=True))
+        if 'functionals' in audio:
+            _write(files / FUNCTIONALS.format(split), [_whole(done) for done in prepared])
 
 
 def _whole(done: Prepared) -> tuple[LedgerRow, list[tuple[str]]]:

@@ -37,7 +37,7 @@ def save_record(output: Path, folder: str, key: str, files: Iterable[str], done:
     path = record_path(output, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {'key': key, 'files': names, 'digest': _digest(output / name for name in names), 'done': done._asdict()}
-    with atomic_write(path) as file:
+    with atomic_write(path, durable=False) as file:  # one that a power cut empties is as none
         json.dump(record, file)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fer.files import atomic_files, atomic_write
 from fer.images import image_problem
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
 from fer.prepare.layout import SourceStill, SourceVideo, in_time_order
@@ -86,11 +87,12 @@ def _link_to(link: Path, folder: Path) -> None:
     target = folder.resolve()
     if link.is_symlink() and link.readlink() == target:
         return
-    link.unlink(missing_ok=True)
-    link.symlink_to(target, target_is_directory=True)
+    with atomic_files(link.parent) as files:
+        (files / link.name).symlink_to(target, target_is_directory=True)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
     """Writes uint8 [H, W] grey or [H, W, 3] BGR. Raises OSError where the disk does not take it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
+    with atomic_write(path, 'wb', durable=False) as file:  # by the thousand; training looks at every image first
+        file.write(cv2.imencode('.png', image)[1].tobytes())

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, naming
 from fer.manifest import LedgerRow
 from fer.prepare.detectors import Detector, make_detector
 from fer.prepare.faces import Face, align
@@ -228,7 +228,9 @@ def _write_faces(video: SourceVideo, seen: Sequence[Seen], folder: Path) -> tupl
             last = face
             if status != HELD:
                 jpeg = encode_jpeg(align(image, face, _settings.image_size, _settings.margin))
-            (folder / f'{number:05d}.jpg').write_bytes(jpeg)
+            path = folder / f'{number:05d}.jpg'
+            with naming(path):  # a half-written one is no harm: the video's record, which comes last, is not written
+                path.write_bytes(jpeg)
             numbers.append(number)
         statuses.append(status)
     if len(statuses) < len(seen):
@@ -249,9 +251,9 @@ def _write_clips(clips: Clips, numbers: Sequence[int], folder: Path) -> None:
 
 
 def _write_features(path: Path, names: Sequence[str], values: np.ndarray) -> None:
-    write_features(path, names, values)
+    write_features(path, names, values, durable=False)
     if _settings.arff:
-        write_features(path.with_suffix('.arff'), names, values, 'arff')
+        write_features(path.with_suffix('.arff'), names, values, 'arff', durable=False)
 
 
 def _sound_states(clips: Clips | None, num_frames: int) -> list[str]:
@@ -268,7 +270,7 @@ def _write_table(path: Path, seen: Sequence[Seen], statuses: Sequence[str], soun
     Where a box was used again, the row has that box, but no score and no landmarks: nothing was found there.
     """
     box: list[str] = []
-    with atomic_write(path) as file:
+    with atomic_write(path, durable=False) as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(FRAMES_COLUMNS)
         for index, ((face, _), status, state) in enumerate(zip(seen, statuses, sound, strict=True)):

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from fer.dissertation.entrants import PAPERS
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_files, atomic_write
 from fer.report.cells import ABOVE, BELOW, COVERED, METRICS, MISSING, SAMPLES, Estimate
 from fer.report.figures import Matrices, Picture
 from fer.report.runs import FLAGS
@@ -68,10 +68,10 @@ def write_report(
             [(erratum.number, erratum.place, erratum.runs or '', erratum.text) for erratum in report.errata],
         ),
     }
-    output.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        with atomic_write(output / name) as file:
-            file.write(text)
+    with atomic_files(output) as files:
+        for name, text in texts.items():
+            with atomic_write(files / name) as file:
+                file.write(text)
     return [output / name for name in texts]
 
 

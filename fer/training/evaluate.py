@@ -11,6 +11,7 @@ from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.evaluation.results import read_results, write_results
 from fer.evaluation.videos import answer_from, prior_logits
+from fer.files import atomic_files
 from fer.nets.weights.files import BEST_STATE, LAST_STATE, answering_checkpoint, latest_checkpoint
 from fer.provenance import stamp
 from fer.report.plots import draw_confusion
@@ -149,21 +150,23 @@ def evaluate(
         results, number = answer_from(results, heard, audio_results)
         print(f'{split}: {number} videos answered by {audio_results}')
     metrics = score_results(results, manifest)
-    folder.mkdir(parents=True, exist_ok=True)
     bad_frames = folder / f'bad_frames_{split}.csv'
+    with atomic_files(folder) as files:
+        write_results(files / f'results_{split}.txt', results)
+        if config.on_bad_frame == 'skip':
+            write_bad_frames(files / bad_frames.name, {split: data.bad})
+        if metrics is not None:
+            metrics |= {'split': split, 'checkpoint': Path(path).name, 'fallback': fallback, 'manifest': manifest}
+            metrics |= {'tta_views': tta_views, 'bad_frames': len(data.bad)} | stamp(files / f'results_{split}.txt')
+            write_metrics(files / f'metrics_{split}.json', metrics)
+            draw_confusion(files / f'confusion_{split}.png', metrics['confusion'], f'{config.model} {split}')
     if config.on_bad_frame == 'skip':
-        write_bad_frames(bad_frames, {split: data.bad})
         print(f'{bad_frames}: {len(data.bad)} bad frames left out')
     else:
         bad_frames.unlink(missing_ok=True)  # of other results that stood here
-    write_results(folder / f'results_{split}.txt', results)
     answered_by_fallback = sum(1 for reason in results.fallback if reason != '-')
     print(f'{folder / f"results_{split}.txt"}: {len(results.video_ids)} videos, {answered_by_fallback} by {fallback}')
     if metrics is None:
         print(f'{split}: no labels, no metrics')
         return
-    metrics |= {'split': split, 'checkpoint': Path(path).name, 'fallback': fallback, 'manifest': manifest}
-    metrics |= {'tta_views': tta_views, 'bad_frames': len(data.bad)} | stamp(folder / f'results_{split}.txt')
-    write_metrics(folder / f'metrics_{split}.json', metrics)
-    draw_confusion(folder / f'confusion_{split}.png', metrics['confusion'], f'{config.model} {split}')
     print(f'{split}: {summary(metrics)}')

@@ -176,8 +176,7 @@ class FeatureStore:
         array = self.folder / f'{secrets.token_hex(_DIGEST_BYTES)}.npy'
         with atomic_write(array, 'wb') as file:
             np.save(file, np.ascontiguousarray(values, np.float32), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())  # the table never comes to the disk before the array
+        # On the disk, like the array before it: a table whose array is not there would be in the way of both.
         with atomic_write(array.with_suffix('.csv')) as file:
             writer = csv.writer(file, lineterminator='\n')
             writer.writerow(_HEADER)

@@ -5,8 +5,8 @@ import typing
 
 from tensorboard.plugins.hparams import api_pb2, summary
 
-from fer.tf1 import tf
 from fer.training.config import TrainConfig
+from fer.training.events import EventFile
 
 # Settings that say where a run and its data lie, not what it is.
 _PLACES = ('run_dir', 'data_root')
@@ -21,7 +21,7 @@ _TYPES = {
 _DATASETS = ('', 'rafdb/', 'affectnet/', 'fer2013/')
 
 
-def write_start(writer: tf.summary.FileWriter, config: TrainConfig) -> None:
+def write_start(writer: EventFile, config: TrainConfig) -> None:
     """Adds the columns of the tab, and that a session with these settings has begun.
 
     A run that is resumed says so again; TensorBoard keeps what it read first.
@@ -44,7 +44,7 @@ def write_start(writer: tf.summary.FileWriter, config: TrainConfig) -> None:
     writer.add_summary(summary.session_start_pb({name: getattr(config, name) for name in names}))
 
 
-def write_end(writer: tf.summary.FileWriter) -> None:
+def write_end(writer: EventFile) -> None:
     """Adds that the session ended well.
 
     One that failed writes nothing: TensorBoard would keep that failure, which it read first, when the run has been

@@ -1,23 +1,29 @@
 """What a run says of itself while it trains: train_log.csv, val_log.csv, TensorBoard scalars, and curves.png."""
 
+import contextlib
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from fer.data.split import split_paths
-from fer.files import atomic_write
+from fer.files import atomic_write, naming, sync
 from fer.report.logs import ONE_DATASET, TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG, read_log
 from fer.report.plots import draw_curves
 from fer.tf1 import tf
 from fer.training import hparams
 from fer.training.config import TrainConfig
+from fer.training.events import EventFile
 
 
 class RunLog:
     """The open logs of a run folder; a context manager.
 
-    A run that resumes from `last_step` first drops what an interrupted session logged after it.
+    A run that resumes from `last_step` first drops what an interrupted session logged after it, and the scores of a
+    validation that are not all there. Rows are appended: of what a session that was killed or met a full disk leaves,
+    its last checkpoint's rows are whole, since `flush` comes before the checkpoint, and the rest is dropped.
 
     Args:
       folder: of the run, which is there.
@@ -26,19 +32,20 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, last_step: int, config: TrainConfig):
-        self._files = []
+        self._files: dict[Path, IO] = {}
         self._writers = {}
+        self._folder = folder
         self._scores: dict[int, list[float]] = {}  # step: the accuracies of a validation, a dataset each
-        datasets = len(split_paths(config.val_manifest))
         for name, columns in ((TRAIN_LOG, TRAIN_COLUMNS), (VALIDATION_LOG, VALIDATION_COLUMNS)):
-            rows = _trim(folder / name, columns, last_step, datasets if name == VALIDATION_LOG else 1)
+            datasets = len(split_paths(config.val_manifest)) if name == VALIDATION_LOG else 1
+            rows = _trim(folder / name, columns, last_step, datasets)
             if name == VALIDATION_LOG:
                 for row in rows:
                     self._scores.setdefault(int(row['step']), []).append(float(row['accuracy']))
             file = open(folder / name, 'a', encoding='utf-8', newline='')  # noqa: SIM115 - closed in __exit__
-            self._files.append(file)
+            self._files[folder / name] = file
             self._writers[name] = csv.writer(file, lineterminator='\n')
-        self._board = tf.summary.FileWriter(str(folder))
+        self._board = EventFile(folder)
         hparams.write_start(self._board, config)
 
     def __enter__(self) -> 'RunLog':
@@ -47,9 +54,10 @@ class RunLog:
     def __exit__(self, error_type: type[BaseException] | None, *_) -> None:
         if error_type is None:
             hparams.write_end(self._board)
-        for file in self._files:
-            file.close()
-        self._board.close()
+            self.flush()
+        for close in (self._board.close, *(file.close for file in self._files.values())):
+            with contextlib.suppress(OSError):  # of a disk that is full, which is being said already
+                close()
 
     def trained(
         self,
@@ -63,16 +71,15 @@ class RunLog:
         gradient_norm: float,
     ) -> None:
         """One training step; `step` and `epoch` count from 1, `accuracy` is the batch's share of windows right."""
-        self._writers[TRAIN_LOG].writerow(
-            (step, epoch, phase, f'{loss:.9g}', f'{accuracy:.4f}', f'{rate:.6g}', f'{frames_per_second:.1f}')
-        )
+        row = (step, epoch, phase, f'{loss:.9g}', f'{accuracy:.4f}', f'{rate:.6g}', f'{frames_per_second:.1f}')
+        self._write(TRAIN_LOG, row)
         values = {'loss': loss, 'accuracy': accuracy, 'learning_rate': rate, 'frames_per_second': frames_per_second}
         self._add_scalars('train', {**values, 'gradient_norm': gradient_norm}, step)
 
     def validated(self, step: int, epoch: int, phase: int, dataset: str, metrics: dict) -> None:
         """One dataset after an epoch, `metrics` as `fer.evaluation.metrics.score_results` gives them."""
         figures = (metrics['correct'], metrics['total'], metrics['accuracy'], metrics['f1'])
-        self._writers[VALIDATION_LOG].writerow((step, epoch, phase, *figures, dataset))
+        self._write(VALIDATION_LOG, (step, epoch, phase, *figures, dataset))
         self._scores.setdefault(step, []).append(metrics['accuracy'])
         tag = 'validation' if dataset == ONE_DATASET else f'validation/{dataset}'
         self._add_scalars(tag, {name: metrics[name] for name in ('accuracy', 'f1')}, step)
@@ -90,17 +97,28 @@ class RunLog:
         return sum(1 for validated in self._scores if validated > step)
 
     def flush(self) -> None:
-        for file in self._files:
-            file.flush()
+        for path, file in self._files.items():
+            with naming(path):
+                sync(file)
         self._board.flush()
+
+    def _write(self, name: str, row: Sequence[object]) -> None:
+        with naming(self._folder / name):  # where its buffer is full
+            self._writers[name].writerow(row)
 
     def _add_scalars(self, side: str, values: dict[str, float], step: int) -> None:
         scalars = [tf.Summary.Value(tag=f'{side}/{name}', simple_value=value) for name, value in values.items()]
         self._board.add_summary(tf.Summary(value=scalars), step)
 
 
-def _trim(path: Path, columns: tuple[str, ...], last_step: int, rows_per_step: int) -> list[dict[str, str]]:
+def _trim(path: Path, columns: tuple[str, ...], last_step: int, datasets: int) -> list[dict[str, str]]:
     """Starts a log with its header, or cuts an older one back to `last_step`, and to the last step that has every row.
+
+    Args:
+      path: of the log.
+      columns: its header.
+      last_step: of the rows to keep.
+      datasets: rows that each step has.
 
     Returns:
       The rows kept.
@@ -115,7 +133,7 @@ def _trim(path: Path, columns: tuple[str, ...], last_step: int, rows_per_step: i
             if None not in row.values() and row['step'].isdecimal() and int(row['step']) <= last_step
         ]
         last = [row for row in rows if row['step'] == rows[-1]['step']]
-        if len(last) < rows_per_step:
+        if len(last) < datasets:
             rows = rows[: len(rows) - len(last)]
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns, lineterminator='\n')

@@ -26,6 +26,7 @@ from fer.training import checkpoints, run_folder
 from fer.training.checks import check_config, check_stage
 from fer.training.chunks import chunked_gradients
 from fer.training.config import TrainConfig
+from fer.training.disk import goes_on
 from fer.training.features import FeatureCache, build_cache
 from fer.training.log import RunLog, draw_log
 from fer.training.losses import class_weights
@@ -58,8 +59,7 @@ class TrainGraph(NamedTuple):
     steps: dict[int, Step]  # by phase
     rate: tf.Tensor  # float32, the learning rate of the current step
     finite: tf.Tensor  # bool, whether every value of the network's variables is
-    saver: tf.train.Saver
-    best_saver: tf.train.Saver | None  # with early stopping
+    saver: tf.train.Saver  # of every variable, the optimisers' included
 
 
 def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
@@ -122,7 +122,11 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
 
     with tf.Graph().as_default():
         graph = build_graph(blueprint, train_split, val_split, epochs)
-        with open_session(session_settings(config)) as session, graph.cache or contextlib.nullcontext():
+        with (
+            open_session(session_settings(config)) as session,
+            graph.cache or contextlib.nullcontext(),
+            contextlib.ExitStack() as begun,
+        ):
             reports = []
             if checkpoint:
                 checkpoints.restore_model(session, checkpoint, tf.global_variables())
@@ -132,11 +136,10 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
             step = int(session.run(tf.train.get_global_step()))
             if graph.cache and step <= epochs[0] * graph.training[1].pipeline.num_batches:
                 graph.cache.load(session)  # before anything is written: it decodes every frame
+            begun.enter_context(goes_on(Path(config.run_dir)))
             with stop.held():
                 folder = run_folder.start_run(blueprint, step, counts, reports[0].weights or 'fresh' if reports else '')
-                checkpoints.take_over(graph.saver, folder, LAST_PREFIX)
-                if graph.best_saver:
-                    checkpoints.take_over(graph.best_saver, folder, BEST_PREFIX)
+                checkpoints.remove_leftovers(folder)
                 if config.on_bad_frame == 'skip':
                     bad = {'train': train_split.bad, 'val': val_split.bad if val_split else ()}
                     write_bad_frames(folder / BAD_FRAMES_FILE, bad)
@@ -171,8 +174,9 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 if latest_checkpoint(folder) is None:  # an image damaged inside: leave no run that never was
                     run_folder.empty(folder)
                 raise
-    draw_log(folder, f'{config.model} {config.stage} {folder.name}')
-    run_folder.finish_run(folder, step, reason)
+    with goes_on(folder):
+        draw_log(folder, f'{config.model} {config.stage} {folder.name}')
+        run_folder.finish_run(folder, step, reason)
     print(f'run: {folder}')
 
 
@@ -235,11 +239,9 @@ def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | Non
         )
         for phase, side in training.items()
     }
-    saver = checkpoints.make_saver(keep=2)
-    best_saver = checkpoints.make_saver(keep=1) if config.early_stopping else None
     variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
-    return TrainGraph(training, validation, cache, steps, rate, finite, saver, best_saver)
+    return TrainGraph(training, validation, cache, steps, rate, finite, tf.train.Saver())
 
 
 def _build_cache(
@@ -375,9 +377,9 @@ class Loop(NamedTuple):
 
     def _keep_best(self, step: int) -> None:
         """Keeps the checkpoint of the best validation so far, where there is early stopping."""
-        if self.graph.best_saver and self.log.best_step() == step:
+        if self.config.early_stopping and self.log.best_step() == step:
             with self.stop.held():  # or a signal leaves half of its files
-                checkpoints.save(self.graph.best_saver, self.session, self.folder, BEST_PREFIX, step)
+                checkpoints.save(self.graph.saver, self.session, self.folder, BEST_PREFIX, step)
 
     def _stops_early(self, step: int) -> bool:
         """Whether validation has not improved for --early_stopping epochs; phase one is always seen through."""

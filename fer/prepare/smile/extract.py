@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, naming
 from fer.prepare.ffmpeg import AudioSegment
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / 'opensmile'
@@ -181,7 +181,9 @@ def read_sound(wav: str | Path) -> Sound:
     return Sound(wav, np.frombuffer(data[:whole], '<i2').reshape(-1, channels), rate)
 
 
-def write_features(path: str | Path, names: Sequence[str], values: np.ndarray, file_format: str = 'csv') -> None:
+def write_features(
+    path: str | Path, names: Sequence[str], values: np.ndarray, file_format: str = 'csv', durable: bool = True
+) -> None:
     """Writes a header and a line per row, with the digits that give each float32 back to the bit.
 
     Args:
@@ -189,13 +191,14 @@ def write_features(path: str | Path, names: Sequence[str], values: np.ndarray, f
       names: of the columns.
       values: float32 [rows, columns].
       file_format: `csv`, a line of names and lines of values, separated by commas; or `arff`, for Weka.
+      durable: as in `atomic_write`; preparation, which writes a file a clip and knows them by their digest, need not.
     """
     lines = [','.join(f'{value:.9g}' for value in row) for row in values]
     if file_format == 'arff':
         header = ['@relation openSMILE', '', *(f'@attribute {name} numeric' for name in names), '', '@data']
     else:
         header = [','.join(names)]
-    with atomic_write(path) as file:
+    with atomic_write(path, durable=durable) as file:
         file.writelines(f'{line}\n' for line in header + lines)
 
 
@@ -220,7 +223,7 @@ def _run(config: str, sound: Sound, options: dict[str, object]) -> tuple[list[st
     engine = OpenSMILE()
     with tempfile.TemporaryDirectory(prefix='fer-smile-') as folder:
         (Path(folder) / 'configs').symlink_to(CONFIGS)
-        with wave.open(f'{folder}/sound.wav', 'wb') as file:
+        with naming(f'{folder}/sound.wav'), wave.open(f'{folder}/sound.wav', 'wb') as file:
             file.setparams((sound.samples.shape[1], 2, sound.rate, len(sound.samples), 'NONE', ''))
             file.writeframes(sound.samples.tobytes())
         try:

@@ -13,6 +13,7 @@ import ffmpeg
 
 from fer.emotions import AFEW_SPELLING, EMOTIONS
 from fer.errors import InputError
+from fer.files import atomic_write, error_in, naming
 from fer.prepare.ffmpeg import FFMPEG, FRAMES_PER_SECOND
 from fer.prepare.synthetic.face import draw_frames
 from fer.prepare.synthetic.identity import SPLITS
@@ -55,7 +56,7 @@ def write_corpus(output: str | Path, sizes: dict[str, int], seed: int, jobs: int
     plans = [plan for split in SPLITS for plan in plan_split(split, sizes[split], seed)]
     for plan in plans:
         clip_path(output, plan).parent.mkdir(parents=True, exist_ok=True)
-    with open(output / LABELS_FILE, 'w', newline='') as file:
+    with atomic_write(output / LABELS_FILE) as file:
         rows = csv.writer(file, lineterminator='\n')
         rows.writerow(['video_id', 'label'])
         rows.writerows(sorted((plan.video_id, EMOTIONS[plan.emotion]) for plan in plans if plan.split == 'Test'))
@@ -89,7 +90,8 @@ def write_clip(output: Path, plan: Plan, seed: int):
     partial = path.with_suffix('.partial')
     with tempfile.TemporaryDirectory() as scratch:
         sound_path = os.path.join(scratch, 'sound.raw')
-        sound.astype('<i2').tofile(sound_path)
+        with naming(sound_path):
+            Path(sound_path).write_bytes(sound.astype('<i2').tobytes())  # NumPy's tofile would not say why it fails
         picture_input = ffmpeg.input(
             'pipe:', format='rawvideo', pix_fmt='rgb24', s=f'{IMAGE_WIDTH}x{IMAGE_HEIGHT}', r=FRAMES_PER_SECOND
         )
@@ -108,6 +110,7 @@ def write_clip(output: Path, plan: Plan, seed: int):
         try:
             ffmpeg.run(clip, cmd=FFMPEG, input=frames.tobytes(), quiet=True, overwrite_output=True)
         except ffmpeg.Error as error:  # which cannot travel between processes itself
-            complaint = error.stderr.decode(errors='replace').strip().splitlines()[-1:]
-            raise OSError(f'{partial}: ffmpeg failed: {complaint}') from None
+            partial.unlink(missing_ok=True)
+            complaint = ''.join(error.stderr.decode(errors='replace').strip().splitlines()[-1:])
+            raise error_in(complaint, path) or OSError(f'{path}: ffmpeg failed: {complaint}') from None
     os.replace(partial, path)

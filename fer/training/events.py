@@ -1,0 +1,43 @@
+"""TensorBoard's event files."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+from fer.tf1 import tf
+from fer.training.disk import tensorflow_writes
+
+_VERSION = 'brain.Event:2'  # what the first record of such a file says
+
+
+class EventFile:
+    """A new event file in a folder.
+
+    TensorFlow's own FileWriter writes in a thread of its own, where a full disk is a traceback on the screen. Here it
+    is an OSError of whoever writes. A record that is cut short ends its file for TensorBoard; a session that resumes
+    the run has another.
+    """
+
+    def __init__(self, folder: Path):
+        now = time.time()
+        # TensorBoard reads files in the order of their names. Sessions that begin within a second differ in the rest.
+        self._path = folder / f'events.out.tfevents.{now:.6f}.{socket.gethostname()}.{os.getpid()}'
+        with tensorflow_writes(self._path):
+            self._records = tf.io.TFRecordWriter(str(self._path))
+        self._write(tf.Event(wall_time=now, file_version=_VERSION))
+
+    def add_summary(self, summary: tf.Summary, step: int = 0) -> None:
+        self._write(tf.Event(wall_time=time.time(), step=step, summary=summary))
+
+    def _write(self, event: tf.Event) -> None:
+        with tensorflow_writes(self._path):
+            self._records.write(event.SerializeToString())
+
+    def flush(self) -> None:
+        with tensorflow_writes(self._path):
+            self._records.flush()
+
+    def close(self) -> None:
+        with tensorflow_writes(self._path):
+            self._records.close()

@@ -1,0 +1,420 @@
+"""A disk that takes no more, at every write: one line, what was there stays, and the same work goes on afterwards.
+
+Disks are full in two ways here. `FullDisk` makes every write below a folder fail from the k-th on, for each k, in this
+process: writes of Python at the system call, those of TensorFlow where Python calls it, leaving what TensorFlow leaves.
+And a small tmpfs and a limit on the size of files are full in earnest, TensorFlow's own writes included.
+"""
+
+import builtins
+import errno
+import io
+import itertools
+import os
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, run, tiny_config
+
+from fer import cli
+from fer.evaluation.results import Results, read_results, write_results
+from fer.files import is_temporary
+from fer.fusion.find import find
+from fer.fusion.fuse import fuse
+from fer.fusion.submission import write_submission
+from fer.nets.weights.files import BEST_STATE, LAST_STATE, latest_checkpoint
+from fer.tf1 import tf
+from fer.training.evaluate import evaluate
+from fer.training.loop import train
+from fer.training.run_folder import FLAGS_FILE
+
+FULL = os.strerror(errno.ENOSPC)
+SHARES = 8  # of a proof's points, tests of their own
+EPOCHS = 3  # of one step each: the third checkpoint sends the first away
+
+
+class FullDisk:
+    """Counts the writes below a folder, and makes all of them fail that come after the first `room`."""
+
+    def __init__(self, folder: Path, room: float):
+        self.folder, self.room = str(folder), room
+        self.count = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.count > self.room
+
+    def holds(self, path) -> bool:
+        return isinstance(path, (str, os.PathLike)) and os.path.abspath(path).startswith(self.folder)
+
+    def write(self, path) -> None:
+        """Counts a write to a path; raises OSError for one that does not fit."""
+        self.count += self.holds(path)
+        if self.is_full and self.holds(path):
+            raise OSError(errno.ENOSPC, FULL, os.fspath(path))
+
+    def write_in_tensorflow(self, path: str) -> None:
+        try:
+            self.write(path)
+        except OSError:
+            raise tf.errors.ResourceExhaustedError(None, None, f'{path}; {FULL}') from None
+
+
+@contextmanager
+def full_disk(folder: Path, room: float):
+    """A `FullDisk` that this process writes to while the block runs."""
+    disk = FullDisk(folder, room)
+    real_open, real_save, real_fsync = builtins.open, tf.train.Saver.save, os.fsync
+
+    class File(io.FileIO):
+        def write(self, data):
+            try:
+                disk.write(self.name)
+            except OSError as error:
+                super().write(bytes(data)[: len(data) // 2])
+                raise OSError(error.errno, error.strerror) from None  # a failed write names no file
+            return super().write(data)
+
+    def open_file(file, mode='r', buffering=-1, encoding=None, errors=None, newline=None, **others):
+        if not (set(mode) & set('wax') and disk.holds(file)):
+            return real_open(file, mode, buffering, encoding, errors, newline, **others)
+        disk.write(file)
+        buffer = io.BufferedWriter(File(os.fspath(file), mode.replace('b', '')))
+        return buffer if 'b' in mode else io.TextIOWrapper(buffer, encoding, errors, newline)
+
+    def fsync(descriptor):
+        path = os.readlink(f'/proc/self/fd/{descriptor}')
+        try:
+            if not os.path.isdir(path):
+                disk.write(path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror) from None
+        return real_fsync(descriptor)
+
+    def replace(source, target, real=os.replace):
+        if not os.path.exists(target):  # else the name has its room already
+            disk.write(target)
+        return real(source, target)
+
+    def mkdir(path, *mode, real=os.mkdir, **others):
+        if not os.path.exists(path):
+            disk.write(path)
+        return real(path, *mode, **others)
+
+    def save(saver, session, path, *others, **settings):
+        data = f'{path}.data-00000-of-00001'
+        try:
+            disk.write_in_tensorflow(data)
+        except tf.errors.OpError:
+            Path(f'{data}.tempstate123').write_bytes(b'half')
+            raise
+        real_save(saver, session, path, *others, **settings)
+        try:
+            disk.write_in_tensorflow(f'{path}.index')
+        except tf.errors.OpError:
+            Path(f'{path}.index').unlink()
+            raise
+
+    class Records:
+        def __init__(self, path, real=tf.io.TFRecordWriter):
+            self.path = path
+            disk.write_in_tensorflow(path)
+            self.real = real(path)
+
+        def write(self, record):
+            disk.write_in_tensorflow(self.path)
+            self.real.write(record)
+
+        def flush(self):
+            disk.write_in_tensorflow(self.path)
+            self.real.flush()
+
+        def close(self):
+            disk.write_in_tensorflow(self.path)
+            self.real.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtins, 'open', open_file)
+        patch.setattr(io, 'open', open_file)
+        patch.setattr(os, 'fsync', fsync)
+        patch.setattr(os, 'replace', replace)
+        patch.setattr(os, 'mkdir', mkdir)
+        patch.setattr(tf.train.Saver, 'save', save)
+        patch.setattr(tf.io, 'TFRecordWriter', Records)
+        yield disk
+
+
+def call(main, capsys) -> tuple[int, list[str]]:
+    """Calls a command's main as `fer.cli.run` does; returns its exit code and what it says on the standard error."""
+    capsys.readouterr()
+    try:
+        code = cli._call(main) or 0
+    except SystemExit as end:
+        code = int(end.code)
+    return code, capsys.readouterr().err.splitlines()
+
+
+def assert_refused(said: tuple[int, list[str]], folder: Path, words: str = FULL) -> str:
+    """One line, exit code 2, the name of a file below the folder, and nothing half-written left."""
+    code, lines = said
+    assert code == 2, lines
+    (line,) = lines
+    assert words in line
+    assert str(folder) in line
+    assert [path for path in folder.rglob('*') if is_temporary(path) or 'tempstate' in path.name] == []
+    return line
+
+
+# Training.
+
+
+def make_config(data: Path, run_dir: Path):
+    return tiny_config(
+        data, 'audio', 'ffn', batch_size=8, train_epochs=str(EPOCHS), early_stopping=9, run_dir=str(run_dir)
+    )
+
+
+def final_state(folder: Path) -> dict[str, bytes]:
+    """The bytes of what a run ends with; in the training log speeds differ, so only its other columns count."""
+    names = [path.name for path in folder.iterdir() if '.ckpt-' in path.name]
+    found = {name: (folder / name).read_bytes() for name in (*names, 'val_log.csv', 'finished.json', FLAGS_FILE)}
+    found[FLAGS_FILE] = found[FLAGS_FILE].replace(str(folder).encode(), b'RUN')
+    rows = (folder / 'train_log.csv').read_bytes().splitlines()
+    return found | {'train_log.csv': b'\n'.join(row.rpartition(b',')[0] for row in rows)}
+
+
+@pytest.fixture(scope='module')
+def whole(painted_sound, tmp_path_factory) -> tuple[dict[str, bytes], int]:
+    """What an undisturbed run ends with, and how many writes it takes."""
+    folder = tmp_path_factory.mktemp('whole') / 'run'
+    with full_disk(folder, np.inf) as disk:
+        train(make_config(painted_sound, folder), resume=False, overwrite=False)
+    assert {path.name for path in folder.glob('*.index')} == {
+        *('model.ckpt-2.index', 'model.ckpt-3.index'),
+        *(path.name for path in folder.glob('best.ckpt-*.index')),
+    }
+    return final_state(folder), disk.count
+
+
+def assert_checkpoints_are_whole(folder: Path) -> None:
+    """What the state files name can be read, and nothing else is there."""
+    named = set()
+    for state in (LAST_STATE, BEST_STATE):
+        if (folder / state).exists():
+            checkpoint = latest_checkpoint(folder, state)
+            reader = tf.train.load_checkpoint(checkpoint)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+            paths = tf.train.get_checkpoint_state(folder, state).all_model_checkpoint_paths
+            named |= {Path(path).name for path in paths}
+    assert {path.name.partition('.data-')[0].removesuffix('.index') for path in folder.glob('*.ckpt-*')} <= named
+
+
+def assert_a_full_disk_is_survived(data, folder, room, expected, capsys) -> None:
+    """Trains onto a disk with room for so many writes, and resumes the run once there is more."""
+    config = make_config(data, folder)
+    with full_disk(folder, room) as disk:
+        said = call(lambda: train(config, resume=False, overwrite=False), capsys)
+    assert disk.is_full
+    line = assert_refused(said, folder)
+    assert_checkpoints_are_whole(folder)
+    checkpoint = latest_checkpoint(folder)
+    step = f'--resume goes on from step {Path(checkpoint).name.rpartition("-")[2]}' if checkpoint else '--resume begins'
+    assert step in line
+    train(config, resume=True, overwrite=False)
+    assert final_state(folder) == expected
+
+
+def test_a_run_survives_a_full_disk(painted_sound, tmp_path, whole, capsys):
+    """Before it has begun, while it trains, and as it ends."""
+    expected, writes = whole
+    for room in (0, writes // 2, writes - 3):
+        assert_a_full_disk_is_survived(painted_sound, tmp_path / str(room), room, expected, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('share', range(SHARES))
+def test_a_run_survives_a_full_disk_at_every_write(painted_sound, tmp_path, whole, capsys, share):
+    expected, writes = whole
+    rooms = range(share, writes, SHARES)
+    for room in rooms:
+        assert_a_full_disk_is_survived(painted_sound, tmp_path / str(room), room, expected, capsys)
+    with capsys.disabled():
+        print(f'\nshare {share + 1} of {SHARES}: {len(rooms)} of {len(rooms)} points resumed, {writes} in all')
+
+
+# Real disks.
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes a tmpfs of so many bytes, or gives it another size; only root may."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+
+    def mount(size: int, *options: str) -> Path:
+        command = ['mount', '-t', 'tmpfs', '-o', ','.join([f'size={size}', *options]), 'tmpfs', str(folder)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip('only root may mount a tmpfs')
+        return folder
+
+    yield mount
+    while subprocess.run(['umount', str(folder)], capture_output=True).returncode == 0:
+        pass
+
+
+def train_flags(data: Path, run_dir: Path) -> list[str]:
+    manifests = [f'--{split}_manifest={data / split}_functionals.txt' for split in ('train', 'val')]
+    settings = ('--stage=audio', '--model=ffn', '--hidden_units=6', '--learning_rate=1e-2', '--batch_size=8')
+    ends = (f'--train_epochs={EPOCHS}', '--early_stopping=9', f'--run_dir={run_dir}')
+    return ['train.py', *manifests, *settings, *ends]
+
+
+@pytest.mark.slow
+def test_a_run_survives_a_real_full_disk(painted_sound, small_disk, whole, capsys):
+    """Of sizes that end it anywhere, inside a checkpoint most of the time."""
+    expected, _ = whole
+    needed = 1_950_000  # the largest that the run is, between a checkpoint and the end of the one before last
+    for size in range(20_000, needed, 80_000):
+        folder = small_disk(size) / 'run'
+        config = make_config(painted_sound, folder)
+        said = call(lambda config=config: train(config, resume=True, overwrite=False), capsys)
+        if said[0]:
+            assert_refused(said, folder)
+            assert_checkpoints_are_whole(folder)
+            small_disk(2 * needed, 'remount')
+            train(config, resume=True, overwrite=False)
+        assert final_state(folder) == expected
+        subprocess.run(['umount', str(folder.parent)], check=True)
+
+
+def run_limited(arguments: list[str], limit: int) -> tuple[int, list[str]]:
+    """Runs a command whose files may have so many bytes, without the signal that would end it."""
+
+    def restrict() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        preexec_fn=restrict,
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('limit', [0, 200, 1000, 4000, 400_000, 471_000])
+def test_train_ends_with_one_line_and_resumes(painted_sound, tmp_path, whole, limit):
+    expected, _ = whole
+    command = train_flags(painted_sound, tmp_path / 'run')
+    line = assert_refused(run_limited(command, limit), tmp_path / 'run', 'File too large')
+    assert line.startswith('train.py: ')
+    assert_checkpoints_are_whole(tmp_path / 'run')
+    run(*command, '--resume')
+    assert {name: data for name, data in final_state(tmp_path / 'run').items() if name != FLAGS_FILE} == {
+        name: data for name, data in expected.items() if name != FLAGS_FILE
+    }
+
+
+# What other commands write.
+
+
+def assert_nothing_changes_on_a_full_disk(main, folder, capsys, rooms=None) -> int:
+    """Whatever room there is, `main` is refused and leaves the folder as it was, until there is room for all of it.
+
+    Returns:
+      How many writes it takes.
+    """
+    before = contents(folder)
+    for room in rooms or itertools.count():
+        with full_disk(folder, room) as disk:
+            said = call(main, capsys)
+        if not disk.is_full:
+            assert said == (0, [])
+            return room
+        assert_refused(said, folder)
+        assert contents(folder) == before
+    return -1
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.mark.slow
+def test_evaluation_changes_all_or_nothing(painted_sound, tmp_path, capsys):
+    run_dir = tmp_path / 'run'
+    train(make_config(painted_sound, run_dir), resume=False, overwrite=False)
+
+    def answer(manifest):
+        settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'audio_results': ''}
+        settings |= {'checkpoint': '', 'tta_views': 1, 'nonfinite_audio': '', 'output': str(tmp_path / 'scores')}
+        evaluate(run_dir=str(run_dir), manifest=str(manifest), **settings)
+
+    answer(painted_sound / 'val_functionals.txt')
+    before = contents(tmp_path / 'scores')
+    writes = assert_nothing_changes_on_a_full_disk(
+        lambda: answer(painted_sound / 'train_functionals.txt'), tmp_path / 'scores', capsys
+    )
+    after = contents(tmp_path / 'scores')
+    assert after.keys() == before.keys() == {'results_val.txt', 'metrics_val.json', 'confusion_val.png'}
+    assert all(after[name] != before[name] for name in before)
+    with capsys.disabled():
+        print(f'\nevaluation: {writes} of {writes} points left the earlier files')
+
+
+@pytest.fixture
+def members(tmp_path) -> list[str]:
+    """Two models' results for the same 20 videos."""
+    rng = np.random.default_rng(4)
+    paths = []
+    for name in 'ab':
+        logits = rng.normal(size=(20, 7))
+        answers = Results(
+            [f'video{number}' for number in range(20)],
+            *(logits, logits.argmax(axis=1), np.arange(20) % 7, np.ones(20, int), ['-'] * 20),
+        )
+        paths.append(str(tmp_path / name / 'results_val.txt'))
+        (tmp_path / name).mkdir()
+        write_results(paths[-1], answers)
+    return paths
+
+
+@pytest.mark.parametrize('searched', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_fusion_changes_all_or_nothing(tmp_path, members, capsys, searched):
+    output = tmp_path / 'out'
+
+    def answer(*methods):
+        if searched:
+            find(members, str(output), 'exhaustive', methods, folds=2)
+        else:
+            fuse(members, *methods, str(output), folds=0)
+
+    answer('2')
+    before = contents(output)
+    expected = {'results_val.txt', 'metrics_val.json', 'confusion_val.png', 'weights_val.csv'}
+    assert before.keys() == expected | ({'search_val.json', 'diversity_val.csv'} if searched else set())
+    rooms = None if searched else (0, 7, 14, np.inf)
+    assert_nothing_changes_on_a_full_disk(lambda: answer('3'), output, capsys, rooms)
+    assert contents(output)['metrics_val.json'] != before['metrics_val.json']
+
+
+def test_a_submission_is_whole_or_absent(tmp_path, members, capsys):
+    """EmotiW would take a half for a whole."""
+    folder = tmp_path / 'emotiw' / 'submission'
+    folder.mkdir(parents=True)
+    results = read_results(members[0])
+    writes = assert_nothing_changes_on_a_full_disk(
+        lambda: write_submission(str(folder), results), folder.parent, capsys
+    )
+    assert writes > 2 * 20
+    assert len(list(folder.iterdir())) == 20
