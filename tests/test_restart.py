@@ -145,13 +145,30 @@ def test_a_video_that_changed_is_done_again(corpus):
     assert len(faces[0]) > 2
 
 
-def test_a_full_disk_stops_with_one_line_and_goes_on(corpus):
-    """A limit on the size of files stands in for the full disk: what is written fails half-way."""
-    limited = ['bash', '-c', 'ulimit -f 8 && exec "$@"', 'bash', *command(corpus, 'full', '--jobs=2')]
+def prepare_limited(folder, name, kilobytes):
+    """A limit on the size of files stands in for the full disk: what is written fails half-way, with one line."""
+    limited = ['bash', '-c', f'ulimit -f {kilobytes} && exec "$@"', 'bash', *command(folder, name, '--jobs=2')]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert 'File too large' in done.stderr
-    assert not (corpus / 'full' / 'train.txt').exists()
-    prepare(corpus, 'full')
-    assert_equal(corpus, 'full')
+    (line,) = done.stderr.splitlines()
+    assert 'File too large' in line
+    assert str(folder / name) in line
+
+
+@pytest.mark.parametrize('kilobytes', [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 64))])
+def test_a_full_disk_stops_with_one_line_and_goes_on(corpus, kilobytes):
+    name = f'full_{kilobytes}'
+    prepare_limited(corpus, name, kilobytes)
+    assert not (corpus / name / 'train.txt').exists()
+    prepare(corpus, name)
+    assert_equal(corpus, name)
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_what_is_prepared(corpus):
+    """Where only the manifests are written anew, which hold more than a kilobyte."""
+    shutil.copytree(corpus / 'once', corpus / 'filled')
+    prepare_limited(corpus, 'filled', 1)
+    assert {name: data for name, data in contents(corpus / 'filled').items() if name != 'prepare_flags.txt'} == {
+        name: data for name, data in contents(corpus / 'once').items() if name != 'prepare_flags.txt'
+    }

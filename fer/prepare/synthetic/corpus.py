@@ -111,6 +111,8 @@ def write_clip(output: Path, plan: Plan, seed: int):
             ffmpeg.run(clip, cmd=FFMPEG, input=frames.tobytes(), quiet=True, overwrite_output=True)
         except ffmpeg.Error as error:  # which cannot travel between processes itself
             partial.unlink(missing_ok=True)
-            complaint = ''.join(error.stderr.decode(errors='replace').strip().splitlines()[-1:])
-            raise error_in(complaint, path) or OSError(f'{path}: ffmpeg failed: {complaint}') from None
+            complaint = error.stderr.decode(errors='replace').strip()
+            raise error_in(complaint, path) or OSError(
+                f'{path}: ffmpeg failed: {complaint.splitlines()[-1:]}'
+            ) from None
     os.replace(partial, path)
