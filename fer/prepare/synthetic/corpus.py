@@ -111,8 +111,7 @@ def write_clip(output: Path, plan: Plan, seed: int):
             ffmpeg.run(clip, cmd=FFMPEG, input=frames.tobytes(), quiet=True, overwrite_output=True)
         except ffmpeg.Error as error:  # which cannot travel between processes itself
             partial.unlink(missing_ok=True)
-            complaint = error.stderr.decode(errors='replace').strip()
-            raise error_in(complaint, path) or OSError(
-                f'{path}: ffmpeg failed: {complaint.splitlines()[-1:]}'
-            ) from None
+            complaints = error.stderr.decode(errors='replace')
+            last = complaints.strip().rpartition('\n')[2]
+            raise error_in(complaints, path) or OSError(f'{path}: ffmpeg failed: {last}') from None
     os.replace(partial, path)
