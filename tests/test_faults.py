@@ -32,6 +32,7 @@ from fer.manifest import read_manifest
 from fer.nets.weights.files import BEST_STATE, LAST_STATE, latest_checkpoint
 from fer.tf1 import tf
 from fer.training.evaluate import evaluate
+from fer.training.extract import write_arrays
 from fer.training.feature_store import FeatureStore
 from fer.training.loop import train
 from fer.training.run_folder import FLAGS_FILE
@@ -401,6 +402,14 @@ def test_features_are_kept_or_computed_again(tmp_path, capsys):
         assert len(list(folder.rglob('*.npy'))) == 1
     assert said == (0, [])
     assert room > 10
+
+
+def test_extracted_features_are_whole_or_absent(tmp_path, capsys):
+    path = tmp_path / 'features.npz'
+    arrays = {'path': np.array(['a', 'bc']), 'features': np.arange(10**5, dtype=np.float32)}
+    assert_nothing_changes_on_a_full_disk(lambda: write_arrays(str(path), arrays), tmp_path, capsys)
+    with np.load(path) as found:
+        assert all((found[name] == array).all() for name, array in arrays.items())
 
 
 @pytest.mark.slow

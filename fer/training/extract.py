@@ -2,6 +2,7 @@
 
 import math
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -149,15 +150,21 @@ def extract(
     root = Path(os.path.abspath(data_root or os.path.dirname(manifest)))
     paths = [Path(data.videos[window.video].frames[window.start]) for window in windows]
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(output, 'wb') as file:
-        np.savez(
-            file,
-            video_id=np.array([data.videos[window.video].video_id for window in windows], np.str_),
-            path=np.array([str(p.relative_to(root) if p.is_relative_to(root) else p) for p in paths], np.str_),
-            **found,
-        )
+    about: dict[str, np.ndarray] = {
+        'video_id': np.array([data.videos[window.video].video_id for window in windows], np.str_),
+        'path': np.array([str(p.relative_to(root) if p.is_relative_to(root) else p) for p in paths], np.str_),
+    }
+    write_arrays(output, about | found)
     sizes = ', '.join(f'{name} {list(array.shape)}' for name, array in found.items())
     print(f'{output}: {sizes}{"" if classes else " (no classifier that fits)"}')
+
+
+def write_arrays(path: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an .npz as `np.savez` does, which on a full disk would end with a traceback of its archive as well."""
+    with atomic_write(path, 'wb') as file, zipfile.ZipFile(file, 'w') as archive:
+        for name, array in arrays.items():
+            with archive.open(f'{name}.npy', 'w', force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def _read_images(path: str, data_root: str, item: str) -> Manifest:
