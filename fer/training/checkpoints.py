@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from fer.errors import InputError
-from fer.files import atomic_write, sync, sync_folder
+from fer.files import atomic_write, naming, sync, sync_folder
 from fer.nets.weights.files import BEST_PREFIX, BEST_STATE, LAST_PREFIX, LAST_STATE, whole_checkpoints
 from fer.tf1 import tf
 from fer.training.disk import tensorflow_writes
@@ -36,7 +36,7 @@ def save(saver: tf.train.Saver, session: tf.Session, folder: Path, prefix: str, 
         with tensorflow_writes(folder / name):
             saver.save(session, str(folder / name), write_meta_graph=False, write_state=False)
         for path in folder.glob(f'{name}.*'):
-            with open(path, 'rb') as file:
+            with naming(path), open(path, 'rb') as file:
                 sync(file)
         sync_folder(folder)
         with atomic_write(folder / _STATES[prefix]) as text:
