@@ -287,7 +287,7 @@ def test_a_run_survives_a_real_full_disk(painted_sound, small_disk, whole, capsy
     """Of sizes that end it anywhere, inside a checkpoint most of the time."""
     expected, _ = whole
     needed = 1_950_000  # the largest that the run is, between a checkpoint and the end of the one before last
-    for size in range(20_000, needed, 80_000):
+    for size in range(20_000, needed, 240_000):
         folder = small_disk(size) / 'run'
         config = make_config(painted_sound, folder)
         said = call(lambda config=config: train(config, resume=True, overwrite=False), capsys)
