@@ -215,8 +215,8 @@ def main() -> None:
     # Here, not above: TensorFlow takes seconds to import, and --help should not.
     from fer.data.split import split_paths
     from fer.nets import NETWORKS
-    from fer.training.loop import train
     from fer.training.stages import get_stage
+    from fer.training.train import train
 
     settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
     stage = get_stage(settings['stage'], settings['model'])

@@ -23,7 +23,7 @@ from fer.stop import Stopped
 from fer.tf1 import tf
 from fer.training.config import read_flagfile
 from fer.training.log import RunLog
-from fer.training.loop import train
+from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
 pytestmark = pytest.mark.xdist_group(__name__)

@@ -15,7 +15,7 @@ from fer.errors import InputError
 from fer.nets.weights.files import latest_checkpoint
 from fer.tf1 import tf
 from fer.training.evaluate import evaluate
-from fer.training.loop import train
+from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
 # A warning would be a second line on the screen.

@@ -15,10 +15,10 @@ from fer.nets.summary import summarise
 from fer.tf1 import slim, tf
 from fer.training import chunks
 from fer.training.chunks import chunked_gradients, frames_of_chunk, run_in_chunks
-from fer.training.loop import train
 from fer.training.session import open_session
 from fer.training.stages import chunk_of
 from fer.training.tower import build_tower
+from fer.training.train import train
 
 # Its graphs are as much as one of pytest-xdist's processes should do.
 pytestmark = pytest.mark.xdist_group(__name__)

@@ -34,8 +34,8 @@ from fer.tf1 import tf
 from fer.training.evaluate import evaluate
 from fer.training.extract import write_arrays
 from fer.training.feature_store import FeatureStore
-from fer.training.loop import train
 from fer.training.run_folder import FLAGS_FILE
+from fer.training.train import train
 
 FULL = os.strerror(errno.ENOSPC)
 SHARES = 8  # of a proof's points, tests of their own

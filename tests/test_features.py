@@ -19,7 +19,7 @@ from fer.evaluation.results import read_results
 from fer.training import feature_store
 from fer.training.extract import extract
 from fer.training.feature_store import FeatureStore, digest, make_room
-from fer.training.loop import train
+from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
 pytestmark = pytest.mark.xdist_group(__name__)

@@ -21,7 +21,7 @@ from fer.nets.weights.files import latest_checkpoint
 from fer.training.checkpoints import remove_leftovers
 from fer.training.config import write_flagfile
 from fer.training.log import RunLog
-from fer.training.loop import train
+from fer.training.train import train
 
 DATA = 'data-00000-of-00001'
 KILLS = 20  # in all

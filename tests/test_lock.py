@@ -195,7 +195,7 @@ def test_without_locks_a_process_that_was_silent_for_too_long_ends(tmp_path):
 
 def test_a_run_is_trained_by_one_process_and_evaluated_by_any(painted_sound, tmp_path):
     from fer.training.evaluate import evaluate
-    from fer.training.loop import train
+    from fer.training.train import train
 
     run_dir = tmp_path / 'run'
     config = tiny_config(painted_sound, 'audio', 'ffn', run_dir=str(run_dir), train_epochs='1')

@@ -9,7 +9,7 @@ from runs import assert_same_run, weights
 
 from fer.errors import InputError
 from fer.training.evaluate import evaluate
-from fer.training.loop import train
+from fer.training.train import train
 
 
 class Place:

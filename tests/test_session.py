@@ -13,12 +13,13 @@ from fer.errors import InputError
 from fer.nets.resnet import SLIM
 from fer.tf1 import tf
 from fer.training.config import TrainConfig, read_flagfile, write_flagfile
-from fer.training.loop import LOSS_SCALE, build_graph, build_step, train
+from fer.training.graph import LOSS_SCALE, build_graph, build_step
 from fer.training.losses import Loss
 from fer.training.session import SessionSettings, check_session, open_session, session_config, session_settings
 from fer.training.stages import Blueprint
 from fer.training.start import load_data
 from fer.training.tower import Tower, build_tower
+from fer.training.train import train
 
 
 def test_by_default_nothing_is_turned_on():
@@ -159,7 +160,7 @@ def test_images_that_are_decoded_before_a_run_leave_it_its_threads(painted, tmp_
         'from pathlib import Path\n'
         'sys.path.insert(0, "tests")\n'
         'from conftest import tiny_config\n'
-        'from fer.training.loop import train\n'
+        'from fer.training.train import train\n'
         'data, run_dir, threads = sys.argv[1:]\n'
         'settings = {"run_dir": run_dir, "max_steps": 1, "val_manifest": "", "on_bad_frame": "skip"}\n'
         'train(tiny_config(Path(data), "finetune", intra_op_threads=int(threads), **settings), False, False)\n'

@@ -19,7 +19,7 @@ from fer.stop import Stopped
 from fer.training import checkpoints
 from fer.training.evaluate import evaluate
 from fer.training.log import RunLog
-from fer.training.loop import train
+from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
 pytestmark = pytest.mark.xdist_group(__name__)
@@ -79,7 +79,7 @@ def train_and_kill(config, run_dir):
     Forked from a server that has imported TensorFlow once for all, since that takes longer than such a run.
     """
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['fer.training.loop'])
+    context.set_forkserver_preload(['fer.training.train'])
     process = context.Process(target=train, args=(config, False, False))
     process.start()
     log = run_dir / 'val_log.csv'

@@ -12,7 +12,7 @@ from fer.data.split import Split
 from fer.data.windows import pad_index
 from fer.nets import NETWORKS, get_network
 from fer.tf1 import tf
-from fer.training.loop import build_graph
+from fer.training.graph import build_graph
 from fer.training.restore import source_convention
 from fer.training.session import open_session
 from fer.training.stages import Blueprint, reading

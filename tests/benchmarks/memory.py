@@ -133,7 +133,7 @@ def measure(value: str, gradients_file: str) -> None:
     from fer.nets import get_network
     from fer.tf1 import tf
     from fer.training.config import TrainConfig
-    from fer.training.loop import build_step
+    from fer.training.graph import build_step
     from fer.training.restore import source_convention
     from fer.training.session import open_session
     from fer.training.stages import Blueprint, chunk_of, trained_variables

@@ -27,7 +27,7 @@ class Training:
         from fer.nets.weights.run import default_convention
         from fer.tf1 import tf
         from fer.training.config import TrainConfig
-        from fer.training.loop import build_graph
+        from fer.training.graph import build_graph
         from fer.training.session import open_session, session_settings
         from fer.training.stages import Blueprint, stage_of
         from fer.training.start import cache_frames, load_data
