@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from fer.errors import InputError
+from fer.errors import InputError, one_line
 from fer.files import REMEDIES, describe
 from fer.stop import STOP_CODE, Stopped
 
@@ -80,7 +80,7 @@ def _call(main: Callable[[], int | None]) -> int | None:
 
 
 def _fail(message: str) -> NoReturn:
-    for stream, text in ((sys.stdout, ''), (sys.stderr, f'{_command()}: {message}\n')):
+    for stream, text in ((sys.stdout, ''), (sys.stderr, f'{_command()}: {one_line(message)}\n')):
         try:
             stream.write(text)
             stream.flush()

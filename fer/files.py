@@ -1,10 +1,12 @@
 """Files that are either whole or absent, whatever becomes of the process, the disk or the power.
 
 A disk that takes no more is no fault of the work: whoever writes through here leaves what was there before, and raises
-an OSError that names the file, which `fer.cli.run` makes one line.
+an OSError that names the file, which `fer.cli.run` makes one line. And JSON that others may have had their hands on.
 """
 
 import errno
+import json
+import math
 import os
 import secrets
 import shutil
@@ -12,10 +14,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _TEMPORARY = '.{}.tmp'
 _TOKEN = 8  # random bytes in a temporary name
+_LARGEST = 2**63 - 1  # whole number of a JSON file; a larger one is no count of anything, nor can it be made a float
 
 # What is to be done about a disk that takes no more, by the error's number; the work then goes on.
 REMEDIES = {
@@ -174,3 +177,38 @@ def remove_temporaries(folder: Path, older: float = 0) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+    """The object that a JSON file holds; its numbers are finite, and whole ones have 64 bits.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is not UTF-8, not JSON, no object, nested too deeply, or has other numbers.
+    """
+    try:
+        value = json.loads(
+            Path(path).read_text(encoding='utf-8'),
+            parse_int=_whole_number,
+            parse_float=_finite_number,
+            parse_constant=_finite_number,
+        )
+    except RecursionError:
+        raise ValueError('nested too deeply') from None
+    if not isinstance(value, dict):
+        raise ValueError('no object')
+    return value
+
+
+def _whole_number(text: str) -> int:
+    number = int(text)  # refuses thousands of digits with a ValueError of its own
+    if abs(number) > _LARGEST:
+        raise ValueError(f'a whole number of {len(text.lstrip("-"))} digits')
+    return number
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f'the number {text[:20]}; expected finite ones')
+    return number

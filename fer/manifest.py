@@ -178,7 +178,7 @@ def _read_records(path: str) -> Iterator[_Record]:
                 ('', '', *os.path.splitext(name)[0].split('/'))[-3:] for name in (audio, image)
             )
             numbered = sound.isdecimal() and face.isdecimal()
-            if sound_video != face_video or (numbered and int(sound) != int(face)):
+            if sound_video != face_video or (numbered and sound.lstrip('0') != face.lstrip('0')):
                 raise InputError(
                     f'{path}:{line}: sound {sound} of {sound_video} beside face {face} of {face_video}; '
                     'expected the same video and frame'
@@ -298,9 +298,9 @@ def _read_ledger_file(path: Path) -> dict[str, LedgerRow]:
     try:
         with open(path, encoding='utf-8-sig', newline='') as file:
             reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != LEDGER_COLUMNS:
-                raise InputError(f'{path}:1: found header {reader.fieldnames}; expected {",".join(LEDGER_COLUMNS)}')
             try:
+                if tuple(reader.fieldnames or ()) != LEDGER_COLUMNS:
+                    raise InputError(f'{path}:1: found header {reader.fieldnames}; expected {",".join(LEDGER_COLUMNS)}')
                 for fields in reader:
                     row = _ledger_row(fields)
                     if row.video_id in rows:

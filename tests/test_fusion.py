@@ -18,7 +18,7 @@ from fer.fusion.folds import stratified_folds
 from fer.fusion.methods import METHODS, Answers, apply, fit, take_models, take_videos
 from fer.fusion.regression import ridge_regression
 from fer.fusion.significance import compare, mcnemar
-from fer.fusion.submission import check_submission, read_expected
+from fer.fusion.submission import check_submission, read_expected, write_submission
 from fer.fusion.validation import bootstrap_interval, cross_validated_method
 
 
@@ -596,6 +596,15 @@ def test_compare_command(members):
     alone = run('fusion.py', '--compare', f'--results={members[0]}', ok=False)
     assert alone.code == 2
     assert 'a single file' in alone.err
+
+
+@pytest.mark.parametrize('video_id', ['../x', 'a/b', 'a\\b', '..', '', 'nul\0', 'x' * 252, 'é' * 126])
+def test_a_submission_has_no_file_of_another_name(tmp_path, video_id):
+    """Nor is one written in part."""
+    results = Results(['a', video_id], np.eye(7)[:2], np.arange(2), np.full(2, -1), np.ones(2, int), ['-', '-'])
+    with pytest.raises(InputError, match=r'cannot name a file; expected ids without / and \\'):
+        write_submission(str(tmp_path / 'submission'), results)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_submission(members, tmp_path):

@@ -1,5 +1,6 @@
 """Decoding: every rate to 25 frames/s by time stamps, sound from the same moment on, damage said."""
 
+import os
 from contextlib import nullcontext
 from fractions import Fraction
 from itertools import pairwise
@@ -165,6 +166,24 @@ def test_a_video_that_breaks_off_has_its_beginning_and_a_complaint(tmp_path, con
         {'avi': f'breaks off at {len(data) // 2} of', 'mkv': 'File ended prematurely'}[container]
     )
     assert '0x' not in complaint
+
+
+# What a shell, ffmpeg's options, its protocols and its numbered pictures would each take for their own.
+ODD_NAMES = [
+    *('-i.mp4', '-version', '$(touch x);`touch x`|touch x&.mp4', 'a "quoted\'s" \\name.mp4', 'line\nbreak\t.mp4'),
+    *('*?[a]%03d.mp4', 'concat:a|b.mp4', 'pipe:0', 'x=1:y,@#~.mp4', 'é\u2028\u202e.mp4', 'no UTF-8 \udcff.mp4'),
+]
+
+
+def test_a_file_is_read_whatever_it_is_called(tmp_path, monkeypatch):
+    """Named as it is, from its own folder, so that nothing stands before the name."""
+    make_clip(tmp_path / 'clip.mp4', 25, 0.2)
+    monkeypatch.chdir(tmp_path)
+    for name in ODD_NAMES:
+        os.link('clip.mp4', name)
+        assert len(list(read_frames(name))) == 5, name
+        assert extract_wav(name, '-o.wav') > 0.1, name
+    assert sorted(os.listdir()) == sorted([*ODD_NAMES, '-o.wav', 'clip.mp4'])
 
 
 def test_reading_may_stop_early(tmp_path):

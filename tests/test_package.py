@@ -112,3 +112,35 @@ def test_another_python_gets_one_line(tmp_path):
 
 def test_this_python_is_supported():
     assert (3, 10) <= sys.version_info[:2] <= (3, 11)
+
+
+# What would run code that a file brings, hand a file's name to a shell, or write where an archive says.
+CODE_IN_DATA = ('pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'shelve', 'marshal', 'yaml', 'torch', 'commands')
+FORBIDDEN_CALLS = (
+    *('eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'subprocess.getoutput', 'tempfile.mktemp'),
+    *('subprocess.getstatusoutput', 'torch.load', 'pd.read_pickle', 'pd.eval', 'shutil.unpack_archive', 'yaml.load'),
+    *('tf.keras.models.load_model', 'tf.saved_model.load'),
+)
+FORBIDDEN_METHODS = ('extractall', 'extract', 'eval', 'query', 'read_pickle', 'load_model', 'unpack_archive')
+
+
+def calls(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield node, ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+
+
+def test_nothing_that_is_read_is_run():
+    """Modules that unpickle, calls that run text or unpack archives, and shells."""
+    assert importers(*CODE_IN_DATA) == []
+    for path in SOURCES:
+        for node, name, keywords in calls(path):
+            where = f'{path.relative_to(ROOT)}:{node.lineno}: {name}'
+            assert name not in FORBIDDEN_CALLS, where
+            assert name.rpartition('.')[2] not in FORBIDDEN_METHODS or '.' not in name, where
+            assert keywords.get('shell', 'False') == 'False', where
+            if name in ('np.load', 'numpy.load'):
+                assert keywords.get('allow_pickle') == 'False', where
+            assert keywords.get('allow_pickle', 'False') == 'False', where
+            if name == 'Environment':  # of templates
+                assert keywords['autoescape'] == 'True', where

@@ -825,6 +825,31 @@ def test_names_from_outside_are_escaped(tmp_path, painted):
     assert 'alert(1)&lt;/script&gt;\\|\\$x\\$' in markdown
 
 
+def test_videos_and_flagfiles_from_outside_are_escaped(tmp_path):
+    """And no cell of a CSV is a formula."""
+    root, configs = tmp_path / 'runs', tmp_path / 'configs'
+    folder = make_run(root, '6.2-t1-r13')
+    with open(folder / 'results_val.txt', 'a') as file:
+        row = '\t'.join(['<script>|*x*', *['0'] * 7, 'Sad', 'Sad', '1', '-'])
+        file.write(f'{row}\n{row}\n')
+    edit_metrics(make_run(root, '6.2-t1-r12'), commit='=HYPERLINK("http://x")', written='@SUM(1+1)')
+    (configs / '1-x' / '1-y').mkdir(parents=True)
+    (configs / '1-x' / '1-y' / '<b>|z.flags').write_text('--model=ffn\n')
+    make_run(root, '1-1-<b>|z')
+    found = read_seeds(root, configs)
+    write_report(tmp_path / 'out', compile_report(found), [], [], [], '')
+    text, markdown = (tmp_path / 'out' / 'index.html').read_text(), (tmp_path / 'out' / 'report.md').read_text()
+    assert 'script' not in Page(text).tags
+    assert 'video &lt;script&gt;|*x* stands here a second time' in text
+    assert 'video &lt;script&gt;\\|\\*x\\* stands here a second time' in markdown
+    assert '1-1-&lt;b&gt;|z' in text
+    assert '| 1-1-&lt;b&gt;\\|z |' in markdown
+    assert '<b>' not in markdown
+    cells = [cell for row in table_rows(tmp_path / 'out') for cell in row.values()]
+    assert any('=HYPERLINK' in cell for cell in cells)
+    assert not [cell for cell in cells if cell.startswith(('=', '+', '-', '@'))]
+
+
 def test_curves_and_matrices_are_of_the_right_runs(full):
     curves = {picture.number: picture for picture in full.curves}
     assert list(curves) == ['6.1', '6.3', '6.5', '6.7', '6.9', '6.11', '6.14']
@@ -880,7 +905,10 @@ def test_statistics_are_drawn(tmp_path, painted):
     assert titles[::2] == ['train: lengths of 14 videos', 'train: classes of 15 videos']
     with pytest.raises(InputError, match=r'no folder statistics; expected what `python -m fer.prepare.statistics'):
         draw_statistics([painted / 'faces'])
-    for text, says in (('a,b\n1,2\n', 'Usecols'), ('frames_from,frames_to,videos\n1,10,x\n', 'videos has no whole')):
+    for text, says in (
+        ('a,b\n1,2\n', 'no column frames_from'),
+        ('frames_from,frames_to,videos\n1,10,x\n', 'videos has no whole'),
+    ):
         (tmp_path / 'a' / 'statistics' / 'lengths_train.csv').write_text(text)
         with pytest.raises(InputError, match=says) as error:
             draw_statistics([tmp_path / 'a'])

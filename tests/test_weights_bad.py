@@ -17,6 +17,7 @@ from test_weights import RESIDUAL, VGG, WIDTH, matlab_cell, save_checkpoint
 from fer.errors import InputError
 from fer.nets.se_resnet import CAFFE
 from fer.nets.weights import open_weights
+from fer.nets.weights.matlab_check import check_matlab
 from fer.nets.weights.run import read_convention, write_convention
 from fer.tf1 import tf
 from fer.training.restore import open_for
@@ -149,6 +150,24 @@ def test_matlab_files_without_a_network(tmp_path, capsys):
     assert 'not a readable MATLAB file' in says(tmp_path / 'cut.mat')
     (tmp_path / 'new.mat').write_bytes(b'MATLAB 7.3 MAT-file, Platform: GLNXA64' + bytes(600))
     assert '-v7' in says(tmp_path / 'new.mat')
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_tags_of_a_right_matlab_file(tmp_path, compressed):
+    """Every kind of array that SciPy writes passes; a file that is cut, or one of whose sizes is another, does not."""
+    content = {
+        **{'empty': np.zeros((3, 0)), 'text': 'text é', 'complex': np.ones((2, 3)) * 1j, 'true': np.array(True)},
+        **{'whole': np.int64(7), 'struct': {'x': {'y': [1, 2]}, 'none': ''}, 'long': np.arange(99999.0)},
+        'cell': matlab_cell(['x', np.zeros(2), {'q': 1.0}]),
+    }
+    path = tmp_path / 'right.mat'
+    scipy.io.savemat(path, content, do_compression=compressed)
+    check_matlab(str(path))
+    whole = path.read_bytes()
+    for cut in (140, 200, len(whole) // 2, len(whole) - 9):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r'break|bytes|type'):
+            check_matlab(str(path))
 
 
 def test_weights_of_another_network_and_of_none(tmp_path, state):

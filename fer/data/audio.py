@@ -219,7 +219,7 @@ def write_scaling(path: Path, scaling: Scaling) -> None:
 def read_scaling(path: Path) -> Scaling:
     """Raises InputError unless `write_scaling` can have written the file."""
     try:
-        kind, header, *lines = path.read_text(encoding='utf-8').splitlines()
+        kind, header, *lines = path.read_text(encoding='utf-8').removesuffix('\n').split('\n')
         if kind.removeprefix('# ') not in SCALINGS or header != _SCALING_COLUMNS:
             raise ValueError('another header')
         names, *columns = zip(*(line.split('\t') for line in lines), strict=True)

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer.errors import InputError
-from fer.files import atomic_write, naming
+from fer.files import atomic_write, naming, read_object
 from fer.manifest import Manifest
 from fer.progress import progress
 from fer.tf1 import tf
@@ -145,7 +145,7 @@ def _read_index(path: Path) -> _Index | None:
     if not path.exists():
         return None
     try:
-        index = _Index(**json.loads(path.read_text(encoding='utf-8')))
+        index = _Index(**read_object(path))
         data = path.with_name(index.data)
         size = data.stat().st_size
         if size != index.bytes:
@@ -228,7 +228,7 @@ def _remove_abandoned(root: Path) -> None:
     named = set()
     for path in root.glob('*.json'):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            named.add(json.loads(path.read_text(encoding='utf-8'))['data'])
+            named.add(read_object(path)['data'])
     for path in root.glob('*.u8*'):
         with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
             if path.name not in named and time.time() - path.stat().st_mtime > _ABANDONED:

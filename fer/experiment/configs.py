@@ -12,9 +12,9 @@ from fer.flagfiles import find_runs, read_settings
 
 TRAIN, FUSION = 'train.py', 'fusion.py'
 
-# The settings that are paths, and within them the name of a run's folder.
+# The settings that are paths, and how within them the name of a run's folder ends.
 PLACES = ('train_manifest', 'val_manifest', 'init_from', 'audio_run_dir', 'run_dir', 'results', 'output')
-_RUN_FOLDER = re.compile(r'([^/,]+)-seed0(?=[/,]|$)')
+_OF_A_RUN = '-seed0'
 
 
 class Config(NamedTuple):
@@ -72,7 +72,8 @@ def _read_config(run_id: str, path: Path) -> Config:
             f'{path}: --{folder_flag}={settings[folder_flag]}; expected a folder called {run_id}-seed0, as the run'
         )
     origins = (settings.get(name, '') for name in ('init_from', 'audio_run_dir', 'results'))
-    needs = [need for origin in origins for need in _RUN_FOLDER.findall(origin)]
+    folders = [name for origin in origins for name in re.split('[/,]', origin) if name.endswith(_OF_A_RUN)]
+    needs = [need for name in folders if (need := name.removesuffix(_OF_A_RUN))]
     return Config(run_id, str(path), program, settings, tuple(dict.fromkeys(needs)))
 
 

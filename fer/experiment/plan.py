@@ -1,6 +1,5 @@
 """How far every task is, and the list that says so."""
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from fer.experiment.queue import jobs_in_queue, number_of
 from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STATUS_FOLDER, STOPPED, Status, is_alive, read_status
 from fer.experiment.submissions import Submission, read_submissions
 from fer.experiment.tasks import Task
+from fer.files import read_object
 from fer.provenance import FINISHED_FILE
 
 READY = 'ready'
@@ -58,10 +58,9 @@ def is_done(task: Task) -> bool:
 
 def _read(path: Path) -> dict:
     try:
-        found = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError):
+        return read_object(path)
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def lacking(task: Task) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from fer.files import atomic_write
+from fer.files import atomic_write, read_object
 
 JOBS_FOLDER = 'jobs'
 
@@ -28,7 +28,10 @@ def read_submissions(runs: str | Path) -> dict[str, Submission]:
     found: dict[str, Submission] = {}
     for path in sorted((Path(runs) / JOBS_FOLDER).glob('*/*.json')):  # folders are called by their time
         try:
-            submission = Submission(**json.loads(path.read_text(encoding='utf-8')))
+            submission = Submission(**read_object(path))
+            for names in (submission.tasks, submission.jobs, submission.awaited):
+                if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                    raise TypeError(f'{names}: expected names')
         except (OSError, ValueError, TypeError):
             continue
         found |= dict.fromkeys(submission.tasks, submission)

@@ -127,7 +127,7 @@ def _in_order_of(first: Results, first_path: str, member: Results, path: str) ->
 
 def _line_of(path: str, video_id: str) -> int:
     """The line of a results file that answers for a video."""
-    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
     return next(number for number, line in enumerate(lines, start=1) if video_id in line.split('\t'))
 
 

@@ -8,6 +8,8 @@ from fer.errors import InputError
 from fer.evaluation.results import Results
 from fer.files import atomic_folder, atomic_write
 
+_LONGEST_NAME = 255  # bytes, of a file in most file systems
+
 
 def check_submission_folder(folder: str, results: Results, flag: str = '--submission') -> None:
     """Raises InputError where a submission cannot be written whole: a folder in use, or ids that are no file names."""
@@ -15,8 +17,12 @@ def check_submission_folder(folder: str, results: Results, flag: str = '--submis
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f'{flag}={folder}: exists and is not empty; expected a new or empty folder')
     for video_id in results.video_ids:
-        if '/' in video_id or '\\' in video_id or video_id in ('', '.', '..'):
-            raise InputError(f'{flag}={folder}: video {video_id!r} cannot name a file; expected ids without / and \\')
+        too_long = len(f'{video_id}.txt'.encode()) > _LONGEST_NAME
+        if set(video_id) & set('/\\\0') or video_id in ('', '.', '..') or too_long:
+            raise InputError(
+                f'{flag}={folder}: video {video_id[:80]!r} cannot name a file; expected ids without / and \\, and of '
+                f'{_LONGEST_NAME} bytes with .txt at most'
+            )
 
 
 def write_submission(folder: str, results: Results) -> None:
@@ -43,7 +49,7 @@ def read_expected(path: str) -> list[str]:
       InputError: the file cannot be read, names no video, or names one twice.
     """
     try:
-        lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+        lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
         raise InputError(f'{path}: {reason}; expected a list of videos') from None
@@ -51,7 +57,10 @@ def read_expected(path: str) -> list[str]:
     if separator is None:
         names = [line.strip() for line in lines]
     else:  # a table: its first column, without its header
-        names = [(row or [''])[0] for row in csv.reader(['', *lines[1:]], delimiter=separator)]
+        try:
+            names = [(row or [''])[0] for row in csv.reader(['', *lines[1:]], delimiter=separator)]
+        except csv.Error as error:
+            raise InputError(f'{path}: {error}; expected a list of videos') from None
     ids: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         if not name or name.startswith('#'):

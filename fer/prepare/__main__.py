@@ -25,7 +25,7 @@ from pathlib import Path
 from absl import flags
 
 from fer import cli
-from fer.errors import InputError
+from fer.errors import InputError, one_line
 from fer.files import atomic_write, remove_temporaries
 from fer.manifest import ledger_path
 from fer.prepare.datasets import DATASETS, Options
@@ -37,7 +37,7 @@ from fer.prepare.records import FOLDER as RECORDS
 from fer.prepare.smile.extract import CONTEXTS
 from fer.prepare.stills import FOLDER as STILLS
 from fer.prepare.stills import LINK, link_faces, prepare_stills
-from fer.prepare.summary import PROBLEMS, printable, report, report_share, summarise
+from fer.prepare.summary import PROBLEMS, report, report_share, summarise
 from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, make_pool, prepare_videos
 
 flags.DEFINE_enum('dataset', 'afew', list(DATASETS), 'Layout of the source; afew_faces: faces as EmotiW cut them.')
@@ -96,7 +96,7 @@ def main() -> int:
     if splits.subjects:
         _write_subjects(output / SUBJECTS_FILE, splits.subjects)
     for problem in splits.problems:
-        print(printable(problem))
+        print(one_line(problem))
 
     everything: list[Prepared] = []  # of this job's share; of all shares where it ends last
     finished = 0  # splits
@@ -203,7 +203,7 @@ def _open_output(output: Path, overwrite: bool) -> None:
     if output.exists() and any(not path.name.startswith('.') for path in output.iterdir()):
         if not (output / FLAGS_FILE).exists():
             raise InputError(f'--output={output}: holds files but no {FLAGS_FILE}; expected a new or empty folder')
-        earlier = (output / FLAGS_FILE).read_text(encoding='utf-8').splitlines()
+        earlier = (output / FLAGS_FILE).read_text(encoding='utf-8', errors='replace').splitlines()
         changed = sorted(set(earlier).symmetric_difference(recorded.splitlines()))
         changed = [line for line in changed if not line.startswith('--source=')]
         if changed and not overwrite:

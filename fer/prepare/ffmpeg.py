@@ -31,6 +31,7 @@ FRAMES_PER_SECOND = 25  # AFEW's rate; the dissertation's frames and sound clips
 _HALF_FRAME = 0.5 / FRAMES_PER_SECOND
 _LONGEST_LEAD = 1_000_000 // FRAMES_PER_SECOND  # microseconds
 _CHUNK = 1 << 16  # samples of sound in memory at a time
+_FILE = 'file'  # stands for the input while a command is made
 _NO_STREAM = 'matches no streams'  # how ffmpeg says that there is no sound track
 
 
@@ -57,7 +58,7 @@ def read_frames(path: str | Path, complaints: list[str] | None = None) -> Iterat
       MediaError: not a single frame can be decoded. A file that breaks off later yields what it has.
     """
     # One thread: several conceal damage differently each time, and the corpus already fills the cores.
-    stream = ffmpeg.input(f'file:{path}', threads=1)
+    stream = ffmpeg.input(_FILE, threads=1)
     # A frame takes over half-way from the one before it. The fps filter then shows, at each of our times, the last
     # frame that has taken over; stamps are in microseconds, so that half-way is not rounded to either frame.
     half_way = f'if(isnan(PREV_INPTS),PTS,PTS-min((PTS-PREV_INPTS)/2,{_LONGEST_LEAD}))'
@@ -67,7 +68,7 @@ def read_frames(path: str | Path, complaints: list[str] | None = None) -> Iterat
     # PPM images state their own size, which only ffmpeg knows once it has rotated them; 8 bits a value, also where the
     # source has more.
     stream = stream.output('pipe:', format='image2pipe', vcodec='ppm', pix_fmt='rgb24', loglevel='error')
-    with tempfile.TemporaryFile() as errors, _start(stream, errors) as process:
+    with tempfile.TemporaryFile() as errors, _start(stream, path, errors) as process:
         assert process.stdout is not None
         count = 0
         try:
@@ -105,10 +106,10 @@ def extract_wav(path: str | Path, wav: str | Path) -> float:
     wav = Path(wav)
     # A gap of less than min_hard_comp is left out, and what follows it comes that much too early.
     aligned = {'async': 1, 'min_hard_comp': _HALF_FRAME, 'first_pts': 0}
-    stream = ffmpeg.input(f'file:{path}', threads=1).audio.filter('aresample', **aligned)
+    stream = ffmpeg.input(_FILE, threads=1).audio.filter('aresample', **aligned)
     # To a pipe, because ffmpeg would call a full disk damage of the input.
     stream = stream.output('pipe:', format='wav', acodec='pcm_s16le', ac=1, loglevel='error', fflags='+bitexact')
-    with tempfile.TemporaryFile() as errors, _start(stream, errors) as process:
+    with tempfile.TemporaryFile() as errors, _start(stream, path, errors) as process:
         assert process.stdout is not None
         try:
             seconds = _copy_wav(process.stdout, wav)
@@ -122,9 +123,11 @@ def extract_wav(path: str | Path, wav: str | Path) -> float:
     return seconds
 
 
-def _start(stream, errors: IO[bytes]) -> subprocess.Popen:
+def _start(stream, path: str | Path, errors: IO[bytes]) -> subprocess.Popen:
+    # The name comes in here, because ffmpeg-python takes none that is not UTF-8; with its protocol before it, since it
+    # may begin as an option or another protocol does. No shell sees it.
     # Errors go to a file: a badly damaged input complains more than a pipe holds while nobody reads it.
-    command = ffmpeg.compile(stream, cmd=FFMPEG)
+    command = [f'file:{path}' if part == _FILE else part for part in ffmpeg.compile(stream, cmd=FFMPEG)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from fer.files import atomic_write
-from fer.manifest import LedgerRow
+from fer.emotions import NUM_CLASSES
+from fer.files import atomic_write, read_object
+from fer.manifest import GAPS, LedgerRow
 from fer.prepare.prepared import Prepared
 
 FOLDER = 'records'
@@ -44,13 +45,34 @@ def save_record(output: Path, folder: str, key: str, files: Iterable[str], done:
 def load_record(output: Path, folder: str, key: str) -> Prepared | None:
     """What an earlier run left of a video; None where it has to be prepared (again)."""
     try:
-        record = json.loads(record_path(output, folder).read_bytes())
+        record = read_object(record_path(output, folder))
         if record['key'] != key or record['digest'] != _digest(output / name for name in record['files']):
             return None
         done = record['done']
-        return Prepared(**{**done, 'row': LedgerRow(*done['row'])})
+        done = Prepared(**{**done, 'row': LedgerRow(*done['row'])})
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or not as this code writes it
         return None
+    return done if _is_whole(done) else None
+
+
+def _is_whole(done: Prepared) -> bool:
+    """Whether every field is such as preparation writes; a record is JSON, where it may be anything."""
+    row = done.row
+    return (
+        all(isinstance(text, str) for text in (row.video_id, row.gap, done.functionals, done.problem))
+        and row.gap in GAPS
+        and (row.label is None or row.label in range(NUM_CLASSES))
+        and (row.frames_decoded is None or isinstance(row.frames_decoded, int))
+        and isinstance(row.frames_kept, int)
+        and (row.audio_seconds is None or isinstance(row.audio_seconds, int | float))
+        and all(isinstance(names, list) and _are(str, names) for names in (done.frames, done.clips))
+        and len(done.clips) in (0, len(done.frames))
+        and all(isinstance(counts, dict) and _are(int, counts.values()) for counts in (done.statuses, done.sound))
+    )
+
+
+def _are(kind: type, values: Iterable[object]) -> bool:
+    return all(isinstance(value, kind) for value in values)
 
 
 def record_path(output: Path, folder: str) -> Path:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fer.errors import one_line
 from fer.files import atomic_write
 from fer.prepare.layout import SourceStill, SourceVideo
 from fer.prepare.prepared import KEPT, Prepared
@@ -49,11 +50,11 @@ def _lacking(
 
 def _print(split: str, lacking: Sequence[tuple[str, str, str, str]]) -> None:
     for _, source, gap, problem in lacking:
-        print(printable(f'{split}: {source}: {gap} {problem}'.rstrip()))
+        print(one_line(f'{split}: {source}: {gap} {problem}'.rstrip()))
 
 
 def printable(text: str) -> str:
-    """A line for the terminal: names of files may hold what is no UTF-8."""
+    """Text that can be written: names of files may hold what is no UTF-8."""
     return text.encode(errors='backslashreplace').decode()
 
 

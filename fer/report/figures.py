@@ -1,5 +1,6 @@
 """Curves and bars as SVG that takes its colours from the page, so that it is legible on light and dark."""
 
+import csv
 import functools
 import io
 import re
@@ -13,7 +14,7 @@ import pandas as pd
 from fer.dissertation.confusion import Figure, read_figures
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.report.logs import ONE_DATASET, TRAIN_LOG, VALIDATION_LOG
+from fer.report.logs import ONE_DATASET, TRAIN_LOG, VALIDATION_LOG, read_log
 from fer.report.runs import Seed, datasets_of, pooled_confusion
 from fer.report.tables import answers_of
 
@@ -160,12 +161,13 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _read_numbers(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     """The columns of a log, whole rows only; None where there is no such log or it is not one."""
     try:
-        table = pd.read_csv(path, usecols=list(columns), dtype={'dataset': str}, on_bad_lines='skip')
-        for name in set(columns) - {'dataset'}:
-            table[name] = pd.to_numeric(table[name], errors='coerce')
-    except (OSError, ValueError):  # pandas' parser errors are ValueErrors
+        log = read_log(path)
+        table = pd.DataFrame({name: log[name] for name in columns})
+    except (OSError, ValueError, KeyError, csv.Error):
         return None
-    return table.dropna()
+    for name in set(columns) - {'dataset'}:
+        table[name] = pd.to_numeric(table[name], errors='coerce')
+    return table.replace([np.inf, -np.inf], np.nan).dropna()
 
 
 def draw_statistics(folders: Sequence[Path]) -> list[tuple[str, list[Picture]]]:
@@ -234,11 +236,14 @@ def _draw_classes(path: Path, number: str, split: str, salt: str) -> Picture:
 def _read_statistics(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     expected = f'expected what `python -m fer.prepare.statistics` writes, with columns {", ".join(columns)}'
     try:
-        table = pd.read_csv(path, usecols=list(columns), encoding='utf-8')
-    except (OSError, ValueError) as error:
-        reason = str(error).partition('\n')[0]
-        raise InputError(f'{path}: {reason}; {expected}') from None
+        found = read_log(path)
+        if lacking := [name for name in columns if name not in found]:
+            raise ValueError(f'no column {lacking[0]}')
+        table = pd.DataFrame({name: found[name] for name in columns})
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f'{path}: {error}; {expected}') from None
     for name in set(columns) - {'class'}:
+        table[name] = pd.to_numeric(table[name], errors='coerce')
         if not pd.api.types.is_integer_dtype(table[name]):
             raise InputError(f'{path}: column {name} has no whole numbers; {expected}')
     return table

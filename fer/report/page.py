@@ -189,9 +189,14 @@ def _cells(section: str, number: int | str, row: Row, line: Line) -> list[Sequen
     return cells
 
 
+def _no_formula(cell: object) -> object:
+    """A cell that a spreadsheet does not compute: a text from a run folder may be `=HYPERLINK(...)`."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(('=', '+', '-', '@', '\t', '\r')) else cell
+
+
 def _to_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([_no_formula(cell) for cell in row] for row in rows)
     return file.getvalue()

@@ -1,6 +1,5 @@
 """What is below a folder of runs: for each run id and seed its answers, and whatever of them is not as it should be."""
 
-import json
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -14,6 +13,7 @@ from fer.errors import InputError
 from fer.evaluation.metrics import score_results
 from fer.evaluation.results import read_results
 from fer.experiment.status import STATUS_FOLDER, read_status
+from fer.files import read_object
 from fer.flagfiles import find_runs, read_settings
 from fer.provenance import ENVIRONMENT_FILE, FINISHED_FILE, digest
 from fer.report.flagfiles import changed_fusion, changed_settings
@@ -30,7 +30,6 @@ _RUN_ID = re.compile(r'\d+\.\d+[a-z]?-t\d+-r\d+')
 _LATE_FUSION = '6.5l'
 _TRAINED = (FLAGS_FILE, ENVIRONMENT_FILE, TRAIN_LOG, VALIDATION_LOG)  # what train.py leaves of what is read here
 _STATUS_LENGTH = 300  # characters of a status line that are shown
-_LARGEST = 2**63 - 1  # whole number of a JSON file; a larger one is no count of anything, nor can it be made a float
 
 # What can be wrong with a run whose numbers are shown all the same.
 FLAGS = {
@@ -271,25 +270,12 @@ def _note_origin(seed: Seed, name: str, origin: dict[str, Any], date: object) ->
 
 def _read_json(seed: Seed, path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding='utf-8'), parse_int=_whole_number)
-        if not isinstance(value, dict):
-            raise ValueError('no object')
+        return read_object(path)
     except FileNotFoundError:
         seed.lacking.append(f'no {path.name}')
-    except RecursionError:
-        seed.lacking.append(f'{path.name}: nested too deeply')
-    except (OSError, ValueError) as error:  # json's and Unicode's errors are ValueErrors
+    except (OSError, ValueError) as error:
         seed.lacking.append(f'{path.name}: {error}')
-    else:
-        return value
     return None
-
-
-def _whole_number(text: str) -> int:
-    number = int(text)  # refuses thousands of digits with a ValueError of its own
-    if abs(number) > _LARGEST:
-        raise ValueError(f'a whole number of {len(text.lstrip("-"))} digits')
-    return number
 
 
 def _read_answers(seed: Seed, path: Path, metrics: dict | None) -> Answers | None:

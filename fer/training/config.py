@@ -106,7 +106,7 @@ def read_flagfile(path: str | Path) -> TrainConfig:
       InputError: the file is missing, or lacks a setting, or has one that is not of its type.
     """
     try:
-        lines = Path(path).read_text(encoding='utf-8').splitlines()
+        lines = Path(path).read_text(encoding='utf-8').split('\n')
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
         raise InputError(f'{path}: {reason}; expected the flags of a run') from None

@@ -26,6 +26,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from fer.arrays import load_array
 from fer.errors import InputError
 from fer.files import atomic_write, remove_temporaries
 
@@ -100,10 +101,10 @@ class FeatureStore:
     def _read_shard(self, table: Path) -> None:
         """Takes note of the rows of a shard that is whole."""
         try:
-            values = np.load(table.with_suffix('.npy'), mmap_mode='r', allow_pickle=False)
+            values = load_array(table.with_suffix('.npy'), 'r')
             with open(table, newline='', encoding='utf-8') as file:
                 header, *lines = csv.reader(file)
-        except (OSError, EOFError, ValueError, csv.Error):  # no array, one cut short, or not of our making
+        except (OSError, ValueError, csv.Error):  # no array, one cut short, or not of our making
             return
         if header != _HEADER or values.dtype != np.float32 or values.shape != (len(lines), self.depth):
             return

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -9,6 +10,7 @@ from typing import IO
 import numpy as np
 
 from fer.data.split import split_paths
+from fer.errors import InputError
 from fer.files import atomic_write, naming, sync
 from fer.report.logs import ONE_DATASET, TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG, read_log
 from fer.report.plots import draw_curves
@@ -38,10 +40,14 @@ class RunLog:
         self._scores: dict[int, list[float]] = {}  # step: the accuracies of a validation, a dataset each
         for name, columns in ((TRAIN_LOG, TRAIN_COLUMNS), (VALIDATION_LOG, VALIDATION_COLUMNS)):
             datasets = len(split_paths(config.val_manifest)) if name == VALIDATION_LOG else 1
-            rows = _trim(folder / name, columns, last_step, datasets)
-            if name == VALIDATION_LOG:
-                for row in rows:
-                    self._scores.setdefault(int(row['step']), []).append(float(row['accuracy']))
+            try:
+                rows = _trim(folder / name, columns, last_step, datasets)
+                _check_numbers(rows, columns)
+                if name == VALIDATION_LOG:
+                    for row in rows:
+                        self._scores.setdefault(int(row['step']), []).append(float(row['accuracy']))
+            except (ValueError, KeyError, TypeError, csv.Error) as error:
+                raise InputError(f'{folder / name}: {error}; expected the log of the run') from None
             file = open(folder / name, 'a', encoding='utf-8', newline='')  # noqa: SIM115 - closed in __exit__
             self._files[folder / name] = file
             self._writers[name] = csv.writer(file, lineterminator='\n')
@@ -140,6 +146,14 @@ def _trim(path: Path, columns: tuple[str, ...], last_step: int, datasets: int) -
         writer.writeheader()
         writer.writerows(rows)
     return rows
+
+
+def _check_numbers(rows: list[dict[str, str]], columns: tuple[str, ...]) -> None:
+    """Raises ValueError for a row that the curves cannot be drawn from, which would end the run when it is all done."""
+    for row in rows:
+        for name in columns:
+            if name != 'dataset' and not math.isfinite(float(row[name])):
+                raise ValueError(f'step {row["step"]} has the {name} {row[name]}')
 
 
 def draw_log(folder: Path, title: str) -> None:

@@ -16,11 +16,12 @@ from fer import provenance
 from fer.data.audio import read_scaling, write_scaling
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.files import atomic_write, is_temporary, remove_temporaries
+from fer.files import atomic_write, is_temporary, read_object, remove_temporaries
 from fer.lock import LOCK_FILE
 from fer.nets.conventions import Convention
 from fer.nets.weights.files import LAST_STATE, answering_checkpoint, latest_checkpoint
 from fer.nets.weights.run import CONVENTION_FILE, read_convention, write_convention
+from fer.training.checks import check_config, check_stage
 from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
 from fer.training.stages import Blueprint, stage_of
 
@@ -135,10 +136,10 @@ def read_blueprint(run_dir: str | Path) -> Blueprint:
       InputError: no run there, or a file of it is missing or damaged.
     """
     folder = Path(run_dir)
-    config = read_flagfile(folder / FLAGS_FILE)
+    config = _read_flags(folder / FLAGS_FILE)
     contents = stage_of(config).contents
     members = [
-        read_flagfile(folder / name) if (folder / name).exists() else None
+        _read_flags(folder / name) if (folder / name).exists() else None
         for name in (AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE)
     ]
     if members[0] is None and config.audio_run_dir:
@@ -149,6 +150,17 @@ def read_blueprint(run_dir: str | Path) -> Blueprint:
         read_scaling(folder / SCALING_FILE) if contents.audio else None,
         *members,
     )
+
+
+def _read_flags(path: Path) -> TrainConfig:
+    """The settings in a flagfile of the run, which are such as train.py takes."""
+    config = read_flagfile(path)
+    try:
+        check_config(config)
+        check_stage(config)
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from None
+    return config
 
 
 def environment() -> dict:
@@ -171,10 +183,13 @@ def read_class_counts(run_dir: str | Path) -> np.ndarray:
     """int64 [7]: the training videos of each class, which `--fallback=prior` answers with."""
     path = Path(run_dir) / CLASS_COUNTS_FILE
     try:
-        counts = json.loads(path.read_text(encoding='utf-8'))
+        counts = read_object(path)
         if sorted(counts) == sorted(EMOTIONS) and list(counts) != list(EMOTIONS):
             raise InputError(f'{path}: classes in the order {", ".join(counts)}; expected {", ".join(EMOTIONS)}')
-        return np.array([int(counts[name]) for name in EMOTIONS])
+        numbers = [counts[name] for name in EMOTIONS]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(f'numbers {numbers}')
+        return np.array(numbers)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f'{path}: {error}; expected the training videos of each class') from None
 

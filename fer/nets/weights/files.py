@@ -111,7 +111,7 @@ def whole_checkpoints(folder: str | Path, state_file: str = LAST_STATE) -> list[
     They are those that the state file names. Where there is none of them, they are all that the folder has whole: the
     state file is written last, and a run may be killed before it.
     """
-    state = tf.train.get_checkpoint_state(str(folder), state_file)
+    state = _read_state(folder, state_file)
     named = []
     if state:
         newest = state.model_checkpoint_path
@@ -136,6 +136,14 @@ def latest_checkpoint(folder: str | Path, state_file: str = LAST_STATE) -> str |
     """The newest of `whole_checkpoints`, None when there is none."""
     found = whole_checkpoints(folder, state_file)
     return found[-1] if found else None
+
+
+def _read_state(folder: str | Path, state_file: str):
+    """The CheckpointState that a state file holds; None without one, or where TensorFlow cannot parse it."""
+    try:
+        return tf.train.get_checkpoint_state(str(folder), state_file)
+    except ValueError as error:  # not UTF-8, or names no checkpoint
+        raise InputError(f'{Path(folder) / state_file}: {error}; expected what TensorFlow writes') from None
 
 
 def answering_checkpoint(folder: str | Path) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.io
 
 from fer.errors import InputError
+from fer.nets.weights.matlab_check import check_matlab
 from fer.nets.weights.tensors import MATCONVNET, Tensors
 
 
@@ -21,6 +22,7 @@ def open_matconvnet(path: str) -> Tensors:
       InputError: the file is damaged or holds no network.
     """
     try:
+        check_matlab(path)
         content = scipy.io.loadmat(path, struct_as_record=False)
     # A damaged file makes SciPy raise nearly anything: zlib.error, IndexError, UnicodeDecodeError, MemoryError ...
     except Exception as error:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, read_object
 from fer.nets import NETWORKS, Network
 from fer.nets.conventions import Convention, check_convention
 
@@ -40,7 +40,7 @@ def read_convention(folder: str | Path) -> tuple[str, Convention] | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text(encoding='utf-8'))
+        values = read_object(path)
         network = NETWORKS[values['network']] and values['network']
         fields = {name: values[name] for name in Convention._fields}
         fields |= {name: tuple(float(part) for part in fields[name]) for name in ('mean', 'std')}

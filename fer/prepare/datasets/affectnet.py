@@ -12,9 +12,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from fer import emotions
+from fer.arrays import load_array
 from fer.errors import InputError
 from fer.prepare.layout import (
     SourceStill,
@@ -116,8 +115,8 @@ def _annotated(source: Path, folder: Path, splits: Splits[SourceStill]) -> Itera
         image = images / f'{path.name.removesuffix(_SUFFIX)}.jpg'
         try:
             code = _read_code(path)
-        except (OSError, ValueError, EOFError) as error:
-            problem = f'{path.name}: {str(error).partition(chr(10))[0]}'
+        except (OSError, ValueError) as error:
+            problem = f'{path.name}: {error}'
             yield SourceStill(image.relative_to(source).as_posix(), None, image, problem=problem)
             continue
         yield from _still(source, image, code, path.name, splits)
@@ -125,10 +124,13 @@ def _annotated(source: Path, folder: Path, splits: Splits[SourceStill]) -> Itera
 
 def _read_code(path: Path) -> int:
     """The number in an annotation, which is an array of one number or of its digits as text; never a pickle."""
-    array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray) or array.size != 1 or array.dtype.kind not in 'iufUS':
+    array = load_array(path)
+    if array.size != 1 or array.dtype.kind not in 'iufUS':
         raise ValueError('expected one number or its text')
-    value = array.reshape(-1)[0].item()
+    try:
+        value = array.reshape(-1)[0].item()
+    except SystemError:  # of numbers that are no characters
+        raise ValueError('expected text, found what is none') from None
     code = float(value.decode() if isinstance(value, bytes) else value)
     if not code.is_integer():
         raise ValueError(f'found {value!r}; expected a whole number')
@@ -143,7 +145,7 @@ def _still(source: Path, image: Path, code: int, where: str, splits: Splits[Sour
     problem = ''
     if label is None:
         problem = f'unknown label {code} ({where})'
-    elif not image.is_file():
+    elif not os.path.isfile(image):  # nor is a name that no file can have
         problem = f'no such file ({where})'
     yield SourceStill(image.relative_to(source).as_posix(), label, image, problem=problem)
 

@@ -5,6 +5,7 @@ of their own, and may lie beside 4_setups or beside the FERV39k folder that hold
 beside them in some archives, are not read. Numbers repeat between scenes and emotions, so an id is Action_Happy_0267.
 """
 
+import os
 from pathlib import Path
 
 from fer import emotions
@@ -43,7 +44,7 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
             problem = ''
             if label is None:
                 problem = f'unknown label {code!r} ({path.name}:{line})'
-            elif not clip.is_dir():
+            elif not os.path.isdir(clip):  # nor is a name that no folder can have
                 problem = f'no such clip ({path.name}:{line})'
             folder = f'FERV39k/{parts[0]}/{parts[1]}/{video_id}'
             videos[video_id] = SourceVideo(video_id, label, clip, folder, problem)

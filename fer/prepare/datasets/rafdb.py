@@ -3,6 +3,7 @@
 The list's lines are `train_00001.jpg 5`; the name says the split. (`patition` is the authors' spelling.)
 """
 
+import os
 from pathlib import Path
 
 from fer import emotions
@@ -39,7 +40,7 @@ def find_stills(source: str | Path) -> Splits[SourceStill]:
         problem = ''
         if label is None:
             problem = f'unknown label {code} ({path.name}:{line})'
-        elif not image.is_file():
+        elif not os.path.isfile(image):  # nor is a name that no file can have
             problem = f'no such file ({path.name}:{line})'
         splits[split].append(SourceStill(image.relative_to(source).as_posix(), label, image, problem=problem))
     insist_on_some(splits, str(path))

@@ -5,6 +5,7 @@ that face detection kept, not the video's own. Everything comes from manifests, 
 the faces of each video; no image is opened.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -183,10 +184,12 @@ def _lost_frames(split: Split) -> list[int]:
 
 def _count_statuses(path: Path) -> Counter[str]:
     try:
-        return Counter(pd.read_csv(path, usecols=['status'])['status'])
-    except (OSError, ValueError) as error:
-        reason = str(error).partition('\n')[0]
-        raise InputError(f'{path}: {reason}; expected what preparation wrote, with a column status') from None
+        with open(path, encoding='utf-8', newline='') as file:
+            header, *rows = csv.reader(file)
+        column = header.index('status')
+        return Counter(row[column] for row in rows)
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise InputError(f'{path}: {error}; expected what preparation wrote, with a column status') from None
 
 
 def summarise(split: Split) -> dict[str, str]:
