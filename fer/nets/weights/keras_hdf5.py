@@ -74,8 +74,4 @@ def _strings(group: h5py.Group, name: str) -> list[str]:
     parts = [name] if name in group.attrs else []
     while f'{name}{len(parts)}' in group.attrs:
         parts.append(f'{name}{len(parts)}')
-    for part in parts:
-        # Keras writes names of one length. Others lie in a heap, where libhdf5 follows a damaged file for minutes.
-        if group.attrs.get_id(part).dtype.kind == 'O':
-            raise ValueError(f'{part} has names of variable length; expected what Keras writes')
     return [text.decode() if isinstance(text, bytes) else str(text) for part in parts for text in group.attrs[part]]
