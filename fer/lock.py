@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_write, read_object
 from fer.heartbeat import SILENT_SECONDS, heartbeat, process_is_gone, scheduler_job
 from fer.provenance import now
 
@@ -143,7 +143,7 @@ def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
 def _read(path: Path) -> Holder | None:
     """Who a lock's file names; None where it names nobody."""
     try:
-        found = Holder(**json.loads(path.read_text(encoding='utf-8')))
+        found = Holder(**read_object(path))
     except (OSError, ValueError, TypeError):
         return None
     return found._replace(pid=int(found.pid)) if str(found.pid).isdecimal() else None

@@ -1,6 +1,5 @@
 """The input pipeline: windows of a split, decoded in parallel, as packed batches."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -133,7 +132,7 @@ def build_pipeline(
         ),
         args=(epoch, skip, view),
     )
-    dataset = dataset.map(read, num_parallel_calls=os.cpu_count() or 1).prefetch(2)
+    dataset = dataset.map(read, num_parallel_calls=tf.data.experimental.AUTOTUNE).prefetch(2)
     iterator = tf.data.make_initializable_iterator(dataset)
     index, labels, lengths, *parts = iterator.get_next()
     images = audio = features = None

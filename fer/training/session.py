@@ -32,7 +32,7 @@ def check_session(settings: SessionSettings) -> None:
     for name in ('intra_op_threads', 'inter_op_threads'):
         if not 0 <= getattr(settings, name) <= 4096:
             raise InputError(f'--{name}={getattr(settings, name)}: expected 0 (one per core) to 4096 threads')
-    if settings.mixed_precision and not _has_gpu() and not _multiplies_bfloat16():
+    if settings.mixed_precision and not has_gpu() and not (has_onednn() and _multiplies_bfloat16()):
         raise InputError(
             f'--mixed_precision: no GPU is found here, and none of {", ".join(_BFLOAT16)} in {_CPU_INFO}, or oneDNN is '
             'turned off; expected False'
@@ -52,21 +52,25 @@ def session_config(settings: SessionSettings) -> tf.ConfigProto:
         options.cpu_global_jit = True  # the level alone is for GPUs
     if settings.mixed_precision:
         rewriting = config.graph_options.rewrite_options
-        if _has_gpu():
+        if has_gpu():
             rewriting.auto_mixed_precision = rewriting.ON  # float16
         else:
             rewriting.auto_mixed_precision_onednn_bfloat16 = rewriting.ON
     return config
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether TensorFlow finds a GPU."""
     return bool(tf.config.list_physical_devices('GPU'))
 
 
+def has_onednn() -> bool:
+    """Whether TensorFlow computes with oneDNN on a CPU."""
+    return os.environ['TF_ENABLE_ONEDNN_OPTS'].lower() not in ('0', 'false')  # fer/tf1.py sets it
+
+
 def _multiplies_bfloat16() -> bool:
-    """Whether the CPU does so itself, and TensorFlow lets it: emulated, it is slower than float32."""
-    if os.environ['TF_ENABLE_ONEDNN_OPTS'].lower() in ('0', 'false'):  # fer/tf1.py sets it
-        return False
+    """Whether the CPU does so itself: emulated, it is slower than float32."""
     try:
         words = set(_CPU_INFO.read_text().split())
     except OSError:

@@ -14,6 +14,7 @@ from fer.training.aggregation import window_logits
 from fer.training.chunks import Chunked
 from fer.training.config import TrainConfig
 from fer.training.losses import Loss, total_loss
+from fer.training.session import has_gpu, has_onednn
 from fer.training.stages import (
     Blueprint,
     build_frames,
@@ -36,12 +37,11 @@ class Tower(NamedTuple):
 
 def check_gradients(config: TrainConfig) -> None:
     """Raises InputError where the network cannot be trained on this machine, although it can be evaluated."""
-    onednn = os.environ['TF_ENABLE_ONEDNN_OPTS'].lower()  # fer/tf1.py sets it
     grouped = config.model in NETWORKS and NETWORKS[config.model].grouped
-    if grouped and onednn in ('0', 'false') and not tf.config.list_physical_devices('GPU'):
+    if grouped and not has_onednn() and not has_gpu():
         raise InputError(
-            f'TF_ENABLE_ONEDNN_OPTS={onednn}: expected 1 to train --model={config.model}; without oneDNN, grouped '
-            'convolutions have no gradients on a CPU'
+            f'TF_ENABLE_ONEDNN_OPTS={os.environ["TF_ENABLE_ONEDNN_OPTS"]}: expected 1 to train --model={config.model}; '
+            'without oneDNN, grouped convolutions have no gradients on a CPU'
         )
 
 
