@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from fer.errors import InputError
-from fer.files import atomic_write, read_object
+from fer.files import atomic_write, naming, read_object
 from fer.heartbeat import SILENT_SECONDS, heartbeat, process_is_gone, scheduler_job
 from fer.provenance import now
 
@@ -90,9 +90,16 @@ def _flock(path: Path, holder: Holder) -> contextlib.AbstractContextManager[None
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 break
         file.close()
-    file.truncate(0)
-    json.dump(holder._asdict(), file)
-    file.flush()
+    try:
+        with naming(path):
+            file.truncate(0)
+            json.dump(holder._asdict(), file)
+            file.flush()
+    except OSError:  # a full disk; what the file's buffer holds can go nowhere
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.close()
+        raise
     return _give_back(path, file)
 
 
