@@ -73,6 +73,7 @@ FOUND: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ('class_counts.json', '*', lambda c: c.replace(b': 5', b': -5')),
     ('runs in a plan', '*/a.json', lambda c: c.replace(b'"6.2-t1-r1-seed0"', b'[]')),
     ('state of checkpoints', '*', lambda c: b'\xff' + c),
+    ('state of checkpoints', '*', lambda c: c.replace(b'/model.ckpt', b'/' + b'm' * 3000)),  # no file's name
     ('logs of a run that resumes', '*/train_log.csv', lambda c: c.replace(b',0.25,', b',,')),
     ('MatConvNet', '*', lambda c: c[:380] + b'\1' + c[381:]),  # one byte of dimensions; SciPy crashes of it
 ]

@@ -126,10 +126,11 @@ def whole_checkpoints(folder: str | Path, state_file: str = LAST_STATE) -> list[
 
 def _is_whole(folder: str | Path, name: str) -> bool:
     """Whether a checkpoint has all its files; TensorFlow gives the index its name last and takes it away first."""
-    in_one_file = (Path(folder) / name).is_file()  # TensorFlow's first format, which public weights may have
-    return in_one_file or (
-        (Path(folder) / f'{name}.index').exists() and any(Path(folder).glob(f'{glob.escape(name)}.data-*'))
-    )
+    path = os.path.join(folder, name)
+    if os.path.isfile(path):  # TensorFlow's first format, which public weights may have
+        return True
+    # os.path, not Path, for which a name longer than any file's is an error.
+    return os.path.exists(f'{path}.index') and any(Path(folder).glob(f'{glob.escape(name)}.data-*'))
 
 
 def latest_checkpoint(folder: str | Path, state_file: str = LAST_STATE) -> str | None:
