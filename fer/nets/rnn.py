@@ -9,7 +9,10 @@ LSTM's memory at first.
 The loop is our own rather than tf.nn.dynamic_rnn, because the batch is packed. A cell's product with its input, 97% of
 its work on 4096 features, does not depend on the state: here it is one product over the N real frames before the
 loop, and what is padded is its result. dynamic_rnn pads the features, then multiplies a few rows at a time, T times,
-and adds T gradients of the whole weight matrix (tests/benchmarks/rnn.py compares the two).
+and adds T gradients of the whole weight matrix. What is left in the loop are products so small that the number of
+operations is what costs, so its gradient is our own as well: all that does not depend on the step after is computed of
+all steps at once, before a loop back through time that has fewer operations than the one that TensorFlow derives, and
+the gradients of the recurrent weights are one product after it (tests/benchmarks/rnn.py compares the two).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +20,8 @@ from typing import NamedTuple
 
 from fer.nets.layers import dropout as dropout_layer
 from fer.tf1 import slim, tf
+
+Tensors = Sequence[tf.Tensor]
 
 
 class Weights(NamedTuple):
@@ -33,11 +38,20 @@ class Cell(NamedTuple):
     `step(inputs, states, weights)` takes the products with the input, biases included, a float32 [B, gates * U] for
     each of `weights`; the states, [B, U] each; and the recurrent weights, [U, gates * U] each. It returns the new
     states, of which the first is the output.
+
+    `linearise(inputs, before, after, weights)` takes the same of all R = T * B steps and windows at once, the states
+    before and after each step, [R, U] each. It returns `factors`, [R, U] each, which hold all that `step_back` needs to
+    know of a step; and `operands`, [R, U] each, what each of the recurrent weights was multiplied by.
+
+    `step_back(factors, gradients, weights)` takes the factors of one step, [B, U] each, and the gradients of its new
+    states; it returns those of its inputs and those of the states before, as `step` takes them.
     """
 
     weights: tuple[Weights, ...]
     states: int
-    step: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor], Sequence[tf.Tensor]], tuple[tf.Tensor, ...]]
+    step: Callable[[Tensors, Tensors, Tensors], Tensors]
+    linearise: Callable[[Tensors, Tensors, Tensors, Tensors], tuple[Tensors, Tensors]]
+    step_back: Callable[[Tensors, Tensors, Tensors], tuple[Tensors, Tensors]]
 
 
 class Direction(NamedTuple):
@@ -47,41 +61,94 @@ class Direction(NamedTuple):
     steps: tf.Tensor  # int32 [N, 2]: of each packed frame, its step and window
 
 
-def gru_step(
-    inputs: Sequence[tf.Tensor], states: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
-) -> tuple[tf.Tensor, ...]:
-    """One step of `Cell.step`; `gates` are reset and update, and an update gate of 1 keeps the state."""
+def gru_step(inputs: Tensors, states: Tensors, weights: Tensors) -> Tensors:
+    """`Cell.step`; `gates` are reset and update, and an update gate of 1 keeps the state."""
     (state,) = states
-    gates = tf.sigmoid(inputs[0] + tf.matmul(state, weights[0]))
-    reset, update = tf.split(gates, 2, axis=1)
+    _, update, candidate = _gru_gates(inputs, state, weights)
+    return (candidate + update * (state - candidate),)
+
+
+def _gru_gates(inputs: Tensors, state: tf.Tensor, weights: Tensors) -> Tensors:
+    reset, update = tf.split(tf.sigmoid(inputs[0] + tf.matmul(state, weights[0])), 2, axis=1)
     candidate = tf.tanh(inputs[1] + tf.matmul(reset * state, weights[1]))
-    return (update * state + (1 - update) * candidate,)
+    return reset, update, candidate
 
 
-def lstm_step(
-    inputs: Sequence[tf.Tensor], states: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
-) -> tuple[tf.Tensor, ...]:
-    """One step of `Cell.step`; `gates` are input, candidate, forget and output, and the forget gate's bias has 1 added.
+def gru_linearise(inputs: Tensors, before: Tensors, after: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+    """`Cell.linearise`; factors are the two gates, and the derivatives by what each gate and the candidate is made of.
+
+    The reset gate's is still to be multiplied by the gradient of reset * state.
+    """
+    (state,) = before
+    reset, update, candidate = _gru_gates(inputs, state, weights)
+    by_reset = state * reset * (1 - reset)
+    by_update = (state - candidate) * update * (1 - update)
+    by_candidate = (1 - update) * (1 - candidate**2)
+    return (reset, update, by_reset, by_update, by_candidate), (state, reset * state)
+
+
+def gru_step_back(factors: Tensors, gradients: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+    """`Cell.step_back`."""
+    reset, update, by_reset, by_update, by_candidate = factors
+    (gradient,) = gradients
+    candidate = gradient * by_candidate
+    reset_state = tf.matmul(candidate, weights[1], transpose_b=True)
+    gates = tf.concat([reset_state * by_reset, gradient * by_update], axis=1)
+    before = gradient * update + reset_state * reset + tf.matmul(gates, weights[0], transpose_b=True)
+    return (gates, candidate), (before,)
+
+
+def lstm_step(inputs: Tensors, states: Tensors, weights: Tensors) -> Tensors:
+    """`Cell.step`; `gates` are input, candidate, forget and output, and the forget gate's bias has 1 added.
 
     Added here rather than to the variable, as LSTMCell does, so that decay of weights never pulls it to zero.
     """
     state, memory = states
+    gate, candidate, forget, output = _lstm_gates(inputs, state, weights)
+    memory = forget * memory + gate * candidate
+    return output * tf.tanh(memory), memory
+
+
+def _lstm_gates(inputs: Tensors, state: tf.Tensor, weights: Tensors) -> Tensors:
     gate, candidate, forget, output = tf.split(inputs[0] + tf.matmul(state, weights[0]), 4, axis=1)
-    memory = tf.sigmoid(forget + 1) * memory + tf.sigmoid(gate) * tf.tanh(candidate)
-    return tf.sigmoid(output) * tf.tanh(memory), memory
+    return tf.sigmoid(gate), tf.tanh(candidate), tf.sigmoid(forget + 1), tf.sigmoid(output)
+
+
+def lstm_linearise(inputs: Tensors, before: Tensors, after: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+    """`Cell.linearise`; factors are the forget gate, the output's derivative by the memory, and one for each gate."""
+    state, memory = before
+    gate, candidate, forget, output = _lstm_gates(inputs, state, weights)
+    seen = tf.tanh(after[1])
+    by_memory = output * (1 - seen**2)
+    by_gate = candidate * gate * (1 - gate)
+    by_candidate = gate * (1 - candidate**2)
+    by_forget = memory * forget * (1 - forget)
+    by_output = seen * output * (1 - output)
+    return (forget, by_memory, by_gate, by_candidate, by_forget, by_output), (state,)
+
+
+def lstm_step_back(factors: Tensors, gradients: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+    """`Cell.step_back`."""
+    forget, by_memory, *by_gates, by_output = factors
+    output, memory = gradients
+    memory += output * by_memory
+    gates = tf.concat([*(memory * factor for factor in by_gates), output * by_output], axis=1)
+    return (gates,), (tf.matmul(gates, weights[0], transpose_b=True), memory * forget)
 
 
 CELLS = {
-    'gru': Cell((Weights('gates', 2, bias=1), Weights('candidate', 1, bias=0)), 1, gru_step),
-    'lstm': Cell((Weights('gates', 4, bias=0),), 2, lstm_step),
+    'gru': Cell(
+        (Weights('gates', 2, bias=1), Weights('candidate', 1, bias=0)), 1, gru_step, gru_linearise, gru_step_back
+    ),
+    'lstm': Cell((Weights('gates', 4, bias=0),), 2, lstm_step, lstm_linearise, lstm_step_back),
 }
 
 
-def masked_loop(cell: Cell, inputs: Sequence[tf.Tensor], lengths: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Runs a cell from zero states over padded sequences; a sequence's state stays as it is past its end.
+def masked_loop(cell: Cell, inputs: Tensors, lengths: tf.Tensor, weights: Tensors) -> tf.Tensor:
+    """Runs a cell from zero states over padded sequences, and ends each at its length.
 
     Whatever stands past a sequence's end, NaN included, changes neither outputs before it nor any gradient. As of any
-    TensorFlow loop, gradients are to be added to the graph before a session first runs it.
+    TensorFlow loop, gradients are to be added to the graph before a session first runs it; they have none themselves.
 
     Args:
       cell: a value of `CELLS`.
@@ -90,25 +157,65 @@ def masked_loop(cell: Cell, inputs: Sequence[tf.Tensor], lengths: tf.Tensor, wei
       weights: recurrent weights, as in `Cell.step`.
 
     Returns:
-      float32 [T, B, U].
+      float32 [T, B, U], zeros past a sequence's end.
     """
+    real = tf.transpose(tf.sequence_mask(lengths, tf.shape(inputs[0])[0]))[:, :, tf.newaxis]  # [T, B, 1]
+    zero = tf.zeros([], inputs[0].dtype)
+
+    @tf.custom_gradient
+    def run(*tensors):
+        inputs, weights = tensors[: len(cell.weights)], tensors[len(cell.weights) :]
+        states = _forward(cell, inputs, weights)
+        return states[0], lambda gradient: _backward(cell, inputs, states, weights, gradient)
+
+    # A sequence that has ended goes on, from zeros, in rows that nothing looks at: holding its state would be work in
+    # every step. It is its inputs that are zeros, before anything is computed from them, because a gradient of zero
+    # through NaN would be NaN.
+    return tf.where_v2(real, run(*(tf.where_v2(real, net, zero) for net in inputs), *weights), zero)
+
+
+def _forward(cell: Cell, inputs: Tensors, weights: Tensors) -> Tensors:
+    """The states after each step, [T, B, U] each."""
     steps, batch = tf.unstack(tf.shape(inputs[0])[:2])
-    units, dtype = int(weights[0].shape[0]), inputs[0].dtype
-    real = tf.transpose(tf.sequence_mask(lengths, steps))[:, :, tf.newaxis]  # [T, B, 1]
-    # Before the loop, where nothing has been computed from them: a gradient of zero through NaN would be NaN.
-    inputs = [tf.where_v2(real, net, tf.zeros([], dtype)) for net in inputs]
+    dtype = inputs[0].dtype
     arrays = [tf.TensorArray(dtype, steps).unstack(net) for net in inputs]
 
     def body(step, states, outputs):
-        new = cell.step([array.read(step) for array in arrays], states, weights)
-        goes_on = (step < lengths)[:, tf.newaxis]
-        states = tuple(tf.where_v2(goes_on, *pair) for pair in zip(new, states, strict=True))
-        return step + 1, states, outputs.write(step, states[0])
+        states = cell.step([array.read(step) for array in arrays], states, weights)
+        return step + 1, states, tuple(array.write(step, new) for array, new in zip(outputs, states, strict=True))
 
-    start = (tf.zeros([batch, units], dtype),) * cell.states
-    loop = (tf.constant(0), start, tf.TensorArray(dtype, steps))
-    *_, outputs = tf.while_loop(lambda step, *_: step < steps, body, loop)
-    return outputs.stack()
+    start = (tf.zeros([batch, int(weights[0].shape[0])], dtype),) * cell.states
+    outputs = tuple(tf.TensorArray(dtype, steps) for _ in start)
+    *_, outputs = tf.while_loop(lambda step, *_: step < steps, body, (tf.constant(0), start, outputs))
+    return [array.stack() for array in outputs]
+
+
+def _backward(cell: Cell, inputs: Tensors, states: Tensors, weights: Tensors, gradient: tf.Tensor) -> Tensors:
+    """The gradients of inputs and weights, from that of the first of the states, [T, B, U]."""
+    steps, batch, units = tf.unstack(tf.shape(gradient))
+    dtype = gradient.dtype
+    before = [tf.concat([tf.zeros_like(state[:1]), state[:-1]], axis=0) for state in states]
+    rows = [[tf.reshape(net, [steps * batch, net.shape[2]]) for net in nets] for nets in (inputs, before, states)]
+    factors, operands = cell.linearise(*rows, weights)
+    # One array and one operation that takes it apart, rather than one operation of reading for each.
+    together = tf.reshape(tf.concat(factors, axis=1), [steps, batch, len(factors) * units])
+    factor_array = tf.TensorArray(dtype, steps).unstack(together)
+    gradient_array = tf.TensorArray(dtype, steps).unstack(gradient)
+
+    def body(step, later, found):
+        now = (later[0] + gradient_array.read(step), *later[1:])
+        of_inputs, earlier = cell.step_back(tf.split(factor_array.read(step), len(factors), axis=1), now, weights)
+        return step - 1, earlier, tuple(array.write(step, new) for array, new in zip(found, of_inputs, strict=True))
+
+    none = (tf.zeros([batch, units], dtype),) * cell.states
+    found = tuple(tf.TensorArray(dtype, steps) for _ in inputs)
+    *_, found = tf.while_loop(lambda step, *_: step >= 0, body, (steps - 1, none, found))
+    of_inputs = [array.stack() for array in found]
+    of_weights = [
+        tf.matmul(operand, tf.reshape(net, [steps * batch, weight.shape[1]]), transpose_a=True)
+        for operand, net, weight in zip(operands, of_inputs, weights, strict=True)
+    ]
+    return [*of_inputs, *of_weights]
 
 
 def _layer(net: tf.Tensor, lengths: tf.Tensor, direction: Direction, cell: Cell, units: int, scope: str) -> tf.Tensor:
