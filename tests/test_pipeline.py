@@ -353,3 +353,17 @@ def test_a_file_is_no_cache(mixed, tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match=r'--frame_cache=.*: a file; expected a folder'):
         with_cache(mixed, tmp_path / 'file')
+
+
+@pytest.mark.parametrize('augment', [(), ('flip',)])
+def test_datasets_are_not_tuned(mixed, augment):
+    """TensorFlow's tuning would make every epoch wait for its thread; see fer/data/parallel.py."""
+    with tf.Graph().as_default() as graph:
+        build_pipeline(mixed, 3, 2, Reading(20, 0, augment=augment), 1)
+        (started,) = [op for op in graph.get_operations() if op.type == 'MakeIterator']
+        (mapped,) = [op for op in graph.get_operations() if op.type.startswith('ParallelMapDataset')]
+        threads = tf.get_static_value(mapped.inputs[-1])
+    last = started.inputs[0].op
+    assert last.type == 'OptionsDataset'
+    assert b':\x02\x08\x00' in last.get_attr('serialized_options')  # autotune_options: enabled: false
+    assert 1 <= threads <= 8

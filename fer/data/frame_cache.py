@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer.data.parallel import map_in_parallel, read_ahead
 from fer.errors import InputError
 from fer.files import atomic_write, naming, read_object
 from fer.manifest import Manifest
@@ -77,10 +78,9 @@ def exact_resize(image: tf.Tensor, image_size: int) -> tf.Tensor:
     pixels, and nothing is interpolated: a 224x224 image at 112x112 is every other pixel. The rest of the resize, of the
     result, is then that of the image. Other axes are left as they are.
     """
-    steps = [
-        tf.where(tf.equal(side % image_size, 0), side // image_size, 1) for side in tf.unstack(tf.shape(image))[:2]
-    ]
-    return tf.ensure_shape(image[:: steps[0], :: steps[1]], [None, None, 3])
+    sides = tf.shape(image)[:2]
+    resized = tf.image.resize_images(image, tf.where_v2(tf.equal(sides % image_size, 0), image_size, sides))
+    return tf.ensure_shape(tf.cast(resized, tf.uint8), [None, None, 3])
 
 
 def open_frame_cache(
@@ -245,9 +245,8 @@ def _decoded(manifest: Manifest, image_size: int) -> Iterator[list[np.ndarray]]:
             image = exact_resize(decode(path), image_size)
             return tf.reshape(image, [-1]), tf.shape(image)
 
-        dataset = tf.data.Dataset.from_tensor_slices(paths)
-        dataset = dataset.map(flat, num_parallel_calls=tf.data.experimental.AUTOTUNE)
-        dataset = dataset.apply(tf.data.experimental.dense_to_ragged_batch(_BATCH)).prefetch(2)
+        dataset = map_in_parallel(tf.data.Dataset.from_tensor_slices(paths), flat)
+        dataset = read_ahead(dataset.apply(tf.data.experimental.dense_to_ragged_batch(_BATCH)))
         iterator = tf.data.make_initializable_iterator(dataset)
         pixels, shapes = iterator.get_next()
         fetches = pixels.values, shapes

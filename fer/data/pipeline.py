@@ -7,6 +7,7 @@ import numpy as np
 
 from fer.data.augmentation import augment_audio, augment_view, augment_window
 from fer.data.frame_cache import decode, decode_content
+from fer.data.parallel import map_in_parallel, read_ahead
 from fer.data.split import Split
 from fer.data.windows import pad_index
 from fer.tf1 import tf
@@ -106,15 +107,19 @@ def build_pipeline(
         parts = [seen] if widths else []
         if reading.image_size:
             size = reading.image_size
+            # Frame by frame where they stay as they are: a frame fits a core's cache, and a batch's no longer does.
+            finish = tf.identity if augments or views else scale_pixels
             if as_bytes:
                 images = tf.reshape(pixels, [-1, size, size, 3])
+            elif split.decoded:
+                images = read_frames(paths, pixels, shapes, size, finish)
             else:
-                images = read_frames(paths, pixels, shapes, size) if split.decoded else read_images(paths, size)
+                images = read_images(paths, size, finish)
             if augments:
                 images = _map_windows(lambda x, seed: augment_window(x, seed, reading.augment), images, lengths, seeds)
             if views:
                 images = augment_view(images, view)
-            parts.append(images)
+            parts.append(scale_pixels(images) if augments or views else images)
         if reading.audio:
             if masks:
                 noise, mask = reading.audio_noise, reading.audio_time_mask
@@ -132,15 +137,14 @@ def build_pipeline(
         ),
         args=(epoch, skip, view),
     )
-    dataset = dataset.map(read, num_parallel_calls=tf.data.experimental.AUTOTUNE).prefetch(2)
-    iterator = tf.data.make_initializable_iterator(dataset)
+    iterator = tf.data.make_initializable_iterator(read_ahead(map_in_parallel(dataset, read)))
     index, labels, lengths, *parts = iterator.get_next()
     images = audio = features = None
     if widths:
         names, depths = zip(*widths, strict=True)
         features = dict(zip(names, tf.split(parts[0], depths, axis=1), strict=True))
     if reading.image_size:
-        images = tf.cast(parts[0], tf.float32) / 127.5 - 1.0  # dissertation 5.1.1: pixels in [-1, 1]
+        images = scale_pixels(parts[0]) if as_bytes else parts[0]
         images.set_shape([None, reading.image_size, reading.image_size, 3])
     if reading.audio:
         audio = parts[-1]
@@ -231,14 +235,28 @@ def balanced_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) 
     return np.concatenate([*parts, order[whole:]])
 
 
-def read_images(paths: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Decodes and resizes images: string [N] to float32 [N, image_size, image_size, 3], RGB in [0, 255].
+def scale_pixels(images: tf.Tensor) -> tf.Tensor:
+    """Levels in [0, 255] to float32 in [-1, 1], as networks take them (dissertation 5.1.1)."""
+    # A product: what TensorFlow makes of a division in a graph, but not in a dataset, and its last bits differ.
+    return tf.cast(images, tf.float32) * (1 / 127.5) - 1.0
+
+
+def read_images(paths: tf.Tensor, image_size: int, finish: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Decodes and resizes images.
 
     The resize is the dissertation's `image.resize_images` (5.1.1), TensorFlow 1's bilinear; it leaves images that
     already have this size as they are.
+
+    Args:
+      paths: string [N].
+      image_size: height and width to resize to.
+      finish: what is done to each then: from float32, RGB in [0, 255], to float32 of the same shape.
+
+    Returns:
+      float32 [N, image_size, image_size, 3].
     """
     return tf.map_fn(
-        lambda path: _resize(decode(path), image_size),
+        lambda path: finish(_resize(decode(path), image_size)),
         paths,
         fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
         parallel_iterations=_PARALLEL_FRAMES,
@@ -246,11 +264,17 @@ def read_images(paths: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def decode_image(content: tf.Tensor, image_size: int) -> tf.Tensor:
-    """As `read_images`, of the content of one file, a string."""
-    return _resize(decode_content(content), image_size)
+    """The content of one file, a string, to float32 [image_size, image_size, 3], scaled."""
+    return scale_pixels(_resize(decode_content(content), image_size))
 
 
-def read_frames(paths: tf.Tensor, pixels: tf.Tensor, shapes: tf.Tensor, image_size: int) -> tf.Tensor:
+def read_frames(
+    paths: tf.Tensor,
+    pixels: tf.Tensor,
+    shapes: tf.Tensor,
+    image_size: int,
+    finish: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
     """As `read_images`, of frames some of which are decoded already; what those become is the same to the bit.
 
     Args:
@@ -258,6 +282,7 @@ def read_frames(paths: tf.Tensor, pixels: tf.Tensor, shapes: tf.Tensor, image_si
       pixels: uint8 [bytes], of the decoded frames, one after the other.
       shapes: int32 [N, 2], height and width of a decoded frame, 0 for others.
       image_size: height and width to resize to.
+      finish: as there.
 
     Returns:
       float32 [N, image_size, image_size, 3].
@@ -273,7 +298,7 @@ def read_frames(paths: tf.Tensor, pixels: tf.Tensor, shapes: tf.Tensor, image_si
             lambda: tf.reshape(pixels[end - length : end], [shape[0], shape[1], 3]),
             lambda: decode(path),
         )
-        return _resize(image, image_size)
+        return finish(_resize(image, image_size))
 
     def each():
         spec = tf.TensorSpec([image_size, image_size, 3], tf.float32)
@@ -281,7 +306,7 @@ def read_frames(paths: tf.Tensor, pixels: tf.Tensor, shapes: tf.Tensor, image_si
         return tf.map_fn(frame, every, fn_output_signature=spec, parallel_iterations=_PARALLEL_FRAMES)
 
     def together():
-        return _resize(tf.reshape(pixels, [-1, size[0], size[1], 3]), image_size)
+        return finish(_resize(tf.reshape(pixels, [-1, size[0], size[1], 3]), image_size))
 
     alike = tf.reduce_all(tf.equal(shapes, size)) & tf.reduce_all(size > 0)  # all decoded, and of one size
     return tf.cond(alike, together, each)

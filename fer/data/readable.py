@@ -14,6 +14,7 @@ import numpy as np
 
 from fer.data.audio import reference_names, sound_problem
 from fer.data.frame_cache import decode, decode_content
+from fer.data.parallel import map_in_parallel, read_ahead
 from fer.errors import InputError
 from fer.images import image_problem
 from fer.manifest import Manifest, Video
@@ -115,7 +116,7 @@ def decode_each(
     Args:
       paths: of the files.
       look: (content string [], image uint8 [H, W, 3]) to tensors whose shapes are the same for all images.
-      threads: that decode; 0 for as many as TensorFlow finds best.
+      threads: that decode; as in `map_in_parallel`.
 
     Yields:
       Batches of (index of the image in `paths`, its height and width, what `look` gave of it), in order.
@@ -129,8 +130,8 @@ def decode_each(
     with tf.Graph().as_default(), tf.Session() as session:
         names = tf.placeholder(tf.string, [None])
         dataset = tf.data.Dataset.from_tensor_slices((tf.range(tf.size(names)), names))
-        dataset = dataset.map(read, num_parallel_calls=threads or tf.data.experimental.AUTOTUNE)
-        dataset = dataset.apply(tf.data.experimental.ignore_errors()).batch(_BATCH).prefetch(2)
+        dataset = map_in_parallel(dataset, read, threads).apply(tf.data.experimental.ignore_errors())
+        dataset = read_ahead(dataset.batch(_BATCH))
         iterator = tf.data.make_initializable_iterator(dataset)
         batch = iterator.get_next()
         session.run(iterator.initializer, {names: list(paths)})

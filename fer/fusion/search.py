@@ -4,13 +4,13 @@ A search is judged by what it has not seen: the score of the ensemble that it fi
 is optimistic, because it is the largest of many noisy numbers (`nested_predictions` is the cure).
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from fer.cpus import count_cpus
 from fer.emotions import NUM_CLASSES
 from fer.fusion.methods import (
     METHODS,
@@ -276,7 +276,7 @@ def _count_videos(right: np.ndarray) -> np.ndarray:
 
 def _in_threads(count: Callable[[int], np.ndarray], blocks: int) -> np.ndarray:
     """`count` of each block, one after the other in the result; NumPy lets go of the interpreter in its loops."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    cores = count_cpus()
     if blocks < 2 * cores:
         return np.concatenate([count(block) for block in range(blocks)])
     with ThreadPoolExecutor(cores) as pool:

@@ -162,12 +162,12 @@ def masked_loop(cell: Cell, inputs: Tensors, lengths: tf.Tensor, weights: Tensor
     real = tf.transpose(tf.sequence_mask(lengths, tf.shape(inputs[0])[0]))[:, :, tf.newaxis]  # [T, B, 1]
     zero = tf.zeros([], inputs[0].dtype)
 
-    @tf.custom_gradient
-    def run(*tensors):
+    def compute(*tensors):
         inputs, weights = tensors[: len(cell.weights)], tensors[len(cell.weights) :]
         states = _forward(cell, inputs, weights)
         return states[0], lambda gradient: _backward(cell, inputs, states, weights, gradient)
 
+    run = tf.custom_gradient(compute)
     # A sequence that has ended goes on, from zeros, in rows that nothing looks at: holding its state would be work in
     # every step. It is its inputs that are zeros, before anything is computed from them, because a gradient of zero
     # through NaN would be NaN.
@@ -195,8 +195,11 @@ def _backward(cell: Cell, inputs: Tensors, states: Tensors, weights: Tensors, gr
     steps, batch, units = tf.unstack(tf.shape(gradient))
     dtype = gradient.dtype
     before = [tf.concat([tf.zeros_like(state[:1]), state[:-1]], axis=0) for state in states]
-    rows = [[tf.reshape(net, [steps * batch, net.shape[2]]) for net in nets] for nets in (inputs, before, states)]
-    factors, operands = cell.linearise(*rows, weights)
+
+    def rows(nets: Tensors) -> Tensors:
+        return [tf.reshape(net, [steps * batch, net.shape[2]]) for net in nets]
+
+    factors, operands = cell.linearise(rows(inputs), rows(before), rows(states), weights)
     # One array and one operation that takes it apart, rather than one operation of reading for each.
     together = tf.reshape(tf.concat(factors, axis=1), [steps, batch, len(factors) * units])
     factor_array = tf.TensorArray(dtype, steps).unstack(together)
@@ -212,8 +215,7 @@ def _backward(cell: Cell, inputs: Tensors, states: Tensors, weights: Tensors, gr
     *_, found = tf.while_loop(lambda step, *_: step >= 0, body, (steps - 1, none, found))
     of_inputs = [array.stack() for array in found]
     of_weights = [
-        tf.matmul(operand, tf.reshape(net, [steps * batch, weight.shape[1]]), transpose_a=True)
-        for operand, net, weight in zip(operands, of_inputs, weights, strict=True)
+        tf.matmul(operand, net, transpose_a=True) for operand, net in zip(operands, rows(of_inputs), strict=True)
     ]
     return [*of_inputs, *of_weights]
 

@@ -66,7 +66,7 @@ def build_frozen_cnn(
             contents,
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
-        images = tf.ensure_shape(images / 127.5 - 1.0, [None, *shape])  # as the pipeline's
+        images = tf.ensure_shape(images, [None, *shape])
         features, end_points = get_network(model).build(images, num_classes=num_classes, **arguments)
     outputs = {'features': features} | ({'logits': end_points['logits']} if num_classes else {})
     about = {

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fer import provenance
+from fer.cpus import count_cpus
 from fer.data.audio import read_scaling, write_scaling
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
@@ -170,7 +171,7 @@ def environment() -> dict:
         'command': sys.argv,
         'host': socket.gethostname(),
         'platform': platform.platform(),
-        'cpus': len(os.sched_getaffinity(0)),  # that the process may run on
+        'cpus': count_cpus(),
         'python': platform.python_version(),
         'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS'),  # on or off, results differ in their last digits
         'packages': {name: importlib.metadata.version(name) for name in _PACKAGES},

@@ -16,7 +16,7 @@ from tests.benchmarks import timing
 from tests.benchmarks.runs import drawn_manifest
 
 flags.DEFINE_list('sizes', ['224', '112'], 'Heights and widths of the JPEGs.')
-flags.DEFINE_integer('videos', 40, 'Videos drawn, of 60 frames on average.', lower_bound=4)
+flags.DEFINE_integer('videos', 120, 'Videos drawn, of 60 frames on average.', lower_bound=4)
 SIZE, SEQ_LEN, BATCH, WORKERS = 112, 80, 4, 2
 GOALS = {'ours / PyTorch, Pillow': 1.5, 'ours / PyTorch, OpenCV': 1.1, 'second epoch / first epoch': 5.0}
 

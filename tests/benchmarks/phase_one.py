@@ -1,6 +1,6 @@
 """Phase one of a recurrent network on a frozen CNN, with the feature cache and without it.
 
-  python -m tests.benchmarks.phase_one [--model=vgg_face] [--epochs=10] [--videos=8] [--rounds=2]
+  python -m tests.benchmarks.phase_one [--model=vgg_face] [--epochs=10] [--videos=12] [--rounds=2]
 
 All epochs of the phase, from JPEGs on disk: with the cache each frame passes the CNN once, and what that costs counts.
 Takes any flag of train.py.
@@ -17,7 +17,7 @@ from tests.benchmarks import timing
 from tests.benchmarks.runs import Training, drawn_manifest
 
 flags.DEFINE_integer('epochs', 10, 'Epochs of phase one.', lower_bound=1)
-flags.DEFINE_integer('videos', 8, 'Videos drawn.', lower_bound=4)
+flags.DEFINE_integer('videos', 12, 'Videos drawn.', lower_bound=4)
 flags.FLAGS.set_default('stage', 'temporal')
 flags.FLAGS.set_default('rounds', 2)
 GOAL = 8.0
@@ -27,10 +27,10 @@ def main() -> None:
     values = flags.FLAGS
     manifest = drawn_manifest(values.videos, values.image_size)
     folder = Path(values.folder) / 'feature_cache'
-    without = Training(manifest, phase=1, feature_cache='')
-    cached = Training(manifest, phase=1, feature_cache=str(folder))
+    without = Training(manifest, phase=1, drop_last=False, feature_cache='')
+    cached = Training(manifest, phase=1, drop_last=False, feature_cache=str(folder))
     assert cached.cache, 'phase one has a frozen CNN'
-    steps = values.epochs * (len(cached.split.windows) // cached.config.batch_size)
+    steps = values.epochs * cached.steps_per_epoch
 
     def train(training: Training) -> float:
         """Seconds of the epochs."""

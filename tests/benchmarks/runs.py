@@ -4,6 +4,7 @@ Importing this module gives a benchmark the flags of train.py: --width, --seq_le
 """
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 
@@ -22,7 +23,15 @@ def drawn_manifest(videos: int, size: int) -> Path:
 class Training:
     """One phase of training of --model, everything from fresh weights."""
 
-    def __init__(self, manifest: Path, phase: int = 2, **changes):
+    def __init__(self, manifest: Path, phase: int = 2, drop_last: bool = True, **changes):
+        """Builds the graph.
+
+        Args:
+          manifest: of the training split.
+          phase: that steps are of.
+          drop_last: whether epochs are of whole batches, as PyTorch calls it; train.py's last one may be smaller.
+          changes: settings that are not as the flags have them.
+        """
         from fer.nets import get_network
         from fer.nets.weights.run import default_convention
         from fer.tf1 import tf
@@ -51,6 +60,8 @@ class Training:
         side = graph.training[phase]
         self.cache, self.pipeline = graph.cache, side.pipeline
         self._step = graph.steps[phase].train, side.towers[phase].loss.total
+        batches = len(self.split.windows) / config.batch_size
+        self.steps_per_epoch = math.floor(batches) if drop_last else math.ceil(batches)
         self._epoch, self._left = -1, 0
 
     def step(self, fed: dict | None = None) -> tuple[int, float]:
@@ -78,7 +89,7 @@ class Training:
     def _start_epoch(self) -> None:
         if not self._left:
             self._epoch += 1
-            self._left = len(self.split.windows) // self.config.batch_size  # whole batches, as PyTorch's drop_last
+            self._left = self.steps_per_epoch
             self.session.run(self.pipeline.initializer, {self.pipeline.epoch: self._epoch, self.pipeline.skip: 0})
 
 
