@@ -76,6 +76,7 @@ FOUND: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ('state of checkpoints', '*', lambda c: c.replace(b'/model.ckpt', b'/' + b'm' * 3000)),  # no file's name
     ('logs of a run that resumes', '*/train_log.csv', lambda c: c.replace(b',0.25,', b',,')),
     ('MatConvNet', '*', lambda c: c[:380] + b'\1' + c[381:]),  # one byte of dimensions; SciPy crashes of it
+    ('Keras model', '*', lambda c: c[: (at := c.index(b'GCOL') + 1400)] + bytes(200) + c[at + 200 :]),  # HDF5: for ever
 ]
 
 

@@ -17,6 +17,7 @@ from test_weights import RESIDUAL, VGG, WIDTH, matlab_cell, save_checkpoint
 from fer.errors import InputError
 from fer.nets.se_resnet import CAFFE
 from fer.nets.weights import open_weights
+from fer.nets.weights.hdf5_check import check_heaps
 from fer.nets.weights.matlab_check import check_matlab
 from fer.nets.weights.run import read_convention, write_convention
 from fer.tf1 import tf
@@ -123,6 +124,23 @@ def test_hdf5_and_what_is_called_so(tmp_path):
     content = (tmp_path / 'data.h5').read_bytes()
     (tmp_path / 'cut.h5').write_bytes(content[: len(content) // 2])
     assert 'not a readable HDF5 file' in says(tmp_path / 'cut.h5')
+
+
+@pytest.mark.parametrize('before', [0, 2048])
+@pytest.mark.parametrize('version', ['earliest', 'latest'])
+def test_heaps_of_text_are_right_as_written_and_wrong_with_any_size_changed(tmp_path, version, before):
+    path = tmp_path / 'x.h5'
+    with h5py.File(path, 'w', libver=version, userblock_size=before) as file:
+        file.attrs['gone'] = ['x' * length for length in range(0, 900, 3)]
+        del file.attrs['gone']  # leaves free space
+        file.attrs['names'] = ['x' * length for length in range(50)]
+    check_heaps(str(path))
+    content = path.read_bytes()
+    heap = content.index(b'GCOL')
+    for at, size in ((8, 2**40), (8, 0), (24, 2**64 - 8), (24, 4096)):  # of the heap, and of its first object
+        path.write_bytes(content[: heap + at] + size.to_bytes(8, 'little') + content[heap + at + 8 :])
+        with pytest.raises(ValueError, match='global heap'):
+            check_heaps(str(path))
 
 
 def test_pickles_are_refused_with_the_command_that_converts_them(tmp_path):

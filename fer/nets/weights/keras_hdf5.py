@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from fer.errors import InputError
+from fer.nets.weights.hdf5_check import check_heaps
 from fer.nets.weights.tensors import KERAS, KERAS_ORDER, Tensors
 
 _ORDERED_ROOTS = ('layers', '_layer_checkpoint_dependencies')
@@ -28,6 +29,7 @@ def open_keras(path: str) -> Tensors:
       InputError: it is damaged, or HDF5 of something else.
     """
     try:
+        check_heaps(path)
         file = h5py.File(path)
         root = file.get('model_weights', file)
         if any(name.startswith('layer_names') for name in root.attrs):
