@@ -1,6 +1,8 @@
 """Weights through the commands: train.py --init_from, what its run remembers, and python -m fer.extract."""
 
+import csv
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -76,6 +78,33 @@ def test_public_weights_are_extracted(painted, tmp_path):
     line = refused('-m', 'fer.extract', '--model=densenet121', f'--output={tmp_path / "no.npz"}', *flags)
     assert 'weights of resnet50' in line
     assert not (tmp_path / 'no.npz').exists()
+
+
+def test_images_that_cannot_be_read_have_no_row(painted, tmp_path, hikapok):
+    manifest = tmp_path / 'faces' / 'val.txt'
+    shutil.copytree(painted / 'faces', tmp_path / 'faces' / 'faces')
+    shutil.copy(painted / 'val.txt', manifest)
+    names = lines(manifest)
+    (tmp_path / 'faces' / names[3]).write_bytes(b'not an image')
+    (tmp_path / 'faces' / names[5]).unlink()
+    flags = (f'--init_from={hikapok[0]}', f'--width={WIDTH}', f'--image_size={SIZE}', f'--manifest={manifest}')
+    output = tmp_path / 'val.npz'
+    assert f'{manifest}:4' in refused('-m', 'fer.extract', *flags, f'--output={output}')
+    line = refused('-m', 'fer.extract', *flags, f'--output={output}', '--on_bad_frame=skip')
+    assert f'2 of {len(names)} frames are bad' in line
+    assert not output.exists()
+    found, out = extract(output, *flags, '--on_bad_frame=skip', '--max_bad_fraction=0.5')
+    table = tmp_path / 'val.bad_frames.csv'
+    assert f'{table}: 2 bad frames left out' in out
+    rows = list(csv.DictReader(table.open()))
+    assert [row['line'] for row in rows] == ['4', '6']
+    assert 'not a JPEG or PNG image' in rows[0]['reason']
+    assert 'No such file' in rows[1]['reason']
+    whole = names[:3] + names[4:5] + names[6:]
+    assert found['path'].tolist() == whole
+    assert_close(found['features'], hikapok_features(hikapok[1], read_images(painted, whole)))
+    extract(output, *flags, f'--manifest={painted / "val.txt"}')
+    assert not table.exists()
 
 
 @pytest.mark.slow

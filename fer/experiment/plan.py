@@ -24,6 +24,7 @@ _MAX_STEPS = 'max_steps'  # where a run is cut short; with another, it goes on
 class Standing(NamedTuple):
     state: str  # a state of fer.experiment.status, or one of the above
     text: str
+    vain_job: str = ''  # of the scheduler's queue, of what is blocked: it will never run
 
 
 def standings(tasks: dict[str, Task], runs: str) -> dict[str, Standing]:
@@ -117,13 +118,14 @@ def _standing(
     is_waiting = [job for job in jobs if queue is None or number_of(job) in queue]
     is_submitted = status is not None and status.state == QUEUED and (not jobs or bool(is_waiting))
     is_put_back = status is not None and status.state == STOPPED and queue is not None and bool(is_waiting)
-    in_vain = f', and waits in vain as job {jobs[-1]}' if jobs and (is_submitted or is_put_back) else ''
+    vain_job = jobs[-1] if jobs and (is_submitted or is_put_back) else ''
+    in_vain = f', and waits in vain as job {vain_job}' if vain_job else ''
     for need in task.needs:
         if need in before and before[need].state in _IN_THE_WAY:
-            return Standing(BLOCKED, f'needs {need}, which is {before[need].state}{in_vain}')
+            return Standing(BLOCKED, f'needs {need}, which is {before[need].state}{in_vain}', vain_job)
     if status and (is_submitted or is_put_back):
         if submission and not is_put_back and (gone := [name for name in submission.awaited if name in failed]):
-            return Standing(BLOCKED, f'its array waits for {gone[0]} as well, which failed{in_vain}')
+            return Standing(BLOCKED, f'its array waits for {gone[0]} as well, which failed{in_vain}', vain_job)
         what = f'since {status.time} as job {is_waiting[0]}' if is_waiting else f'{status.time}: being submitted'
         return Standing(QUEUED, f'{what}, put back there; {_progress(task)}' if is_put_back else what)
     if missing := lacking(task):

@@ -95,9 +95,8 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str], 
             raise InputError(f'{name}: {found[name].text}; expected nothing under way that is no job of the scheduler')
     if under_way:
         print(f'{len(under_way)} tasks are queued or under way already, and are not submitted again')
-    in_vain = {submissions[name].jobs[-1] for name, standing in found.items() if 'waits in vain' in standing.text}
-    if in_vain:
-        print(f'what waits in vain is submitted again; its old jobs may go: qdel {" ".join(sorted(in_vain))}')
+    if vain_jobs := {standing.vain_job for standing in found.values()} - {''}:
+        print(f'what waits in vain is submitted again; its old jobs may go: qdel {" ".join(sorted(vain_jobs))}')
     waiting = {n: task for n, task in tasks.items() if found[n].state not in (DONE, QUEUED, STARTED)}
     if not waiting:
         print('nothing to submit')

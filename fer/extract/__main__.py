@@ -2,8 +2,8 @@
 
 Writes video_id [N], path [N], features [N, D] float32 and logits [N, C] float32, a row per line of the manifest, from
 any run or public weights; C are the weights' own classes, none where they have no classifier that fits. Settings that
-are not given are those of the run, or those that the public weights were trained with. Exit code 2: bad input, nothing
-written.
+are not given are those of the run, or those that the public weights were trained with. With --on_bad_frame=skip also
+val.bad_frames.csv, the lines that have no row. Exit code 2: bad input, nothing written.
 """
 
 from typing import Any
@@ -35,6 +35,14 @@ flags.DEFINE_string('feature_cache', '', 'Folder that keeps features, for any ru
 flags.DEFINE_float(
     'feature_cache_gb', 20.0, 'Gigabytes of it; features that no run is using and that were used longest ago go first.'
 )
+flags.DEFINE_enum(
+    'on_bad_frame',
+    'error',
+    ['error', 'skip'],
+    'What an image is that cannot be read: an error, or a line without a row, which a .bad_frames.csv names; every '
+    'image is then decoded once before.',
+)
+flags.DEFINE_float('max_bad_fraction', 0.01, 'Largest share of the lines that may be left out so.')
 
 
 def main() -> None:
@@ -44,6 +52,7 @@ def main() -> None:
     names = (
         *('model', 'init_from', 'manifest', 'output', 'data_root', 'item', 'batch_size', 'image_size', 'width'),
         *('global_pool', 'input_convention', 'allow_missing', 'feature_cache', 'feature_cache_gb'),
+        *('on_bad_frame', 'max_bad_fraction'),
     )
     settings: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     extract(**settings)

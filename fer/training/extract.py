@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fer.data.bad_frames import Skip, leave_out_bad_frames, write_bad_frames
 from fer.data.pipeline import Reading, build_pipeline
-from fer.data.readable import check_images
+from fer.data.readable import BadFrame, check_images
 from fer.data.split import Split
 from fer.data.windows import split_windows
 from fer.errors import InputError
-from fer.files import atomic_write
+from fer.files import atomic_files, atomic_write
 from fer.manifest import Manifest, read_manifest
 from fer.nets import get_network
 from fer.nets.weights import num_classes, open_weights
@@ -42,6 +43,8 @@ def extract(
     allow_missing: bool,
     feature_cache: str = '',
     feature_cache_gb: float = 20.0,
+    on_bad_frame: str = 'error',
+    max_bad_fraction: float = 0.01,
 ) -> None:
     """Writes an .npz with a row per line of the manifest, in its order.
 
@@ -64,6 +67,9 @@ def extract(
       feature_cache: folder that keeps features (fer/training/features.py); frames that have some there are not computed
         again, nor are those of one content. '' for none.
       feature_cache_gb: gigabytes that it may have.
+      on_bad_frame: what an image is that cannot be read: an `error`, or a line that has no row (`skip`), which
+        `bad_frames_path` names then.
+      max_bad_fraction: the largest share of the lines that may be left out so.
 
     Raises:
       InputError: bad settings, weights or manifest.
@@ -89,8 +95,10 @@ def extract(
     if global_pool not in network.global_pool:
         raise InputError(f'--global_pool={global_pool}: {model} always averages its last map')
     check_cache_limit(feature_cache_gb)
+    if not 0 <= max_bad_fraction <= 1:
+        raise InputError(f'--max_bad_fraction={max_bad_fraction}: expected a share in [0, 1]')
     convention = source_convention(network, weights, input_convention)
-    data = _read_images(manifest, data_root, item)
+    data, bad = _read_images(manifest, data_root, item, Skip(max_bad_fraction) if on_bad_frame == 'skip' else None)
     windows = split_windows(data.videos, seq_len=1)
 
     with tf.Graph().as_default():
@@ -149,17 +157,23 @@ def extract(
                         found[name][index] = value
     root = Path(os.path.abspath(data_root or os.path.dirname(manifest)))
     paths = [Path(data.videos[window.video].frames[window.start]) for window in windows]
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
     about: dict[str, np.ndarray] = {
         'video_id': np.array([data.videos[window.video].video_id for window in windows], np.str_),
         'path': np.array([str(p.relative_to(root) if p.is_relative_to(root) else p) for p in paths], np.str_),
     }
-    write_arrays(output, about | found)
+    with atomic_files(Path(output).parent) as files:
+        write_arrays(files / Path(output).name, about | found)
+        if on_bad_frame == 'skip':
+            write_bad_frames(files / bad_frames_path(output).name, {'': bad})
+    if on_bad_frame == 'skip':
+        print(f'{bad_frames_path(output)}: {len(bad)} bad frames left out')
+    else:
+        bad_frames_path(output).unlink(missing_ok=True)  # of other features that stood here
     sizes = ', '.join(f'{name} {list(array.shape)}' for name, array in found.items())
     print(f'{output}: {sizes}{"" if classes else " (no classifier that fits)"}')
 
 
-def write_arrays(path: str, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an .npz as `np.savez` does, which on a full disk would end with a traceback of its archive as well."""
     with atomic_write(path, 'wb') as file, zipfile.ZipFile(file, 'w') as archive:
         for name, array in arrays.items():
@@ -167,11 +181,21 @@ def write_arrays(path: str, arrays: dict[str, np.ndarray]) -> None:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def _read_images(path: str, data_root: str, item: str) -> Manifest:
-    """The manifest, once all of its images have been looked at."""
+def bad_frames_path(output: str) -> Path:
+    """The table beside the features of the lines that were left out."""
+    return Path(output).with_suffix('.bad_frames.csv')
+
+
+def _read_images(path: str, data_root: str, item: str, skip: Skip | None) -> tuple[Manifest, list[BadFrame]]:
+    """The manifest, once all of its images have been looked at, without those that are bad; and these."""
     manifest = read_manifest(path, data_root or None, item, min_frames=1)
     for video in manifest.videos[:1]:  # the lines of a manifest are all of one form
         if not video.frames:
             raise InputError(f'{path}:{video.lines[0]}: no image in the line; expected [audio.csv,]face.jpg[,label]')
-    check_images(manifest)
-    return manifest
+    if skip is None:
+        check_images(manifest)
+        return manifest, []
+    (left,), _, bad = leave_out_bad_frames([manifest], [[]], images=True, audio=0, skip=skip)
+    if not left.videos:
+        raise InputError(f'{path}: all of its images are bad, the first {bad[0]}; expected some that are not')
+    return left, bad

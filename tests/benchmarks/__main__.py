@@ -43,6 +43,7 @@ def main() -> None:
     unknown = set(values.only) - {name for name, _ in BENCHMARKS}
     if unknown:
         raise InputError(f'--only={sorted(unknown)[0]}: expected some of {", ".join(dict(BENCHMARKS))}')
+    failed = []
     for name, arguments in BENCHMARKS:
         if values.only and name not in values.only:
             continue
@@ -50,8 +51,10 @@ def main() -> None:
         print(f'\n$ python {" ".join(command[1:])}', flush=True)
         done = subprocess.run([*command, f'--json={values.json}', f'--folder={values.folder}'], check=False)
         if done.returncode:
-            raise InputError(f'tests.benchmarks.{name} ended with {done.returncode}; see above')
+            failed.append(f'{name} ended with {done.returncode}')
     timing.print_goals(values.json)
+    if failed:
+        raise InputError(f'{", ".join(failed)}; see above')
 
 
 if __name__ == '__main__':

@@ -64,7 +64,8 @@ def report(
     goals = {name: ('>=', goal) for name, goal in (at_least or {}).items()}
     goals |= {name: ('<=', goal) for name, goal in (at_most or {}).items()}
     table = {}
-    for name, values in rows.items():
+    for name, measured in rows.items():
+        values = [float(value) for value in measured]  # NumPy's are none of JSON's
         median = statistics.median(values)
         table[name] = {'median': median, 'lowest': min(values), 'highest': max(values), 'values': values}
         if name in goals:
