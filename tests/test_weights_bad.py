@@ -122,25 +122,41 @@ def test_hdf5_and_what_is_called_so(tmp_path):
         file['x'] = np.zeros((300, 300))
     assert "without a Keras model's weights" in says(tmp_path / 'data.h5')
     content = (tmp_path / 'data.h5').read_bytes()
+    (tmp_path / 'head.h5').write_bytes(content[:9])
+    assert 'not a readable HDF5 file' in says(tmp_path / 'head.h5')
     (tmp_path / 'cut.h5').write_bytes(content[: len(content) // 2])
     assert 'not a readable HDF5 file' in says(tmp_path / 'cut.h5')
 
 
 @pytest.mark.parametrize('before', [0, 2048])
+@pytest.mark.parametrize('width', [4, 8])
 @pytest.mark.parametrize('version', ['earliest', 'latest'])
-def test_heaps_of_text_are_right_as_written_and_wrong_with_any_size_changed(tmp_path, version, before):
+def test_heaps_of_text_are_right_as_written_and_wrong_with_a_size_changed(tmp_path, version, width, before):
     path = tmp_path / 'x.h5'
-    with h5py.File(path, 'w', libver=version, userblock_size=before) as file:
-        file.attrs['gone'] = ['x' * length for length in range(0, 900, 3)]
-        del file.attrs['gone']  # leaves free space
+    properties = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    properties.set_userblock(before)
+    properties.set_sizes(8, width)
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    if version == 'latest':
+        access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)
+    with h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_TRUNC, properties, access)) as file:
+        texts = file.create_dataset(
+            'texts', data=['x' * length for length in range(0, 300, 3)], dtype=h5py.string_dtype()
+        )
+        texts[::2] = ['y' * length for length in range(100, 150)]  # what stood there leaves free space
         file.attrs['names'] = ['x' * length for length in range(50)]
     check_heaps(str(path))
     content = path.read_bytes()
     heap = content.index(b'GCOL')
-    for at, size in ((8, 2**40), (8, 0), (24, 2**64 - 8), (24, 4096)):  # of the heap, and of its first object
-        path.write_bytes(content[: heap + at] + size.to_bytes(8, 'little') + content[heap + at + 8 :])
+    for size in (2 ** (8 * width) - 8, 4096, 0):
+        after = content[heap + 16 + 8 + width :]  # of its first object; a number of 0 is free space's
+        path.write_bytes(content[: heap + 16] + bytes(8) + size.to_bytes(width, 'little') + after)
         with pytest.raises(ValueError, match='global heap'):
             check_heaps(str(path))
+    many = b'GCOL\x01\0\0\0' + (2**20).to_bytes(width, 'little') + bytes(8 - width)
+    path.write_bytes(content[:before] + content[before : before + 512] + many * 2**16)  # each ends where the file does
+    with pytest.raises(ValueError, match='global heap'):
+        check_heaps(str(path))
 
 
 def test_pickles_are_refused_with_the_command_that_converts_them(tmp_path):

@@ -79,8 +79,14 @@ def exact_resize(image: tf.Tensor, image_size: int) -> tf.Tensor:
     result, is then that of the image. Other axes are left as they are.
     """
     sides = tf.shape(image)[:2]
-    resized = tf.image.resize_images(image, tf.where_v2(tf.equal(sides % image_size, 0), image_size, sides))
-    return tf.ensure_shape(tf.cast(resized, tf.uint8), [None, None, 3])
+    exact = tf.equal(sides % image_size, 0)
+    # The resize itself, in float32, takes a third of the time that a slice with steps does.
+    resized = tf.cond(
+        tf.reduce_any(exact),
+        lambda: tf.cast(tf.image.resize_images(image, tf.where_v2(exact, image_size, sides)), tf.uint8),
+        lambda: image,
+    )
+    return tf.ensure_shape(resized, [None, None, 3])
 
 
 def open_frame_cache(

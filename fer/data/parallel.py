@@ -11,7 +11,6 @@ from fer.cpus import count_cpus
 from fer.tf1 import tf
 
 _AHEAD = 2  # elements that are ready before they are asked for
-_MOST = 8  # at a time: one may be a batch, of hundreds of megabytes
 
 
 def map_in_parallel(dataset: tf.data.Dataset, function: Callable, threads: int = 0) -> tf.data.Dataset:
@@ -20,9 +19,9 @@ def map_in_parallel(dataset: tf.data.Dataset, function: Callable, threads: int =
     Args:
       dataset: of any elements.
       function: of an element, as tensors.
-      threads: elements at a time; 0 for as many as the process has CPUs, at most 8.
+      threads: elements at a time; 0 for as many as the process has CPUs.
     """
-    return dataset.map(function, num_parallel_calls=threads or min(_MOST, count_cpus()))
+    return dataset.map(function, num_parallel_calls=threads or count_cpus())
 
 
 def read_ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer.cpus import count_cpus
 from fer.data.augmentation import augment_audio, augment_view, augment_window
 from fer.data.frame_cache import decode, decode_content
 from fer.data.parallel import map_in_parallel, read_ahead
@@ -14,7 +15,8 @@ from fer.tf1 import tf
 
 UNLABELLED = -1
 POOL = 64  # batches that windows are dealt among, about; what pools differ in is left, 1 / sqrt(64) of the spread
-_PARALLEL_FRAMES = 2  # of a batch at a time; batches are read side by side as well
+_PARALLEL_BATCHES = 8  # that are read at a time, at most: each may have hundreds of megabytes
+_PARALLEL_FRAMES = 2  # of a batch at a time
 
 
 class Batch(NamedTuple):
@@ -137,7 +139,9 @@ def build_pipeline(
         ),
         args=(epoch, skip, view),
     )
-    iterator = tf.data.make_initializable_iterator(read_ahead(map_in_parallel(dataset, read)))
+    iterator = tf.data.make_initializable_iterator(
+        read_ahead(map_in_parallel(dataset, read, min(_PARALLEL_BATCHES, count_cpus())))
+    )
     index, labels, lengths, *parts = iterator.get_next()
     images = audio = features = None
     if widths:

@@ -24,7 +24,7 @@ _MAX_STEPS = 'max_steps'  # where a run is cut short; with another, it goes on
 class Standing(NamedTuple):
     state: str  # a state of fer.experiment.status, or one of the above
     text: str
-    vain_job: str = ''  # of the scheduler's queue, of what is blocked: it will never run
+    vain_job: str = ''  # of what is blocked: the scheduler's job that waits for it in vain, if there is one
 
 
 def standings(tasks: dict[str, Task], runs: str) -> dict[str, Standing]:

@@ -1,9 +1,9 @@
 """Features and logits of every frame: python -m fer.extract --init_from=RUN --manifest=DATA/val.txt --output=val.npz
 
-Writes video_id [N], path [N], features [N, D] float32 and logits [N, C] float32, a row per line of the manifest, from
-any run or public weights; C are the weights' own classes, none where they have no classifier that fits. Settings that
-are not given are those of the run, or those that the public weights were trained with. With --on_bad_frame=skip also
-val.bad_frames.csv, the lines that have no row. Exit code 2: bad input, nothing written.
+Writes video_id [N], path [N], features [N, D] float32 and logits [N, C] float32, a row per line of the manifest that is
+not left out as bad, from any run or public weights; C are the weights' own classes, none where they have no classifier
+that fits. Settings that are not given are those of the run, or those that the public weights were trained with. With
+--on_bad_frame=skip also val.bad_frames.csv, the lines that have no row. Exit code 2: bad input, nothing written.
 """
 
 from typing import Any

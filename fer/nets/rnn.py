@@ -12,7 +12,7 @@ loop, and what is padded is its result. dynamic_rnn pads the features, then mult
 and adds T gradients of the whole weight matrix. What is left in the loop are products so small that the number of
 operations is what costs, so its gradient is our own as well: all that does not depend on the step after is computed of
 all steps at once, before a loop back through time that has fewer operations than the one that TensorFlow derives, and
-the gradients of the recurrent weights are one product after it (tests/benchmarks/rnn.py compares the two).
+the gradients of the recurrent weights are one product after it. tests/benchmarks/rnn.py compares it with dynamic_rnn.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from fer.nets.layers import dropout as dropout_layer
 from fer.tf1 import slim, tf
 
-Tensors = Sequence[tf.Tensor]
+TensorList = Sequence[tf.Tensor]
 
 
 class Weights(NamedTuple):
@@ -49,9 +49,9 @@ class Cell(NamedTuple):
 
     weights: tuple[Weights, ...]
     states: int
-    step: Callable[[Tensors, Tensors, Tensors], Tensors]
-    linearise: Callable[[Tensors, Tensors, Tensors, Tensors], tuple[Tensors, Tensors]]
-    step_back: Callable[[Tensors, Tensors, Tensors], tuple[Tensors, Tensors]]
+    step: Callable[[TensorList, TensorList, TensorList], TensorList]
+    linearise: Callable[[TensorList, TensorList, TensorList, TensorList], tuple[TensorList, TensorList]]
+    step_back: Callable[[TensorList, TensorList, TensorList], tuple[TensorList, TensorList]]
 
 
 class Direction(NamedTuple):
@@ -61,23 +61,25 @@ class Direction(NamedTuple):
     steps: tf.Tensor  # int32 [N, 2]: of each packed frame, its step and window
 
 
-def gru_step(inputs: Tensors, states: Tensors, weights: Tensors) -> Tensors:
+def gru_step(inputs: TensorList, states: TensorList, weights: TensorList) -> TensorList:
     """`Cell.step`; `gates` are reset and update, and an update gate of 1 keeps the state."""
     (state,) = states
     _, update, candidate = _gru_gates(inputs, state, weights)
-    return (candidate + update * (state - candidate),)
+    return (update * state + (1 - update) * candidate,)
 
 
-def _gru_gates(inputs: Tensors, state: tf.Tensor, weights: Tensors) -> Tensors:
+def _gru_gates(inputs: TensorList, state: tf.Tensor, weights: TensorList) -> TensorList:
     reset, update = tf.split(tf.sigmoid(inputs[0] + tf.matmul(state, weights[0])), 2, axis=1)
     candidate = tf.tanh(inputs[1] + tf.matmul(reset * state, weights[1]))
     return reset, update, candidate
 
 
-def gru_linearise(inputs: Tensors, before: Tensors, after: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
-    """`Cell.linearise`; factors are the two gates, and the derivatives by what each gate and the candidate is made of.
+def gru_linearise(
+    inputs: TensorList, before: TensorList, after: TensorList, weights: TensorList
+) -> tuple[TensorList, TensorList]:
+    """`Cell.linearise`; factors are the gates, and derivatives by what gates and candidate are before their functions.
 
-    The reset gate's is still to be multiplied by the gradient of reset * state.
+    The update gate's and the candidate's are of the new state, the reset gate's is of reset * state.
     """
     (state,) = before
     reset, update, candidate = _gru_gates(inputs, state, weights)
@@ -87,7 +89,7 @@ def gru_linearise(inputs: Tensors, before: Tensors, after: Tensors, weights: Ten
     return (reset, update, by_reset, by_update, by_candidate), (state, reset * state)
 
 
-def gru_step_back(factors: Tensors, gradients: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+def gru_step_back(factors: TensorList, gradients: TensorList, weights: TensorList) -> tuple[TensorList, TensorList]:
     """`Cell.step_back`."""
     reset, update, by_reset, by_update, by_candidate = factors
     (gradient,) = gradients
@@ -98,7 +100,7 @@ def gru_step_back(factors: Tensors, gradients: Tensors, weights: Tensors) -> tup
     return (gates, candidate), (before,)
 
 
-def lstm_step(inputs: Tensors, states: Tensors, weights: Tensors) -> Tensors:
+def lstm_step(inputs: TensorList, states: TensorList, weights: TensorList) -> TensorList:
     """`Cell.step`; `gates` are input, candidate, forget and output, and the forget gate's bias has 1 added.
 
     Added here rather than to the variable, as LSTMCell does, so that decay of weights never pulls it to zero.
@@ -109,12 +111,14 @@ def lstm_step(inputs: Tensors, states: Tensors, weights: Tensors) -> Tensors:
     return output * tf.tanh(memory), memory
 
 
-def _lstm_gates(inputs: Tensors, state: tf.Tensor, weights: Tensors) -> Tensors:
+def _lstm_gates(inputs: TensorList, state: tf.Tensor, weights: TensorList) -> TensorList:
     gate, candidate, forget, output = tf.split(inputs[0] + tf.matmul(state, weights[0]), 4, axis=1)
     return tf.sigmoid(gate), tf.tanh(candidate), tf.sigmoid(forget + 1), tf.sigmoid(output)
 
 
-def lstm_linearise(inputs: Tensors, before: Tensors, after: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+def lstm_linearise(
+    inputs: TensorList, before: TensorList, after: TensorList, weights: TensorList
+) -> tuple[TensorList, TensorList]:
     """`Cell.linearise`; factors are the forget gate, the output's derivative by the memory, and one for each gate."""
     state, memory = before
     gate, candidate, forget, output = _lstm_gates(inputs, state, weights)
@@ -127,7 +131,7 @@ def lstm_linearise(inputs: Tensors, before: Tensors, after: Tensors, weights: Te
     return (forget, by_memory, by_gate, by_candidate, by_forget, by_output), (state,)
 
 
-def lstm_step_back(factors: Tensors, gradients: Tensors, weights: Tensors) -> tuple[Tensors, Tensors]:
+def lstm_step_back(factors: TensorList, gradients: TensorList, weights: TensorList) -> tuple[TensorList, TensorList]:
     """`Cell.step_back`."""
     forget, by_memory, *by_gates, by_output = factors
     output, memory = gradients
@@ -144,11 +148,10 @@ CELLS = {
 }
 
 
-def masked_loop(cell: Cell, inputs: Tensors, lengths: tf.Tensor, weights: Tensors) -> tf.Tensor:
-    """Runs a cell from zero states over padded sequences, and ends each at its length.
+def masked_loop(cell: Cell, inputs: TensorList, lengths: tf.Tensor, weights: TensorList) -> tf.Tensor:
+    """Runs a cell from zero states over padded sequences.
 
-    Whatever stands past a sequence's end, NaN included, changes neither outputs before it nor any gradient. As of any
-    TensorFlow loop, gradients are to be added to the graph before a session first runs it; they have none themselves.
+    Whatever stands past a sequence's end, NaN included, changes neither outputs before it nor any gradient.
 
     Args:
       cell: a value of `CELLS`.
@@ -168,35 +171,36 @@ def masked_loop(cell: Cell, inputs: Tensors, lengths: tf.Tensor, weights: Tensor
         return states[0], lambda gradient: _backward(cell, inputs, states, weights, gradient)
 
     run = tf.custom_gradient(compute)
-    # A sequence that has ended goes on, from zeros, in rows that nothing looks at: holding its state would be work in
-    # every step. It is its inputs that are zeros, before anything is computed from them, because a gradient of zero
-    # through NaN would be NaN.
+    # Past its end a sequence goes on, with inputs of zeros, in rows that nothing looks at: holding its state would be
+    # work in every step. Zeros before anything is computed, because a gradient of zero through NaN would be NaN.
     return tf.where_v2(real, run(*(tf.where_v2(real, net, zero) for net in inputs), *weights), zero)
 
 
-def _forward(cell: Cell, inputs: Tensors, weights: Tensors) -> Tensors:
+def _forward(cell: Cell, inputs: TensorList, weights: TensorList) -> TensorList:
     """The states after each step, [T, B, U] each."""
     steps, batch = tf.unstack(tf.shape(inputs[0])[:2])
-    dtype = inputs[0].dtype
+    units, dtype = int(weights[0].shape[0]), inputs[0].dtype
     arrays = [tf.TensorArray(dtype, steps).unstack(net) for net in inputs]
 
     def body(step, states, outputs):
         states = cell.step([array.read(step) for array in arrays], states, weights)
         return step + 1, states, tuple(array.write(step, new) for array, new in zip(outputs, states, strict=True))
 
-    start = (tf.zeros([batch, int(weights[0].shape[0])], dtype),) * cell.states
+    start = (tf.zeros([batch, units], dtype),) * cell.states
     outputs = tuple(tf.TensorArray(dtype, steps) for _ in start)
     *_, outputs = tf.while_loop(lambda step, *_: step < steps, body, (tf.constant(0), start, outputs))
     return [array.stack() for array in outputs]
 
 
-def _backward(cell: Cell, inputs: Tensors, states: Tensors, weights: Tensors, gradient: tf.Tensor) -> Tensors:
+def _backward(
+    cell: Cell, inputs: TensorList, states: TensorList, weights: TensorList, gradient: tf.Tensor
+) -> TensorList:
     """The gradients of inputs and weights, from that of the first of the states, [T, B, U]."""
-    steps, batch, units = tf.unstack(tf.shape(gradient))
-    dtype = gradient.dtype
+    steps, batch = tf.unstack(tf.shape(gradient)[:2])
+    units, dtype = int(weights[0].shape[0]), gradient.dtype
     before = [tf.concat([tf.zeros_like(state[:1]), state[:-1]], axis=0) for state in states]
 
-    def rows(nets: Tensors) -> Tensors:
+    def rows(nets: TensorList) -> TensorList:
         return [tf.reshape(net, [steps * batch, net.shape[2]]) for net in nets]
 
     factors, operands = cell.linearise(rows(inputs), rows(before), rows(states), weights)
@@ -267,7 +271,7 @@ def recurrent(
 ) -> tf.Tensor:
     """A stack of recurrent layers over packed windows, with an output for each real frame.
 
-    No state is updated by, and no output computed for, what is past a window's end. In both directions, each layer
+    What is past a window's end changes no output and no gradient. In both directions, each layer
     takes the two directions' outputs of the layer before, and the backward one starts at the last real frame.
 
     Variables: `layer_1/forward/gates/weights` [D + U, gates * U] with the input's rows first, `.../biases`, and so on;

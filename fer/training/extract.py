@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer.data.bad_frames import Skip, leave_out_bad_frames, write_bad_frames
+from fer.data.bad_frames import ON_BAD_FRAME, Skip, leave_out_bad_frames, write_bad_frames
 from fer.data.pipeline import Reading, build_pipeline
 from fer.data.readable import BadFrame, check_images
 from fer.data.split import Split
@@ -46,7 +46,7 @@ def extract(
     on_bad_frame: str = 'error',
     max_bad_fraction: float = 0.01,
 ) -> None:
-    """Writes an .npz with a row per line of the manifest, in its order.
+    """Writes an .npz with a row per line of the manifest that is not left out as bad, in its order.
 
     Arrays: `video_id` and `path` str [N] (relative to the data root where below it), `features` float32 [N, D],
     `logits` float32 [N, C]. C is 0 when the weights' classifier is not there or does not fit.
@@ -69,7 +69,7 @@ def extract(
       feature_cache_gb: gigabytes that it may have.
       on_bad_frame: what an image is that cannot be read: an `error`, or a line that has no row (`skip`), which
         `bad_frames_path` names then.
-      max_bad_fraction: the largest share of the lines that may be left out so.
+      max_bad_fraction: the largest share of the lines that may be left out by `skip`.
 
     Raises:
       InputError: bad settings, weights or manifest.
@@ -95,10 +95,13 @@ def extract(
     if global_pool not in network.global_pool:
         raise InputError(f'--global_pool={global_pool}: {model} always averages its last map')
     check_cache_limit(feature_cache_gb)
+    if on_bad_frame not in ON_BAD_FRAME:
+        raise InputError(f'--on_bad_frame={on_bad_frame}: expected one of {", ".join(ON_BAD_FRAME)}')
     if not 0 <= max_bad_fraction <= 1:
         raise InputError(f'--max_bad_fraction={max_bad_fraction}: expected a share in [0, 1]')
     convention = source_convention(network, weights, input_convention)
-    data, bad = _read_images(manifest, data_root, item, Skip(max_bad_fraction) if on_bad_frame == 'skip' else None)
+    skip = Skip(max_bad_fraction) if on_bad_frame == 'skip' else None
+    data, bad = _read_images(manifest, data_root, item, skip)
     windows = split_windows(data.videos, seq_len=1)
 
     with tf.Graph().as_default():
@@ -163,9 +166,9 @@ def extract(
     }
     with atomic_files(Path(output).parent) as files:
         write_arrays(files / Path(output).name, about | found)
-        if on_bad_frame == 'skip':
+        if skip:
             write_bad_frames(files / bad_frames_path(output).name, {'': bad})
-    if on_bad_frame == 'skip':
+    if skip:
         print(f'{bad_frames_path(output)}: {len(bad)} bad frames left out')
     else:
         bad_frames_path(output).unlink(missing_ok=True)  # of other features that stood here
@@ -183,7 +186,7 @@ def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
 
 def bad_frames_path(output: str) -> Path:
     """The table beside the features of the lines that were left out."""
-    return Path(output).with_suffix('.bad_frames.csv')
+    return Path(f'{output.removesuffix(".npz")}.bad_frames.csv')
 
 
 def _read_images(path: str, data_root: str, item: str, skip: Skip | None) -> tuple[Manifest, list[BadFrame]]:

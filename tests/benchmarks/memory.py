@@ -6,11 +6,11 @@ A recurrent network on a CNN, both trained, on --batch_size windows of --seq_len
 train.py is given counts here as well. Each row is a process of its own, so that its peak is of nothing else. The base
 row has built the graph and drawn first values, and takes no step: what chunks save is of what lies above it.
 
-With --gradients, gradients by four chunks are compared with those of all frames at once, under frozen batch statistics,
-where the memory of this machine holds the latter: the largest difference in any variable, relative to its largest
-gradient, or to a thousandth of the largest of all where a variable's own are next to nothing. How much of that is the
-network's own doing, which passes on what rounding begins, shows a third time, with all frames at once and pixels that
-are scaled by the smallest number above 1.
+With --gradients, gradients by four chunks are compared with those of all frames at once, under frozen batch statistics
+and at drawn weights (see `_load_like_trained`), where the memory of this machine holds the latter: the largest
+difference in any variable, relative to its largest gradient, or to a thousandth of the largest of all where a
+variable's own are next to nothing. How much of that is the network's own doing, which passes on what rounding begins,
+shows a third time, with all frames at once and pixels that are scaled by the smallest number above 1.
 """
 
 import dataclasses
@@ -180,8 +180,8 @@ def measure(value: str, gradients_file: str) -> None:
 def _load_like_trained(session, model: str) -> None:
     """Loads weights that no layer saturates with.
 
-    Drawn ones, but each residual unit adds a little, as in networks that were trained. Were it as much as there is, its
-    sixteen units would make features of 10^4, gates that are shut, and gradients of a rounding error's size.
+    Drawn ones, but each residual unit adds a little, as in networks that were trained. Were it as much as there is,
+    sixteen of them would make features of 10^4, gates that are shut, and gradients that a rounding error turns.
     """
     from fer.tf1 import tf
     from tests.nets import load, load_seeded

@@ -4,7 +4,6 @@ Importing this module gives a benchmark the flags of train.py: --width, --seq_le
 """
 
 import dataclasses
-import math
 import time
 from pathlib import Path
 
@@ -60,8 +59,8 @@ class Training:
         side = graph.training[phase]
         self.cache, self.pipeline = graph.cache, side.pipeline
         self._step = graph.steps[phase].train, side.towers[phase].loss.total
-        batches = len(self.split.windows) / config.batch_size
-        self.steps_per_epoch = math.floor(batches) if drop_last else math.ceil(batches)
+        whole = len(self.split.windows) // config.batch_size
+        self.steps_per_epoch = whole if drop_last else self.pipeline.num_batches
         self._epoch, self._left = -1, 0
 
     def step(self, fed: dict | None = None) -> tuple[int, float]:

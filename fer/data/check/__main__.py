@@ -26,7 +26,7 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     'nonfinite_audio', 'error', ['error', 'mean'], 'Whether a NaN or an infinity in the sound is wrong, as in train.py.'
 )
-flags.DEFINE_integer('jobs', 0, 'Images decoded at a time; 0 is as many as are fastest.')
+flags.DEFINE_integer('jobs', 0, 'Images decoded at a time; 0 is as many as there are CPUs.')
 flags.DEFINE_string('output', '', 'Folder for problems.csv (a row each) and summary.json; none is written if empty.')
 
 

@@ -78,7 +78,7 @@ def check_corpus(
       min_frames: the fewest frames that a video should have.
       image_size: height and width that every image should have; 0 asks only that a video's frames are alike.
       nonfinite: `error` where a NaN in the sound is wrong, `mean` where it is not.
-      jobs: images decoded at a time; 0 for as many as are fastest.
+      jobs: images decoded at a time; 0 for as many as there are CPUs.
 
     Raises:
       InputError: a setting is out of its range, or there is no manifest.
