@@ -5,7 +5,8 @@ import pytest
 from nets import load, load_seeded
 
 from fer.data.windows import pad_index
-from fer.nets.rnn import CELLS, attention_gate, masked_loop, recurrent, sequence_classifier
+from fer.nets.cells import CELLS, masked_loop
+from fer.nets.rnn import attention_gate, recurrent, sequence_classifier
 from fer.tf1 import tf
 
 LENGTHS = np.array([4, 1, 7, 3], np.int32)

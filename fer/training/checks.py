@@ -7,8 +7,8 @@ from fer.data.augmentation import parse_augment
 from fer.data.bad_frames import ON_BAD_FRAME
 from fer.errors import InputError
 from fer.nets import get_network
+from fer.nets.cells import CELLS
 from fer.nets.early_fusion import OPTIONS
-from fer.nets.rnn import CELLS
 from fer.training.aggregation import AGGREGATE, CLASSIFY
 from fer.training.config import TrainConfig
 from fer.training.losses import check_loss
