@@ -14,6 +14,7 @@ from absl import app, flags
 
 from fer.errors import InputError, one_line
 from fer.files import REMEDIES, describe
+from fer.flagfiles import check_includes
 from fer.stop import STOP_CODE, Stopped
 
 
@@ -49,9 +50,14 @@ def _parse_verb(argv: Sequence[str], verbs: tuple[str, ...]) -> list[str]:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
+        for argument in argv:
+            if argument.startswith(('--flagfile=', '-flagfile=')):
+                check_includes(os.path.expanduser(argument.partition('=')[2]))
         rest = flags.FLAGS(argv)
         if len(rest) > 1:
             raise flags.Error(f'{rest[1]!r} is not a flag; every argument is given as --name=value')
+    except InputError as error:
+        _fail(str(error))
     except flags.Error as error:
         _fail(' '.join(str(error).split()))
     except UnicodeDecodeError as error:

@@ -4,6 +4,7 @@ A run is a flagfile `<section>-<words>/<table>-<words>/<run>.flags` and is calle
 `6.2-finetune/t1-vgg_face/r13.flags` is run 6.2-t1-r13. `defaults.flags` beside the tables is no run.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def read_settings(path: str | Path) -> dict[str, str]:
     Raises:
       InputError: a file that cannot be read, or a line that is no flag.
     """
+    check_includes(path)
     try:
         lines = flags.FlagValues().read_flags_from_files([f'--flagfile={path}'], force_gnu=False)
     except flags.Error as error:
@@ -39,6 +41,27 @@ def read_settings(path: str | Path) -> dict[str, str]:
             raise InputError(f'{path}: {line!r}; expected --flag=value')
         settings[name] = value if is_valued else 'True'
     return settings
+
+
+def check_includes(path: str | Path) -> None:
+    """Looks at what a flagfile includes, before absl reads it, which would read /dev/zero to the end of all memory.
+
+    Raises:
+      InputError: it includes something that is there and no file.
+    """
+    seen, waiting = set(), [str(path)]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or not os.path.isfile(name) or not os.access(name, os.R_OK):  # absl says so
+            continue
+        seen.add(name)
+        with open(name, encoding='utf-8', errors='replace') as file:
+            for line in map(str.strip, file):
+                if line.startswith(('--flagfile=', '-flagfile=')):
+                    included = os.path.expanduser(line.partition('=')[2].strip())  # as absl does
+                    if os.path.exists(included) and not os.path.isfile(included):
+                        raise InputError(f'{name}: {line}; expected a file')
+                    waiting.append(included)
 
 
 def _natural(text: str) -> list:

@@ -260,7 +260,7 @@ def read_ledger(manifest: Manifest) -> list[LedgerRow]:
     Raises:
       InputError: the ledger is malformed, lacks a video that the manifest has, or gives it another label.
     """
-    path = _existing_ledger(manifest.path)
+    path = existing_ledger(manifest.path)
     if path is None:
         return [LedgerRow(v.video_id, v.label, None, len(v.lines), None, '') for v in manifest.videos]
     rows = _read_ledger_file(path)
@@ -278,7 +278,7 @@ def read_ledger(manifest: Manifest) -> list[LedgerRow]:
     return list(rows.values())
 
 
-def _existing_ledger(manifest_path: str) -> Path | None:
+def existing_ledger(manifest_path: str) -> Path | None:
     """The ledger beside a manifest: train.ledger.csv, or train.txt.ledger.csv as others may read the convention."""
     for path in (ledger_path(manifest_path), Path(f'{manifest_path}.ledger.csv')):
         if path.exists():
@@ -287,7 +287,7 @@ def _existing_ledger(manifest_path: str) -> Path | None:
 
 
 def _explained_by_ledger(manifest_path: str) -> bool:
-    path = _existing_ledger(manifest_path)
+    path = existing_ledger(manifest_path)
     rows = _read_ledger_file(path) if path else {}
     return bool(rows) and all(row.gap for row in rows.values())
 

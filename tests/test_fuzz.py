@@ -77,6 +77,11 @@ FOUND: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ('logs of a run that resumes', '*/train_log.csv', lambda c: c.replace(b',0.25,', b',,')),
     ('MatConvNet', '*', lambda c: c[:380] + b'\1' + c[381:]),  # one byte of dimensions; SciPy crashes of it
     ('Keras model', '*', lambda c: c[: (at := c.index(b'GCOL') + 1400)] + bytes(200) + c[at + 200 :]),  # HDF5: for ever
+    ('ledger', '*', lambda c: c.replace(b',3,1.25', b',1000003,1.25')),  # named the manifest
+    ('flagfile', '*/r2.flags', lambda c: c + b'--flagfile=/dev/zero\n'),  # read to the end of all memory
+    ('frame cache', '*.json', lambda c: c.replace(b'"videos": 1', b'"videos": "1"')),
+    ('images in folders', '*.bmp', lambda c: c[:18] + b'H\0?H' + c[22:]),  # wider than OpenCV counts
+    ('archives and pickles', '*.keras', lambda c: c.replace(b'PK\1\2\x14\3\x14', b'PK\1\2\x14\3\xff')),
 ]
 
 

@@ -116,7 +116,7 @@ def open_frame_cache(
 
 def _open_manifest(manifest: Manifest, image_size: int, root: Path, gigabytes: float) -> list[CachedVideo | None]:
     path = root / f'{_key(manifest, image_size)}.json'
-    index = _read_index(path)
+    index = _read_index(path, manifest)
     fresh = 'read'
     if index is None:
         index = _fill(manifest, image_size, path, gigabytes)
@@ -146,7 +146,7 @@ def _key(manifest: Manifest, image_size: int) -> str:
     return hashlib.sha256(json.dumps([DECODER, image_size, lengths, rows]).encode()).hexdigest()[:32]
 
 
-def _read_index(path: Path) -> _Index | None:
+def _read_index(path: Path, manifest: Manifest) -> _Index | None:
     """The index, once its file of pixels has been found whole; None where there is none, or a damaged one, said so."""
     if not path.exists():
         return None
@@ -158,6 +158,9 @@ def _read_index(path: Path) -> _Index | None:
             raise ValueError(f'{size} bytes; expected {index.bytes}')
         if sum(count * height * width * 3 for count, height, width in index.sizes) != size:
             raise ValueError('other frames than bytes')
+        frames = sum(len(video.frames) for video in manifest.videos[: index.videos])
+        if index.videos < 0 or sum(count for count, *_ in index.sizes) != frames:
+            raise ValueError(f'other frames than the first {index.videos} videos have')
         crc = 0
         with open(data, 'rb') as file:
             while chunk := file.read(_CHUNK):
@@ -211,7 +214,7 @@ def _fill(manifest: Manifest, image_size: int, path: Path, gigabytes: float) -> 
         if not videos:
             print(f'frame cache: --frame_cache_gb={gigabytes:g} has no room for {manifest.path}; it is decoded instead')
             return None
-        if path.exists() and (other := _read_index(path)):
+        if path.exists() and (other := _read_index(path, manifest)):
             return other
         os.replace(filling, data)
         index = _Index(data.name, videos, written, crc, sizes)

@@ -46,7 +46,10 @@ def _prepare_still(still: SourceStill, output: Path) -> Prepared:
             _write_png(output / named, np.frombuffer(still.pixels, np.uint8).reshape(side, side))
         elif converted:
             coded = np.fromfile(still.path, np.uint8)
-            image = cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None
+            try:
+                image = cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None
+            except cv2.error:  # of sizes that no image has
+                image = None
             if image is None:
                 gap, problem = 'undecodable', 'no image that OpenCV reads'
             else:

@@ -91,7 +91,7 @@ def _refuse_zip(path: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):  # of a version to come, or damaged
         names = []
     if any(name.endswith('data.pkl') for name in names) or path.endswith(_PICKLES):
         _refuse_pickle(path)

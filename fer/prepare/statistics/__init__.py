@@ -17,7 +17,7 @@ import pandas as pd
 from fer.emotions import EMOTIONS, FOLDER_CODES
 from fer.errors import InputError
 from fer.files import atomic_write
-from fer.manifest import GAPS, UNKNOWN, LedgerRow, Manifest, read_ledger, read_manifest
+from fer.manifest import GAPS, UNKNOWN, LedgerRow, Manifest, existing_ledger, read_ledger, read_manifest
 from fer.prepare.layout import SPLITS
 from fer.prepare.prepared import FRAMES_FILE, HELD, KEPT, REUSED_BOX
 
@@ -99,7 +99,7 @@ def read_split(manifest: Path, item: str | None = None) -> Split:
         for row in rows:
             if not 0 <= row.frames_kept <= (np.inf if row.frames_decoded is None else row.frames_decoded):
                 raise InputError(
-                    f'{manifest}: its ledger says that {row.frames_kept} of {row.frames_decoded} frames of video '
+                    f'{existing_ledger(str(manifest))}: {row.frames_kept} of {row.frames_decoded} frames of video '
                     f'{row.video_id} were kept; expected no more than there are'
                 )
     return split
