@@ -257,6 +257,7 @@ def test_a_plan_says_how_far_everything_is(chapter, monkeypatch):
     assert standings(tasks, 'runs')[name] == (
         BLOCKED,
         'its array waits for 6.1-t1-r9-seed3 as well, which failed, and waits in vain as job 124[].server',
+        '124[].server',
     )
 
 
