@@ -91,4 +91,4 @@ def test_more_threads_change_the_last_digits(painted, tmp_path, model):
     one, four = (weights(tmp_path / f'{threads}') for threads in (1, 4))
     assert sum((one[name] != four[name]).any() for name in one) > 0
     (first,), (second,) = (losses(tmp_path / f'{threads}') for threads in (1, 4))
-    assert float(first[1]) == pytest.approx(float(second[1]), rel=1e-5)
+    assert float(first[1]) == pytest.approx(float(second[1]), rel=1e-4)  # ResNet-50 normalises over few frames here
