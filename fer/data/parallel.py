@@ -1,8 +1,8 @@
 """How tf.data works: on several threads, a fixed number, without TensorFlow's tuning.
 
-AUTOTUNE measures from a thread that sleeps ever longer, up to a minute, and whatever ends a dataset or begins it anew
-waits until that thread wakes. An epoch of 13 s was followed by 7 s in which nothing ran, one of 20 s would be by 20 s;
-and of epochs with short steps it read some on one thread only, at half the speed (TensorFlow 2.15.1, two cores).
+AUTOTUNE measures from a thread that sleeps ever longer, and whatever begins a dataset anew waits until that thread
+wakes: epochs of 12 and 13 s were followed by 7 to 9 s in which nothing ran. And of epochs with short steps it read
+some at half the speed (TensorFlow 2.15.1, two cores).
 """
 
 from collections.abc import Callable
