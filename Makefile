@@ -1,34 +1,45 @@
-# Every target works from an empty clone: it makes .venv first when that is missing or older than setup.py.
+# Every target works from an empty clone. It makes .venv first if that is missing, or older than setup.py or the lock.
 
-BIN := .venv/bin
-STAMP := .venv/installed
-SUPPORTED := 'import sys; sys.exit(not (sys.implementation.name == "cpython" and (3, 10) <= sys.version_info[:2] <= (3, 11)))'
-# The first of these that is CPython 3.10 or 3.11; `make venv PYTHON=/path/to/python` to choose.
-PYTHON ?= $(shell for p in python3.11 python3.10 python3 python; do $$p -c $(SUPPORTED) 2>/dev/null && echo $$p && break; done)
-WRONG_PYTHON = this project runs on CPython 3.10 and 3.11 (tensorflow-addons has no wheel for others); found $(or $(shell $(or $(PYTHON),python3) --version 2>&1 | head -n 1),none); name one with PYTHON=/path/to/python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+# The newest supported interpreter on the PATH; `make venv PYTHON=/path/to/python` to choose another.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.10 python3 python; do \
+    $$p fer/interpreter.py 2>/dev/null && echo $$p && break; done)
+MINOR = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+NO_PYTHON = no supported Python on the PATH: expected CPython 3.10 to 3.13; name one with PYTHON=/path/to/python3.13
+EXTRAS ?= gpu
+# Options of pip where there is no internet: `make venv WHEELHOUSE=wheelhouse`, a folder that `make wheelhouse` filled.
+OFFLINE = $(if $(WHEELHOUSE),--no-index --find-links=$(abspath $(WHEELHOUSE)))
 
-.PHONY: venv demo tables-demo test test-all scheduler bench stages optimism lint clean
+.PHONY: venv demo tables-demo test core test-all scheduler bench stages optimism lint lock wheel wheelhouse clean
 
 venv: $(STAMP)
 
-$(STAMP): setup.py
-	$(if $(shell $(or $(PYTHON),false) -c $(SUPPORTED) 2>/dev/null && echo yes),,$(error $(WRONG_PYTHON)))
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(STAMP): setup.py $(wildcard requirements/*.txt)
+	$(if $(PYTHON),,$(error $(NO_PYTHON)))
+	@$(PYTHON) fer/interpreter.py
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet $(OFFLINE) --upgrade pip
+	$(BIN)/python -m pip install --quiet $(OFFLINE) --constraint requirements/$(MINOR).txt --editable '.[dev]'
 	@touch $(STAMP)
 
 # Corpus, preparation, two networks, evaluation, late fusion and a table of what came out, under demo/.
 demo: $(STAMP)
 	$(BIN)/python -m fer.demo
 
-# Every run of the dissertation's tables on a drawn corpus, narrow and two steps each, into one report: an hour or so.
-# It shows that the machinery works; the numbers say nothing. What is done is not done again.
+# Every run of the dissertation's tables on a synthetic corpus, narrow and two steps each, into one report: an hour or
+# so. It shows that the machinery works; the numbers say nothing. What is done is not done again.
 tables-demo: $(STAMP)
 	$(BIN)/python -m fer.demo.tables
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
+
+# The tests marked `core`: networks, one run of every stage, replay, resume, preparation, fusion and report. CI runs
+# them on the stack that does not run the whole suite.
+core: $(STAMP)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m 'core and not slow'
 
 # The proofs that take minutes as well (NASNet Large and Keras' weights of it, real video at full size, learning over
 # seeds).
@@ -49,7 +60,7 @@ bench: $(STAMP)
 	done
 	$(BIN)/python -m tests.benchmarks
 
-# What each stage of training adds on the drawn corpus, over five seeds: an hour or so.
+# What each stage of training adds on the synthetic corpus, over five seeds: an hour or so.
 stages: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.stages
 
@@ -62,6 +73,25 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Resolves setup.py anew for each interpreter, without needing those interpreters: requirements/<version>.txt.
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet 'uv>=0.9'
+	for minor in 3.10 3.11 3.12 3.13; do \
+	    $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --python-version $$minor \
+	        --python-platform x86_64-manylinux_2_28 --extra dev --extra gpu setup.py -o requirements/$$minor.txt || exit; \
+	done
+
+# dist/afew_fer-*.whl, which works without the checkout.
+wheel: $(STAMP)
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# Every wheel that a machine without internet needs, for the interpreter of .venv: copy wheelhouse/ and the checkout
+# there, and set FER_WHEELHOUSE in gpu_jobs/site.sh. With EXTRAS=dev,gpu, `make venv WHEELHOUSE=wheelhouse` works there.
+wheelhouse: $(STAMP)
+	$(BIN)/python -m pip wheel --quiet --constraint requirements/$(shell $(BIN)/python -c \
+	    'import sys; print("%d.%d" % sys.version_info[:2])').txt --wheel-dir wheelhouse pip setuptools wheel '.[$(EXTRAS)]'
+
 clean:
-	rm -rf .venv .venv-bench demo *.egg-info build .hypothesis .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-bench .venv-other demo dist wheelhouse *.egg-info build .hypothesis .pytest_cache .ruff_cache \
+	    .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

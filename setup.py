@@ -1,21 +1,28 @@
 """`pip install -e .` for the package `fer`; see the Makefile for the usual way in."""
 
-import sys
+import subprocess
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
-# tensorflow-addons has no wheel for CPython 3.12, mtcnn none for 3.9. Elsewhere pip should say just that, which it
-# does only when no requirement fails to resolve first.
-SUPPORTED = (3, 10) <= sys.version_info[:2] <= (3, 11)
+ROOT = Path(__file__).parent
+
+# The two stacks of fer/stack.py. Ranges are for environments of one's own; `make venv` installs exactly what
+# requirements/ lists for the interpreter.
+OLD, NEW = '; python_version < "3.12"', '; python_version >= "3.12"'
 
 REQUIREMENTS = [
     'absl-py>=2.0',
-    'tensorflow==2.15.1',  # the newest that tensorflow-addons can be imported beside
-    'tf-keras==2.15.1',  # holds the batch-norm layer that tf-slim needs (fer/tf1.py); follows tensorflow
-    'tf-slim==1.1.0',
-    'tensorflow-addons==0.23.0',  # its last release
-    'numpy>=1.26,<2',  # tensorflow 2.15 was built against NumPy 1
+    'tensorflow>=2.15.1,<2.16' + OLD,  # the newest that tensorflow-addons can be imported beside
+    'tensorflow>=2.21,<2.22' + NEW,
+    'tf-keras>=2.15.1,<2.16' + OLD,  # holds the batch-norm layer that tf-slim needs (fer/tf1.py); follows tensorflow
+    'tf-keras>=2.21,<2.22' + NEW,
+    'tf-slim>=1.1,<2',
+    'tensorflow-addons>=0.23,<1' + OLD,  # has no wheel for CPython 3.12
+    'tensorboard>=2.15,<3',  # writes the events; TensorFlow 2.21 does not install it any more
+    'numpy>=1.26,<2' + OLD,  # tensorflow 2.15 was built against NumPy 1
+    'numpy>=2.1,<3' + NEW,
     'pandas>=2.2,<4',
     'scipy>=1.13',
     'h5py>=3.8',  # comes with tensorflow; read directly, for weights
@@ -23,35 +30,83 @@ REQUIREMENTS = [
     'matplotlib>=3.8',
     'jinja2>=3.1',
     'tqdm>=4.66',
-    'opencv-python-headless==4.11.0.86',  # opencv-python without the system's libGL; 5.0 drops the Haar cascades
-    'mtcnn==1.0.0',  # carries its weights in the wheel
-    'ffmpeg-python==0.2.0',
-    'imageio-ffmpeg==0.8.1',  # carries an ffmpeg binary, whose version decides decoded pixels
-    'pydub==0.25.1',
-    'opensmile==2.6.0',
-    'pyarrow<21',  # wanted by opensmile; newer ones refuse NumPy 1
+    # opencv-python without the system's libGL. 4.12 and later want NumPy 2; 5.0 drops the Haar cascades.
+    'opencv-python-headless>=4.10,<4.12' + OLD,
+    'opencv-python-headless>=4.12,<5' + NEW,
+    'mtcnn>=1.0,<2',  # carries its weights in the wheel; has none for CPython 3.9
+    'ffmpeg-python>=0.2,<1',
+    'imageio-ffmpeg>=0.6,<1',  # carries an ffmpeg binary, whose version decides decoded pixels
+    'pydub>=0.25.1,<1',
+    'audioop-lts>=0.2; python_version >= "3.13"',  # pydub needs audioop, which CPython 3.13 has dropped
+    'opensmile>=2.6,<3',
+    'pyarrow<21' + OLD,  # wanted by opensmile; newer ones refuse NumPy 1
 ]
+
+COMMANDS = {
+    'fer-train': 'fer.commands.train',
+    'fer-evaluate': 'fer.commands.evaluate',
+    'fer-fuse': 'fer.commands.fusion',
+    'fer-prepare': 'fer.prepare.__main__',
+    'fer-smile': 'fer.prepare.smile.__main__',
+    'fer-statistics': 'fer.prepare.statistics.__main__',
+    'fer-synthetic': 'fer.prepare.synthetic.__main__',
+    'fer-check': 'fer.data.check.__main__',
+    'fer-extract': 'fer.extract.__main__',
+    'fer-experiment': 'fer.experiment.__main__',
+    'fer-report': 'fer.report.__main__',
+    'fer-networks': 'fer.nets.__main__',
+    'fer-doctor': 'fer.doctor',
+    'fer-demo': 'fer.demo.__main__',
+}
+
+
+HEAD, CHANGES = ('rev-parse', 'HEAD'), ('status', '--porcelain', '--untracked-files=no')
+
+
+class BuildWithCommit(build_py):
+    """Writes into a wheel which commit it was built from, so that its runs can be traced (fer/installation.py)."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            commit, changes = self._git(*HEAD), self._git(*CHANGES)
+            if commit and not changes:
+                Path(self.build_lib, 'fer', 'COMMIT').write_text(commit, encoding='ascii')
+
+    def _git(self, *words):
+        try:
+            return subprocess.run(['git', '-C', ROOT, *words], capture_output=True, text=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError):  # no git, or no checkout
+            return ''
+
 
 setup(
     name='afew-fer',  # `fer` is another project's name on the package index; the import name is still `fer`
     version='0.1.0',
     description='Audio-visual facial emotion recognition in video (EmotiW / AFEW), TensorFlow 1.x style',
-    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    packages=find_packages(include=['fer', 'fer.*']),
-    package_data={'fer.dissertation': ['*.csv', 'confusion.json'], 'fer.report': ['templates/*']},
-    python_requires='>=3.10,<3.12',
-    install_requires=REQUIREMENTS if SUPPORTED else [],
+    packages=[*find_packages(include=['fer', 'fer.*']), 'fer.configs'],
+    package_dir={'fer.configs': 'configs'},
+    package_data={
+        'fer.configs': ['**/*.flags', 'opensmile/*'],
+        'fer.dissertation': ['*.csv', 'confusion.json'],
+        'fer.report': ['templates/*'],
+    },
+    python_requires='>=3.10,<3.14',  # fer/interpreter.py
+    install_requires=REQUIREMENTS,
+    entry_points={'console_scripts': [f'{name} = {module}:run' for name, module in COMMANDS.items()]},
+    cmdclass={'build_py': BuildWithCommit},
     extras_require={
-        'gpu': ['tensorflow[and-cuda]==2.15.1'],
+        'gpu': ['tensorflow[and-cuda]>=2.15.1,<2.16' + OLD, 'tensorflow[and-cuda]>=2.21,<2.22' + NEW],
         'dev': [
-            'pytest>=8',
+            'pytest>=8,<9.2',  # in 9.2, pytest-xdist 3.8 ignores its groups: every worker makes a module's fixtures
             'pytest-xdist>=3.6',
             'hypothesis>=6.100',
-            'ruff==0.17.6',
-            'mypy==2.4.1',
-            'image-classifiers==1.0.0',  # SE networks to compare ours with
+            'ruff>=0.17',
+            'mypy>=2.4',
+            'image-classifiers>=1.0,<2',  # SE networks to compare ours with
             'scikit-learn>=1.5',  # metrics to compare ours with
         ],
     },

@@ -4,6 +4,11 @@ Exit codes: 0 done; 2 bad input or flags; 85 stopped by SIGTERM or SIGUSR1, to b
 interrupted; others are the command's own and in its help.
 """
 
+# ruff: noqa: E402 - the imports after the first are beyond an older Python.
+from fer.interpreter import require_supported
+
+require_supported()
+
 import contextlib
 import os
 import sys
@@ -14,7 +19,7 @@ from absl import app, flags
 
 from fer.errors import InputError, one_line
 from fer.files import REMEDIES, describe
-from fer.flagfiles import check_includes
+from fer.flagfiles import expand_flagfiles
 from fer.stop import STOP_CODE, Stopped
 
 
@@ -25,6 +30,7 @@ def run(main: Callable[[], int | None]) -> None:
       main: takes nothing, reads its flags, returns an exit code. An `InputError` it raises becomes one line on
         the standard error output and exit code 2.
     """
+    _adopt(main)
     app.run(lambda _: _call(main), flags_parser=_parse)
 
 
@@ -35,7 +41,16 @@ def run_verb(main: Callable[[str], int | None], verbs: tuple[str, ...]) -> None:
       main: takes the verb.
       verbs: of which the first argument has to be one.
     """
+    _adopt(main)
     app.run(lambda rest: _call(lambda: main(rest[1])), flags_parser=lambda argv: _parse_verb(argv, verbs))
+
+
+def _adopt(main: Callable) -> None:
+    """Makes the docstring and the flags of the module of `main` those that --help shows, whatever script called it."""
+    if main.__module__ != '__main__':
+        sys.modules['__main__'].__doc__ = sys.modules[main.__module__].__doc__
+        for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
 def _parse_verb(argv: Sequence[str], verbs: tuple[str, ...]) -> list[str]:
@@ -50,18 +65,16 @@ def _parse_verb(argv: Sequence[str], verbs: tuple[str, ...]) -> list[str]:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
-        for argument in argv:
-            if argument.startswith(('--flagfile=', '-flagfile=')):
-                check_includes(os.path.expanduser(argument.partition('=')[2]))
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([argv[0], *expand_flagfiles(argv[1:])])
         if len(rest) > 1:
             raise flags.Error(f'{rest[1]!r} is not a flag; every argument is given as --name=value')
     except InputError as error:
         _fail(str(error))
     except flags.Error as error:
         _fail(' '.join(str(error).split()))
-    except UnicodeDecodeError as error:
-        _fail(f'--flagfile: {error}; expected UTF-8 text')
+    except BrokenPipeError:  # whoever reads the help has seen enough, as in `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except SystemExit:  # absl has printed the help and calls that a failure
         sys.exit(0)
     return rest
@@ -98,4 +111,4 @@ def _fail(message: str) -> NoReturn:
 
 def _command() -> str:
     spec = sys.modules['__main__'].__spec__
-    return f'python -m {spec.parent}' if spec else os.path.basename(sys.argv[0])
+    return f'python -m {spec.name.removesuffix(".__main__")}' if spec else os.path.basename(sys.argv[0])

@@ -5,7 +5,8 @@ import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # of the checkout, where this is one
+from fer.installation import CHECKOUT, COMMIT_FILE
+
 ENVIRONMENT_FILE = 'environment.json'  # what a run trained on; a run resumed at a step adds environment_<step>.json
 FINISHED_FILE = 'finished.json'  # what training ends with: step, reason, and the checkpoint that answers for the run
 
@@ -16,12 +17,19 @@ def now() -> str:
 
 
 def commit() -> str | None:
-    """The checkout's commit, 40 hex digits; None outside a checkout or without git."""
+    """Returns the commit of the code, 40 hex digits: the checkout's, or the one that a wheel was built from.
+
+    None outside both, without git, and for a wheel that was built from uncommitted changes.
+    """
+    if CHECKOUT is None:
+        return COMMIT_FILE.read_text(encoding='ascii').strip() if COMMIT_FILE.exists() else None
     return _git('rev-parse', 'HEAD')
 
 
 def uncommitted_changes() -> bool | None:
-    """Whether a tracked file of the checkout differs from that commit; None outside a checkout or without git."""
+    """Whether a tracked file of the code differs from that commit; None where `commit` is None."""
+    if CHECKOUT is None:
+        return False if commit() else None
     answer = _git('status', '--porcelain', '--untracked-files=no')
     return None if answer is None else bool(answer)
 
@@ -50,8 +58,9 @@ def stamp(results: str | Path) -> dict[str, str | bool | None]:
 
 
 def _git(*arguments: str) -> str | None:
+    assert CHECKOUT is not None
     try:
-        answer = subprocess.run(['git', '-C', ROOT, *arguments], capture_output=True, text=True)
+        answer = subprocess.run(['git', '-C', CHECKOUT, *arguments], capture_output=True, text=True)
     except OSError:  # no git here
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None

@@ -19,10 +19,15 @@ else
         return 1
     fi
     if [ ! -e "$FER_VENV/bin/python" ] && [ -z "${PBS_JOBID:-}${SLURM_JOB_ID:-}" ]; then
+        python3 fer/interpreter.py || return 1
         echo "making $FER_VENV, some minutes" >&2
+        lock="requirements/$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt"
+        offline=""
+        [ -z "${FER_WHEELHOUSE:-}" ] || offline="--no-index --find-links=$FER_WHEELHOUSE"
         # Marked until it is whole: an environment half made would be taken for one.
         python3 -m venv --clear "$FER_VENV" && touch "$FER_VENV/unfinished" &&
-            "$FER_VENV/bin/python" -m pip install --quiet --editable '.[gpu]' && rm "$FER_VENV/unfinished" || return 1
+            "$FER_VENV/bin/python" -m pip install --quiet $offline --constraint "$lock" --editable '.[gpu]' &&
+            rm "$FER_VENV/unfinished" || return 1
     fi
     if [ ! -x "$FER_VENV/bin/python" ] || [ -e "$FER_VENV/unfinished" ]; then
         echo "no $FER_VENV/bin/python, or unfinished; expected an environment, see FER_VENV in ${FER_SITE:-gpu_jobs/site.sh}" >&2

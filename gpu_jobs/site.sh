@@ -15,7 +15,8 @@ FER_GPU="yes"               # a job that finds no GPU fails; "no" where the CPU 
 
 FER_MODULES=""              # module load ...: "python/3.11 cuda/12.2"
 FER_VENV=".venv-gpu"        # virtual environment, from the repository's root, made by gpu_jobs/environment.sh
-# Instead of it, an image for apptainer exec, such as "/shared/fer.sif". What submits runs outside it, with python3 and
+FER_WHEELHOUSE=""           # folder of wheels that `make wheelhouse` filled, where nodes have no internet
+# Instead of it, an image for apptainer exec, such as "/shared/fer.sif" (requirements/apptainer.def). What submits runs outside it, with python3 and
 # absl-py of the login node.
 FER_CONTAINER=""
 FER_CONTAINER_FLAGS="--nv"  # what else apptainer exec wants: "--nv --bind /data"

@@ -1,45 +1,55 @@
-"""What several test files share: a small corpus of painted faces, and a way to run the commands."""
+"""What several test files share: a small corpus of painted faces."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import ffmpeg
 import numpy as np
 import pytest
+from commands import ROOT, run
+from realmedia import realdata
 
 from fer import emotions
 from fer.manifest import LedgerRow, write_ledger, write_manifest
 from fer.prepare.ffmpeg import FFMPEG
 
-ROOT = Path(__file__).resolve().parents[1]
+__all__ = ['ROOT', 'realdata', 'run']
+
+# What `make core` runs: everything that can differ between the two stacks (fer/stack.py).
+CORE = {
+    *('test_install', 'test_package'),
+    *('test_nets', 'test_nets_parity', 'test_vgg_face', 'test_rnn', 'test_ffn', 'test_weights', 'test_augmentation'),
+    *('test_media', 'test_faces', 'test_smile', 'test_prepare', 'test_pipeline'),
+    *('test_training', 'test_stage_runs', 'test_stacks', 'test_extract', 'test_fusion', 'test_report'),
+}
 
 
-class Finished(NamedTuple):
-    """A command that ended."""
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in CORE:
+            item.add_marker(pytest.mark.core)
 
-    code: int
-    out: str
-    err: str
 
+@pytest.fixture(scope='module')
+def unoptimised_graphs():
+    """Runs of a module in the test's own process do not optimise their graphs, which takes longer than their steps.
 
-def run(*arguments: object, ok: bool = True, timeout: float = 600) -> Finished:
-    """Runs `python ARGUMENTS` in the repository's root; with `ok`, insists on exit code 0."""
-    process = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    )
-    if ok:
-        assert process.returncode == 0, process.stderr[-3000:]
-    return Finished(process.returncode, process.stdout, process.stderr)
+    For modules that compare such runs with each other only: an optimised one differs in its last digits.
+    """
+    from fer.training import session
+
+    settled = session.session_config
+
+    def unoptimised(settings):
+        config = settled(settings)
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        return config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, 'session_config', unoptimised)
+        yield
 
 
 def make_clip(path, rate, seconds, sound=True, **options):
@@ -126,17 +136,22 @@ def _hear(rng: np.random.Generator, label: int, size: int) -> np.ndarray:
 
 @pytest.fixture(scope='session')
 def painted_sound(tmp_path_factory) -> Path:
-    """A folder with every kind of manifest: 8 and 5 videos of 2 to 6 frames, 32x32 pixels, seen and heard.
-
-    stills_a and stills_b in it are two datasets of stills, each with train.txt and val.txt.
-    """
+    """The folder that `paint_with_sound` fills."""
     folder = tmp_path_factory.mktemp('painted_sound')
+    paint_with_sound(folder)
+    return folder
+
+
+def paint_with_sound(folder: Path) -> None:
+    """Writes every kind of manifest: 8 and 5 videos of 2 to 6 frames, 32x32 pixels, seen and heard.
+
+    stills_a and stills_b in the folder are two datasets of stills, each with train.txt and val.txt.
+    """
     for seed, (split, lengths) in enumerate({'train': [6, 2, 5, 3, 4, 2, 6, 3], 'val': [3, 6, 2, 4, 5]}.items()):
         paint_split(folder, split, lengths, seed=seed)
         add_sound(folder, split, seed=seed + 10)
         for name, number in (('stills_a', 9), ('stills_b', 7)):
             _paint_stills(folder / name, split, number, seed=seed + number)
-    return folder
 
 
 def _paint_stills(folder: Path, split: str, number: int, seed: int) -> None:
@@ -147,13 +162,13 @@ def _paint_stills(folder: Path, split: str, number: int, seed: int) -> None:
 
 def tiny_config(data: Path, stage: str, model: str = 'vgg_face', **changes):
     """The settings of a run of a second or two on `painted_sound`; what is not said is train.py's default."""
-    import train  # not above: it defines flags, and takes none of them
-    from fer.training.config import TrainConfig
+    from fer.training.config import TrainConfig  # here, not above: most tests do without TensorFlow
+    from fer.training.flags import train_defaults
     from fer.training.stages import get_stage
 
     kind = {'audio': '_functionals' if model == 'ffn' else '_clips', 'early_fusion': '_audiovisual'}.get(stage, '')
     folder = data / 'stills_a' if stage == 'pretrain' else data
-    settings = {field.name: train.flags.FLAGS[field.name].default for field in dataclasses.fields(TrainConfig)}
+    settings = {field.name: train_defaults()[field.name] for field in dataclasses.fields(TrainConfig)}
     settings |= {'stage': stage, 'model': model, 'fusion_option': 2, 'global_pool': model != 'vgg_face'}
     settings |= {f'{split}_manifest': str(folder / f'{split}{kind}.txt') for split in ('train', 'val')}
     settings |= {'batch_size': min(get_stage(stage, model).batch_size, 4), 'seq_len': 4, 'image_size': 32}
@@ -174,18 +189,3 @@ def tiny_flags(data: Path) -> list[str]:
         '--learning_rate=1e-3',
         '--train_epochs=1,2',
     ]
-
-
-def find_realdata() -> Path | None:
-    """The folder of real clips: FER_REALDATA, or `realdata` within a folder beside the checkout."""
-    beside = sorted(ROOT.parent.glob('*/realdata'))
-    folder = Path(os.environ.get('FER_REALDATA', beside[0] if beside else ROOT / 'realdata'))
-    return folder if folder.is_dir() else None
-
-
-def realdata() -> Path:
-    """The folder of real clips; skips without it."""
-    folder = find_realdata()
-    if folder is None:
-        pytest.skip('no folder of real clips (FER_REALDATA)')
-    return folder

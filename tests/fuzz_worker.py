@@ -23,6 +23,7 @@ from fuzz_mutate import mutate
 from fuzz_targets import OUTPUT, TARGETS
 
 from fer import cli
+from fer.prepare.ffmpeg import FFMPEG
 
 PATIENCE = 5  # seconds of an input; of the processor, which other jobs may be at
 MEMORY = 2 * 2**30  # bytes that an input may take
@@ -53,7 +54,7 @@ class Watch:
             self._check(event, [path] if writes else [])
         elif event in _CHANGES and not any(isinstance(fd, int) and fd >= 0 for fd in arguments[1:]):  # below a folder
             self._check(event, [arguments[1]] if event in ('os.symlink', 'os.link') else list(arguments[:2]))
-        elif event in _CODE:
+        elif event in _CODE and not (event == 'os.posix_spawn' and arguments[0] == FFMPEG):  # as subprocess starts it
             self.found.append(f'{event} {arguments}')
 
     def _check(self, event: str, paths: list) -> None:

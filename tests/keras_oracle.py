@@ -4,10 +4,13 @@ python keras_oracle.py NASNetMobile 64 FOLDER: saves weights.h5, order.weights.h
 [2, size, size, 3] in [-1, 1] with the features that Keras' own preprocessing and network give for them.
 """
 
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
+
+os.environ['TF_USE_LEGACY_KERAS'] = '1'  # Keras 3 names layers otherwise and writes other files
 import tensorflow as tf
 
 MODULES = {

@@ -5,6 +5,7 @@ mean, variance); `residual`, `dense` and `vgg` run it under stated conventions; 
 """
 
 import numpy as np
+from nets import one_shot_session
 
 from fer.tf1 import tf
 
@@ -173,7 +174,7 @@ def vgg(net, x, pool):
 
 def run(function, net, pixels, *arguments, **keywords):
     """A network of the above on float32 [N, H, W, 3]."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         return session.run(function(net, tf.constant(pixels, tf.float32), *arguments, **keywords))
 
 

@@ -1,7 +1,6 @@
 """Augmentation against OpenCV, SciPy and NumPy, and that what is drawn follows from the seed alone."""
 
 import sys
-import warnings
 
 import cv2
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from conftest import run
 from scipy import ndimage, stats
 
+from fer import tf1
 from fer.data.augmentation import (
     GREY,
     KINDS,
@@ -22,22 +22,20 @@ from fer.data.augmentation import (
     parse_augment,
 )
 from fer.errors import InputError
-from fer.tf1 import tf
+from fer.tf1 import STACK, import_addons, tf
 
 GEOMETRY = ('flip', 'crop', 'rotate', 'shift')
 HEIGHT, WIDTH = 37, 49  # neither square nor even, so that a swapped axis or a wrong centre cannot pass
 SEEDS = [(1, 0), (1, 1), (7, 3), (-5, 2**31 - 1)]
 
 
-@pytest.fixture(params=['addons', 'no addons'])
+@pytest.fixture(params=['no addons', *['addons'] * STACK.has_addons])
 def addons(request, monkeypatch):
-    """Runs a test with tensorflow-addons and as if they could not be imported."""
+    """Runs a test with tensorflow-addons, on the stack that has them, and without."""
     if request.param == 'no addons':
-        monkeypatch.setitem(sys.modules, 'tensorflow_addons', None)
+        monkeypatch.setattr(tf1, 'STACK', STACK._replace(has_addons=False))
     else:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            pytest.importorskip('tensorflow_addons', exc_type=ImportError)
+        assert import_addons() is not None
 
 
 def make_images(frames=3, smooth=0.0, height=HEIGHT, width=WIDTH):
@@ -220,7 +218,7 @@ import sys
 {block}
 from fer.data import augmentation
 assert sys.modules.get('tensorflow_addons') is None  # not before it is needed
-from fer.tf1 import tf
+from fer.tf1 import STACK, import_addons, tf
 seeds = tf.data.Dataset.range(3)
 images = tf.random.stateless_uniform([2, 9, 11, 3], [1, 2], 0.0, 255.0)
 windows = seeds.map(lambda seed: augmentation.augment_window(images, tf.stack([seed, 5]), augmentation.KINDS))

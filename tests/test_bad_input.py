@@ -5,11 +5,22 @@ import shutil
 import pytest
 from conftest import run, tiny_flags
 
+# Its run is shared, so it is made in one of pytest-xdist's processes.
+pytestmark = pytest.mark.xdist_group(__name__)
+
 
 @pytest.fixture
 def data(painted, tmp_path):
     """A copy of the painted corpus that a test may damage."""
     return shutil.copytree(painted, tmp_path / 'data')
+
+
+@pytest.fixture(scope='module')
+def one_step(painted, tmp_path_factory):
+    """A run of one step."""
+    run_dir = tmp_path_factory.mktemp('one_step') / 'run'
+    run('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
+    return run_dir
 
 
 def refused(*arguments):
@@ -103,10 +114,9 @@ def test_train_refuses_bad_flags(painted, tmp_path, flag, says):
     assert not (tmp_path / 'run').exists()
 
 
-def test_a_run_is_never_overwritten_unasked(painted, tmp_path):
-    run_dir = tmp_path / 'run'
+def test_a_run_is_never_overwritten_unasked(painted, one_step, tmp_path):
+    run_dir = shutil.copytree(one_step, tmp_path / 'run')
     command = ('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
-    run(*command)
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
     line = refused(*command)
     assert '--resume' in line
@@ -122,18 +132,16 @@ def test_a_run_is_never_overwritten_unasked(painted, tmp_path):
     assert (tmp_path / 'other' / 'thesis.doc').read_text() == 'precious'
 
 
-def test_a_run_without_its_checkpoint_is_not_begun_anew(painted, tmp_path):
-    run_dir = tmp_path / 'run'
-    run('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
+def test_a_run_without_its_checkpoint_is_not_begun_anew(painted, one_step, tmp_path):
+    run_dir = shutil.copytree(one_step, tmp_path / 'run')
     (run_dir / 'model.ckpt-1.index').unlink()
     line = refused('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1', '--resume')
     assert 'no whole checkpoint' in line
     assert (run_dir / 'train_log.csv').exists()
 
 
-def test_evaluate_refuses(painted, data, tmp_path):
-    run_dir = tmp_path / 'run'
-    run('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
+def test_evaluate_refuses(painted, data, one_step, tmp_path):
+    run_dir = shutil.copytree(one_step, tmp_path / 'run')
     assert 'flags.txt' in refused('evaluate.py', f'--run_dir={tmp_path}', f'--manifest={painted / "val.txt"}')
     for flag in ('--split=a/b', '--batch_size=-1', '--output=setup.py'):
         assert flag in refused('evaluate.py', f'--run_dir={run_dir}', f'--manifest={painted / "val.txt"}', flag)

@@ -19,7 +19,11 @@ from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
 # A warning would be a second line on the screen.
-pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.filterwarnings('error::RuntimeWarning')]
+pytestmark = [
+    pytest.mark.xdist_group(__name__),
+    pytest.mark.usefixtures('unoptimised_graphs'),
+    pytest.mark.filterwarnings('error::RuntimeWarning'),
+]
 
 
 @pytest.fixture

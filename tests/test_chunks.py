@@ -21,7 +21,7 @@ from fer.training.tower import build_tower
 from fer.training.train import train
 
 # Its graphs are as much as one of pytest-xdist's processes should do.
-pytestmark = pytest.mark.xdist_group(__name__)
+pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('unoptimised_graphs')]
 
 TERMS = {'island_weight': 0.1, 'locality_weight': 0.1, 'locality_neighbours': 2, 'l2': 0.01}
 # 13 frames: chunks of 4 are 4, 3, 3 and 3; of 5, 5, 4 and 4; one of 20 is not filled.

@@ -10,8 +10,8 @@ from absl import flags
 from absl.testing import flagsaver
 from conftest import ROOT, run
 
-import train
 from fer import emotions
+from fer.commands import train
 from fer.dissertation.runs import read_runs
 from fer.manifest import read_manifest, write_manifest
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Finished
+from commands import ROOT, Finished
 
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, write_metrics
@@ -190,6 +190,7 @@ def bad_configs() -> dict:
 def test_bad_flagfiles_are_named(tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
     files, complaint = bad_configs()[case]
+    (tmp_path / 'configs').mkdir()
     for path, lines in files.items():
         write_config(tmp_path, f'{path}.flags', *lines)
     with pytest.raises(InputError, match=complaint) as caught:

@@ -22,7 +22,7 @@ from fer.training.feature_store import FeatureStore, digest, make_room
 from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
-pytestmark = pytest.mark.xdist_group(__name__)
+pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('unoptimised_graphs')]
 
 KEY = {'model': 'a network', 'weights': 'some'}
 GIGABYTE = 10**9

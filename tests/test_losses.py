@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from nets import one_shot_session
 from sklearn.utils.class_weight import compute_class_weight
 
 from fer.data.windows import pad_index
@@ -21,7 +22,7 @@ def draw(*shape, seed=0):
 
 def evaluate(function, *arrays):
     """What `function` of the arrays, as float64 or int32 constants, is."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         return session.run(function(*map(tf.constant, arrays)))
 
 
@@ -30,7 +31,7 @@ def check_gradients(function, *arrays, step=1e-5):
 
     The result is weighed by fixed random numbers, so that what each of its elements depends on is told apart.
     """
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         inputs = [tf.placeholder(tf.float64, array.shape) for array in arrays]
         values = function(*inputs)
         value = tf.reduce_sum(values * tf.constant(1 + np.abs(draw(*values.shape.as_list(), seed=11))))
@@ -145,7 +146,7 @@ def test_island_does_not_depend_on_the_batch_size():
 
 def test_centres_move_as_in_the_paper():
     features = draw(8, DEPTH).astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         variable = losses.island_centres(CLASSES, DEPTH)
         assert variable.op.name == 'island/centres'
         assert tf.trainable_variables() == []
@@ -170,7 +171,7 @@ def test_turn_of_centres_is_the_gradient_of_the_pairs():
 
 def test_centres_start_from_the_seed_alone():
     def start(seed, operations):
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), one_shot_session() as session:
             tf.set_random_seed(seed)
             for _ in range(operations):
                 tf.random.normal([2])
@@ -263,7 +264,7 @@ def test_degenerate_batches(labels, same):
 
 
 def test_l2_is_of_kernels():
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         names = [
             'conv/weights',
             'conv/biases',
@@ -296,7 +297,7 @@ def test_total_is_the_sum_of_its_terms(classify, loss, dtype):
     frame_logits, logits, frames = (draw(*shape, seed=4).astype(dtype) for shape in ((8, 5), (3, 5), (8, DEPTH)))
     weights = losses.class_weights(np.array([4, 1, 0, 9, 2]), 'balanced')
     settings = LossSettings(loss, 1.5, 'balanced', 0.2, 0.3, 0.4, 2, 0.5)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         kernel = tf.get_variable('net/weights', [2, 3])
         found = total_loss(
             settings,
@@ -336,7 +337,7 @@ def test_total_is_the_sum_of_its_terms(classify, loss, dtype):
 def test_only_the_damaged_window_is_not_finite(classify):
     lost = np.where(np.arange(8)[:, np.newaxis] == 5, np.nan, draw(8, 5))  # a frame of the last window
     settings = LossSettings(island_weight=0.2, locality_weight=0.4, locality_neighbours=2)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         frame_logits, lengths = tf.constant(lost), tf.constant(LENGTHS)
         logits = window_logits(frame_logits, lengths, pad_index(lengths, 4), classify, 'mean')
         found = total_loss(settings, classify, frame_logits, logits, tf.constant(WINDOW_LABELS), lengths, frame_logits)

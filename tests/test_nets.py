@@ -1,12 +1,13 @@
 """What every network must do, whatever its numbers: sizes, counts, widths, training mode, and its building blocks."""
 
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import run, tiny_flags
-from nets import load, load_seeded, random_images
+from nets import load, load_seeded, one_shot_session, random_images
 
 from fer.nets import NETWORKS
 from fer.nets.conventions import Convention, source_pixels
@@ -21,10 +22,14 @@ GOLDEN = Path(__file__).with_name('features.json')
 NARROW = 0.05
 # NASNet's graphs take many times as long to build as the others.
 NASNET_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n.startswith('nasnet') else []) for n in NETWORKS]
+# Plain, residual and grouped convolutions; densely connected ones and squeeze-and-excitation alone are slow.
+WIDTH_SLOW = [
+    pytest.param(n, marks=[] if n in ('vgg_face', 'resnet50', 'se_resnext50') else [pytest.mark.slow]) for n in NETWORKS
+]
 LARGE_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n == 'nasnet' else []) for n in NETWORKS]
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', LARGE_SLOW)
 def test_parameters_and_multiply_adds_are_the_published(name):
     row, published = summarise_published(name), PUBLISHED[name]
     assert row.parameters == published.parameters
@@ -52,7 +57,7 @@ def test_features_are_those_committed(name):
 
 def features_of_seeded(name):
     """Features of one seeded 65x65 image under seeded weights, at a sixteenth of the width."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         images = tf.placeholder(tf.float32, [None, 65, 65, 3])
         network = NETWORKS[name]
         features, _ = network.build(images, width=1 / 16, global_pool=network.global_pool[0])
@@ -60,7 +65,7 @@ def features_of_seeded(name):
         return session.run(features, {images: random_images(65, number=1)})
 
 
-@pytest.mark.parametrize('name', NASNET_SLOW)
+@pytest.mark.parametrize('name', WIDTH_SLOW)
 def test_width_scales_channels_and_not_the_graph(name):
     graphs = []
     for width in (0.5, 0.004):
@@ -73,61 +78,78 @@ def test_width_scales_channels_and_not_the_graph(name):
     assert graphs[0] == graphs[1]
 
 
-@pytest.mark.parametrize('name', ['resnet50', 'densenet121', 'se_resnet50', 'se_resnext50'])
-def test_the_flat_map_averages_to_the_pooled_features(name):
-    with tf.Graph().as_default(), tf.Session() as session:
-        images = tf.placeholder(tf.float32, [None, 97, 64, 3])
-        pooled, _ = NETWORKS[name].build(images, width=NARROW, global_pool=True, scope='pooled')
-        flat, _ = NETWORKS[name].build(images, width=NARROW, global_pool=False, scope='flat')
-        values = load_seeded(session, 'pooled')
-        twins = [v for v in tf.global_variables('flat/') if '/logits/' not in v.name]
-        load(session, {v: values[v.op.name.replace('flat/', 'pooled/')] for v in twins})
-        batch = np.random.default_rng(0).uniform(-1, 1, (2, 97, 64, 3))
-        found, expected = session.run([flat, pooled], {images: batch})
-    channels = expected.shape[1]
-    assert found.shape[1] in (4 * 2 * channels, 3 * 2 * channels)  # DenseNet's transitions round down
-    np.testing.assert_allclose(found.reshape(2, -1, channels).mean(1), expected, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize('name', NASNET_SLOW)
-def test_without_a_classifier_features_are_the_same(name):
-    past = {'vgg_face': ('fc7', 'fc8')}.get(name, ('logits',))
-    with tf.Graph().as_default(), tf.Session() as session:
-        images = tf.constant(random_images(64))
-        features, end_points = NETWORKS[name].build(images, num_classes=0, width=NARROW)
+def test_a_network_in_every_mode(name):
+    """Without a classifier, with a flat map, frozen, and in training; in one graph, whose variables take longest."""
+    with tf.Graph().as_default(), one_shot_session() as session:
+        tf.train.get_or_create_global_step()
+        images = tf.constant(random_images(64, number=4))
+        build = functools.partial(NETWORKS[name].build, images, width=NARROW)
+        bare, end_points = build(num_classes=0)
         names = {v.op.name for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)}
-        expected, whole = NETWORKS[name].build(images, width=NARROW)
-        load_seeded(session, name)
+        features, evaluated = build()
         added = {v.op.name for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)} - names
-        found, expected = session.run([features, expected])
-    assert added == {f'{name}/{layer}/{kind}' for layer in past for kind in ('weights', 'biases')}
-    assert whole.keys() - end_points.keys() == {'logits'} | {'fc7'} & whole.keys()
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize('name', ['se_resnext50', 'densenet121'])
-def test_frozen_batch_norm_trains_what_is_evaluated(name):
-    """As set from outside the builder: averages are used and left alone, gamma and beta still learn."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        images = tf.constant(random_images(64, number=3))
-        build = NETWORKS[name].build
+        flat = [] if name.startswith(('vgg', 'nasnet')) else build_flat_map(name)
         with slim.arg_scope([batch_norm], frozen=True):
-            _, frozen = build(images, is_training=True, width=NARROW)
-        updates = len(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
-        _, evaluated = build(images, width=NARROW)
-        _, trained = build(images, is_training=True, width=NARROW)
+            _, frozen = build(is_training=True)
+        assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == []
+        _, trained = build(is_training=True)
         scaled = [v for v in tf.trainable_variables() if v.op.name.endswith(('/gamma', '/beta'))]
-        gradients = tf.gradients(tf.reduce_sum(frozen['logits'] ** 2), scaled)
+        slopes = tf.gradients(tf.reduce_sum(frozen['logits'] ** 2), scaled)
+        step = build_step(trained['logits'])
+        session.run(tf.global_variables_initializer())
         load_seeded(session, name)
         # A narrow SE block has a single hidden unit, which must not be one that never fires.
         load(session, {v: np.full(v.shape, 9) for v in tf.global_variables() if v.op.name.endswith('se/reduce/biases')})
-        found, expected, other = session.run([net['logits'] for net in (frozen, evaluated, trained)])
-        gradients = session.run(gradients)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    assert np.abs(other - expected).max() > 1e-2
-    assert updates == 0
-    assert len(gradients) > 100
-    assert all(np.isfinite(gradient).all() and gradient.any() for gradient in gradients)
+
+        past = {'vgg_face': ('fc7', 'fc8')}.get(name, ('logits',))
+        assert added == {f'{name}/{layer}/{kind}' for layer in past for kind in ('weights', 'biases')}
+        assert evaluated.keys() - end_points.keys() == {'logits'} | {'fc7'} & evaluated.keys()
+        without, with_classifier = session.run([bare, features])
+        np.testing.assert_allclose(without, with_classifier, rtol=1e-5, atol=1e-6)
+        if flat:
+            check_flat_map(*session.run(flat))
+        if name != 'vgg_face':  # which has dropout instead
+            check_frozen(*session.run([net['logits'] for net in (frozen, evaluated, trained)]), session.run(slopes))
+        check_step(session, step, name)
+
+
+def build_flat_map(name):
+    """Features with a flat last map and with its average, of images that are not square."""
+    images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (2, 97, 64, 3)), tf.float32)
+    return [NETWORKS[name].build(images, num_classes=0, width=NARROW, global_pool=pool)[0] for pool in (False, True)]
+
+
+def check_flat_map(flat, pooled):
+    channels = pooled.shape[1]
+    assert flat.shape[1] in (4 * 2 * channels, 3 * 2 * channels)  # DenseNet's transitions round down
+    np.testing.assert_allclose(flat.reshape(2, -1, channels).mean(1), pooled, rtol=1e-4, atol=1e-5)
+
+
+def check_frozen(frozen, evaluated, trained, slopes):
+    """Frozen from outside the builder: averages are used and left alone, gamma and beta still learn."""
+    np.testing.assert_allclose(frozen, evaluated, rtol=1e-4, atol=1e-5)
+    assert np.abs(trained - evaluated).max() > 1e-2
+    assert len(slopes) > 100
+    assert all(np.isfinite(slope).all() and slope.any() for slope in slopes)
+
+
+def build_step(logits):
+    loss = tf.losses.sparse_softmax_cross_entropy([1, 2, 3, 6], logits)
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        return tf.train.GradientDescentOptimizer(1.0).minimize(loss)
+
+
+def check_step(session, step, name):
+    """A step moves every trainable variable and every moving average."""
+    variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
+    names = [v.op.name for v in variables]
+    assert len(names) == len(set(names))
+    before = session.run(variables)
+    session.run(step)
+    after = session.run(variables)
+    assert [key for key, old, new in zip(names, before, after, strict=True) if (old == new).all()] == []
+    assert any('/moving_variance' in key for key in names) == (name != 'vgg_face')
 
 
 def test_vgg_face_pools_before_fc6():
@@ -143,33 +165,9 @@ def test_nasnet_has_no_flat_map(name):
         NETWORKS[name].build(tf.zeros([1, 64, 64, 3]), global_pool=False)
 
 
-@pytest.mark.parametrize('name', NASNET_SLOW)
-def test_one_training_step_moves_everything(name):
-    """Every trainable variable and every moving average."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.train.get_or_create_global_step()
-        images = tf.constant(random_images(64, number=4))
-        _, end_points = NETWORKS[name].build(images, is_training=True, width=NARROW)
-        loss = tf.losses.sparse_softmax_cross_entropy([1, 2, 3, 6], end_points['logits'])
-        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
-            step = tf.train.GradientDescentOptimizer(1.0).minimize(loss)
-        variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
-        assert len(variables) == len({v.name for v in variables})
-        session.run(tf.global_variables_initializer())
-        load_seeded(session, name)
-        # A narrow SE block has a single hidden unit, which must not be one that never fires.
-        load(session, {v: np.full(v.shape, 9) for v in variables if v.op.name.endswith('se/reduce/biases')})
-        before = session.run(variables)
-        session.run(step)
-        after = session.run(variables)
-    names = [v.op.name for v in variables]
-    assert [key for key, old, new in zip(names, before, after, strict=True) if (old == new).all()] == []
-    assert any('/moving_variance' in key for key in names) == (name != 'vgg_face')
-
-
 def test_a_moving_average_takes_a_step_towards_the_batch():
     images = random_images(5, number=3)
-    with tf.Graph().as_default(), tf.Session() as session, batch_norm_arg_scope(is_training=True, epsilon=1e-3):
+    with tf.Graph().as_default(), one_shot_session() as session, batch_norm_arg_scope(is_training=True, epsilon=1e-3):
         net = conv2d(tf.constant(images), 2, 3, scope='c', activation_fn=None)
         values = load_seeded(session, 'c')
         before = session.run(tf.nn.conv2d(images, values['c/weights'], 1, 'SAME'))
@@ -191,7 +189,7 @@ def test_a_moving_average_takes_a_step_towards_the_batch():
 @pytest.mark.parametrize('is_training', [False, True])
 def test_grouped_convolution_equals_split_convolutions(stride, padding, is_training):
     images = np.random.default_rng(0).normal(size=(2, 10, 7, 12)).astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as session, batch_norm_arg_scope(is_training, epsilon=1e-3):
+    with tf.Graph().as_default(), one_shot_session() as session, batch_norm_arg_scope(is_training, epsilon=1e-3):
         inputs = tf.constant(images)
         grouped = conv2d(inputs, 24, 3, stride, padding, groups=4, scope='grouped')
         dense = conv2d(inputs, 24, 3, stride, padding, scope='dense')
@@ -216,7 +214,7 @@ def test_pools_by_convention(size):
         fill = 0 if pool == 'zeros' else np.nan
         padded = np.pad(batch, [(0, 0), pad, pad, (0, 0)], constant_values=fill)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), one_shot_session() as session:
             found = session.run([pool_3x3(tf.constant(batch), kind, pool) for kind in ('MAX', 'AVG')])
         np.testing.assert_allclose(found[0], np.nanmax(windows, axis=(-2, -1)))
         if pool in ('same', 'zeros'):  # the only ones that average
@@ -227,7 +225,7 @@ def test_pixels_of_a_source():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3))
     images = (pixels / 127.5 - 1).astype(np.float32)
     source = Convention(order='BGR', mean=(103.9, 116.8, 123.7), std=(57.0, 58.0, 59.0))
-    with tf.Graph().as_default() as graph, tf.Session() as session:
+    with tf.Graph().as_default() as graph, one_shot_session() as session:
         found = session.run(source_pixels(tf.constant(images), source))
         count = len(graph.get_operations())
         inputs = tf.zeros([1, 2, 2, 3])
@@ -241,7 +239,7 @@ def test_pixels_of_a_source():
 
 def test_squeeze_excite_is_the_formula():
     maps = np.random.default_rng(0).normal(size=(2, 5, 4, 32)).astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         net = squeeze_excite(tf.constant(maps), scope='se')
         values = load_seeded(session, 'se')
         found = session.run(net)
@@ -253,7 +251,7 @@ def test_squeeze_excite_is_the_formula():
 
 def test_se_vgg_gates_every_convolution():
     images = random_images(32)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         inputs = tf.constant(images)
         _, plain = NETWORKS['vgg_face'].build(inputs, width=NARROW)
         _, gated = NETWORKS['vgg_face'].build(inputs, width=NARROW, se=True)

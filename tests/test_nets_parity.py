@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from nets import load, load_seeded, random_images
+from nets import load, load_seeded, one_shot_session, random_images
 from tf_slim.nets import resnet_v1
 
 from fer.nets import NETWORKS
@@ -61,7 +61,7 @@ def load_keras(session, model, values, layer_of):
 @pytest.mark.parametrize('convention', [SLIM, SLIM._replace(stride='first_1x1')])
 def test_resnet50_equals_slim(convention):
     """slim's network; and He et al.'s strides, which leave out the same positions, only earlier."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         images, ours = build('resnet50', convention)
         with slim.arg_scope(resnet_v1.resnet_arg_scope()):
             theirs, _ = resnet_v1.resnet_v1_50(images, is_training=False)
@@ -95,7 +95,7 @@ def densenet_layer(path):
 
 
 def test_densenet121_equals_keras():
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         images, ours = build('densenet121', TORCH._replace(epsilon=1.001e-5))
         keras = tf.keras.applications.DenseNet121(
             include_top=False, weights=None, input_shape=(None, None, 3), pooling='avg'
@@ -158,7 +158,7 @@ def test_nasnet_equals_keras(name, size):
         'nasnet': (tf.keras.applications.NASNetLarge, LARGE.cells),
         'nasnet_mobile': (tf.keras.applications.NASNetMobile, MOBILE.cells),
     }[name]
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         images, ours = build(name, SLIM_NASNET._replace(pool='zeros'), size)
         keras = oracle(include_top=False, weights=None, input_shape=(size, size, 3), pooling='avg')
         load_keras(session, keras, load_seeded(session, name), nasnet_layer(cells))
@@ -200,7 +200,7 @@ def test_se_networks_equal_image_classifiers(name, oracle, convention, monkeypat
     monkeypatch.setenv('SM_FRAMEWORK', 'tf.keras')
     models = pytest.importorskip('classification_models.models.senet')
     keras = {'backend': tf.keras.backend, 'layers': tf.keras.layers, 'models': tf.keras.models, 'utils': tf.keras.utils}
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         images, ours = build(name, convention)
         model = getattr(models, oracle)(input_shape=(None, None, 3), include_top=False, weights=None, **keras)
         values = load_seeded(session, name)

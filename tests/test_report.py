@@ -31,12 +31,13 @@ from fer.flagfiles import find_runs, read_settings
 from fer.prepare.statistics import write_statistics
 from fer.report.cells import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge
 from fer.report.figures import draw_all_curves, draw_statistics, lay_out_matrices
-from fer.report.flagfiles import changed_fusion, changed_settings, train_defaults
+from fer.report.flagfiles import changed_fusion, changed_settings
 from fer.report.logs import TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG
 from fer.report.page import write_report
 from fer.report.runs import Answers, Flag, datasets_of, read_seeds
 from fer.report.tables import VERDICTS, compile_report, ranges
 from fer.training.config import TrainConfig, write_flagfile
+from fer.training.flags import train_defaults
 
 CONFIGS = ROOT / 'configs'
 CHECKPOINT = 'model.ckpt-24'
@@ -66,7 +67,7 @@ def config_of(run_id, **settings):
     flagfiles = dict(find_runs(CONFIGS))
     given = read_settings(flagfiles[run_id]) if run_id in flagfiles else {}
     for name, value in {**train_defaults(), **given}.items():
-        if name in types:
+        if name in types and value is not None:
             values[name] = str(value) == 'True' if types[name] is bool else types[name](value)
     return TrainConfig(**{**values, **settings})
 
@@ -658,7 +659,7 @@ def test_a_stamp_says_what_git_says(tmp_path, monkeypatch):
     """In a checkout, in a changed one, and where there is none."""
     results = tmp_path / 'results.txt'
     results.write_bytes(b'answers')
-    monkeypatch.setattr(provenance, 'ROOT', tmp_path)
+    monkeypatch.setattr(provenance, 'CHECKOUT', tmp_path)
     monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))
     stamp = provenance.stamp(results)
     assert (stamp['commit'], stamp['uncommitted_changes']) == (None, None)
@@ -714,9 +715,9 @@ def test_malformed_flagfiles(tmp_path, text, says):
 
 def test_defaults_are_those_of_train_py():
     assert train_defaults()['width'] == 1.0
-    assert 'global_pool' not in train_defaults()  # settled by the network
+    assert train_defaults()['global_pool'] is None  # settled by the network
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    assert fields - {'global_pool', 'batch_size'} <= set(train_defaults())
+    assert fields <= set(train_defaults())
 
 
 def test_every_row_has_a_flagfile_that_its_own_settings_agree_with():

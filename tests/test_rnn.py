@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from nets import load, load_seeded
+from nets import load, load_seeded, one_shot_session
 
 from fer.data.windows import pad_index
 from fer.nets.cells import CELLS, masked_loop
@@ -89,7 +89,7 @@ def as_keras(cell, values, layers, both):
 @pytest.mark.parametrize(('cell', 'layers', 'both'), SHAPES)
 def test_outputs_and_gradients_are_those_of_keras_masked_layers(cell, layers, both):
     """Keras sees padding that is far from silent, and a mask."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         outputs = recurrent(frames, lengths, index, cell, layers, UNITS, both)
         variables = {v.op.name: v for v in tf.trainable_variables('rnn/')}
@@ -134,7 +134,7 @@ def test_outputs_and_gradients_are_those_of_keras_masked_layers(cell, layers, bo
 def test_fresh_weights_and_outputs_are_those_of_tensorflows_cells(cell, both):
     """One layer on weights copied as they are; the start has the same range and the same biases."""
     kinds = {'gru': tf.nn.rnn_cell.GRUCell, 'lstm': tf.nn.rnn_cell.LSTMCell}
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         outputs = recurrent(frames, lengths, index, cell, layers=1, units=UNITS, bidirectional=both)
         cells = [kinds[cell](UNITS) for _ in range(1 + both)]
@@ -174,7 +174,7 @@ def gru_of_the_paper(frames, weights):
 
 def test_a_bidirectional_gru_is_the_published_equations():
     """The second layer sees both directions of the first, and each backward pass starts at the last real frame."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         outputs = recurrent(frames, lengths, index, layers=2, units=UNITS, bidirectional=True)
         sides = sides_of(load_seeded(session, 'rnn'), 2, True)
@@ -196,7 +196,7 @@ def test_nan_past_the_end_changes_neither_outputs_nor_gradients(cell):
     inputs = [rng.normal(size=(STEPS, 4, part.gates * UNITS)).astype(np.float32) for part in parts]
     past = np.arange(STEPS)[:, np.newaxis] >= LENGTHS  # [T, B]
     factors = rng.normal(size=(STEPS, 4, UNITS)).astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         fed = [tf.placeholder(tf.float32, net.shape) for net in inputs]
         weights = [tf.constant(rng.normal(size=(UNITS, part.gates * UNITS)), tf.float32) for part in parts]
         outputs = masked_loop(CELLS[cell], fed, tf.constant(LENGTHS), weights)
@@ -221,7 +221,7 @@ def test_nan_past_the_end_changes_neither_outputs_nor_gradients(cell):
 @pytest.mark.parametrize('both', [False, True])
 def test_the_index_may_name_any_frame_past_the_end(both):
     """Padding of the other windows points at a frame of NaN, which stays in its own window."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         elsewhere = tf.placeholder(tf.int32, [None, STEPS])
         options = {'units': UNITS, 'bidirectional': both, 'attention': True}
@@ -246,7 +246,7 @@ def test_the_index_may_name_any_frame_past_the_end(both):
 @pytest.mark.parametrize('both', [False, True])
 @pytest.mark.parametrize('cell', CELLS)
 def test_a_batch_of_one_equals_a_batch_of_many(cell, both):
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         outputs, end_points = sequence_classifier(
             frames, lengths, index, 7, cell=cell, units=UNITS, bidirectional=both, attention=True
@@ -267,7 +267,7 @@ def test_frames_to_come_matter_backwards_only():
     window = np.repeat(np.arange(4), LENGTHS)
     same = window[:, np.newaxis] == window
     for both in (False, True):
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), one_shot_session() as session:
             frames, lengths, index, feed = packed_inputs()
             outputs = recurrent(frames, lengths, index, units=UNITS, bidirectional=both)
             row = tf.placeholder(tf.int32, [])
@@ -280,7 +280,7 @@ def test_frames_to_come_matter_backwards_only():
 
 def test_attention_gates_the_output_of_the_whole_stack():
     """Equations 2.10 to 2.12."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         gated, _ = sequence_classifier(frames, lengths, index, units=UNITS, bidirectional=True, attention=True)
         plain, _ = sequence_classifier(frames, lengths, index, units=UNITS, bidirectional=True)
@@ -295,7 +295,7 @@ def test_attention_gates_the_output_of_the_whole_stack():
 @pytest.mark.parametrize('part', ['gate', 'gru', 'lstm'])
 def test_gradients_are_finite_differences(part, windows):
     """In float64, of the gate apart and of a whole bidirectional stack with it, for inputs and every variable."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs(tf.float64)
         feed[lengths] = windows
         if part == 'gate':
@@ -365,7 +365,7 @@ def test_start_and_dropout_follow_the_seed_and_differ_between_networks():
     """Dropout acts on the classifier's input alone."""
 
     def logits(seed, scope, is_training=True):
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), one_shot_session() as session:
             tf.set_random_seed(seed)
             tf.train.get_or_create_global_step()
             frames, lengths, index, feed = packed_inputs()

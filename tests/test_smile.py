@@ -238,6 +238,13 @@ def test_any_rate_and_silence(rate, tmp_path):
     assert all(got[f'pcm_fftMag_melspec_sma[{band}]'].min() > 0 for band in range(26))
 
 
+def test_features_are_the_same_after_tensorflow(sound):
+    """TensorFlow exports a Fourier transform under the name of openSMILE's."""
+    script = f'import fer.tf1; from fer.prepare.smile.extract import lld; _, values = lld({str(sound)!r}, 0.025, 0.010)'
+    done = run('-c', f'{script}; print(values.tobytes().hex())')
+    assert done.out.strip() == extract.lld(sound, 0.025, 0.010)[1].tobytes().hex()
+
+
 def test_channels_are_mixed_down(sound, tmp_path):
     mono = babble()
     _, expected = extract.lld(sound)

@@ -1,7 +1,6 @@
 """Runs of every stage, in this process: killed and resumed, restored from each other, scored, replayed."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from commands import CONTEXT
 from conftest import tiny_config
 from runs import assert_same_run, best_weights, losses, rows, weights
 
@@ -74,13 +74,8 @@ def score(run_dir, manifest, output, **changes):
 
 
 def train_and_kill(config, run_dir):
-    """Trains in a process of its own and kills it as soon as the first epoch is scored.
-
-    Forked from a server that has imported TensorFlow once for all, since that takes longer than such a run.
-    """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['fer.training.train'])
-    process = context.Process(target=train, args=(config, False, False))
+    """Trains in a process of its own and kills it as soon as the first epoch is scored."""
+    process = CONTEXT.Process(target=train, args=(config, False, False))
     process.start()
     log = run_dir / 'val_log.csv'
     while process.is_alive() and not (log.exists() and log.read_text().count('\n') > 1):

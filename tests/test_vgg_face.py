@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from nets import one_shot_session
 
 from fer.errors import InputError
 from fer.nets import get_network
@@ -13,7 +14,7 @@ from fer.tf1 import tf
 @pytest.mark.parametrize(('height', 'width'), [(112, 112), (97, 64), pytest.param(224, 224, marks=pytest.mark.slow)])
 def test_features_and_logits_equal_keras_vgg16(height, width):
     images = np.random.default_rng(0).uniform(-1, 1, (2, height, width, 3)).astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         tf.set_random_seed(1)
         inputs = tf.constant(images)
         features, end_points = vgg_face(inputs, num_classes=5)
@@ -79,7 +80,7 @@ def test_every_variable_gets_a_gradient():
 
 def test_dropout_follows_seed_layer_and_step():
     def masks(seed, scope, step, rate=0.4):
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), one_shot_session() as session:
             tf.set_random_seed(seed)
             global_step = tf.train.get_or_create_global_step()
             output = dropout(tf.ones([50, 40]), rate, is_training=True, scope=scope)

@@ -4,6 +4,7 @@ Each case writes small random weights as their publisher would, and computes the
 tf_slim, with keras.applications in a process of its own, or with public_nets.py.
 """
 
+import functools
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import public_nets as public
 import pytest
 import scipy.io
 from conftest import ROOT, run
+from nets import one_shot_session
 from safetensors.numpy import save_file
 from tf_slim.nets import resnet_v1
 
@@ -65,7 +67,7 @@ def minus(images, mean, order='RGB'):
 
 
 def save_checkpoint(path, values, **options):
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         variables = {name: tf.Variable(tf.zeros(v.shape, v.dtype)) for name, v in values.items()}
         session.run(
             [v.initializer for v in variables.values()], {variables[n].initializer.inputs[1]: values[n] for n in values}
@@ -78,7 +80,7 @@ def slim_resnet50(folder):
     """In one file, as checkpoints were in 2016."""
     images = draw_images(70)
     path = folder / 'resnet_v1_50.ckpt'
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         tf.set_random_seed(3)
         pixels = minus(images, (123.68, 116.78, 103.94))
         with slim.arg_scope(resnet_v1.resnet_arg_scope()):
@@ -365,7 +367,7 @@ def test_import(name, tmp_path):
     assert weights.source.name == case.source
     network = weights.source.network
     convention = weights.convention
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         features, end_points = NETWORKS[network].build(
             tf.constant(case.images),
             num_classes=num_classes(weights) or 3,
@@ -438,7 +440,7 @@ def test_a_file_without_dense_layers_leaves_them_fresh(tmp_path):
             group[f'{name}_W_1:0'], group[f'{name}_b_1:0'] = arrays
     weights = open_weights(str(tmp_path / 'notop.h5'))
     assert (weights.source.name, num_classes(weights)) == ('Keras VGG16', 0)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         NETWORKS['vgg_face'].build(tf.constant(images), width=WIDTH, convention=weights.convention, se=True)
         (report,) = initialise(session, [Origin('vgg_face', weights, '')], allow_missing=False)
         (middle,) = (v for v in tf.trainable_variables() if v.op.name == 'vgg_face/conv3/conv3_2/weights')
@@ -451,7 +453,7 @@ def test_a_file_without_dense_layers_leaves_them_fresh(tmp_path):
 def test_a_checkpoint_of_ours_and_the_convention_of_its_run(tmp_path):
     """Not taken for pudae's, whose scope has the same name; nor read without what says how its network computes."""
     convention = TORCH._replace(epsilon=0.5)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         NETWORKS['densenet121'].build(tf.constant(draw_images(40)), num_classes=4, width=WIDTH, convention=convention)
         session.run(tf.global_variables_initializer())
         folder = tmp_path / 'of.data-sets'  # a name like that of a checkpoint's data
@@ -469,11 +471,17 @@ def test_a_checkpoint_of_ours_and_the_convention_of_its_run(tmp_path):
     assert {row.state for row in report.variables} == {'restored'}
 
 
+@functools.cache
+def built(network, convention, size=70, **options):
+    """The graph of a narrow network, built once for all tests of one worker."""
+    with tf.Graph().as_default() as graph:
+        NETWORKS[network].build(tf.constant(draw_images(size)), width=WIDTH, convention=convention, **options)
+    return graph
+
+
 def restore(weights, network, **options):
     """What the report says of each layer that is not restored: {layer: states}."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        images = tf.constant(draw_images(options.pop('size', 70)))
-        NETWORKS[network].build(images, width=WIDTH, convention=weights.convention, **options)
+    with built(network, weights.convention, **options).as_default(), one_shot_session() as session:
         (report,) = initialise(session, [Origin(network, weights, '')], allow_missing=False)
     states = {}
     for row in report.variables:
@@ -550,7 +558,7 @@ def test_a_nan_in_a_tensor_that_is_not_wanted(tmp_path):
     net['fc8'][1][2] = np.nan
     save_file(public.torch_vgg(net), tmp_path / 'vgg16.safetensors')
     weights = open_weights(str(tmp_path / 'vgg16.safetensors'))
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         NETWORKS['vgg_face'].build(tf.constant(draw_images(70)), width=WIDTH, convention=weights.convention)
         with pytest.raises(InputError, match=r'classifier\.6\.bias has 1 values that are NaN'):
             initialise(session, [Origin('vgg_face', weights, '')], allow_missing=False)

@@ -4,12 +4,11 @@ Dissertation 2.2.3, 2.3 and chapter 10 name it as what the runs lacked; kinds an
 from a seed alone, so neither threads nor the order of reading nor a resumed run changes it.
 """
 
-import warnings
 from collections.abc import Collection
 from typing import NamedTuple
 
 from fer.errors import InputError
-from fer.tf1 import tf
+from fer.tf1 import import_addons, tf
 
 KINDS = ('flip', 'crop', 'rotate', 'shift', 'colour', 'cutout')
 
@@ -243,17 +242,13 @@ def _cutout(images: tf.Tensor, drawn: Draw) -> tf.Tensor:
 
 
 def _transform(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tensor:
-    """Applies transforms in their order with one interpolation, by tensorflow-addons or, without it, TensorFlow's op.
+    """Applies transforms in their order with one interpolation, by tensorflow-addons or TensorFlow's own op.
 
-    The addons are imported when first needed, as a run without augmentation need not have them. They cannot be imported
-    beside TensorFlow 2.16 and later, whose Keras no longer has what they look for. Both ways give the same pixels.
+    Both give the same pixels. The addons exist on one of the two stacks only (`fer/stack.py`).
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # they announce their end of life
-        try:
-            from tensorflow_addons import image as addons
-        except ImportError:
-            return _project(images, transforms)
+    addons = import_addons()
+    if addons is None:
+        return _project(images, transforms)
     return addons.transform(
         images, addons.compose_transforms(transforms), interpolation='bilinear', fill_mode='nearest'
     )

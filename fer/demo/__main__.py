@@ -4,6 +4,7 @@ Draws the corpus, prepares it, trains networks that differ by their seed, evalua
 came out. Each step is a command that anyone can type, printed before it runs.
 """
 
+import functools
 import json
 import shutil
 import statistics
@@ -87,5 +88,7 @@ def print_table(runs: list[Path], fusions: list[Path]) -> None:
                 print(f'    {folder / name}')
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

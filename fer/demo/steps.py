@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from fer.errors import InputError
+from fer.installation import CHECKOUT, script
 
 
 def step(*arguments: str, label: str = '') -> None:
@@ -11,6 +12,8 @@ def step(*arguments: str, label: str = '') -> None:
 
     With a label, which is for steps that run beside another, each line of output is marked with it.
     """
+    if CHECKOUT is None and arguments[0].endswith('.py'):
+        arguments = (*script(arguments[0]), *arguments[1:])
     print(f'{label}$ python {" ".join(arguments)}', flush=True)
     command = [sys.executable, *arguments]
     if label:

@@ -6,6 +6,7 @@ one report. It shows that each flagfile runs and each number finds its cell; the
 What is finished is not made again, so that the command can be stopped and typed again.
 """
 
+import functools
 from pathlib import Path
 
 from absl import flags
@@ -55,5 +56,7 @@ def draw_stills(data: Path) -> None:
             write_manifest(data / name / f'{validation if source == "val" else source}.txt', faces[index::3])
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

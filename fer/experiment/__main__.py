@@ -8,6 +8,7 @@ In the repository's root, where flagfiles look for data/, weights/ and runs/. Ex
 done; 2 bad input; 85 stopped by a signal or --time_limit, nothing lost: the same command goes on.
 """
 
+import functools
 import time
 
 from absl import flags
@@ -90,5 +91,7 @@ def _parse_tasks(names: list[str]) -> tuple[list[str], list[int]]:
     return list(dict.fromkeys(run_id for run_id, _, _ in pairs)), sorted({int(seed) for _, _, seed in pairs})
 
 
+run = functools.partial(cli.run_verb, main, verbs=('plan', 'run', 'submit'))
+
 if __name__ == '__main__':
-    cli.run_verb(main, ('plan', 'run', 'submit'))
+    run()

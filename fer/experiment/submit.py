@@ -20,11 +20,10 @@ from fer.experiment.submissions import JOBS_FOLDER, Submission, read_submissions
 from fer.experiment.tasks import Task
 from fer.files import atomic_write
 from fer.flagfiles import read_settings
-from fer.provenance import ROOT
+from fer.installation import CHECKOUT
 
 _OVERRIDES = 'overrides.flags'
 _ID = re.compile(r'\d+(\[\])?(\.\S+)?')  # 123, 123.server, 123[].server
-JOB_SCRIPT = ROOT / 'gpu_jobs' / 'job.sh'
 _UNSAFE = re.compile(r'[\s,"\'$`\\;&|<>()*?=]')  # in a path that goes through qsub's -v, or a shell within it
 
 
@@ -79,6 +78,8 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str], 
     Raises:
       InputError: there is no qsub, it refuses, a task lacks its data or weights, or a folder holds another run.
     """
+    if CHECKOUT is None:
+        raise InputError('submit: needs gpu_jobs/, which a wheel does not carry; run it in a checkout')
     seconds = _parse_walltime(site.walltime) - site.margin
     if seconds <= 0:
         raise InputError(f'--margin={site.margin}: expected less than --walltime={site.walltime}')
@@ -212,7 +213,7 @@ def _command(
     command += ['-v', ','.join(f'{name}={value}' for name, value in variables.items())]
     if waits:
         command += ['-W', f'depend={",".join(waits)}']
-    return [*command, str(JOB_SCRIPT)]
+    return [*command, f'{CHECKOUT}/gpu_jobs/job.sh']
 
 
 def _after(dialect: Dialect, kind: str, submissions: list[Submission]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fer.errors import InputError
 from fer.experiment.configs import PLACES, TRAIN, Config, order, select
 from fer.flagfiles import read_settings
-from fer.provenance import ROOT
+from fer.installation import script
 
 
 class Places(NamedTuple):
@@ -141,4 +141,4 @@ def spell(command: tuple[str, ...]) -> str:
 
 def argv(command: tuple[str, ...]) -> list[str]:
     """A command as it is started, by this interpreter."""
-    return [sys.executable, str(ROOT / command[0]), *command[1:]]
+    return [sys.executable, *script(command[0]), *command[1:]]

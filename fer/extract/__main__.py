@@ -6,6 +6,7 @@ that fits. Settings that are not given are those of the run, or those that the p
 --on_bad_frame=skip also val.bad_frames.csv, the lines that have no row. Exit code 2: bad input, nothing written.
 """
 
+import functools
 from typing import Any
 
 from absl import flags
@@ -58,5 +59,7 @@ def main() -> None:
     extract(**settings)
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

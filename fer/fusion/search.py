@@ -175,13 +175,13 @@ def _count_additive(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) 
         place[column] = np.searchsorted(ascending, inner[:, column])
         side: Literal['left', 'right'] = 'left' if strict.flat[column] else 'right'  # below, or at most
         bound[:, column] = np.searchsorted(ascending, outer[:, column], side)
-    place = place.reshape(6, videos, -1)
-    bound = bound.reshape(-1, 6, videos, 1)
+    places = place.reshape(6, videos, -1)
+    bounds = bound.reshape(-1, 6, videos, 1)
 
     def count(block: int) -> np.ndarray:
-        right = place[0] < bound[block, 0]  # [V, inner]
+        right = places[0] < bounds[block, 0]  # [V, inner]
         for other in range(1, 6):
-            right &= place[other] < bound[block, other]
+            right &= places[other] < bounds[block, other]
         return _count_videos(right)
 
     return _in_threads(count, len(outer))

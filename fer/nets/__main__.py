@@ -4,6 +4,8 @@ First a row per network and image size, at the default --global_pool of train.py
 classes and the papers' image sizes, what is counted here beside what is published.
 """
 
+import functools
+
 from fer import cli
 from fer.emotions import NUM_CLASSES
 
@@ -42,5 +44,7 @@ def main() -> None:
         print(f'{name:13}  {published.source}')
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

@@ -15,6 +15,7 @@ job that ends last writes the manifests. Exit codes: 0 done; 1 done, but some it
 """
 
 import csv
+import functools
 import shutil
 import time
 from collections.abc import Sequence
@@ -260,5 +261,7 @@ def _prepare(
     return prepare_stills(split, [item for item in items if isinstance(item, SourceStill)], source, output)
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

@@ -6,19 +6,22 @@ told where to look: each scale is made from the whole image, and regions are cut
 that it sees there what it sees in a full search.
 """
 
-import os
-from collections.abc import Sequence
-
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # as in fer/tf1.py, which preparation never imports
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
-import tensorflow as tf  # eager, and by its own name: mtcnn is no graph of this project's
-from mtcnn import MTCNN
-from mtcnn.stages import StageONet, StagePNet, StageRNet
-from mtcnn.utils.bboxes import generate_bounding_box, resize_to_square, smart_nms_from_bboxes, upscale_bboxes
 
 from fer.prepare.faces import MIN_FACE_SHARE, Box, Face
+from fer.stack import find_stack, quiet_import
+
+find_stack()
+with quiet_import():
+    import tensorflow as tf  # eager, and by its own name: mtcnn is no graph of this project's
+    from mtcnn import MTCNN
+    from mtcnn.stages import StageONet, StagePNet, StageRNet
+    from mtcnn.utils.bboxes import generate_bounding_box, resize_to_square, smart_nms_from_bboxes, upscale_bboxes
 
 MIN_FACE = 20  # pixels, the package's smallest; in a large image it is MIN_FACE_SHARE of the shorter side
 
@@ -31,6 +34,19 @@ _SHRINK = 0.709  # from one scale to the next
 _THRESHOLD = 0.6  # the package's, of the first network's scores
 
 
+@contextmanager
+def _ignored_finalizers() -> Iterator[None]:
+    """Keeps exceptions of finalizers off the screen: lz4 flushes the files of weights after joblib has closed them.
+
+    CPython 3.13 prints those, older ones do not.
+    """
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 class Mtcnn:
     """Loads the networks once; `detect` is a `fer.prepare.detectors.Detector`."""
 
@@ -39,7 +55,8 @@ class Mtcnn:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.set_visible_devices([], 'GPU')
-        stages = [_Proposals(), StageRNet(), StageONet()]
+        with _ignored_finalizers():
+            stages = [_Proposals(), StageRNet(), StageONet()]
         for stage, side in zip(stages, (None, 24, 48), strict=True):
             images = tf.TensorSpec([None, side, side, 3], tf.float32)
             stage._model = tf.function(stage.model.call, input_signature=[images])

@@ -5,6 +5,7 @@ writes index.html, report.md, tables.csv and errata.csv. Numbers are recomputed 
 unfinished or not as it should be is said where it stands. Exit codes: 0 done; 2 bad input, nothing written.
 """
 
+import functools
 from pathlib import Path
 
 from absl import flags
@@ -42,5 +43,7 @@ def main() -> None:
     print('\n'.join(map(str, written)))
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

@@ -1,8 +1,6 @@
 """Whether a run was run with the settings of its flagfile in configs/."""
 
-import ast
 import dataclasses
-import functools
 import re
 import typing
 from collections.abc import Sequence
@@ -10,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from fer.provenance import ROOT
 from fer.training.config import TrainConfig, differing
+from fer.training.flags import train_defaults
 
 # Flags that name files: of these only the names at the end count, without a run's seed.
 _PLACES = ('train_manifest', 'val_manifest', 'init_from', 'audio_run_dir')
@@ -36,9 +34,10 @@ def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -
     """
     types = typing.get_type_hints(TrainConfig)
     expected: dict[str, Any] = {}
-    for name, value in {**train_defaults(), **flags}.items():
+    defaults = {name: value for name, value in train_defaults().items() if value is not None}
+    for name, value in {**defaults, **flags}.items():
         if name not in types:
-            if name not in train_defaults():
+            if name not in defaults:
                 raise InputError(f'{source}: --{name} is no setting of train.py')
             continue
         try:
@@ -61,30 +60,6 @@ def changed_fusion(metrics: dict, flags: dict[str, str]) -> list[str]:
         'results': _runs_of([path for path in flags.get('results', '').split(',') if path]),
     }
     return [f'--{name}={found[name]} ({expected[name]})' for name in found if found[name] != expected[name]]
-
-
-@functools.cache
-def train_defaults() -> dict[str, Any]:
-    """{name: default} of train.py's flags, without those whose default is settled later (None).
-
-    They are read from its source: importing it would add its flags to those of the command that asks. Without a
-    checkout there are none.
-    """
-    defaults = dict(_definitions())
-    return {name: default for name, default in defaults.items() if default is not None}
-
-
-def _definitions() -> list[tuple[str, Any]]:
-    """Name and default of each flag that train.py defines."""
-    script = ROOT / 'train.py'
-    if not script.exists():
-        return []
-    calls = [node for node in ast.walk(ast.parse(script.read_text(encoding='utf-8'))) if isinstance(node, ast.Call)]
-    return [
-        (ast.literal_eval(call.args[0]), ast.literal_eval(call.args[1]))
-        for call in calls
-        if isinstance(call.func, ast.Attribute) and call.func.attr.startswith('DEFINE_')
-    ]
 
 
 def _names_only(config: TrainConfig) -> TrainConfig:

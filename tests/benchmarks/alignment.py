@@ -24,7 +24,7 @@ from fer.manifest import read_ledger, read_manifest
 from fer.prepare.ffmpeg import FFMPEG, FRAMES_PER_SECOND, read_frames
 from fer.prepare.layout import VIDEO_SUFFIXES
 from fer.prepare.smile.extract import clip_features
-from tests.conftest import find_realdata
+from tests.realmedia import find_realdata
 
 flags.DEFINE_string('clips', None, 'Folder of clips, searched at any depth; default: that of the tests (FER_REALDATA).')
 flags.DEFINE_enum('detector', 'mtcnn', ['mtcnn', 'none'], 'none keeps every frame, and is quick.')

@@ -13,7 +13,7 @@ from absl import flags
 
 from fer import cli
 from tests.benchmarks import timing
-from tests.benchmarks.runs import drawn_manifest
+from tests.benchmarks.runs import Reader, drawn_manifest
 
 flags.DEFINE_list('sizes', ['224', '112'], 'Heights and widths of the JPEGs.')
 flags.DEFINE_integer('videos', 120, 'Videos drawn, of 60 frames on average.', lower_bound=4)
@@ -35,7 +35,7 @@ def measure(size: int) -> None:
     paths = [path for video in split.videos for path in video.frames]
     list_file = manifest.with_suffix('.list')
     list_file.write_text('\n'.join(paths) + '\n')
-    ours = Reader(split)
+    ours = Reader(split, SIZE, SEQ_LEN, BATCH)
     twin = timing.TorchTwin()
 
     def torch(reader: str):
@@ -52,7 +52,9 @@ def measure(size: int) -> None:
         began = time.perf_counter()
         decoded = open_frame_cache(split.manifests, SIZE, str(folder), 50.0)
         filled = time.perf_counter() - began
-        cached['reader'] = Reader(split._replace(decoded=decoded))  # its graph is not timed, nor is that of `ours`
+        cached['reader'] = Reader(
+            split._replace(decoded=decoded), SIZE, SEQ_LEN, BATCH
+        )  # its graph is not timed, nor is that of `ours`
         return len(paths) / (filled + len(paths) / cached['reader'].epoch())
 
     found = timing.interleave(
@@ -74,30 +76,6 @@ def measure(size: int) -> None:
     ):
         found[f'{above} / {below}'] = timing.ratios(found, above, below)
     timing.report(f'{len(paths)} JPEGs of {size}x{size} to {SIZE}x{SIZE}: images/s', found, at_least=GOALS)
-
-
-class Reader:
-    """A pipeline of a split, read epoch by epoch."""
-
-    def __init__(self, split):
-        from fer.data.pipeline import Reading, build_pipeline
-        from fer.tf1 import tf
-
-        with tf.Graph().as_default():
-            self._pipeline = build_pipeline(split, SEQ_LEN, BATCH, Reading(SIZE, 0), shuffle_seed=0)
-            self._session = tf.Session()
-        self._frames = sum(window.length for window in split.windows)
-        self._epochs = 0
-
-    def epoch(self) -> float:
-        """Images/s of an epoch."""
-        pipeline = self._pipeline
-        began = time.perf_counter()
-        self._session.run(pipeline.initializer, {pipeline.epoch: self._epochs, pipeline.skip: 0})
-        for _ in range(pipeline.num_batches):
-            self._session.run(pipeline.batch.images.op)
-        self._epochs += 1
-        return self._frames / (time.perf_counter() - began)
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ from fer.prepare.ffmpeg import read_frames
 from fer.prepare.layout import VIDEO_SUFFIXES
 from fer.prepare.tracking import follow, iou
 from fer.prepare.videos import encode_jpeg
-from tests.conftest import find_realdata
+from tests.realmedia import find_realdata
 
 flags.DEFINE_string('clips', None, 'Folder of clips, searched at any depth; default: that of the tests (FER_REALDATA).')
 

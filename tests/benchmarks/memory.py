@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-import train  # noqa: F401 (its flags)
 from fer import cli
 from tests.benchmarks import timing
 

@@ -1,4 +1,4 @@
-"""A training graph on drawn videos, as train.py builds it, for benchmarks to take steps of.
+"""A training graph and a pipeline on drawn videos, as train.py builds them, for benchmarks to take steps of.
 
 Importing this module gives a benchmark the flags of train.py: --width, --seq_len, --batch_size and so on.
 """
@@ -8,14 +8,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+from absl import flags
 
-import train
+from fer.training.flags import define_train_flags
 from tests.benchmarks.faces_on_disk import afew_lengths, write_videos
+
+define_train_flags()
 
 
 def drawn_manifest(videos: int, size: int) -> Path:
     """The manifest of AFEW-like videos of JPEGs of `size` pixels below --folder."""
-    folder = Path(train.flags.FLAGS.folder) / f'videos_{videos}_{size}px'
+    folder = Path(flags.FLAGS.folder) / f'videos_{videos}_{size}px'
     return write_videos(folder, afew_lengths(videos), size, kilobytes={112: 6, 224: 32}.get(size, 6))
 
 
@@ -40,7 +43,7 @@ class Training:
         from fer.training.stages import Blueprint, stage_of
         from fer.training.start import cache_frames, load_data
 
-        settings = {field.name: train.flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
+        settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
         network = get_network(settings['model'])
         settings |= {'fusion_option': 2, 'train_manifest': str(manifest), 'val_manifest': '', 'train_epochs': '1'}
         if settings['global_pool'] is None:
@@ -90,6 +93,30 @@ class Training:
             self._epoch += 1
             self._left = self.steps_per_epoch
             self.session.run(self.pipeline.initializer, {self.pipeline.epoch: self._epoch, self.pipeline.skip: 0})
+
+
+class Reader:
+    """A pipeline of a split, read epoch by epoch."""
+
+    def __init__(self, split, size: int, seq_len: int, batch: int):
+        from fer.data.pipeline import Reading, build_pipeline
+        from fer.tf1 import tf
+
+        with tf.Graph().as_default():
+            self._pipeline = build_pipeline(split, seq_len, batch, Reading(size, 0), shuffle_seed=0)
+            self._session = tf.Session()
+        self._frames = sum(window.length for window in split.windows)
+        self._epochs = 0
+
+    def epoch(self) -> float:
+        """Images/s of an epoch."""
+        pipeline = self._pipeline
+        began = time.perf_counter()
+        self._session.run(pipeline.initializer, {pipeline.epoch: self._epochs, pipeline.skip: 0})
+        for _ in range(pipeline.num_batches):
+            self._session.run(pipeline.batch.images.op)
+        self._epochs += 1
+        return self._frames / (time.perf_counter() - began)
 
 
 def windows_per_second(training: Training, steps: int) -> float:

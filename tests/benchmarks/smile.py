@@ -32,7 +32,7 @@ from fer.prepare.smile.extract import CLIP_SECONDS, CONFIGS, LONE_FRAME, Sound, 
 from fer.prepare.synthetic.identity import SPLITS
 from fer.prepare.synthetic.script import clip_rng, plan_split, write_script
 from fer.prepare.synthetic.voice import SAMPLE_RATE, speak
-from tests.conftest import realdata
+from tests.realmedia import realdata
 
 flags.DEFINE_string('wav', None, 'A 16-bit PCM wav; default: speech of the real clips, without these a drawn voice.')
 flags.DEFINE_integer('rounds', 7, 'How often everything is measured.', lower_bound=1)

@@ -18,7 +18,8 @@ GRAPH = 'NASNet-Large, CNN and GRU, both phases'
 def commands() -> list[tuple[str, ...]]:
     """Every script and module that is run."""
     scripts = [(path.name,) for path in sorted(ROOT.glob('*.py')) if '__main__' in path.read_text()]
-    modules = [path.relative_to(ROOT) for path in sorted(ROOT.glob('fer/**/*.py')) if '    cli.run' in path.read_text()]
+    paths = [path for path in sorted(ROOT.glob('fer/**/*.py')) if '(cli.run' in path.read_text()]
+    modules = [path.relative_to(ROOT) for path in paths if path.parent.name != 'commands']
     return [*scripts, *(('-m', '.'.join(path.with_suffix('').parts).removesuffix('.__main__')) for path in modules)]
 
 

@@ -6,6 +6,8 @@ of which another manifest has copies or near-identical frames, as one cut from t
 something is wrong, or bad flags.
 """
 
+import functools
+
 from absl import flags
 
 from fer import cli
@@ -52,5 +54,7 @@ def main() -> int:
     return 2 if report.problems else 0
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

@@ -9,6 +9,7 @@ The first line of OUT.csv is the names. IN.wav is 16-bit PCM, 8,000 samples/s or
 codes: 0 done; 2 bad input, nothing written.
 """
 
+import functools
 from pathlib import Path
 
 from absl import flags
@@ -42,5 +43,7 @@ def main() -> None:
     write_features(output, names, values, args.format)
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

@@ -10,6 +10,11 @@ of sounds of different rates are not comparable, because spectral ones reach up 
 samples/s the mel bands, meant to end at 8,000 Hz, end there too.
 """
 
+import contextlib
+import ctypes
+import functools
+import importlib.util
+import os
 import tempfile
 import wave
 from collections.abc import Sequence
@@ -18,11 +23,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer import installation
 from fer.errors import InputError
 from fer.files import atomic_write, naming
 from fer.prepare.ffmpeg import AudioSegment
 
-CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / 'opensmile'
+CONFIGS = installation.CONFIGS / 'opensmile'
 FORMATS = ('csv', 'arff')
 CONTEXTS = ('isolated', 'contextual')
 
@@ -215,12 +221,8 @@ def _run(config: str, sound: Sound, options: dict[str, object]) -> tuple[list[st
 
     openSMILE gets the samples in a fresh file: it takes no path beyond ASCII and trusts the lengths in wav headers.
     """
-    if not (CONFIGS / config).is_file():
-        raise InputError(f'{CONFIGS / config}: not found; install the project from its checkout (pip install -e .)')
     rows: list[np.ndarray] = []
-    from opensmile.core.lib import OpenSMILE  # here: its package takes half a second, and --help imports this module
-
-    engine = OpenSMILE()
+    engine = _load_opensmile()()
     with tempfile.TemporaryDirectory(prefix='fer-smile-') as folder:
         (Path(folder) / 'configs').symlink_to(CONFIGS)
         with naming(f'{folder}/sound.wav'), wave.open(f'{folder}/sound.wav', 'wb') as file:
@@ -238,6 +240,29 @@ def _run(config: str, sound: Sound, options: dict[str, object]) -> tuple[list[st
     if not len(values) or not np.isfinite(values).all():
         raise InputError(f'{sound.path}: openSMILE finds no features, or some that are not finite')
     return names, values
+
+
+@functools.cache
+def _load_opensmile() -> type:
+    """Returns the class OpenSMILE of opensmile.core.lib, loaded without the package around it and on its own symbols.
+
+    The package would import pandas and more, half a second in every process. The library's Fourier transform is called
+    `rdft`. TensorFlow 2.21 exports a function of that name which computes in doubles, and openSMILE would call that
+    one, and crash, in a process that loaded TensorFlow first.
+    """
+    package = importlib.util.find_spec('opensmile')
+    if package is None or package.origin is None:
+        raise InputError('opensmile is not installed here; run make venv, or pip install opensmile')
+    core = Path(package.origin).parent / 'core'
+    for library in core.glob('bin/*/libSMILEapi.so'):
+        with contextlib.suppress(OSError):  # built for another machine
+            ctypes.CDLL(str(library), mode=getattr(os, 'RTLD_DEEPBIND', 0))
+    spec = importlib.util.spec_from_file_location('opensmile_core_lib', core / 'lib.py')
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.OpenSMILE
 
 
 def _check_frame(sound: Sound, seconds: float) -> None:

@@ -5,6 +5,7 @@ Reads each DATA/<split>.txt with its ledger and writes, into DIR, summary.csv an
 with a picture. Prints the summary. Exit codes: 0 done; 2 bad input, nothing written.
 """
 
+import functools
 from pathlib import Path
 
 from absl import flags
@@ -31,5 +32,7 @@ def main() -> None:
     print(format_summaries(summaries))
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    cli.run(main)
+    run()

@@ -3,9 +3,11 @@
 The default sizes are AFEW's and take one and a half to three minutes on two cores.
 """
 
+import functools
+
 from absl import flags
 
-from fer.cli import run
+from fer import cli
 
 FLAGS = flags.FLAGS
 
@@ -26,5 +28,7 @@ def main():
     write_corpus(FLAGS.output, sizes, FLAGS.seed, FLAGS.jobs, FLAGS.overwrite)
 
 
+run = functools.partial(cli.run, main)
+
 if __name__ == '__main__':
-    run(main)
+    run()

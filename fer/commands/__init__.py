@@ -1,0 +1,1 @@
+"""The commands of the scripts at the top: `train.py`, `evaluate.py` and `fusion.py`."""

@@ -1,0 +1,148 @@
+"""Late fusion of results files, from anywhere; never imports TensorFlow.
+
+  python fusion.py --results=A/results_val.txt,B/results_val.txt --method=2 --output=FOLDER
+  python fusion.py --weights_from=A/results_val.txt,B/results_val.txt --apply_to=A/results_test.txt,B/results_test.txt
+      --method=2 --output=FOLDER --submission=FOLDER        weights of one split, applied to another
+  python fusion.py --search=auto --weights_from='runs/*/*/*/results_val.txt' --apply_to='runs/*/*/*/results_holdout.txt'
+      --output=FOLDER        the best ensemble on the first files, and what it is worth on the second
+  python fusion.py --compare --results=A/results_val.txt,B/results_val.txt              is the difference chance?
+  python fusion.py --check_submission=FOLDER --expected=DATA/test.ledger.csv
+
+Exit codes: 0 done; 1 (--check_submission) the submission has faults, which are listed; 2 bad input, nothing written.
+"""
+
+import functools
+
+from absl import flags
+
+from fer import cli
+from fer.errors import InputError
+
+flags.DEFINE_list(
+    'results', None, 'Results files to fuse, separated by commas; a * in a path stands for all that match.'
+)
+flags.DEFINE_enum(
+    'method',
+    '2',
+    ['1', '2', '3', '4', '5', 'vote', 'softmax', '2-rescaled', '3-rescaled', '4-rescaled', '4-frequency', 'frequency']
+    + ['per-class'],
+    'Late-fusion method, 1 to 5 as in dissertation 6.5. 1: predictions weighted by accuracy; 2: logits weighted by '
+    'accuracy; 3: logits with equal weights; 4: logits weighted by accuracy and the square root of class weights, '
+    "each model's accuracy in that class; 5: linear regression. vote: predictions with equal weights; softmax: mean "
+    'probabilities; -rescaled: logits stretched to [0, 1] first; 4-frequency: 4 with inverse class frequencies for '
+    'class weights; frequency: probabilities weighted by accuracy and inverse class frequency; per-class: linear '
+    'regression with weights of each model in each class.',
+)
+flags.DEFINE_string('output', None, 'Folder to write to, or the path (.txt) of the fused results.')
+flags.DEFINE_list(
+    'accuracies', None, "One accuracy per file, in [0, 1]; by default each model's own, from the labels in the files."
+)
+flags.DEFINE_list(
+    'weights_from',
+    None,
+    'With --apply_to: labelled results files that weights are made from, one per model. Without, they are made from '
+    'the very files that are fused, and scores are called optimistic.',
+)
+flags.DEFINE_list('apply_to', None, 'With --weights_from: the same models, in the same order, on the videos to answer.')
+flags.DEFINE_enum(
+    'search',
+    None,
+    ['auto', 'exhaustive', 'greedy'],
+    'Instead of fusing all files: the best ensemble among their subsets, with a table of what it is worth. exhaustive: '
+    'all subsets of up to 20 files; greedy: forward selection with replacement; auto: whichever fits.',
+)
+flags.DEFINE_list(
+    'search_methods', ['1', '2', '3', '4'], 'Methods that --search tries; all but 5 and per-class can be.'
+)
+flags.DEFINE_integer(
+    'folds', 5, 'Folds of the cross-validation that is printed beside an optimistic score; 0 for none.', lower_bound=0
+)
+flags.DEFINE_integer(
+    'repeats',
+    None,
+    'Repetitions of the cross-validation, with other folds each time (10; 1 with --search).',
+    lower_bound=1,
+)
+flags.DEFINE_integer('seed', 0, 'Of the folds and the bootstrap.', lower_bound=0)
+flags.DEFINE_string('submission', '', 'New folder for a <video_id>.txt per video, as EmotiW takes them.')
+flags.DEFINE_bool('compare', False, 'Instead of fusing: test each pair of --results (McNemar, paired bootstrap).')
+flags.DEFINE_string('check_submission', '', 'Instead of fusing: a folder to check against --expected.')
+flags.DEFINE_string('expected', '', 'Videos that a submission must answer: a ledger, a results file, or an id a line.')
+
+
+def main() -> int:
+    # Modules are imported here, not above: --help and a mistyped flag are answered before NumPy is imported.
+    values = flags.FLAGS
+    if values.check_submission:
+        return check_submission()
+    if values.compare:
+        from fer.fusion.tables import print_comparisons
+
+        print_comparisons(values.results or [], values.seed)
+        return 0
+    if values.output is None:
+        raise InputError('--output: not given; expected a folder or a path that ends in .txt')
+    if values.folds == 1:
+        raise InputError('--folds=1: expected 2 or more, or 0 for no cross-validation')
+    given = {name for name in ('results', 'weights_from', 'apply_to') if values[name].value is not None}
+    if given not in ({'results'}, {'weights_from', 'apply_to'}):
+        raise InputError('--results: expected either these files alone, or both --weights_from and --apply_to')
+    if values.search is not None:
+        if values['method'].present:
+            raise InputError('--method: not with --search; expected --search_methods')
+        if values.accuracies is not None:
+            raise InputError('--accuracies: not with --search, which weighs models by their accuracy on labels')
+        from fer.fusion.find import find
+
+        find(
+            values.results if values.apply_to is None else values.weights_from,
+            values.output,
+            values.search,
+            values.search_methods,
+            values.apply_to,
+            values.folds,
+            values.repeats or 1,
+            values.seed,
+            values.submission,
+        )
+        return 0
+    from fer.fusion.fuse import fuse
+
+    fuse(
+        values.results if values.apply_to is None else values.apply_to,
+        values.method,
+        values.output,
+        accuracies(),
+        values.weights_from,
+        values.folds,
+        values.repeats or 10,
+        values.seed,
+        values.submission,
+    )
+    return 0
+
+
+def accuracies() -> list[float] | None:
+    if flags.FLAGS.accuracies is None:
+        return None
+    try:
+        return [float(text) for text in flags.FLAGS.accuracies]
+    except ValueError:
+        raise InputError(f'--accuracies={",".join(flags.FLAGS.accuracies)}: expected numbers') from None
+
+
+def check_submission() -> int:
+    from fer.fusion import submission
+
+    if not flags.FLAGS.expected:
+        raise InputError('--expected: not given; --check_submission needs the videos to expect')
+    expected = submission.read_expected(flags.FLAGS.expected)
+    faults = submission.check_submission(flags.FLAGS.check_submission, expected)
+    print('\n'.join(faults) if faults else f'{flags.FLAGS.check_submission}: {len(expected)} videos, all there')
+    return 1 if faults else 0
+
+
+run = functools.partial(cli.run, main)
+
+if __name__ == '__main__':
+    run()

@@ -1,0 +1,233 @@
+"""What this machine has and what it lacks for this project, on one screen: python -m fer.doctor
+
+Each line is one part: versions, CPU, GPU, ffmpeg, openSMILE, the disk. A part that is wrong is marked with ! and
+followed by what to do. TensorFlow and openSMILE are tried in processes of their own, so that a crash is one line, too.
+Put this screen into a report of a fault. Exit codes: 0 all is well, 1 something is to be done.
+"""
+
+import ctypes
+import functools
+import glob
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+
+from fer import cli, provenance
+from fer.cpus import count_cpus
+from fer.errors import InputError, one_line
+from fer.installation import CHECKOUT, PACKAGE
+from fer.stack import STACKS, find_stack, version
+
+DISTRIBUTION = 'afew-fer'
+SHOWN = ('tensorflow', 'tf-keras', 'tf-slim', 'tensorflow-addons', 'numpy', 'opencv-python-headless', 'mtcnn')
+_CPU_FEATURES = ('avx', 'avx2', 'fma', 'avx512f', 'avx512_bf16', 'amx_bf16')  # as /proc/cpuinfo spells them
+_LEAST_DISK = 2 * 2**30  # bytes; a run of VGG-Face keeps checkpoints of 1.6 GB
+# What TensorFlow opens on a GPU: both stacks were built for CUDA 12, with another cuDNN each.
+_CUDA = ('cudart.so.12', 'cublas.so.12', 'cufft.so.11', 'cusolver.so.11', 'cusparse.so.12')
+_CUDNN = {STACKS[0]: 'cudnn.so.8', STACKS[1]: 'cudnn.so.9'}
+_TENSORFLOW_PROBE = """
+import json
+from fer.tf1 import tf
+with tf.Session() as session:
+    session.run(tf.matmul(tf.ones([2, 2]), tf.ones([2, 2])))
+print(json.dumps([device.name for device in tf.config.list_physical_devices('GPU')]))
+"""
+_SMILE_PROBE = """
+import tempfile, wave
+from fer.prepare.smile.extract import lld
+with tempfile.NamedTemporaryFile(suffix='.wav') as file:
+    with wave.open(file.name, 'wb') as sound:
+        sound.setparams((1, 2, 16000, 1600, 'NONE', ''))
+        sound.writeframes(bytes(range(256)) * 12 + bytes(128))
+    names, values = lld(file.name, 0.025, 0.010)
+print(f'{values.shape[1]} features of {len(values)} frames')
+"""
+
+
+class Part(NamedTuple):
+    """One line of the screen."""
+
+    name: str
+    found: str
+    remedy: str = ''  # empty: nothing is to be done
+
+
+def main() -> int:
+    faults = 0
+    for examine in (_project, _python, _packages, _cpu, _tensorflow, _gpu, _ffmpeg, _smile, _disk):
+        for part in examine():
+            print(f'{"!" if part.remedy else " "} {part.name:10} {part.found}', flush=True)
+            if part.remedy:
+                faults += 1
+                print(f'             {part.remedy}', flush=True)
+    print(f'{faults} to be mended' if faults else 'all is well')
+    return 1 if faults else 0
+
+
+def _project() -> list[Part]:
+    commit = provenance.commit() or 'unknown commit'
+    changes = ', uncommitted changes' if provenance.uncommitted_changes() else ''
+    kind = 'checkout' if CHECKOUT else 'installed package'
+    parts = [Part('project', f'{version(DISTRIBUTION) or "not installed"}, {commit}{changes}, {kind} {PACKAGE.parent}')]
+    if other := version('fer'):
+        remedy = f'pip uninstall fer {DISTRIBUTION}, then install this project again'
+        parts.append(Part('name', f'the package fer {other} of the index has the import name of this project', remedy))
+    return parts
+
+
+def _python() -> list[Part]:
+    inside = 'virtual environment' if sys.prefix != sys.base_prefix else 'no virtual environment'
+    found = f'{platform.python_implementation()} {platform.python_version()}, {sys.executable}, {inside}'
+    return [Part('Python', found), Part('system', f'{platform.platform()}, {platform.libc_ver()[1] or "no"} glibc')]
+
+
+def _packages() -> list[Part]:
+    found = ', '.join(f'{name} {release}' for name in SHOWN if (release := version(name)))
+    try:
+        needed = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return [Part('packages', found, 'make venv, or pip install -e . in the checkout')]
+    wrong = [complaint for text in needed if (complaint := _check_requirement(Requirement(text)))]
+    remedy = f'{", ".join(wrong)}: make venv, or pip install -e . in the checkout' if wrong else ''
+    return [Part('packages', found, remedy)]
+
+
+def _check_requirement(needed: Requirement) -> str:
+    """Returns what is wrong with an installed package, empty if nothing is or if it is for an extra."""
+    if needed.marker and not needed.marker.evaluate({'extra': ''}):
+        return ''
+    release = version(needed.name)
+    if release is None:
+        return f'{needed.name} is missing'
+    if not needed.specifier.contains(release, prereleases=True):
+        return f'{needed.name} {release} is outside {needed.specifier}'
+    return ''
+
+
+def _cpu() -> list[Part]:
+    features = [name for name in _CPU_FEATURES if name in _cpu_flags()]
+    found = (
+        f'{count_cpus()} of {os.cpu_count()} cores, {platform.machine()}, {" ".join(features) or "features unknown"}'
+    )
+    needs_avx = platform.machine() == 'x86_64' and _cpu_flags() and 'avx' not in features
+    return [Part('CPU', found, "TensorFlow's wheels need AVX: use another machine" if needs_avx else '')]
+
+
+@functools.cache
+def _cpu_flags() -> frozenset[str]:
+    """Returns the features of the CPU as Linux lists them, none on another system."""
+    try:
+        return frozenset(Path('/proc/cpuinfo').read_text().split())
+    except OSError:
+        return frozenset()
+
+
+def _tensorflow() -> list[Part]:
+    try:
+        stack = find_stack()
+    except InputError as error:
+        return [Part('TensorFlow', 'not tried', str(error))]
+    found = f'{version("tensorflow")}, tested with {stack.tensorflow} on {stack.pythons}'
+    found += '' if stack.has_addons else ', no addons'
+    code, said = _probe(_TENSORFLOW_PROBE)
+    return [Part('TensorFlow', f'{found}; {"computes" if not code else "fails"}', said if code else '')]
+
+
+def _gpu() -> list[Part]:
+    cards, driver = _find_cards()
+    if not driver:
+        return [Part('GPU', 'none: no NVIDIA driver here')]
+    try:
+        stack = find_stack()
+    except InputError:
+        return [Part('GPU', f'{cards}; TensorFlow was not tried')]
+    code, said = _probe(_TENSORFLOW_PROBE)
+    if not code and json.loads(said):
+        return [Part('GPU', f'{cards}; TensorFlow uses {len(json.loads(said))}')]
+    if missing := [name for name in (*_CUDA, _CUDNN[stack]) if not _can_open(f'lib{name}')]:
+        libraries = ', '.join(f'lib{name}' for name in missing)
+        remedy = f"pip install -e '.[gpu]', or load the CUDA module of the cluster: {libraries} cannot be opened"
+    else:
+        remedy = 'TF_CPP_MIN_LOG_LEVEL=0 python -c "import fer.tf1" says why; CUDA_VISIBLE_DEVICES may hide the card'
+    return [Part('GPU', f'{cards}; TensorFlow cannot use it', remedy)]
+
+
+def _find_cards() -> tuple[str, bool]:
+    """Returns the cards in words, and whether there is a driver."""
+    if shutil.which('nvidia-smi'):
+        query = ['nvidia-smi', '--query-gpu=name,memory.total,compute_cap,driver_version', '--format=csv,noheader']
+        done = subprocess.run(query, capture_output=True, text=True)
+        if done.returncode == 0 and done.stdout.strip():
+            return '; '.join(done.stdout.strip().splitlines()), True
+    return 'a card without nvidia-smi', _can_open('libcuda.so.1')
+
+
+def _can_open(library: str) -> bool:
+    """Whether a shared library can be opened, also from the nvidia-* wheels, where TensorFlow looks as well."""
+    inside = [path for folder in site.getsitepackages() for path in glob.glob(f'{folder}/nvidia/*/lib/{library}')]
+    for path in (library, *inside):
+        try:
+            ctypes.CDLL(path)
+            return True
+        except OSError:
+            continue
+    return False
+
+
+def _ffmpeg() -> list[Part]:
+    try:
+        from fer.prepare.ffmpeg import FFMPEG  # here: another part may be why it cannot be imported
+
+        done = subprocess.run([FFMPEG, '-version'], capture_output=True, text=True)
+    except (ImportError, RuntimeError, OSError) as error:
+        return [Part('ffmpeg', 'not found', f'{one_line(str(error))}: pip install imageio-ffmpeg')]
+    first = done.stdout.partition('\n')[0].partition(' Copyright')[0]
+    return [Part('ffmpeg', f'{first}, {FFMPEG}', '' if done.returncode == 0 else one_line(done.stderr))]
+
+
+def _smile() -> list[Part]:
+    code, said = _probe(_SMILE_PROBE)
+    found = f'{version("opensmile")}; {"fails" if code else said}'
+    return [Part('openSMILE', found, said if code else '')]
+
+
+def _disk() -> list[Part]:
+    parts = []
+    for name, folder in (('disk here', os.getcwd()), ('disk temp', tempfile.gettempdir())):
+        free = shutil.disk_usage(folder).free
+        remedy = '' if free >= _LEAST_DISK else f'free some space: a run needs {_LEAST_DISK / 2**30:.0f} GiB or more'
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            remedy = f'{error.strerror}: work in a folder that you may write to'
+        parts.append(Part(name, f'{free / 2**30:.1f} GiB free in {folder}', remedy))
+    return parts
+
+
+@functools.cache
+def _probe(code: str) -> tuple[int, str]:
+    """Runs code in a process of its own; returns its exit code, and the last line that it printed."""
+    path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get('PYTHONPATH')])])
+    environment = {**os.environ, 'PYTHONPATH': path}
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=environment)
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    if done.returncode < 0:
+        return done.returncode, f'killed by signal {-done.returncode}; {one_line(said[-1]) if said else "no message"}'
+    return done.returncode, one_line(said[-1]) if said else 'no message'
+
+
+run = functools.partial(cli.run, main)
+
+if __name__ == '__main__':
+    run()

@@ -1,0 +1,97 @@
+"""Commands as their users type them, each in a process of its own.
+
+Importing TensorFlow takes five seconds of CPU. Commands are therefore forked from one process per test worker that has
+imported it and has opened no session. Everything else about them is as in a fresh process: flags, working folder,
+environment, exit code, both output streams.
+"""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_FORKED = (
+    *('train.py', 'evaluate.py', 'fusion.py', 'fer.extract', 'fer.data.check', 'fer.report', 'fer.experiment'),
+    *('fer.prepare', 'fer.prepare.smile', 'fer.prepare.statistics', 'fer.prepare.synthetic'),
+)
+# Forks from a process that has imported TensorFlow, and all else that takes long, once for all.
+CONTEXT = multiprocessing.get_context('forkserver')
+CONTEXT.set_forkserver_preload(
+    [
+        *('fer.training.train', 'fer.training.evaluate', 'fer.training.extract', 'fer.fusion.fuse', 'fer.fusion.find'),
+        *('fer.prepare.videos', 'fer.prepare.statistics', 'fer.prepare.synthetic.corpus', 'fer.report.page'),
+        'matplotlib.backends.backend_agg',
+    ]
+)
+
+
+class Finished(NamedTuple):
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments: object, ok: bool = True, timeout: float = 600) -> Finished:
+    """Runs `python ARGUMENTS` in the repository's root.
+
+    Args:
+      arguments: of Python.
+      ok: insist on exit code 0.
+      timeout: seconds.
+    """
+    words = [*map(str, arguments)]
+    finished = (_fork if words[words[0] == '-m'] in _FORKED else _start)(words, timeout)
+    if ok:
+        assert finished.code == 0, finished.err[-3000:]
+    return finished
+
+
+def _start(words: list[str], timeout: float) -> Finished:
+    process = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
+    return Finished(process.returncode, process.stdout, process.stderr)
+
+
+def _fork(words: list[str], timeout: float) -> Finished:
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder) / name for name in ('out', 'err')]
+        process = CONTEXT.Process(target=_run_command, args=(words, *streams, dict(os.environ)))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(words, timeout)
+        return Finished(process.exitcode, *(path.read_text(errors='replace') for path in streams))
+
+
+def _run_command(words: list[str], out: Path, err: Path, environment: dict[str, str]) -> None:
+    """What a forked process does; how it ends is its exit code."""
+    for path, descriptor in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.path[0] = str(ROOT)
+    try:
+        if words[0] == '-m':
+            sys.argv = words[1:]
+            runpy.run_module(words[1], run_name='__main__', alter_sys=True)
+        else:
+            sys.argv = words
+            runpy.run_path(words[0], run_name='__main__')
+    finally:
+        sys.stdout.flush()
