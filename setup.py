@@ -1,12 +1,16 @@
 """`pip install -e .` for the package `fer`; see the Makefile for the usual way in."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+OLDEST, NEWEST = (3, 10), (3, 13)  # as in fer/interpreter.py
+# Elsewhere pip should say just that, which it does only if no requirement fails to resolve first.
+SUPPORTED = OLDEST <= sys.version_info[:2] <= NEWEST
 
 # The two stacks of fer/stack.py. Ranges are for environments of one's own; `make venv` installs exactly what
 # requirements/ lists for the interpreter.
@@ -94,8 +98,8 @@ setup(
         'fer.dissertation': ['*.csv', 'confusion.json'],
         'fer.report': ['templates/*'],
     },
-    python_requires='>=3.10,<3.14',  # fer/interpreter.py
-    install_requires=REQUIREMENTS,
+    python_requires=f'>={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}',
+    install_requires=REQUIREMENTS if SUPPORTED else [],
     entry_points={'console_scripts': [f'{name} = {module}:run' for name, module in COMMANDS.items()]},
     cmdclass={'build_py': BuildWithCommit},
     extras_require={

@@ -4,11 +4,6 @@ Exit codes: 0 done; 2 bad input or flags; 85 stopped by SIGTERM or SIGUSR1, to b
 interrupted; others are the command's own and in its help.
 """
 
-# ruff: noqa: E402 - the imports after the first are beyond an older Python.
-from fer.interpreter import require_supported
-
-require_supported()
-
 import contextlib
 import os
 import sys

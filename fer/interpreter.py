@@ -1,7 +1,7 @@
 """The Pythons that this project runs on. `python fer/interpreter.py` tells whether one of them runs it.
 
 Standard library only, in a syntax that every Python 3 reads: the Makefile asks each interpreter on the PATH, and
-`fer/cli.py` asks before it imports anything that an older Python could not.
+`fer/__init__.py` asks before anything is imported that an older Python could not import.
 """
 
 import os

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from conftest import ROOT, run
+from conftest import ROOT, paint_with_sound
 
 from fer import emotions
 from fer.commands import train
@@ -43,12 +43,10 @@ def cases() -> list:
 
 @pytest.fixture(scope='module')
 def corpus(tmp_path_factory) -> Path:
-    """Eight drawn videos prepared at 32x32, whole sound included; their faces once more as three datasets of stills."""
+    """Eight painted videos of 32x32 pixels with all kinds of audio; their faces again as three datasets of stills."""
     folder = tmp_path_factory.mktemp('corpus')
-    sizes = ('--train_videos=8', '--val_videos=0', '--test_videos=0')
-    run('-m', 'fer.prepare.synthetic', f'--output={folder / "raw"}', *sizes)
-    settings = ('--detector=skin', '--image_size=32', '--margin=0')
-    run('-m', 'fer.prepare', f'--source={folder / "raw"}', f'--output={folder / "afew"}', *settings)
+    (folder / 'afew').mkdir()
+    paint_with_sound(folder / 'afew')
     videos = read_manifest(folder / 'afew' / 'train.txt').videos
     faces = [(face, emotions.to_one_hot(video.label)) for video in videos for face in video.frames]
     for index, name in enumerate(('rafdb', 'affectnet', 'fer2013')):
