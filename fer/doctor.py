@@ -1,4 +1,4 @@
-"""What this machine has and what it lacks for this project, on one screen: python -m fer.doctor
+"""Shows on one screen what this machine has for this project, and what is missing: python -m fer.doctor
 
 Each line is one part: versions, CPU, GPU, ffmpeg, openSMILE, the disk. A part that is wrong is marked with ! and
 followed by what to do. TensorFlow and openSMILE are tried in processes of their own, so that a crash is one line, too.
@@ -173,7 +173,7 @@ def _find_cards() -> tuple[str, bool]:
 
 
 def _can_open(library: str) -> bool:
-    """Whether a shared library can be opened, also from the nvidia-* wheels, where TensorFlow looks as well."""
+    """Returns whether a shared library can be opened, also from the nvidia-* wheels, where TensorFlow looks too."""
     inside = [path for folder in site.getsitepackages() for path in glob.glob(f'{folder}/nvidia/*/lib/{library}')]
     for path in (library, *inside):
         try:

@@ -27,7 +27,7 @@ def commit() -> str | None:
 
 
 def uncommitted_changes() -> bool | None:
-    """Whether a tracked file of the code differs from that commit; None where `commit` is None."""
+    """Returns whether a tracked file of the code differs from that commit, None where `commit` returns None."""
     if CHECKOUT is None:
         return False if commit() else None
     answer = _git('status', '--porcelain', '--untracked-files=no')

@@ -79,7 +79,7 @@ def _fork(words: list[str], timeout: float) -> Finished:
 
 
 def _run_command(words: list[str], out: Path, err: Path, environment: dict[str, str]) -> None:
-    """What a forked process does; how it ends is its exit code."""
+    """Runs a command in a forked process, which ends with its exit code."""
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""What a machine must have: interpreters, versions, the lock, the wheel, and `python -m fer.doctor`."""
+"""Interpreters, versions, the locks, the wheel, and `python -m fer.doctor`."""
 
 import importlib.metadata
 import json
