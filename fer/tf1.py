@@ -38,7 +38,7 @@ with quiet_import(), warnings.catch_warnings():
         del sys.modules['sklearn.metrics']
     from tensorflow.python.autograph.core import config as autograph
 
-    # AutoGraph rewrites the source of whatever a graph calls, a second or two per process. It spares `keras` but not
+    # AutoGraph rewrites the source of whatever a graph calls, about a second per process. It spares `keras` but not
     # its new name, and our functions have no Python conditions or loops on tensors for it to rewrite.
     autograph.CONVERSION_RULES = (
         *(autograph.DoNotConvert(name) for name in ('tf_keras', 'fer')),

@@ -1,4 +1,4 @@
-"""What several test files share: a small corpus of painted faces."""
+"""Fixtures for several test files, most of them on a small corpus of painted faces."""
 
 import dataclasses
 from pathlib import Path

@@ -177,7 +177,7 @@ def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         'xla',
         False,
         'Compile with XLA, which pays where batches repeat their number of frames (pretrain, --seq_len=1): each number '
-        'is compiled anew. Results differ in their last digits.',
+        'is compiled again. Results differ in their last digits.',
     )
     boolean(
         'mixed_precision',

@@ -1,7 +1,6 @@
 """The folder of a run: everything that made it and everything it made."""
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from fer.lock import LOCK_FILE
 from fer.nets.conventions import Convention
 from fer.nets.weights.files import LAST_STATE, answering_checkpoint, latest_checkpoint
 from fer.nets.weights.run import CONVENTION_FILE, read_convention, write_convention
+from fer.stack import version
 from fer.training.checks import check_config, check_stage
 from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
 from fer.training.stages import Blueprint, stage_of
@@ -174,7 +174,7 @@ def environment() -> dict:
         'cpus': count_cpus(),
         'python': platform.python_version(),
         'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS'),  # on or off, results differ in their last digits
-        'packages': {name: importlib.metadata.version(name) for name in _PACKAGES},
+        'packages': {name: version(name) for name in _PACKAGES},
         'commit': provenance.commit(),
         'uncommitted_changes': provenance.uncommitted_changes(),
     }
