@@ -33,12 +33,13 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope='module')
-def unoptimised_graphs():
-    """Runs of a module in the test's own process do not optimise their graphs, which takes longer than their steps.
+def quick_runs():
+    """Makes the runs of a module's own process quick: their graphs are not optimised, their curves not drawn.
 
-    For modules that compare such runs with each other only: an optimised one differs in its last digits.
+    Each takes longer than the steps of a tiny run. For modules that compare such runs with each other only, because an
+    optimised graph differs in its last digits.
     """
-    from fer.training import session
+    from fer.training import session, train
 
     settled = session.session_config
 
@@ -49,7 +50,17 @@ def unoptimised_graphs():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, 'session_config', unoptimised)
+        patch.setattr(train, 'draw_log', lambda folder, title: None)
         yield
+
+
+@pytest.fixture
+def shallow_networks(monkeypatch):
+    """Makes the networks shallow: every kind of unit that they have, once or twice, where the real ones repeat it."""
+    from fer.nets import densenet, resnet
+
+    monkeypatch.setattr(densenet, 'BLOCKS', (2, 1, 1, 2))
+    monkeypatch.setattr(resnet, 'BLOCKS', ((64, 2), (128, 1), (256, 1), (512, 2)))
 
 
 def make_clip(path, rate, seconds, sound=True, **options):

@@ -21,7 +21,7 @@ from fer.training.train import train
 # A warning would be a second line on the screen.
 pytestmark = [
     pytest.mark.xdist_group(__name__),
-    pytest.mark.usefixtures('unoptimised_graphs'),
+    pytest.mark.usefixtures('quick_runs'),
     pytest.mark.filterwarnings('error::RuntimeWarning'),
 ]
 

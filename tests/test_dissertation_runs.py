@@ -15,6 +15,8 @@ from fer.commands import train
 from fer.dissertation.runs import read_runs
 from fer.manifest import read_manifest, write_manifest
 
+pytestmark = pytest.mark.usefixtures('quick_runs')
+
 RUNS = {row.run_id: row for row in read_runs()}
 TRAINED = [row for row in RUNS.values() if row.stage != 'late_fusion']
 

@@ -22,7 +22,7 @@ from fer.training.feature_store import FeatureStore, digest, make_room
 from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
-pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('unoptimised_graphs')]
+pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs')]
 
 KEY = {'model': 'a network', 'weights': 'some'}
 GIGABYTE = 10**9
@@ -305,11 +305,11 @@ def test_heads_on_one_cnn_share_its_features_and_another_cnn_does_not(runs, tmp_
     heads = [runs.make(f'head{units}', train_epochs='1,1', max_steps=2, rnn_units=units) for units in (3, 6)]
     out = capsys.readouterr().out
     assert out.count(' 0 computed') == 4  # two runs on two splits
-    for head in heads:
-        score(head, manifest, head)  # without
-        score(head, manifest, tmp_path / head.name, feature_cache=str(runs.cache))
-        assert_same_logits(tmp_path / head.name, head)
-    assert capsys.readouterr().out.count(': 20 read from') == 2
+    head = heads[1]
+    score(head, manifest, head)  # without
+    score(head, manifest, tmp_path / head.name, feature_cache=str(runs.cache))
+    assert_same_logits(tmp_path / head.name, head)
+    assert capsys.readouterr().out.count(': 20 read from') == 1
     assert keys(runs.cache) == before
     score(one, manifest, tmp_path / 'one', feature_cache=str(runs.cache))  # phase two has trained its CNN
     assert '0 read from' in (out := capsys.readouterr().out)

@@ -17,32 +17,31 @@ from fer.nets.resnet import SLIM
 from fer.nets.se_resnet import squeeze_excite
 from fer.nets.summary import summarise, summarise_published
 from fer.tf1 import slim, tf
+from fer.training import chunks
 
 GOLDEN = Path(__file__).with_name('features.json')
 NARROW = 0.05
 # NASNet's graphs take many times as long to build as the others.
 NASNET_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n.startswith('nasnet') else []) for n in NETWORKS]
-# Plain, residual and grouped convolutions; densely connected ones and squeeze-and-excitation alone are slow.
-WIDTH_SLOW = [
-    pytest.param(n, marks=[] if n in ('vgg_face', 'resnet50', 'se_resnext50') else [pytest.mark.slow]) for n in NETWORKS
-]
 LARGE_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n == 'nasnet' else []) for n in NETWORKS]
 
 
 @pytest.mark.parametrize('name', LARGE_SLOW)
-def test_parameters_and_multiply_adds_are_the_published(name):
+def test_costs_are_the_published_and_within_what_chunks_assume(name):
     row, published = summarise_published(name), PUBLISHED[name]
     assert row.parameters == published.parameters
     assert row.without_classifier == published.without_classifier
     assert row.multiply_adds == pytest.approx(published.multiply_adds, rel=0.01)
+    # Small batches are computed without an estimate, because no network keeps more for a pixel than this.
+    assert row.kept <= chunks._MOST_PER_PIXEL * published.image_size**2
 
 
 def test_slims_strides_save_a_tenth():
     at = {
         stride: summarise(NETWORKS['resnet50'], 224, 7, True, convention=SLIM._replace(stride=stride))
-        for stride in ('last_3x3', 'first_1x1', 'first_3x3')
+        for stride in ('last_3x3', 'first_3x3')
     }
-    assert [round(summary.multiply_adds / 1e9, 2) for summary in at.values()] == [3.48, 3.86, 4.09]
+    assert [round(summary.multiply_adds / 1e9, 2) for summary in at.values()] == [3.48, 4.09]
 
 
 @pytest.mark.parametrize('name', LARGE_SLOW)
@@ -65,7 +64,8 @@ def features_of_seeded(name):
         return session.run(features, {images: random_images(65, number=1)})
 
 
-@pytest.mark.parametrize('name', WIDTH_SLOW)
+@pytest.mark.parametrize('name', NASNET_SLOW)
+@pytest.mark.usefixtures('shallow_networks')
 def test_width_scales_channels_and_not_the_graph(name):
     graphs = []
     for width in (0.5, 0.004):
@@ -79,6 +79,7 @@ def test_width_scales_channels_and_not_the_graph(name):
 
 
 @pytest.mark.parametrize('name', NASNET_SLOW)
+@pytest.mark.usefixtures('shallow_networks')
 def test_a_network_in_every_mode(name):
     """Without a classifier, with a flat map, frozen, and in training; in one graph, whose variables take longest."""
     with tf.Graph().as_default(), one_shot_session() as session:
@@ -130,7 +131,7 @@ def check_frozen(frozen, evaluated, trained, slopes):
     """Frozen from outside the builder: averages are used and left alone, gamma and beta still learn."""
     np.testing.assert_allclose(frozen, evaluated, rtol=1e-4, atol=1e-5)
     assert np.abs(trained - evaluated).max() > 1e-2
-    assert len(slopes) > 100
+    assert len(slopes) > 30
     assert all(np.isfinite(slope).all() and slope.any() for slope in slopes)
 
 

@@ -11,6 +11,8 @@ from fer.errors import InputError
 from fer.training.evaluate import evaluate
 from fer.training.train import train
 
+pytestmark = pytest.mark.usefixtures('quick_runs')
+
 
 class Place:
     """A folder with a corpus, lists of it, and runs, each somewhere in it."""

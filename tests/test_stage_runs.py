@@ -22,7 +22,7 @@ from fer.training.log import RunLog
 from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
-pytestmark = pytest.mark.xdist_group(__name__)
+pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs')]
 
 KINDS = {'audio_gru': '_clips', 'ffn': '_functionals', 'early_fusion': '_audiovisual'}
 

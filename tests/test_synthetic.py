@@ -198,7 +198,7 @@ def test_voice_follows_the_emotion():
 def test_detector_finds_faces_and_nothing_else():
     visible = found = faceless = false_alarms = 0
     errors = []
-    for plan in [*plan_split('Train', 70, SEED), *plan_split('Val', 50, SEED)]:
+    for plan in [*plan_split('Train', 40, SEED), *plan_split('Val', 28, SEED)]:
         script = write_script(plan, SEED)
         frames = draw_frames(script, clip_rng(plan, SEED, purpose=1))
         truth = shape_face(script).landmarks
