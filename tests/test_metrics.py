@@ -39,9 +39,11 @@ def test_the_dissertations_matrices_give_its_accuracies_and_f1(figure):
         assert 100 * metrics['f1'] == pytest.approx(figure['f1'], abs=0.061)
 
 
-def test_a_class_neither_present_nor_predicted_counts_zero():
+def test_f1_is_over_the_classes_that_have_videos():
     metrics = score(np.array([0, 0, 1]), np.array([0, 1, 1]))
-    assert metrics['f1'] == pytest.approx((2 / 3 + 2 / 3) / 7)
+    assert metrics['f1'] == pytest.approx(2 / 3)
+    assert metrics['f1_seven'] == pytest.approx((2 / 3 + 2 / 3) / 7)
+    assert metrics['classes_absent'] == ['Disgust', 'Fear', 'Happy', 'Sad', 'Surprise']
     assert metrics['per_class']['Neutral'] == pytest.approx({'precision': 1, 'recall': 0.5, 'f1': 2 / 3, 'support': 2})
 
 
@@ -58,6 +60,19 @@ def test_every_figure_is_scikit_learns():
         np.testing.assert_allclose([row[name] for row in rows], expected)
     assert metrics['confusion'] == sklearn.metrics.confusion_matrix(labels, predictions, labels=classes).tolist()
     assert metrics['accuracy'] == pytest.approx(sklearn.metrics.accuracy_score(labels, predictions))
+    present = np.unique(labels)  # a class that is predicted but absent has no F1 of its own
+    for key, averaged in (('f1', present), ('f1_seven', classes)):
+        f1 = sklearn.metrics.f1_score(labels, predictions, labels=averaged, average='macro', zero_division=0)
+        assert metrics[key] == pytest.approx(f1)
+    assert metrics['classes_absent'] == ['Sad', 'Surprise']
+
+
+def test_the_screen_names_an_absent_class():
+    """CREMA-D has no Surprise, and a perfect answer is 100."""
+    labels = np.repeat(np.arange(6), 4)
+    assert summary(score(labels, labels) | {'with_faces': score(labels, labels)}).startswith(
+        '24/24 = 100.0% [86.2, 100.0], F1 100.0 over 6 of 7 classes (no Surprise)'
+    )
 
 
 @pytest.mark.parametrize(('correct', 'total'), [(176, 383), (0, 5), (7, 7), (1, 2)])

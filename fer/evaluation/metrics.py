@@ -1,8 +1,11 @@
 """Accuracy, macro F1 and the confusion matrix of a split, over all its videos and over those with faces.
 
-The dissertation's two numbers (5.9): accuracy, and F1 as the unweighted mean of the seven per-class F1, where a class
-that is never predicted and never present counts 0. The 95% interval is Wilson's for k successes of N: with 383
-videos it is about ten points wide, which every comparison of two accuracies should be read beside.
+The dissertation's two numbers (5.9): accuracy, and F1 as the unweighted mean of the per-class F1. The mean is over the
+classes that have labelled videos. Where all seven have some, as in AFEW, it is the dissertation's. CREMA-D has no
+Surprise, whose F1 of 0 would make 86 of a perfect score. A video predicted as an absent class counts as wrong.
+
+The 95% interval is Wilson's for k successes of N. With 383 videos it is about ten points wide, which every comparison
+of two accuracies should be read beside.
 """
 
 import json
@@ -16,6 +19,8 @@ from fer.errors import InputError
 from fer.evaluation.results import Results
 from fer.files import atomic_write
 
+_NAMED = 2  # absent classes that are named
+
 
 def score(labels: np.ndarray, predictions: np.ndarray) -> dict:
     """Metrics of V predictions.
@@ -25,8 +30,10 @@ def score(labels: np.ndarray, predictions: np.ndarray) -> dict:
       predictions: int [V], class indices.
 
     Returns:
-      accuracy, f1 in [0, 1]; per_class, a dict of precision, recall, f1 in [0, 1] and support for each class;
-      confusion, [7][7] counts with rows = truth; correct; total; interval_95, the accuracy's [low, high].
+      accuracy and f1, in [0, 1]; f1_seven, the mean over all seven classes, where an absent one counts 0;
+      classes_absent, the names of those without labelled videos; per_class, a dict of precision, recall, f1 in [0, 1]
+      and support for each class; confusion, [7][7] counts with rows = truth; correct; total; interval_95, the
+      accuracy's [low, high].
       With no videos at all the rates are 0 and the interval is [0, 1].
     """
     confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
@@ -35,9 +42,12 @@ def score(labels: np.ndarray, predictions: np.ndarray) -> dict:
     precision, recall = right / np.maximum(predicted, 1), right / np.maximum(support, 1)
     f1 = 2 * right / np.maximum(support + predicted, 1)
     correct, total = int(right.sum()), len(labels)
+    present = support > 0
     return {
         'accuracy': correct / max(total, 1),
-        'f1': float(f1.mean()),
+        'f1': float(f1[present].mean()) if present.any() else 0.0,
+        'f1_seven': float(f1.mean()),
+        'classes_absent': [name for name, there in zip(EMOTIONS, present, strict=True) if not there],
         'correct': correct,
         'total': total,
         'interval_95': wilson_interval(correct, total),
@@ -107,7 +117,11 @@ def summary(metrics: dict) -> str:
 
 def _figures(metrics: dict) -> str:
     low, high = metrics['interval_95']
+    absent = metrics['classes_absent'] if metrics['total'] else []
+    over = f' over {NUM_CLASSES - len(absent)} of {NUM_CLASSES} classes' if absent else ''
+    if 0 < len(absent) <= _NAMED:
+        over += f' (no {", ".join(absent)})'
     return (
         f'{metrics["correct"]}/{metrics["total"]} = {metrics["accuracy"]:.1%} '
-        f'[{100 * low:.1f}, {100 * high:.1f}], F1 {100 * metrics["f1"]:.1f}'
+        f'[{100 * low:.1f}, {100 * high:.1f}], F1 {100 * metrics["f1"]:.1f}{over}'
     )

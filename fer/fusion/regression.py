@@ -81,7 +81,7 @@ def _with_best_ridge(regress: Regression, inputs: np.ndarray, labels: np.ndarray
     right = np.zeros(len(RIDGES), int)
     for held_out in range(FOLDS):
         seen = fold != held_out
-        if seen.all():  # fewer videos than folds
+        if seen.all() or not seen.any():  # fewer videos than folds, or a single one
             continue
         for index, ridge in enumerate(RIDGES):
             by_class, offset = regress(inputs[:, seen], labels[seen], ridge)
