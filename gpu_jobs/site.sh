@@ -11,6 +11,10 @@ FER_MARGIN="300"            # seconds before the end of the walltime when a run 
 # Jobs in a row for each run. Slurm requeues a job that met its walltime; PBS lets only operators do that, so that there
 # a run longer than a walltime needs as many attempts as walltimes. An attempt at a run that is done ends at once.
 FER_ATTEMPTS="1"
+# Most jobs of an array that the server takes (OpenPBS: qmgr -c "print server" | grep max_array_size). A wider array is
+# split into several. 0 is any number.
+FER_MAX_ARRAY="0"
+FER_THROTTLE="0"            # jobs of an array that may run at the same time; 0 is any number
 FER_GPU="yes"               # a job that finds no GPU fails; "no" where the CPU is meant
 
 FER_MODULES=""              # module load ...: "python/3.11 cuda/12.2"

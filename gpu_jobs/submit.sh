@@ -6,4 +6,5 @@ if [ -n "$FER_CONTAINER" ]; then  # which has no qsub
     FER_PYTHON=(python3)
 fi
 "${FER_PYTHON[@]}" -m fer.experiment submit --site="${FER_SITE:-gpu_jobs/site.sh}" --queue="$FER_QUEUE" \
-    --resources="$FER_RESOURCES" --walltime="$FER_WALLTIME" --margin="$FER_MARGIN" --attempts="$FER_ATTEMPTS" "$@"
+    --resources="$FER_RESOURCES" --walltime="$FER_WALLTIME" --margin="$FER_MARGIN" --attempts="$FER_ATTEMPTS" \
+    --max_array="${FER_MAX_ARRAY:-0}" --throttle="${FER_THROTTLE:-0}" "$@"

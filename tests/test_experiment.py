@@ -519,6 +519,25 @@ def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
     assert 'FER_INDEX=1' in read_asked(fusions)[-1]['-v']
 
 
+def test_arrays_that_a_server_refuses_are_split(fusions):
+    """OpenPBS' max_array_size, and how many of an array run at a time; what waits for a table waits for its parts."""
+    environment = fake_qsub(fusions, 'openpbs')
+    write_site(fusions, MAX_ARRAY='3', THROTTLE='2')
+    script = str(fusions / 'gpu_jobs' / 'submit.sh')
+    command(fusions, 'bash', script, '--table=7', '--seeds=2', '--scheduler=openpbs', environment=environment)
+    asked = read_asked(fusions)
+    assert [(call['-N'], call.get('-J')) for call in asked] == [
+        ('fer-7-t1', '1-2%2'),
+        ('fer-7-t1.part2', '1-2%2'),
+        ('fer-7-t2', '1-2%2'),
+        ('fer-7-t1.1', '1-2%2'),
+    ]
+    assert asked[-1]['-W'] == 'depend=afterok:1[].pbs:2[].pbs'
+    listed = [Path(dict(pair.split('=') for pair in call['-v'].split(','))['FER_TASKS']) for call in asked]
+    names = [name for path in listed for name in path.read_text().split()]
+    assert len(names) == len(set(names)) == 8
+
+
 def test_attempts_follow_each_other(fusions):
     environment = fake_qsub(fusions, 'torque')
     write_site(fusions, ATTEMPTS='3')

@@ -38,6 +38,10 @@ flags.DEFINE_integer(
     'margin', 300, 'submit: seconds before the end of the walltime when work is stopped and kept.', lower_bound=0
 )
 flags.DEFINE_integer(
+    'max_array', 0, 'submit: most jobs of an array that the server takes; wider ones are split. 0: any.', lower_bound=0
+)
+flags.DEFINE_integer('throttle', 0, 'submit: jobs of an array that may run at a time. 0: any number.', lower_bound=0)
+flags.DEFINE_integer(
     'attempts', 1, 'submit: jobs in a row that go on with a task, where the scheduler does not requeue.', lower_bound=1
 )
 flags.DEFINE_string('site', 'gpu_jobs/site.sh', "submit: the site's settings, which jobs read as well.")
@@ -76,7 +80,15 @@ def main(verb: str) -> int:
     own_flags = [f'--{name}={values[name].value}' for name in ('configs', 'data', 'weights', 'runs')]
     own_flags.append(f'--without={",".join(values.without)}')
     site = Site(
-        values.site, values.scheduler, values.queue, values.resources, values.walltime, values.margin, values.attempts
+        values.site,
+        values.scheduler,
+        values.queue,
+        values.resources,
+        values.walltime,
+        values.margin,
+        values.attempts,
+        values.max_array,
+        values.throttle,
     )
     submit(tasks, values.runs, site, own_flags, values.overrides)
     return 0

@@ -37,6 +37,8 @@ class Site(NamedTuple):
     walltime: str
     margin: int  # seconds before the end of the walltime when work is stopped
     attempts: int  # jobs in a row for each task
+    max_array: int  # jobs of an array that the server takes; 0 for any number
+    throttle: int  # jobs of an array that may run at the same time; 0 for any number
 
 
 class Array(NamedTuple):
@@ -121,7 +123,7 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str], 
     with atomic_write(folder / 'experiment.flags') as file:
         file.write('\n'.join([*own_flags, '']))
     made: dict[str, Submission] = {}
-    for array in make_arrays(waiting, {name: s for name, s in under_way.items() if s}):
+    for array in make_arrays(waiting, {name: s for name, s in under_way.items() if s}, site.max_array):
         made[array.name] = _submit_array(array, runs, folder, variables, dialect, site, made)
         jobs = made[array.name].jobs
         print(f'{jobs[-1]}: {array.name}, {len(array.tasks)} tasks{_describe_needs(array, made)}', flush=True)
@@ -160,12 +162,14 @@ def _submit_array(
     return submission
 
 
-def make_arrays(tasks: dict[str, Task], under_way: dict[str, Submission]) -> list[Array]:
+def make_arrays(tasks: dict[str, Task], under_way: dict[str, Submission], max_array: int = 0) -> list[Array]:
     """Tasks of one table that need nothing of each other, together; arrays come after those that they need.
 
     Args:
       tasks: each after what it needs.
       under_way: of tasks that others may need and that were submitted before, which submission each is of.
+      max_array: most tasks of an array; 0 for any number. What is wider becomes several arrays, `6.2-t1` and then
+        `6.2-t1.part2`, as even as possible.
     """
     generation: dict[str, int] = {}
     for name, task in tasks.items():
@@ -174,6 +178,14 @@ def make_arrays(tasks: dict[str, Task], under_way: dict[str, Submission]) -> lis
         name: f'{task.config.run_id.rpartition("-")[0]}{f".{generation[name]}" if generation[name] else ""}'
         for name, task in tasks.items()
     }
+    whole: dict[str, list[str]] = {}
+    for name in tasks:
+        whole.setdefault(home[name], []).append(name)
+    for array, names in whole.items():
+        parts = -(-len(names) // max_array) if max_array else 1
+        for position, name in enumerate(names):
+            part = position * parts // len(names)
+            home[name] = f'{array}.part{part + 1}' if part else array
     groups: dict[tuple[int, str], list[Task]] = {}
     for name, task in tasks.items():
         groups.setdefault((generation[name], home[name]), []).append(task)
@@ -207,7 +219,7 @@ def _command(
     if dialect.shell:
         command += ['-S', dialect.shell]
     if len(array.tasks) > 1:
-        command += [dialect.array, f'1-{len(array.tasks)}']
+        command += [dialect.array, f'1-{len(array.tasks)}{f"%{site.throttle}" if site.throttle else ""}']
     else:  # OpenPBS knows no array of one
         variables = {**variables, 'FER_INDEX': Path('1')}
     command += ['-v', ','.join(f'{name}={value}' for name, value in variables.items())]
