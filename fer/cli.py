@@ -17,6 +17,8 @@ from fer.files import REMEDIES, describe
 from fer.flagfiles import expand_flagfiles
 from fer.stop import STOP_CODE, Stopped
 
+_RESTARTED = 'FER_RESTARTED_FOR_UTF8'
+
 
 def run(main: Callable[[], int | None]) -> None:
     """Parses the flags, calls `main()` and exits with what it returns (None: 0).
@@ -25,6 +27,7 @@ def run(main: Callable[[], int | None]) -> None:
       main: takes nothing, reads its flags, returns an exit code. An `InputError` it raises becomes one line on
         the standard error output and exit code 2.
     """
+    _insist_on_utf8()
     _adopt(main)
     app.run(lambda _: _call(main), flags_parser=_parse)
 
@@ -36,8 +39,23 @@ def run_verb(main: Callable[[str], int | None], verbs: tuple[str, ...]) -> None:
       main: takes the verb.
       verbs: of which the first argument has to be one.
     """
+    _insist_on_utf8()
     _adopt(main)
     app.run(lambda rest: _call(lambda: main(rest[1])), flags_parser=lambda argv: _parse_verb(argv, verbs))
+
+
+def _insist_on_utf8() -> None:
+    """Starts the command again in Python's UTF-8 mode where the locale has another encoding.
+
+    Names of files are bytes. Read as ISO-8859-1, they would be other names in manifests, ledgers and splits than those
+    that a job with a UTF-8 locale writes.
+    """
+    if sys.getfilesystemencoding().lower() == 'utf-8':
+        return
+    if _RESTARTED in os.environ:  # as with `python -E`, which ignores the variable
+        _fail(f'names of files are read as {sys.getfilesystemencoding()}; set LC_ALL to a locale with UTF-8')
+    os.environ |= {'PYTHONUTF8': '1', _RESTARTED: '1'}
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _adopt(main: Callable) -> None:
