@@ -157,6 +157,21 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def files_below(root: Path) -> list[Path]:
+    """Returns the files of a folder at any depth, sorted. Folders that are links are entered, each folder once."""
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(root, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in entered:  # a second link to it, or a circle
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders.sort()
+        found += [Path(place, name) for name in names]
+    return sorted(found)
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a file or folder is one that a writer that was killed has left, or that one is writing."""
     return path.match(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN)))

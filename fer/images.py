@@ -1,7 +1,7 @@
-"""Whether an image file is whole, judged by its ends.
+"""Whether an image file is whole, and whether it shows as it is stored, judged without decoding it.
 
 That finds what really happens to folders of images (missing files, truncated copies, other files called .jpg) at a
-fraction of the cost of decoding; damage in the middle of an image is left to the decoder.
+fraction of the cost of decoding. Damage in the middle of an image is left to the decoder.
 """
 
 import os
@@ -9,25 +9,81 @@ from pathlib import Path
 
 _TAIL = 65536  # bytes searched for the end-of-image marker; some encoders pad after it
 _PNG = b'\x89PNG\r\n\x1a\n'
+_ORIENTATION = 0x0112  # the EXIF tag
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9  # JPEG markers
+_ALONE = (0x01, *range(0xD0, 0xD8))  # JPEG markers without a length
 
 
 def image_problem(path: str | Path) -> str:
-    """What is wrong with a JPEG or PNG file, judged by its first and last bytes; '' when nothing is."""
+    """Returns what is wrong with a JPEG or PNG file, judged by its first and last bytes. '' when nothing is.
+
+    Data behind the end of a JPEG is ignored, as every decoder does: the film of a telephone's motion photo, zeros.
+    """
     try:
         with open(path, 'rb') as file:
             head = file.read(8)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             tail = file.read()
+            if head.startswith(b'\xff\xd8\xff'):
+                # 0xff is escaped inside the compressed data, so after the last start of scan this pair is the end of
+                # the image and nothing else. Before it, it may be the end of a thumbnail.
+                if tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda') and tail.rfind(b'\xff\xda') >= 0:
+                    return ''
+                file.seek(0)
+                if jpeg_end(file.read()) is not None:
+                    return ''
+                return f'truncated JPEG ({size} bytes, no end-of-image marker)'
     except OSError as error:
         return f'{error.strerror}; expected an image'
     if not head:
         return 'empty file; expected an image'
-    if head.startswith(b'\xff\xd8\xff'):
-        # 0xff is escaped inside the compressed data, so after the last start of scan this pair is the end of the
-        # image and nothing else; before it, it may be the end of a thumbnail.
-        whole = tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda')
-        return '' if whole else f'truncated JPEG ({size} bytes, no end-of-image marker)'
     if head == _PNG:
         return '' if b'IEND' in tail else f'truncated PNG ({size} bytes, no IEND chunk)'
     return f'not a JPEG or PNG image (starts with {head!r})'
+
+
+def jpeg_end(content: bytes) -> int | None:
+    """Returns where a JPEG ends, in bytes, whatever lies behind. None where it breaks off before its end.
+
+    Goes from marker to marker (ITU T.81, annex B), so that thumbnails and data behind the end do not matter.
+    """
+    at = 2
+    while True:
+        at = content.find(b'\xff', at)
+        while 0 <= at < len(content) and content[at] == 0xFF:
+            at += 1  # any number of 0xff may precede a marker
+        if not 0 < at < len(content):
+            return None
+        marker = content[at]
+        at += 1
+        if marker == _END_OF_IMAGE:
+            return at
+        if marker == 0 or marker in _ALONE:  # escaped data, or a restart within a scan
+            continue
+        at += int.from_bytes(content[at : at + 2], 'big')
+
+
+def display_note(path: str | Path) -> str:
+    """Returns how an image is to be shown other than as its pixels are stored. '' where it is shown as stored.
+
+    Reads the header only. A file that is no image has no note.
+
+    Returns:
+      `EXIF orientation 6` (2 to 8), `transparency`, or both.
+    """
+    from PIL import Image  # here: training has no use for it
+
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            clear = image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info
+    except Exception:  # Pillow's plugins raise what they like for a damaged header, which decoding reports
+        return ''
+    notes = [f'EXIF orientation {orientation}'] if orientation in range(2, 9) else []
+    return ' and '.join([*notes, 'transparency'] if clear else notes)
+
+
+def exif_orientation(note: str) -> int:
+    """Returns the orientation that a note of `display_note` names, 1 for none."""
+    return int(note.split()[2]) if note.startswith('EXIF') else 1

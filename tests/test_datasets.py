@@ -1,12 +1,18 @@
 """Datasets: each layout as it is published, in small, wrong lines included; labels one by one, splits by subject."""
 
 import csv
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import make_clip, run
+from conftest import ROOT, make_clip, run
+from PIL import Image, ImageOps
 
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
@@ -703,6 +709,90 @@ def test_folder_of_images(tmp_path):
     assert 'no manifest can hold this name' in done.out
     assert read_split(output, 'test')[0] == [('source/test/SAD/名\u3000前é', 'Sad')]
     assert not (output / 'split_subjects.csv').exists()
+
+
+def oriented(path, image, orientation):
+    """Writes an image whose pixels are stored as they are, with an EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {'.jpg': {'quality': 95}, '.webp': {'lossless': True}}.get(path.suffix, {})
+    if path.suffix == '.tif':
+        Image.fromarray(image).save(path, tiffinfo={0x0112: orientation})
+    else:
+        Image.fromarray(image).save(path, exif=exif, **options)
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif'])
+def test_stills_are_upright_whatever_their_format(tmp_path, suffix):
+    """All orientations of EXIF, against Pillow, which turns images itself."""
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 3, 3), np.uint8), (48, 64), interpolation=0)
+    for orientation in range(1, 9):
+        path = tmp_path / 'raw' / 'train' / 'Happy' / f'{orientation}{suffix}'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        oriented(path, image, orientation)
+    done = run('-m', 'fer.prepare', '--dataset=folder', f'--source={tmp_path / "raw"}', f'--output={tmp_path / "data"}')
+    assert 'train: 8 items, 8 usable' in done.out
+    for video in read_manifest(tmp_path / 'data' / 'train.txt', item='still').videos:
+        (path,) = map(Path, video.frames)
+        with Image.open(tmp_path / 'raw' / 'train' / 'Happy' / f'{path.stem}{suffix}') as source:
+            expected = np.asarray(ImageOps.exif_transpose(source)).astype(int)
+        stored = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)[..., ::-1]
+        assert stored.shape == expected.shape
+        assert np.abs(stored - expected).max() < 12  # JPEG
+
+
+def test_transparent_stills_lie_on_grey(tmp_path):
+    image = np.zeros((8, 8, 4), np.uint8)
+    image[:4] = (10, 20, 200, 255)
+    image[4:6] = (10, 20, 200, 128)
+    put(tmp_path / 'raw/train/Sad/a.png')
+    Image.fromarray(image).save(tmp_path / 'raw/train/Sad/a.png')
+    run('-m', 'fer.prepare', '--dataset=folder', f'--source={tmp_path / "raw"}', f'--output={tmp_path / "data"}')
+    stored = cv2.imread(str(tmp_path / 'data' / 'stills' / 'train' / 'Sad' / 'a.png'))[:, 0, ::-1]
+    assert stored[[0, 4, 7]].tolist() == [[10, 20, 200], [68, 73, 164], [127, 127, 127]]
+
+
+def test_folders_that_are_links_are_entered_once(tmp_path):
+    """Actors on another disk, a second link to one of them, and a circle."""
+    here, there = tmp_path / 'here', tmp_path / 'there'
+    for place, actors in ((here, '123'), (there, '456')):
+        for actor in actors:
+            for emotion in '135':
+                put(place / f'Actor_0{actor}' / f'01-01-0{emotion}-01-01-01-0{actor}.mp4')
+    for actor in '456':
+        (here / f'Actor_0{actor}').symlink_to(there / f'Actor_0{actor}')
+    (here / 'again').symlink_to(there / 'Actor_04')
+    (here / 'Actor_01' / 'circle').symlink_to(here)
+    splits = find('ravdess', here)
+    assert sum(map(len, splits.values())) == 18
+    assert len(splits.subjects) == 6
+    assert not splits.left_out
+
+
+def test_a_locale_without_utf8_gives_the_same_bytes(tmp_path):
+    if shutil.which('localedef') is None:
+        pytest.skip('no localedef here')
+    locale = tmp_path / 'locales' / 'de_DE.ISO-8859-1'
+    locale.parent.mkdir()
+    subprocess.run(['localedef', '-i', 'de_DE', '-f', 'ISO-8859-1', str(locale)], capture_output=True)
+    if not locale.is_dir():
+        pytest.skip('no sources of locales here')
+    for name in ('N_\u0130_AKTA\u015e', 'b', 'c', 'd'):
+        path = tmp_path / 'raw' / 'Happy' / f'{name}.png'
+        put(path)
+        Image.new('RGB', (8, 8)).save(path)
+    written = {}
+    for locale in ('C.UTF-8', 'de_DE.ISO-8859-1'):
+        output = tmp_path / locale
+        command = [sys.executable, '-m', 'fer.prepare', '--dataset=folder', f'--source={tmp_path / "raw"}']
+        environment = {**os.environ, 'LOCPATH': str(tmp_path / 'locales'), 'LC_ALL': locale}
+        environment.pop('PYTHONUTF8', None)
+        subprocess.run([*command, f'--output={output}'], cwd=ROOT, env=environment, check=True, capture_output=True)
+        written[locale] = {
+            path.name: path.read_bytes() for path in output.glob('*.[tc][xs][tv]') if 'flags' not in path.name
+        }
+    assert any('AKTA\u015e'.encode() in content for content in written['C.UTF-8'].values())
+    assert written['C.UTF-8'] == written['de_DE.ISO-8859-1']
 
 
 def test_a_source_that_has_moved(tmp_path):

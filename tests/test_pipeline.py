@@ -17,7 +17,7 @@ from fer.data.pipeline import Reading, balanced_order, build_pipeline
 from fer.data.split import load_split
 from fer.data.windows import pad_index, split_windows
 from fer.errors import InputError
-from fer.images import image_problem
+from fer.images import image_problem, jpeg_end
 from fer.manifest import Video, write_manifest
 from fer.tf1 import tf
 
@@ -131,6 +131,21 @@ def test_whole_images_have_no_problem(tmp_path, suffix):
     path = str(tmp_path / f'face{suffix}')
     cv2.imwrite(path, np.zeros((9, 9, 3), np.uint8))
     assert image_problem(path) == ''
+
+
+@pytest.mark.parametrize(
+    'behind',
+    [b'\0' * 200_000, b'\xff\xda' * 50, b'\0\0\0\x18ftypmp42' + b'\xff\xda' * 99 + b'\0' * 99_999, b'\xff\xd8\xff'],
+    ids=['zeros', 'a start of scan', 'a film', 'another JPEG, cut off'],
+)
+def test_data_behind_a_jpeg_is_ignored_and_a_cut_one_is_found(tmp_path, behind):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    content = cv2.imencode('.jpg', noise, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[1].tobytes()
+    (tmp_path / 'whole.jpg').write_bytes(content + behind)
+    (tmp_path / 'cut.jpg').write_bytes(content[: len(content) // 2] + behind.replace(b'\xff', b'\0'))
+    assert jpeg_end(content + behind) == len(content)
+    assert image_problem(tmp_path / 'whole.jpg') == ''
+    assert 'truncated JPEG' in image_problem(tmp_path / 'cut.jpg')
 
 
 @pytest.mark.parametrize(('windows', 'batch_size'), [(773, 4), (101, 8), (64, 4), (5, 7), (3, 1)])

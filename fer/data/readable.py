@@ -16,7 +16,7 @@ from fer.data.audio import reference_names, sound_problem
 from fer.data.frame_cache import decode, decode_content
 from fer.data.parallel import map_in_parallel, read_ahead
 from fer.errors import InputError
-from fer.images import image_problem
+from fer.images import display_note, image_problem
 from fer.manifest import Manifest, Video
 from fer.progress import progress
 from fer.tf1 import tf
@@ -62,6 +62,11 @@ def find_bad_images(manifest: Manifest, decode: bool) -> Iterator[BadFrame]:
     for indices, _ in decode_each([frame.path for frame in whole], lambda content, image: ()):
         decoded[indices] = True
     yield from sorted(bad + refused([frame for frame, done in zip(whole, decoded, strict=True) if not done]), key=_line)
+
+
+def find_images_to_turn(manifest: Manifest) -> Iterator[BadFrame]:
+    """Yields the lines whose images are not to be shown as they are stored (`display_note`)."""
+    yield from _find(manifest, lambda video: video.frames, display_note, 'checking orientation')
 
 
 def whole_images(manifest: Manifest, bad: Sequence[BadFrame]) -> list[BadFrame]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from fer.emotions import AFEW_SPELLING
 from fer.errors import InputError
 from fer.evaluation.results import Results
-from fer.files import atomic_folder, atomic_write
+from fer.files import atomic_folder, atomic_write, files_below
 
 _LONGEST_NAME = 255  # bytes, of a file in most file systems
 
@@ -95,7 +95,7 @@ def check_submission(folder: str, expected: list[str]) -> list[str]:
     exact, wanted = set(expected), {video_id.lower(): video_id for video_id in expected}
     files: dict[str, list[Path]] = {}
     problems = []
-    for path in sorted(path for path in root.rglob('*') if path.is_file()):
+    for path in filter(Path.is_file, files_below(root)):
         shown = path.relative_to(root)
         video_id = path.stem if path.stem in exact else wanted.get(path.stem.lower())
         if video_id is None:

@@ -10,6 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from fer import emotions
 from fer.errors import InputError
+from fer.files import files_below
 from fer.manifest import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (  # of the containers that ffmpeg reads and people have
@@ -171,8 +172,8 @@ def videos_below(folder: Path) -> tuple[list[Path], Counter[str]]:
     """Visible video files at any depth, sorted; and how many other files there are, in the words of `other_file`."""
     videos = []
     others: Counter[str] = Counter()
-    for path in folder.rglob('*'):
-        if path.is_dir() or any(part.startswith('.') for part in path.relative_to(folder).parts):
+    for path in files_below(folder):
+        if any(part.startswith('.') for part in path.relative_to(folder).parts):
             continue
         if path.suffix.lower() in VIDEO_SUFFIXES:
             videos.append(path)

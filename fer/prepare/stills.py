@@ -1,25 +1,41 @@
 """Images that need no detection: still datasets, and folders of faces that somebody has cut out already.
 
+An image is written anew below OUTPUT/stills where no manifest can name it, or where it is not to be shown as its pixels
+are stored: EXIF orientation is applied, and transparency is laid on grey.
+
 They stay where they are. OUTPUT/source is a link to the source, and OUTPUT/faces/<video> one to a folder of faces, so
 that manifests keep short paths that do not depend on the machine; move the data, and only links change.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from fer.files import atomic_files, atomic_write
-from fer.images import image_problem
+from fer.images import display_note, exif_orientation, image_problem
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
 from fer.prepare.layout import SourceStill, SourceVideo, in_time_order
 from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_sound
 from fer.progress import progress
 
 LINK = 'source'
-FOLDER = 'stills'  # images that come as pixels, or in a form that manifests do not name
+FOLDER = 'stills'  # images that come as pixels, in a form that manifests do not name, or not as they are to be shown
+BACKGROUND = 127  # grey value behind transparency: input 0 to the networks, which see [-1, 1]
+_TIFF = (b'II*\0', b'MM\0*')
+# By EXIF orientation (EXIF 2.32, 4.6.4): from the stored [H, W, 3] to the one to be shown.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda image: np.rot90(image),
+}
 
 
 def prepare_stills(split: str, stills: Sequence[SourceStill], source: Path, output: Path) -> list[Prepared]:
@@ -37,7 +53,8 @@ def link_faces(split: str, videos: Sequence[SourceVideo], output: Path) -> list[
 def _prepare_still(still: SourceStill, output: Path) -> Prepared:
     named = f'{LINK}/{still.name}'  # in the manifest; without its extension it is the item's id
     gap, problem = ('missing', still.problem) if still.problem else ('', '')
-    converted = still.path is None or still.path.suffix.lower() not in IMAGE_SUFFIXES
+    note = display_note(still.path) if still.path and not still.problem else ''
+    converted = still.path is None or still.path.suffix.lower() not in IMAGE_SUFFIXES or note != ''
     if converted:
         named = f'{FOLDER}/{os.path.splitext(still.name)[0]}.png'
     if not problem:
@@ -45,12 +62,10 @@ def _prepare_still(still: SourceStill, output: Path) -> Prepared:
             side = int(len(still.pixels) ** 0.5)
             _write_png(output / named, np.frombuffer(still.pixels, np.uint8).reshape(side, side))
         elif converted:
-            coded = np.fromfile(still.path, np.uint8)
-            try:
-                image = cv2.imdecode(coded, cv2.IMREAD_COLOR) if coded.size else None
-            except cv2.error:  # of sizes that no image has
-                image = None
-            if image is None:
+            image = read_picture(still.path, note)
+            if still.path.suffix.lower() in IMAGE_SUFFIXES and (problem := image_problem(still.path)):
+                gap = 'undecodable'
+            elif image is None:
                 gap, problem = 'undecodable', 'no image that OpenCV reads'
             else:
                 _write_png(output / named, image)
@@ -60,6 +75,31 @@ def _prepare_still(still: SourceStill, output: Path) -> Prepared:
     kept = 0 if gap else 1
     row = LedgerRow(os.path.splitext(named)[0], still.label, kept, kept, None, gap)
     return without_sound(row, [] if gap else [named], problem)
+
+
+def read_picture(path: Path, note: str) -> np.ndarray | None:
+    """Decodes an image as it is to be shown.
+
+    Args:
+      path: any image that OpenCV reads. More than 8 bits a value are scaled down.
+      note: what `display_note` says of it.
+
+    Returns:
+      uint8 [H, W, 3] BGR, upright, on BACKGROUND where it is transparent. None where OpenCV cannot read it.
+    """
+    coded = np.fromfile(path, np.uint8)
+    try:
+        image = cv2.imdecode(coded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if coded.size else None
+        if image is not None and 'transparency' in note:
+            layers = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)
+            if layers is not None and layers.ndim == 3 and layers.shape[2] == 4:
+                share = layers[..., 3:].astype(np.float32) / (65535 if layers.dtype == np.uint16 else 255)
+                image = np.rint(image * share + BACKGROUND * (1 - share)).astype(np.uint8)
+    except cv2.error:  # of sizes that no image has
+        return None
+    if image is None or coded[:4].tobytes() in _TIFF:  # OpenCV turns TIFF whatever it is told
+        return image
+    return _TURNS[exif_orientation(note)](image)
 
 
 def _link(video: SourceVideo, output: Path) -> Prepared:

@@ -10,7 +10,14 @@ import numpy as np
 from fer.data.audio import FUNCTIONALS, LLD, read_sound
 from fer.data.bad_frames import leave_out_lines
 from fer.data.check.duplicates import Sights, find_duplicates, look, same_sounds
-from fer.data.readable import decode_each, find_bad_images, find_bad_sound, refused, whole_images
+from fer.data.readable import (
+    decode_each,
+    find_bad_images,
+    find_bad_sound,
+    find_images_to_turn,
+    refused,
+    whole_images,
+)
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.manifest import UNKNOWN, LedgerRow, Manifest, Video, read_ledger, read_manifest
@@ -21,6 +28,7 @@ KINDS = {
     'frames': 'a video has fewer frames than --min_frames',
     'order': "a video's frames are not in the order of their numbers",
     'image': 'an image is missing, cut off, damaged, or none',
+    'display': 'an image is to be shown turned or on a background, and is trained on as it is stored',
     'size': 'an image has another size than --image_size, or than most of its video',
     'sound': 'an audio CSV is missing, or not like the others',
     'nonfinite': 'an audio CSV has a NaN or an infinity',
@@ -181,6 +189,10 @@ def _look_at_images(
     """
     bad = list(find_bad_images(manifest, decode=False))
     whole = whole_images(manifest, bad)
+    problems += [
+        Problem('display', manifest.path, f.line, f.video_id, f.path, f'{f.reason}; python -m fer.prepare applies it')
+        for f in find_images_to_turn(manifest)
+    ]
     video_of = {line: index for index, video in enumerate(manifest.videos) for line in video.lines}
     left, sizes, parts = dict(enumerate(whole)), {}, [Sights.none()]
     for indices, shapes, digests, thumbnails in decode_each([frame.path for frame in whole], look, jobs):
