@@ -32,14 +32,16 @@ REQUIREMENTS = [
     'h5py>=3.8',  # comes with tensorflow; read directly, for weights
     'safetensors>=0.4.3,<1',  # PyTorch's weights without PyTorch
     'matplotlib>=3.8',
+    'pillow>=10',  # reads how an image is to be shown
     'jinja2>=3.1',
     'tqdm>=4.66',
     # opencv-python without the system's libGL. 4.12 and later want NumPy 2; 5.0 drops the Haar cascades.
     'opencv-python-headless>=4.10,<4.12' + OLD,
     'opencv-python-headless>=4.12,<5' + NEW,
     'mtcnn>=1.0,<2',  # carries its weights in the wheel; has none for CPython 3.9
+    'av>=16.1,<17',  # PyAV, FFmpeg's libraries: they read media files; 17 has no wheel for CPython 3.10
     'ffmpeg-python>=0.2,<1',
-    'imageio-ffmpeg>=0.6,<1',  # carries an ffmpeg binary, whose version decides decoded pixels
+    'imageio-ffmpeg>=0.6,<1',  # carries an ffmpeg binary, which writes the synthetic corpus
     'pydub>=0.25.1,<1',
     'audioop-lts>=0.2; python_version >= "3.13"',  # pydub needs audioop, which CPython 3.13 has dropped
     'opensmile>=2.6,<3',

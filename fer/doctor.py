@@ -186,13 +186,16 @@ def _can_open(library: str) -> bool:
 
 def _ffmpeg() -> list[Part]:
     try:
-        from fer.prepare.ffmpeg import FFMPEG  # here: another part may be why it cannot be imported
+        # Here, not above: another part may be why they cannot be imported.
+        from fer.prepare.ffmpeg import FFMPEG
+        from fer.prepare.media import ffmpeg_build
 
         done = subprocess.run([FFMPEG, '-version'], capture_output=True, text=True)
     except (ImportError, RuntimeError, OSError) as error:
-        return [Part('ffmpeg', 'not found', f'{one_line(str(error))}: pip install imageio-ffmpeg')]
+        return [Part('ffmpeg', 'not found', f'{one_line(str(error))}: pip install av imageio-ffmpeg')]
     first = done.stdout.partition('\n')[0].partition(' Copyright')[0]
-    return [Part('ffmpeg', f'{first}, {FFMPEG}', '' if done.returncode == 0 else one_line(done.stderr))]
+    found = f'reads with {ffmpeg_build()[0]} (PyAV {version("av")}), writes with {first}, {FFMPEG}'
+    return [Part('ffmpeg', found, '' if done.returncode == 0 else one_line(done.stderr))]
 
 
 def _smile() -> list[Part]:

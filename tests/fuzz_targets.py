@@ -41,8 +41,8 @@ from fer.nets.conventions import Convention, source_pixels
 from fer.nets.weights import num_classes, open_weights, value, value_shape
 from fer.nets.weights.run import read_convention, write_convention
 from fer.prepare.datasets import DATASETS, Options
-from fer.prepare.ffmpeg import MediaError, extract_wav, read_frames
 from fer.prepare.layout import SourceVideo, set_aside
+from fer.prepare.media import MediaError, extract_wav, read_frames
 from fer.prepare.prepared import Prepared, without_sound, write_split
 from fer.prepare.records import load_record, save_record
 from fer.prepare.smile.extract import read_sound as read_wav

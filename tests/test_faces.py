@@ -13,7 +13,7 @@ from conftest import make_clip, realdata, run
 from fer.errors import InputError
 from fer.prepare.detectors import DETECTORS, make_detector
 from fer.prepare.faces import TEMPLATE, Face, align
-from fer.prepare.ffmpeg import read_frames
+from fer.prepare.media import read_frames
 from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, Seen, follow, iou
 
 SAD, HAPPY = 'Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4'

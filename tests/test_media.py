@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from conftest import make_clip, realdata, run
 
-from fer.prepare.ffmpeg import FFMPEG, MediaError, extract_wav, read_frames
+from fer.prepare.ffmpeg import FFMPEG
+from fer.prepare.media import Choice, Findings, MediaError, extract_wav, ffmpeg_build, read_frames
 from fer.prepare.smile.extract import read_sound
+from tests.benchmarks.instants import film, join, measure
 
 
 def encode(path, *streams, **options):
@@ -25,12 +27,12 @@ def encode(path, *streams, **options):
 def test_any_rate_becomes_25(tmp_path, rate, container, seconds, expected):
     path = tmp_path / f'a clip, "quoted" {chr(0xE4)}.{container}'
     make_clip(path, rate, seconds)
-    complaints: list[str] = []
-    frames = list(read_frames(path, complaints))
+    findings = Findings()
+    frames = list(read_frames(path, findings=findings))
     assert abs(len(frames) - expected) <= 1
     assert {frame.shape for frame in frames} == {(48, 64, 3)}
     assert all(frame.dtype == np.uint8 for frame in frames)
-    assert complaints == []
+    assert (findings.problems, findings.facts) == ([], {})
     wav = tmp_path / 'sound.wav'
     assert extract_wav(path, wav) == pytest.approx(seconds, abs=0.1)
     assert len(read_sound(wav).samples) == pytest.approx(44100 * seconds, abs=4410)
@@ -137,7 +139,7 @@ def test_no_sound_track(tmp_path):
 def test_a_full_disk_is_no_fault_of_the_video(tmp_path, monkeypatch):
     make_clip(tmp_path / 'a.avi', 25, 1)
     with open('/dev/full', 'wb', buffering=0) as full:
-        monkeypatch.setattr('fer.prepare.ffmpeg.atomic_write', lambda *_, **__: nullcontext(full))
+        monkeypatch.setattr('fer.prepare.media.audio.atomic_write', lambda *_, **__: nullcontext(full))
         with pytest.raises(OSError, match='No space left'):
             extract_wav(tmp_path / 'a.avi', tmp_path / 'a.wav')
 
@@ -157,11 +159,11 @@ def test_a_video_that_breaks_off_has_its_beginning_and_a_complaint(tmp_path, con
     whole = list(read_frames(tmp_path / f'whole.{container}'))
     data = (tmp_path / f'whole.{container}').read_bytes()
     (tmp_path / f'cut.{container}').write_bytes(data[: len(data) // 2])
-    complaints: list[str] = []
-    cut = list(read_frames(tmp_path / f'cut.{container}', complaints))
+    findings = Findings()
+    cut = list(read_frames(tmp_path / f'cut.{container}', findings=findings))
     assert 10 < len(cut) < len(whole)
     np.testing.assert_array_equal(cut[:10], whole[:10])
-    (complaint,) = complaints
+    (complaint,) = findings.problems
     assert complaint.startswith(
         {'avi': f'breaks off at {len(data) // 2} of', 'mkv': 'File ended prematurely'}[container]
     )
@@ -191,6 +193,155 @@ def test_reading_may_stop_early(tmp_path):
     frames = read_frames(tmp_path / 'clip.avi')
     next(frames)
     frames.close()  # hangs, or leaves ffmpeg running, if the pipe is not closed
+
+
+def test_flash_and_beep_stay_together_in_every_kind_of_file():
+    """The table of the benchmark: containers, codecs, rates, late streams, joined recordings."""
+    done = run('-m', 'tests.benchmarks.instants')
+    rows = done.out.splitlines()[1:-1]
+    assert len(rows) > 40
+    assert done.out.splitlines()[-1] == f'{len(rows)} flashes, {len(rows)} within 20 ms of their beep'
+
+
+def form_changes(folder, container, first, second):
+    """Two films joined without a jump of their stamps, so that only their form changes, at 3 s."""
+    parts = [film(folder / '1.ts', first), film(folder / '2.ts', f'{second[0]} -output_ts_offset 3', **second[1])]
+    return join(folder / f'changed.{container}', parts)
+
+
+@pytest.mark.parametrize(
+    ('options', 'fact'),
+    [
+        (('-c:v libx264 -bf 0 -c:a mp2', {'size': '128x96'}), 'picture size changes'),
+        (('-c:v libx264 -bf 0 -color_range pc -c:a mp2', {}), ''),
+        (('-c:v libx264 -bf 0 -c:a mp2 -ac 2', {}), 'audio changes'),
+        (('-c:v libx264 -bf 0 -c:a mp2', {'sample_rate': 44100}), 'audio changes'),
+    ],
+    ids=['size', 'colour range', 'channels', 'sampling rate'],
+)
+def test_a_change_of_form_moves_nothing(tmp_path, options, fact):
+    path = form_changes(tmp_path, 'ts', '-c:v libx264 -bf 0 -c:a mp2', options)
+    rows = measure('changed', path, [1.0, 4.0])
+    assert all(row.apart <= 0.02 for row in rows)
+    assert [row.flash for row in rows] == pytest.approx([1.0, 4.0], abs=0.041)
+    findings = Findings()
+    frames = list(read_frames(path, findings=findings))
+    seconds = extract_wav(path, tmp_path / 'a.wav', findings=findings)
+    assert len(frames) == pytest.approx(150, abs=1)
+    assert seconds == pytest.approx(6, abs=0.05)
+    assert findings.problems == []
+    assert list(findings.facts) == ([fact] if fact else [])
+
+
+def many_streams(folder):
+    """A cover picture, a large video that is not the default, a small one that is, and two audio streams."""
+    picture = folder / 'cover.png'
+    encode(picture, ffmpeg.input('color=red:size=640x480', f='lavfi'), vframes=1)
+    videos = [ffmpeg.input(f'color=black:size={size}:rate=25:duration=1', f='lavfi') for size in ('96x64', '32x32')]
+    tones = [ffmpeg.input(f'sine=frequency={hertz}:duration=1', f='lavfi') for hertz in (440, 1000)]
+    options = {
+        'c:v:0': 'png',
+        'c:v:1': 'mpeg4',
+        'c:v:2': 'mpeg4',
+        'disposition:v:0': 'attached_pic',
+        'disposition:v:1': '0',
+    }
+    options |= {'disposition:v:2': 'default', 'disposition:a:0': 'comment', 'disposition:a:1': 'default'}
+    encode(folder / 'many.mp4', ffmpeg.input(str(picture)), *videos, *tones, acodec='aac', **options)
+    return folder / 'many.mp4'
+
+
+def test_streams_are_those_that_a_player_would_take(tmp_path):
+    path, findings = many_streams(tmp_path), Findings()
+    assert next(read_frames(path, findings=findings)).shape == (32, 32, 3)
+    extract_wav(path, tmp_path / 'a.wav', findings=findings)
+    assert findings.facts == {
+        'several video streams': 'took video stream 1 of 2',
+        'several audio streams': 'took audio stream 1 of 2',
+    }
+    assert loudest_frequency(tmp_path / 'a.wav') == pytest.approx(1000, abs=10)
+    assert next(read_frames(path, Choice(video=0))).shape == (64, 96, 3)
+    extract_wav(path, tmp_path / 'a.wav', Choice(audio=0))
+    assert loudest_frequency(tmp_path / 'a.wav') == pytest.approx(440, abs=10)
+    with pytest.raises(MediaError, match='no video frames in video stream 2'):
+        next(read_frames(path, Choice(video=2)))
+    with pytest.raises(MediaError, match='no audio stream 2'):
+        extract_wav(path, tmp_path / 'a.wav', Choice(audio=2))
+
+
+def loudest_frequency(wav):
+    sound = read_sound(wav)
+    power = np.abs(np.fft.rfft(sound.samples.ravel().astype(float)))
+    return power.argmax() * sound.rate / sound.samples.size
+
+
+def test_a_gap_of_minutes_is_left_out_and_named(tmp_path):
+    late = "setpts='PTS+gte(T,2)*600/TB'"
+    picture = ffmpeg.input('color=black:size=32x32:rate=25:duration=3', f='lavfi').filter('setpts', late[8:-1])
+    audio = ffmpeg.input('sine=duration=3', f='lavfi').filter('asetpts', late[8:-1])
+    for container in ('mkv', 'mp4', 'ts'):
+        path = tmp_path / f'gap.{container}'
+        encode(path, picture, audio, vcodec='libx264', bf=0, acodec='aac', fps_mode='passthrough')
+        findings = Findings()
+        assert 70 < sum(1 for _ in read_frames(path, findings=findings)) < 15 * 25
+        assert extract_wav(path, tmp_path / 'a.wav', findings=findings) < 15
+        (problem,) = findings.problems
+        assert 'time stamps jump from' in problem, container
+        assert ' 602.0' in problem or ' 603.4' in problem, container
+
+
+def test_late_packets_make_no_hole_and_true_gaps_stay(tmp_path):
+    """Frames of Opus are 20 ms; some are stamped 25 ms late, then half a second is missing."""
+    tone = ffmpeg.input('sine=frequency=1000:duration=4', f='lavfi').audio
+    encode(tmp_path / 'steady.mkv', tone, acodec='pcm_s16le')
+    jitter = 'PTS+0.025/TB*eq(mod(floor(T*50),7),3)'
+    encode(tmp_path / 'jitter.mkv', tone.filter('asetnsamples', 960, p=0).filter('asetpts', jitter), acodec='pcm_s16le')
+    gap = tone.filter('asetnsamples', 960, p=0).filter('aselect', 'not(between(t,1,1.5))')
+    encode(tmp_path / 'gap.mkv', gap, acodec='pcm_s16le')
+    sounds = {}
+    for name in ('steady', 'jitter', 'gap'):
+        extract_wav(tmp_path / f'{name}.mkv', tmp_path / f'{name}.wav')
+        sounds[name] = read_sound(tmp_path / f'{name}.wav').samples.ravel()
+    np.testing.assert_array_equal(sounds['jitter'], sounds['steady'])
+    assert len(sounds['gap']) == pytest.approx(len(sounds['steady']), abs=50)
+    silent = np.flatnonzero(sounds['gap'][: 2 * 44100] == 0)
+    assert len(silent) / 44100 == pytest.approx(0.5, abs=0.05)
+    assert silent.mean() / 44100 == pytest.approx(1.25, abs=0.05)
+
+
+def test_interlaced_pictures_are_deinterlaced(tmp_path):
+    """A bar that moves: in interlaced pictures even and odd lines show two moments, and differ."""
+    bar = ffmpeg.input('nullsrc=size=64x64:rate=50:duration=2', f='lavfi')
+    bar = bar.filter('geq', lum='255*between(mod(X-4*N,64),0,16)', cb=128, cr=128)
+    woven = bar.filter('tinterlace', 'interleave_top').filter('setfield', 'tff')
+    encode(tmp_path / 'woven.mkv', woven, vcodec='mpeg2video', qscale=1, flags='+ildct+ilme')
+    findings = Findings()
+    frames = [frame.mean(2) for frame in read_frames(tmp_path / 'woven.mkv', findings=findings)]
+    assert findings.facts == {'interlaced': 'deinterlaced'}
+    assert len(frames) == 50
+    combs = [np.abs(frame[2:-2:2] - (frame[1:-3:2] + frame[3:-1:2]) / 2).mean() for frame in frames[2:-2]]
+    assert np.mean(combs) < 8  # 30 as it is stored
+
+
+def test_channels_that_cancel_are_said(tmp_path):
+    encode(tmp_path / 'a.mkv', ffmpeg.input("aevalsrc='sin(2000*t)|-sin(2000*t)':d=1", f='lavfi'), acodec='flac')
+    findings = Findings()
+    extract_wav(tmp_path / 'a.mkv', tmp_path / 'a.wav', findings=findings)
+    (problem,) = findings.problems
+    assert 'cancel out' in problem
+
+
+def test_audio_is_resampled_where_that_is_asked_for(tmp_path):
+    make_clip(tmp_path / 'a.mp4', 25, 1)
+    assert extract_wav(tmp_path / 'a.mp4', tmp_path / 'a.wav', sample_rate=16000) == pytest.approx(1, abs=0.03)
+    assert read_sound(tmp_path / 'a.wav').rate == 16000
+    assert loudest_frequency(tmp_path / 'a.wav') == pytest.approx(440, abs=5)
+
+
+def test_the_build_of_ffmpeg_names_versions_and_options():
+    version, *libraries = ffmpeg_build()
+    assert version[0].isdigit()
+    assert any(line.startswith('libavcodec ') and '--' in line for line in libraries)
 
 
 def test_real_clips_keep_frame_and_sound_together():

@@ -141,7 +141,7 @@ def test_prepare_reports_and_goes_on(prepared):
     assert done.code == 1
     assert done.err == ''
     for video, said in {
-        'text.avi': 'undecodable Error opening input: Invalid data found when processing input',
+        'text.avi': 'undecodable Invalid data found when processing input',
         'zero.avi': 'undecodable an empty file',
         'picture.avi': 'undecodable a single picture; expected a video',
         'gone.avi': 'undecodable No such file or directory',

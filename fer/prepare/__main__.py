@@ -19,8 +19,6 @@ import functools
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from absl import flags
@@ -33,13 +31,15 @@ from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.datasets.dfew import FOLDS
 from fer.prepare.detectors import DETECTORS, make_detector
 from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, set_aside
+from fer.prepare.media import Choice
 from fer.prepare.prepared import MANIFESTS, Prepared, write_split
 from fer.prepare.records import FOLDER as RECORDS
 from fer.prepare.smile.extract import CONTEXTS
 from fer.prepare.stills import FOLDER as STILLS
 from fer.prepare.stills import LINK, link_faces, prepare_stills
 from fer.prepare.summary import PROBLEMS, report, report_share, summarise
-from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, make_pool, prepare_videos
+from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, make_workers, prepare_videos
+from fer.prepare.workers import Workers
 
 flags.DEFINE_enum('dataset', 'afew', list(DATASETS), 'Layout of the source; afew_faces: faces as EmotiW cut them.')
 flags.DEFINE_string('source', None, 'Folder of the dataset as it was published.', required=True)
@@ -64,6 +64,25 @@ flags.DEFINE_list(
 flags.DEFINE_enum(
     'clip_context', 'contextual', CONTEXTS, 'Whether 0.04 s clips are analysed alone, as in the dissertation.'
 )
+flags.DEFINE_integer(
+    'video_stream',
+    None,
+    'Which video stream of a file to read, from 0. Default: the one that a player would take.',
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    'audio_stream',
+    None,
+    'Which audio stream of a file to read, from 0. Default: the one that a player would take.',
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    'sample_rate',
+    None,
+    "Sampling rate of the audio in Hz. Default: each file's own (dissertation 5.1.2).",
+    lower_bound=8000,
+    upper_bound=192000,
+)
 flags.DEFINE_bool('arff', False, 'Write features as ARFF too, beside the CSV.')
 flags.DEFINE_integer('seed', 0, 'Chooses the people held out where a dataset has no splits, and images under the cap.')
 flags.DEFINE_integer('fold', 1, 'Fold of DFEW.', lower_bound=1, upper_bound=FOLDS)
@@ -78,7 +97,7 @@ STATISTICS = 'statistics'
 # What decides the output; prepare_flags.txt has these, and the source.
 _RECORDED = (
     *('dataset', 'detector', 'image_size', 'margin', 'missing_faces', 'audio_features', 'clip_context', 'arff'),
-    *('seed', 'fold', 'class_cap'),
+    *('seed', 'fold', 'class_cap', 'video_stream', 'audio_stream', 'sample_rate'),
 )
 
 
@@ -101,25 +120,19 @@ def main() -> int:
 
     everything: list[Prepared] = []  # of this job's share; of all shares where it ends last
     finished = 0  # splits
-    try:
-        with make_pool(settings, output, args.jobs) as pool:
-            for split, items in splits.items():
-                prepared = _prepare(split, items, source, output, pool, shard)
-                known = [done for done in prepared if done]
-                everything += known
-                if len(known) == len(items):
-                    audio = settings.audio_features if _are_videos(items) else ()
-                    write_split(split, known, output, audio)
-                    report(split, items, known, output)
-                    finished += 1
-                else:
-                    mine = [items[index] for index, done in enumerate(prepared) if done]
-                    report_share(split, mine, known, args.shard)
-    except BrokenProcessPool:
-        raise InputError(
-            'a process that prepares videos has died (out of memory?); the same command goes on where it stopped, '
-            f'perhaps with fewer than --jobs={args.jobs}'
-        ) from None
+    with make_workers(settings, output, args.jobs) as workers:
+        for split, items in splits.items():
+            prepared = _prepare(split, items, source, output, workers, shard)
+            known = [done for done in prepared if done]
+            everything += known
+            if len(known) == len(items):
+                audio = settings.audio_features if _are_videos(items) else ()
+                write_split(split, known, output, audio)
+                report(split, items, known, output)
+                finished += 1
+            else:
+                mine = [items[index] for index, done in enumerate(prepared) if done]
+                report_share(split, mine, known, args.shard)
     if splits.left_out:
         print('left out: ' + ', '.join(f'{count} {reason}' for reason, count in sorted(splits.left_out.items())))
     if finished:
@@ -174,6 +187,8 @@ def _read_settings() -> Settings:
         tuple(sorted(args.audio_features)),
         args.clip_context,
         args.arff,
+        Choice(args.video_stream, args.audio_stream),
+        args.sample_rate,
     )
 
 
@@ -249,13 +264,13 @@ def _prepare(
     items: Sequence[SourceVideo | SourceStill],
     source: Path,
     output: Path,
-    pool: ProcessPoolExecutor,
+    workers: Workers[SourceVideo],
     shard: Shard,
 ) -> Sequence[Prepared | None]:
     """What came of each item of a split; None for what other shards have to do, until all is done."""
     videos = [item for item in items if isinstance(item, SourceVideo)]
     if _are_videos(items):
-        return prepare_videos(split, videos, output, pool, shard)
+        return prepare_videos(split, videos, output, workers, shard)
     if videos:
         return link_faces(split, videos, output)
     return prepare_stills(split, [item for item in items if isinstance(item, SourceStill)], source, output)

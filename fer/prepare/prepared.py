@@ -29,11 +29,12 @@ class Prepared(NamedTuple):
     statuses: dict[str, int]  # the frames of a video, by what frames.csv says of them
     sound: dict[str, int]  # clips of `clips` that are silent, or padded because the sound ends earlier
     problem: str  # why it cannot be used, or only in part; '' if nothing is wrong
+    facts: dict[str, str]  # what the file has two of, and which was taken, by kind
 
 
 def without_sound(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
     """What came of an item that has no sound, or of which nothing can be used."""
-    return Prepared(row, frames, [], '', {}, {}, problem)
+    return Prepared(row, frames, [], '', {}, {}, problem, {})
 
 
 def write_split(split: str, prepared: Sequence[Prepared], output: Path, audio: Sequence[str] = ()) -> None:

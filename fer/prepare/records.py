@@ -15,11 +15,12 @@ from pathlib import Path
 from fer.emotions import NUM_CLASSES
 from fer.files import atomic_write, read_object
 from fer.manifest import GAPS, LedgerRow
+from fer.prepare.media import ffmpeg_build
 from fer.prepare.prepared import Prepared
 
 FOLDER = 'records'
-_REVISION = 2  # raised when this code begins to write something else for the same input
-_PACKAGES = ('imageio-ffmpeg', 'mtcnn', 'numpy', 'opencv-python-headless', 'opensmile', 'tensorflow')
+_REVISION = 3  # raised when this code begins to write something else for the same input
+_PACKAGES = ('mtcnn', 'numpy', 'opencv-python-headless', 'opensmile', 'tensorflow')
 _CHUNK = 1 << 20
 
 
@@ -68,6 +69,8 @@ def _is_whole(done: Prepared) -> bool:
         and all(isinstance(names, list) and _are(str, names) for names in (done.frames, done.clips))
         and len(done.clips) in (0, len(done.frames))
         and all(isinstance(counts, dict) and _are(int, counts.values()) for counts in (done.statuses, done.sound))
+        and isinstance(done.facts, dict)
+        and _are(str, done.facts.values())
     )
 
 
@@ -81,7 +84,8 @@ def record_path(output: Path, folder: str) -> Path:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    return tuple(metadata.version(name) for name in _PACKAGES)
+    """Versions of what computes. FFmpeg's are of the libraries that run, and how they were built."""
+    return *(metadata.version(name) for name in _PACKAGES), *ffmpeg_build()
 
 
 def _digest(paths: Iterable[Path]) -> str:

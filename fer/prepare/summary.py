@@ -12,6 +12,7 @@ from fer.prepare.prepared import KEPT, Prepared
 
 PROBLEMS = '{}_problems.csv'
 _LISTED = 20  # problems of a split that are printed
+_DETAILS = 3  # of a fact about files that are printed
 
 
 def report(split: str, items: Sequence[SourceVideo | SourceStill], prepared: Sequence[Prepared], output: Path) -> None:
@@ -77,6 +78,12 @@ def summarise(prepared: Sequence[Prepared]) -> str:
         sound = Counter({f'{state} clips': count for state, count in _total(done.sound for done in prepared).items()})
         sound['videos without'] = seconds.count(0)
         parts.append(f'{sum(seconds) / 60:.1f} min of sound{_counts(sound)}')
+    facts = Counter((kind, detail) for done in prepared for kind, detail in done.facts.items())
+    kinds = Counter(kind for done in prepared for kind in done.facts)
+    for kind, count in sorted(kinds.items()):
+        details = [detail for (of, detail), _ in facts.most_common() if of == kind]
+        more = f', and {len(details) - _DETAILS} other ways' if len(details) > _DETAILS else ''
+        parts.append(f'{count} {kind} ({", or ".join(details[:_DETAILS])}{more})')
     return '; '.join([*parts, f'failures: {failures}'])
 
 

@@ -7,14 +7,10 @@ face and a clip of one number are of one instant; and functionals/<folder>.csv, 
 """
 
 import csv
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +22,13 @@ from fer.files import atomic_write, naming
 from fer.manifest import LedgerRow
 from fer.prepare.detectors import Detector, make_detector
 from fer.prepare.faces import Face, align
-from fer.prepare.ffmpeg import FRAMES_PER_SECOND, MediaError, extract_wav, read_frames
 from fer.prepare.layout import SourceVideo
+from fer.prepare.media import FRAMES_PER_SECOND, Choice, Findings, MediaError, extract_wav, read_frames
 from fer.prepare.prepared import FRAMES_FILE, HELD, KEPT, MIN_FRAMES, REUSED_BOX, Prepared, without_sound
 from fer.prepare.records import key_of, load_record, record_path, save_record
 from fer.prepare.smile.extract import Clips, clip_features, functionals, write_features
 from fer.prepare.tracking import Seen, follow
+from fer.prepare.workers import Workers
 from fer.progress import progress
 
 MISSING_FACES = ('skip', 'hold', 'reuse_box')
@@ -56,6 +53,8 @@ class Settings(NamedTuple):
     audio_features: tuple[str, ...]  # of AUDIO_FEATURES
     clip_context: str  # see fer.prepare.smile.extract.clip_features
     arff: bool  # whether features are written as ARFF as well
+    streams: Choice  # which streams of a file are read
+    sample_rate: int | None  # of the wav, in Hz; None keeps the file's
 
 
 class Shard(NamedTuple):
@@ -65,14 +64,13 @@ class Shard(NamedTuple):
     total: int
 
 
-def make_pool(settings: Settings, output: Path, jobs: int) -> ProcessPoolExecutor:
-    """Processes that prepare videos; they start with the first one."""
-    context = multiprocessing.get_context('spawn')  # the detector's TensorFlow does not survive a fork
-    return ProcessPoolExecutor(jobs, context, _start_worker, (settings, output))
+def make_workers(settings: Settings, output: Path, jobs: int) -> Workers[SourceVideo]:
+    """Returns the processes that prepare videos. They start with the first one."""
+    return Workers(jobs, _start, (settings, output))
 
 
 def prepare_videos(
-    split: str, videos: Sequence[SourceVideo], output: Path, pool: ProcessPoolExecutor, shard: Shard
+    split: str, videos: Sequence[SourceVideo], output: Path, workers: Workers[SourceVideo], shard: Shard
 ) -> list[Prepared | None]:
     """Prepares this shard's videos of one split.
 
@@ -86,13 +84,13 @@ def prepare_videos(
     """
     done: list[Prepared | None] = [None] * len(videos)
     mine = range(shard.number - 1, len(videos), shard.total)
-    waiting = pool.map(_prepare_video, [videos[index] for index in mine])
+    waiting = workers.map(_prepare_video, [videos[index] for index in mine], _died)
     bar = progress(waiting, label=f'preparing {split}', unit='video', total=len(mine))
     for index, prepared in zip(mine, bar, strict=True):
         done[index] = prepared
     others = [index for index in range(len(videos)) if index not in mine]
     if all(_may_be_done(videos[index], output) for index in others):
-        found = list(pool.map(_load_video, [videos[index] for index in others]))
+        found = list(workers.map(_load_video, [videos[index] for index in others], _died))
         if None not in found:
             for index, loaded in zip(others, found, strict=True):
                 done[index] = loaded
@@ -109,22 +107,16 @@ _settings: Settings
 _output: Path
 
 
-def _start_worker(settings: Settings, output: Path) -> None:
+def _start(settings: Settings, output: Path) -> None:
     """Makes the detector once per process: MTCNN takes seconds to load."""
     global _detect, _settings, _output
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process says what an interruption means
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)  # the processes already fill the cores
     _settings, _output = settings, output
     _detect = make_detector(settings.detector)
 
 
-def _end_with_parent() -> None:
-    """Without it, workers of a killed command would write on beside those of the next."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def _died(video: SourceVideo) -> Prepared:
+    return _unusable(video, 'undecodable', 'the process that prepared it died, and died again with this video alone')
 
 
 def _prepare_video(video: SourceVideo) -> Prepared:
@@ -158,9 +150,9 @@ def _write_video(video: SourceVideo) -> tuple[Prepared, list[str]]:
     faces, clips = (_output / kind / video.folder for kind in ('faces', 'clips'))
     wav, summary = _output / 'wav' / f'{video.folder}.wav', _output / 'functionals' / f'{video.folder}.csv'
     _remove(faces, clips, wav, summary)
-    complaints: list[str] = []
+    findings = Findings()
     try:
-        seen = follow(read_frames(video.path, complaints), _detect)
+        seen = follow(read_frames(video.path, _settings.streams, findings), _detect)
         if len(seen) == 1:
             raise MediaError('a single picture; expected a video')
         statuses, numbers = _write_faces(video, seen, faces)
@@ -171,7 +163,7 @@ def _write_video(video: SourceVideo) -> tuple[Prepared, list[str]]:
     seconds, described = 0.0, None
     wav.parent.mkdir(parents=True, exist_ok=True)
     try:
-        seconds = extract_wav(video.path, wav)
+        seconds = extract_wav(video.path, wav, _settings.streams, findings, _settings.sample_rate)
         if seconds and 'functionals' in _settings.audio_features:
             _write_functionals(wav, summary)
         if seconds and numbers and 'clips' in _settings.audio_features:
@@ -180,7 +172,7 @@ def _write_video(video: SourceVideo) -> tuple[Prepared, list[str]]:
     except (MediaError, InputError) as error:
         described = None
         _remove(clips, summary)
-        complaints.append(f'sound lost: {str(error).removeprefix(f"{wav}: ")}')
+        findings.add_problem(f'sound lost: {str(error).removeprefix(f"{wav}: ")}')
 
     sound = _sound_states(described, len(seen))
     _write_table(faces / FRAMES_FILE, seen, statuses, sound)
@@ -192,7 +184,8 @@ def _write_video(video: SourceVideo) -> tuple[Prepared, list[str]]:
         functionals=f'functionals/{video.folder}.csv' if summary.exists() else '',
         statuses=Counter(statuses),
         sound=Counter(state for number in numbers if (state := sound[number - 1])),
-        problem='; '.join(complaints),
+        problem='; '.join(findings.problems),
+        facts=findings.facts,
     )
     features = [*done.clips, *filter(None, [done.functionals])]
     files = [*done.frames, f'faces/{video.folder}/{FRAMES_FILE}', *features]
@@ -220,7 +213,8 @@ def _write_faces(video: SourceVideo, seen: Sequence[Seen], folder: Path) -> tupl
     numbers: list[int] = []
     last: Face | None = None
     jpeg = b''
-    for number, (image, (face, why)) in enumerate(zip(read_frames(video.path), seen, strict=False), start=1):
+    frames = read_frames(video.path, _settings.streams)
+    for number, (image, (face, why)) in enumerate(zip(frames, seen, strict=False), start=1):
         status = why or KEPT
         if face is None and last is not None and _settings.missing_faces != 'skip':
             face, status = last, HELD if _settings.missing_faces == 'hold' else REUSED_BOX

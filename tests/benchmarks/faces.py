@@ -23,8 +23,8 @@ from fer import cli
 from fer.errors import InputError
 from fer.prepare.detectors import DETECTORS
 from fer.prepare.faces import Box, align
-from fer.prepare.ffmpeg import read_frames
 from fer.prepare.layout import VIDEO_SUFFIXES
+from fer.prepare.media import read_frames
 from fer.prepare.tracking import follow, iou
 from fer.prepare.videos import encode_jpeg
 from tests.realmedia import find_realdata

@@ -14,7 +14,8 @@ import ffmpeg
 from fer.emotions import AFEW_SPELLING, EMOTIONS
 from fer.errors import InputError
 from fer.files import atomic_write, error_in, naming
-from fer.prepare.ffmpeg import FFMPEG, FRAMES_PER_SECOND
+from fer.prepare.ffmpeg import FFMPEG
+from fer.prepare.media import FRAMES_PER_SECOND
 from fer.prepare.synthetic.face import draw_frames
 from fer.prepare.synthetic.identity import SPLITS
 from fer.prepare.synthetic.script import IMAGE_HEIGHT, IMAGE_WIDTH, Plan, clip_rng, plan_split, write_script

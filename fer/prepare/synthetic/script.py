@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer.emotions import EMOTIONS, NUM_CLASSES
-from fer.prepare.ffmpeg import FRAMES_PER_SECOND
+from fer.prepare.media import FRAMES_PER_SECOND
 from fer.prepare.synthetic.identity import PEOPLE, SPLITS, ActionUnit, Identity, draw_identity
 
 IMAGE_HEIGHT, IMAGE_WIDTH = 144, 192  # pixels, about a quarter of AFEW's 576 x 720; faces are 50 to 85 wide

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import signal
 
 from fer.emotions import EMOTIONS
-from fer.prepare.ffmpeg import FRAMES_PER_SECOND
+from fer.prepare.media import FRAMES_PER_SECOND
 from fer.prepare.synthetic.script import Script, mouth_opening
 
 SAMPLE_RATE = 16000  # Hz; 640 samples a frame
