@@ -81,6 +81,39 @@ RAVDESS_CODES = {
 # Third part of a file's name (Cao et al. 2014); the set has no surprise.
 CREMAD_CODES = {'NEU': 'Neutral', 'ANG': 'Anger', 'DIS': 'Disgust', 'FEA': 'Fear', 'HAP': 'Happy', 'SAD': 'Sad'}
 
+# Letter after the text's number in a file's name (Burkhardt et al. 2005), of the German words.
+EMODB_CODES = {
+    'W': 'Anger',
+    'L': 'Boredom',
+    'E': 'Disgust',
+    'A': 'Fear',
+    'F': 'Happy',
+    'T': 'Sad',
+    'N': 'Neutral',
+}
+
+# Last word of a file's name (Pichora-Fuller & Dupuis 2020); ps is pleasant surprise.
+TESS_CODES = {
+    'angry': 'Anger',
+    'disgust': 'Disgust',
+    'fear': 'Fear',
+    'happy': 'Happy',
+    'neutral': 'Neutral',
+    'ps': 'Surprise',
+    'sad': 'Sad',
+}
+
+# Letters before the number in a file's name (Haq & Jackson 2010).
+SAVEE_CODES = {
+    'a': 'Anger',
+    'd': 'Disgust',
+    'f': 'Fear',
+    'h': 'Happy',
+    'n': 'Neutral',
+    'sa': 'Sad',
+    'su': 'Surprise',
+}
+
 # set_<fold>.csv, column label (Jiang et al. 2020).
 DFEW_CODES = {1: 'Happy', 2: 'Sad', 3: 'Neutral', 4: 'Anger', 5: 'Surprise', 6: 'Disgust', 7: 'Fear'}
 

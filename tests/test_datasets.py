@@ -866,7 +866,7 @@ def test_folder_of_images_beside_videos(tmp_path, images, videos, taken, listed)
     [
         (['Bored/1.jpg'], 'Bored: expected a folder named after a class'),
         (['1.jpg'], 'expected folders named after classes'),
-        (['Happy/1.txt'], 'no image or video'),
+        (['Happy/1.txt'], 'no image, video or audio'),
         (['train/Happy/1.jpg', 'Training/Sad/1.jpg'], 'expected one folder of each split'),
         (['Happy/1.jpg', 'Happy/1.png'], 'share an id'),
     ],
@@ -927,5 +927,5 @@ def test_wrong_root(tmp_path, dataset, looked_for):
 def test_every_dataset_is_offered():
     done = run('-m', 'fer.prepare', '--help')
     assert f'<{"|".join(DATASETS)}>' in re.sub(r'\s', '', done.out)
-    stills = ['fer2013', 'rafdb', 'affectnet']
-    assert list(DATASETS) == ['afew', 'afew_faces', *stills, 'ravdess', 'cremad', 'dfew', 'ferv39k', 'folder']
+    stills, speech = ['fer2013', 'rafdb', 'affectnet'], ['emodb', 'tess', 'savee']
+    assert list(DATASETS) == ['afew', 'afew_faces', *stills, 'ravdess', 'cremad', *speech, 'dfew', 'ferv39k', 'folder']

@@ -1,5 +1,6 @@
 """openSMILE's features against NumPy, and what the command says of bad sounds."""
 
+import subprocess
 import wave
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fer.errors import InputError
+from fer.prepare.ffmpeg import FFMPEG
 from fer.prepare.smile import extract
 
 RATE = 16000
@@ -350,12 +352,29 @@ def test_bad_sounds_are_named(case, says, tmp_path):
         assert says in str(error.value)
 
 
+def test_command_reads_what_ffmpeg_reads(sound, tmp_path):
+    """The same samples in other containers give the same features to the bit."""
+    found = {}
+    for name, options in {
+        'sound.flac': ('flac',),
+        'extensible.wav': ('pcm_s24le',),  # 24 bits need WAVE_FORMAT_EXTENSIBLE
+        'sound.mkv': ('pcm_s16le',),
+        'plain.wav': ('pcm_s16le',),
+    }.items():
+        command = [FFMPEG, '-v', 'error', '-i', str(sound), '-c:a', *options, str(tmp_path / name)]
+        subprocess.run(command, check=True)
+        run('-m', 'fer.prepare.smile', f'--wav={tmp_path / name}', f'--output={tmp_path / "out.csv"}')
+        found[name] = (tmp_path / 'out.csv').read_text()
+    assert len(set(found.values())) == 1
+
+
 def test_command_says_what_is_wrong(sound, tmp_path):
     output = tmp_path / 'out.csv'
     text = bad_wav('text', tmp_path / 'text.wav')
     good = [f'--wav={sound}', f'--output={output}']
     for arguments, says in [
-        ([f'--wav={text}', f'--output={output}'], 'not a PCM wav'),
+        ([f'--wav={text}', f'--output={output}'], f'{text}: Invalid data found'),
+        ([f'--wav={tmp_path / "none.wav"}', f'--output={output}'], 'No such file'),
         ([*good, '--features=lld', '--frame_size=0'], 'frame_size=0'),
         ([*good, '--features=lld', '--frame_size=10'], '2.048 s or less'),
         ([*good, '--features=lld', '--frame_step=-1'], 'frame_step=-1'),

@@ -20,7 +20,7 @@ from fer.training.start import fit, load_data, open_origins, scale
 from fer.training.tower import build_tower
 
 # Its graphs are as much as one of pytest-xdist's processes should do.
-pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs')]
+pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs', 'shallow_networks')]
 
 STAGES = {
     'pretrain': {'stage': 'pretrain'},

@@ -32,7 +32,7 @@ from fer.prepare.datasets.dfew import FOLDS
 from fer.prepare.detectors import DETECTORS, make_detector
 from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, set_aside
 from fer.prepare.media import Choice
-from fer.prepare.prepared import MANIFESTS, Prepared, write_split
+from fer.prepare.prepared import CLIPS, FUNCTIONALS, MANIFESTS, Prepared, write_split
 from fer.prepare.records import FOLDER as RECORDS
 from fer.prepare.smile.extract import CONTEXTS
 from fer.prepare.stills import FOLDER as STILLS
@@ -85,7 +85,13 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_bool('arff', False, 'Write features as ARFF too, beside the CSV.')
 flags.DEFINE_integer('seed', 0, 'Chooses the people held out where a dataset has no splits, and images under the cap.')
-flags.DEFINE_integer('fold', 1, 'Fold of DFEW.', lower_bound=1, upper_bound=FOLDS)
+flags.DEFINE_integer(
+    'fold',
+    1,
+    'Fold of DFEW. Of audio by fewer than five people: which of them is held out.',
+    lower_bound=1,
+    upper_bound=FOLDS,
+)
 flags.DEFINE_integer('class_cap', None, 'Most training images of a class, for AffectNet; default: all.', lower_bound=1)
 flags.DEFINE_integer('jobs', 2, 'Videos prepared at the same time.', lower_bound=1)
 flags.DEFINE_string('shard', '1/1', 'Which share of the videos to prepare, i/n: the i-th of n jobs, from 1.')
@@ -115,6 +121,8 @@ def main() -> int:
     _open_output(output, args.overwrite and shard.total == 1)
     if splits.subjects:
         _write_subjects(output / SUBJECTS_FILE, splits.subjects)
+    for note in splits.notes:
+        print(one_line(note))
     for problem in splits.problems:
         print(one_line(problem))
 
@@ -127,8 +135,8 @@ def main() -> int:
             everything += known
             if len(known) == len(items):
                 audio = settings.audio_features if _are_videos(items) else ()
-                write_split(split, known, output, audio)
-                report(split, items, known, output)
+                write_split(split, known, output, audio, faces=not _are_audio(items))
+                report(split, items, known, output, _manifest_of(items, settings))
                 finished += 1
             else:
                 mine = [items[index] for index, done in enumerate(prepared) if done]
@@ -206,6 +214,17 @@ def _are_videos(items: Sequence[SourceVideo | SourceStill]) -> bool:
     return any(isinstance(item, SourceVideo) for item in items) and not any(
         isinstance(item, SourceVideo) and item.path.is_dir() for item in items
     )
+
+
+def _manifest_of(items: Sequence[SourceVideo | SourceStill], settings: Settings) -> str:
+    """Returns the manifest that the summary names: of faces, or of whatever there is without pictures."""
+    if not _are_audio(items):
+        return MANIFESTS[0]
+    return FUNCTIONALS if 'functionals' in settings.audio_features else CLIPS
+
+
+def _are_audio(items: Sequence[SourceVideo | SourceStill]) -> bool:
+    return any(isinstance(item, SourceVideo) and item.audio_only for item in items)
 
 
 def _open_output(output: Path, overwrite: bool) -> None:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -17,7 +17,9 @@ VIDEO_SUFFIXES = (  # of the containers that ffmpeg reads and people have
     *('.avi', '.mp4', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv', '.3gp', '.3g2', '.asf'),
     *('.divx', '.f4v', '.m2ts', '.mts', '.ts', '.mxf', '.ogv', '.qt', '.rm', '.rmvb', '.vob', '.y4m'),
 )
+AUDIO_SUFFIXES = ('.wav', '.flac', '.mp3', '.ogg', '.oga', '.opus', '.m4a', '.aac', '.aif', '.aiff', '.wma')
 SPLITS = ('train', 'val', 'test')
+FEW = 5  # subjects; of fewer, one is held out at a time
 _HELD_OUT = 0.1  # of the subjects, for val and for test each
 _LONGEST = 240  # bytes of a name: file systems take 255, and what is written of a video is called after it
 
@@ -30,6 +32,7 @@ class SourceVideo(NamedTuple):
     path: Path  # a video file, or a folder of its face images
     folder: str  # where its frames go below OUTPUT/faces, e.g. Train_AFEW/Angry/004514600; ends with the id
     problem: str = ''  # why a video that a list names cannot be used; '' if it can
+    audio_only: bool = False  # whether it is a recording without pictures
 
 
 class SourceStill(NamedTuple):
@@ -52,6 +55,7 @@ class Splits(dict[str, list[Item]], Generic[Item]):
       left_out: how many items are none of ours, by reason, such as a class beyond the seven.
       problems: one line for each thing that cannot be used and belongs to no split.
       subjects: the split of each subject; empty where the dataset comes with its own splits.
+      notes: what was decided about the splits, a line each.
     """
 
     def __init__(self, items: dict[str, list[Item]] | None = None):
@@ -59,6 +63,7 @@ class Splits(dict[str, list[Item]], Generic[Item]):
         self.left_out: Counter[str] = Counter()
         self.problems: list[str] = []
         self.subjects: dict[str, str] = {}
+        self.notes: list[str] = []
 
 
 def class_of(codes: Mapping, code: int | str) -> tuple[int | None, str]:
@@ -170,16 +175,33 @@ def folders_in(folder: Path) -> list[Path]:
 
 def videos_below(folder: Path) -> tuple[list[Path], Counter[str]]:
     """Visible video files at any depth, sorted; and how many other files there are, in the words of `other_file`."""
-    videos = []
-    others: Counter[str] = Counter()
-    for path in files_below(folder):
-        if any(part.startswith('.') for part in path.relative_to(folder).parts):
-            continue
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            videos.append(path)
-        else:
-            others[other_file(path)] += 1
-    return sorted(videos), others
+    paths = _visible(folder)
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    return videos, Counter(other_file(path) for path in paths if path not in set(videos))
+
+
+def recordings_below(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[Path], bool, Counter[str]]:
+    """Finds a dataset's recordings: its videos, or its audio files where no video is wanted.
+
+    Args:
+      folder: searched at any depth.
+      wanted: whether a file is one of the dataset's, by its name.
+
+    Returns:
+      Visible files, sorted; whether they are audio files; how many other files there are, in the words of `other_file`.
+    """
+    paths = _visible(folder)
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    audio = [path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES]
+    audio_only = any(map(wanted, audio)) and not any(map(wanted, videos))
+    found = audio if audio_only else videos
+    return found, audio_only, Counter(other_file(path) for path in paths if path not in set(found))
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [
+        path for path in files_below(folder) if not any(part.startswith('.') for part in path.relative_to(folder).parts)
+    ]
 
 
 def other_file(path: Path) -> str:
@@ -212,6 +234,32 @@ def distribute(items: Iterable[tuple[str, Item]], seed: int) -> Splits[Item]:
     for subject, item in items:
         splits[subjects[subject]].append(item)
     splits.subjects = subjects
+    return splits
+
+
+def hold_out(items: Iterable[tuple[str, Item]], seed: int, fold: int) -> Splits[Item]:
+    """Splits (subject, item) pairs by subject; with fewer than FEW subjects, one of them is val and there is no test.
+
+    Args:
+      items: with their subjects.
+      seed: of the split where there are enough subjects.
+      fold: which subject is held out where there are few, from 1 in the order of their names.
+
+    Raises:
+      InputError: there is no such fold, or a single subject.
+    """
+    items = list(items)
+    names = sorted({subject for subject, _ in items})
+    if len(names) >= FEW:
+        return distribute(items, seed)
+    if not 1 <= fold <= len(names) or len(names) < 2:
+        raise InputError(f'--fold={fold}: found {len(names)} subjects; expected at least 2, and a fold of each')
+    held_out = names[fold - 1]
+    splits: Splits[Item] = Splits({'train': [], 'val': []})
+    splits.subjects = {name: 'val' if name == held_out else 'train' for name in names}
+    for subject, item in items:
+        splits[splits.subjects[subject]].append(item)
+    splits.notes.append(f'{len(names)} subjects: fold {fold} holds out {held_out} for val, and there is no test split')
     return splits
 
 

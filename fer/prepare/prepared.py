@@ -37,7 +37,9 @@ def without_sound(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
     return Prepared(row, frames, [], '', {}, {}, problem, {})
 
 
-def write_split(split: str, prepared: Sequence[Prepared], output: Path, audio: Sequence[str] = ()) -> None:
+def write_split(
+    split: str, prepared: Sequence[Prepared], output: Path, audio: Sequence[str] = (), faces: bool = True
+) -> None:
     """Writes the manifests of a split, each with a ledger of every official item.
 
     Args:
@@ -46,16 +48,19 @@ def write_split(split: str, prepared: Sequence[Prepared], output: Path, audio: S
       output: the folder that the manifests go to.
       audio: which audio manifests are wanted beside the faces': `clips` (then the audio-visual one too) and
         `functionals`.
+      faces: whether there are pictures, and with them the manifests that have faces.
     """
     with atomic_files(output) as files:  # manifests and ledgers that do not fit each other are refused
-        _write(files / f'{split}.txt', [(done.row, [(frame,) for frame in done.frames]) for done in prepared])
+        if faces:
+            _write(files / f'{split}.txt', [(done.row, [(frame,) for frame in done.frames]) for done in prepared])
         if 'clips' in audio:
             rows = [_heard(done.row, len(done.clips), done.row.gap or 'no_audio') for done in prepared]
             clips = [[(clip,) for clip in done.clips] for done in prepared]
-            # Where there is sound, every frame has a clip.
-            both = [list(zip(done.clips, done.frames, strict=bool(done.clips))) for done in prepared]
             _write(files / CLIPS.format(split), zip(rows, clips, strict=True))
-            _write(files / AUDIOVISUAL.format(split), zip(rows, both, strict=True))
+            if faces:
+                # Where there is sound, every frame has a clip.
+                both = [list(zip(done.clips, done.frames, strict=bool(done.clips))) for done in prepared]
+                _write(files / AUDIOVISUAL.format(split), zip(rows, both, strict=True))
         if 'functionals' in audio:
             _write(files / FUNCTIONALS.format(split), [_whole(done) for done in prepared])
 

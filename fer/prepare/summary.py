@@ -15,7 +15,13 @@ _LISTED = 20  # problems of a split that are printed
 _DETAILS = 3  # of a fact about files that are printed
 
 
-def report(split: str, items: Sequence[SourceVideo | SourceStill], prepared: Sequence[Prepared], output: Path) -> None:
+def report(
+    split: str,
+    items: Sequence[SourceVideo | SourceStill],
+    prepared: Sequence[Prepared],
+    output: Path,
+    manifest: str = '{}.txt',
+) -> None:
     """Writes what a split lacks to OUTPUT/<split>_problems.csv; prints that, as far as a screen holds it, and sums."""
     lacking = _lacking(items, prepared)
     path = output / PROBLEMS.format(split)
@@ -26,7 +32,7 @@ def report(split: str, items: Sequence[SourceVideo | SourceStill], prepared: Seq
     _print(split, lacking[:_LISTED])
     if len(lacking) > _LISTED:
         print(f'{split}: {len(lacking) - _LISTED} more in {path}')
-    print(f'{split}: {summarise(prepared)} -> {output / split}.txt')
+    print(f'{split}: {summarise(prepared)} -> {output / manifest.format(split)}')
 
 
 def report_share(
@@ -67,7 +73,9 @@ def summarise(prepared: Sequence[Prepared]) -> str:
     causes['in part'] = sum(1 for done in prepared if done.problem and not done.row.gap)
     failures = ', '.join(f'{count} {cause}' for cause, count in sorted(causes.items()) if count) or 'none'
     if not any(done.statuses for done in prepared):
-        return f'{len(rows)} items, {usable} usable; failures: {failures}'
+        seconds = [row.audio_seconds for row in rows if row.audio_seconds]
+        audio = f'; {sum(seconds) / 60:.1f} min of audio' if seconds else ''
+        return f'{len(rows)} items, {usable} usable{audio}{_describe_facts(prepared)}; failures: {failures}'
     statuses = _total(done.statuses for done in prepared)
     parts = [
         f'{len(rows)} videos, {usable} with faces',
@@ -78,13 +86,19 @@ def summarise(prepared: Sequence[Prepared]) -> str:
         sound = Counter({f'{state} clips': count for state, count in _total(done.sound for done in prepared).items()})
         sound['videos without'] = seconds.count(0)
         parts.append(f'{sum(seconds) / 60:.1f} min of sound{_counts(sound)}')
+    return '; '.join(parts) + f'{_describe_facts(prepared)}; failures: {failures}'
+
+
+def _describe_facts(prepared: Sequence[Prepared]) -> str:
+    """`; 3 interlaced (deinterlaced); 2 several audio streams (took audio stream 1 of 2)`, or nothing."""
     facts = Counter((kind, detail) for done in prepared for kind, detail in done.facts.items())
     kinds = Counter(kind for done in prepared for kind in done.facts)
+    text = ''
     for kind, count in sorted(kinds.items()):
         details = [detail for (of, detail), _ in facts.most_common() if of == kind]
         more = f', and {len(details) - _DETAILS} other ways' if len(details) > _DETAILS else ''
-        parts.append(f'{count} {kind} ({", or ".join(details[:_DETAILS])}{more})')
-    return '; '.join([*parts, f'failures: {failures}'])
+        text += f'; {count} {kind} ({", or ".join(details[:_DETAILS])}{more})'
+    return text
 
 
 def _total(counters: Iterable[dict[str, int]]) -> Counter[str]:

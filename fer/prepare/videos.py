@@ -125,7 +125,7 @@ def _prepare_video(video: SourceVideo) -> Prepared:
     if done is None:
         key = key_of(video.path, _settings)
         record_path(_output, video.folder).unlink(missing_ok=True)
-        done, files = _write_video(video)
+        done, files = _write_audio(video) if video.audio_only else _write_video(video)
         save_record(_output, video.folder, key, files, done)
     return done
 
@@ -192,6 +192,45 @@ def _write_video(video: SourceVideo) -> tuple[Prepared, list[str]]:
     files += [f'wav/{video.folder}.wav'] if seconds else []
     files += [f'{name.removesuffix(".csv")}.arff' for name in features] if _settings.arff else []
     return done, files
+
+
+def _write_audio(video: SourceVideo) -> tuple[Prepared, list[str]]:
+    """Writes the features of a recording without pictures: clips one after the other, each of 0.04 s, to its end."""
+    clips = _output / 'clips' / video.folder
+    wav, summary = _output / 'wav' / f'{video.folder}.wav', _output / 'functionals' / f'{video.folder}.csv'
+    _remove(clips, wav, summary)
+    wav.parent.mkdir(parents=True, exist_ok=True)
+    findings = Findings()
+    described, numbers = None, range(0)
+    try:
+        seconds = extract_wav(video.path, wav, _settings.streams, findings, _settings.sample_rate)
+        if not seconds:
+            raise MediaError('no audio stream')
+        if 'functionals' in _settings.audio_features:
+            _write_functionals(wav, summary)
+        if 'clips' in _settings.audio_features:
+            numbers = range(1, int(seconds * FRAMES_PER_SECOND) + 1)
+            described = clip_features(wav, len(numbers), _settings.clip_context) if numbers else None
+            if described:
+                _write_clips(described, numbers, clips)
+    except (MediaError, InputError) as error:
+        _remove(clips, wav, summary)
+        return _unusable(video, 'undecodable', str(error).removeprefix(f'{wav}: ')), []
+    names = [f'clips/{video.folder}/{number:05d}.csv' for number in numbers] if described else []
+    states = _sound_states(described, len(numbers))
+    done = Prepared(
+        row=LedgerRow(video.video_id, video.label, None, 0, seconds, ''),
+        frames=[],
+        clips=names,
+        functionals=f'functionals/{video.folder}.csv' if summary.exists() else '',
+        statuses={},
+        sound=Counter(state for state in states if state),
+        problem='; '.join(findings.problems),
+        facts=findings.facts,
+    )
+    features = [*names, *filter(None, [done.functionals])]
+    files = [*features, f'wav/{video.folder}.wav']
+    return done, files + ([f'{name.removesuffix(".csv")}.arff' for name in features] if _settings.arff else [])
 
 
 def _remove(*paths: Path) -> None:

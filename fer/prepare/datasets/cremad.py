@@ -8,24 +8,38 @@ from pathlib import Path
 
 from fer import emotions
 from fer.errors import InputError
-from fer.prepare.layout import SourceVideo, Splits, class_of, contents, distribute, insist_on_some, videos_below
+from fer.prepare.layout import (
+    SourceVideo,
+    Splits,
+    class_of,
+    contents,
+    distribute,
+    hold_out,
+    insist_on_some,
+    recordings_below,
+)
 
 # The level has two letters. A single published name lacks one, and that of a sound: AudioWAV/1040_ITH_SAD_X.wav. Its
 # video is VideoFlash/1040_ITH_SAD_XX.flv, but somebody may have called it after the sound.
 _NAME = re.compile(r'(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})')
 
 
-def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
-    """The videos of each split, sorted by path; `seed` chooses the actors of val and test.
+def find_recordings(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[SourceVideo]:
+    """Finds the videos of each split, or its audio files where there is no video, sorted by path.
+
+    Args:
+      source: folder of the dataset.
+      seed: chooses the actors of val and test.
+      fold: for audio of fewer than five actors, which of them is held out.
 
     Raises:
-      InputError: no video has such a name, or there are fewer than three actors.
+      InputError: no file has such a name, or there are fewer than three actors.
     """
     source = Path(source)
     videos: dict[str, tuple[str, SourceVideo]] = {}  # with the actor, by id
     copies = 0
     problems = []
-    paths, others = videos_below(source)
+    paths, audio_only, others = recordings_below(source, lambda path: _NAME.fullmatch(path.stem) is not None)
     for path in paths:
         match = _NAME.fullmatch(path.stem)
         if not match:
@@ -38,12 +52,12 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
         label, _ = class_of(emotions.CREMAD_CODES, emotion)
         problem = '' if label is not None else f'unknown emotion {emotion}'
         folder = f'CREMA-D/{actor}/{path.stem}'
-        videos[path.stem] = actor, SourceVideo(path.stem, label, path, folder, problem)
+        videos[path.stem] = actor, SourceVideo(path.stem, label, path, folder, problem, audio_only)
     if not videos:
         raise InputError(
             f'--source={source}: expected videos such as VideoFlash/1001_DFA_ANG_XX.flv; found {contents(source)}'
         )
-    splits = distribute(videos.values(), seed)
+    splits = hold_out(videos.values(), seed, fold) if audio_only else distribute(videos.values(), seed)
     splits.left_out.update(others)
     if copies:
         splits.left_out['second copy'] = copies

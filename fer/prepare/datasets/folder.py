@@ -1,6 +1,7 @@
-"""Anything sorted into folders named after classes: <Class>/<file>, or <split>/<Class>/<file>; images or videos.
+"""Anything sorted into folders named after classes: <Class>/<file>, or <split>/<Class>/<file>.
 
-Of images beside videos those are taken that are more, videos where they are as many; each of the others is listed.
+In a mixed folder the largest group is used: images, videos or audio files. Videos are if they tie, then images. Each of
+the other files is listed.
 Spellings of classes are `fer.emotions.FOLDER_CODES`. Without folders of splits, files are held out one by one, because
 nothing tells whose face they show: where a person has several files, sort them into folders of splits yourself.
 """
@@ -12,6 +13,7 @@ from fer import emotions
 from fer.errors import InputError
 from fer.manifest import IMAGE_SUFFIXES
 from fer.prepare.layout import (
+    AUDIO_SUFFIXES,
     SPLITS,
     VIDEO_SUFFIXES,
     SourceStill,
@@ -27,12 +29,12 @@ from fer.prepare.layout import (
 
 SPLIT_NAMES = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
 CONVERTED = ('.bmp', '.tif', '.tiff', '.webp')  # images that a manifest cannot name; they become PNG
-_MEDIA = (*IMAGE_SUFFIXES, *CONVERTED, *VIDEO_SUFFIXES)
+_MEDIA = (*IMAGE_SUFFIXES, *CONVERTED, *VIDEO_SUFFIXES, *AUDIO_SUFFIXES)
 _UNNAMEABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')  # line breaks and broken UTF-8, which no manifest holds
 
 
 def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Splits[SourceStill]:
-    """The files of each split, sorted; all of them images or all of them videos.
+    """Finds the files of each split, sorted: all of them images, all videos, or all audio.
 
     Raises:
       InputError: a folder is named after no class, nothing is in the folders, or two files of a split would have one
@@ -74,22 +76,27 @@ def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Split
             left_out.append(other_file(path))
     left_out += ['folder beside those of splits' for path in folders if by_split and path not in by_split]
     if not files:
-        raise InputError(f'--source={source}: found no image or video in its folders; expected either')
-    videos = [file for file in files if file[2].suffix.lower() in VIDEO_SUFFIXES]
-    images = [file for file in files if file[2].suffix.lower() not in VIDEO_SUFFIXES]
+        raise InputError(f'--source={source}: found no image, video or audio in its folders; expected some')
+    groups: dict[str, list[tuple[str, int, Path]]] = {'videos': [], 'images': [], 'audio files': []}
+    for file in files:
+        suffix = file[2].suffix.lower()
+        kind = 'videos' if suffix in VIDEO_SUFFIXES else 'audio files' if suffix in AUDIO_SUFFIXES else 'images'
+        groups[kind].append(file)
+    taken = max(groups, key=lambda kind: len(groups[kind]))  # the first of equals
     splits: Splits[SourceVideo] | Splits[SourceStill]
-    if len(videos) >= len(images):
-        splits = _videos(source, videos, seed)
-        problems += [f'{path}: an image among videos; not used' for _, _, path in images]
+    if taken == 'images':
+        splits = _stills(source, groups[taken], seed)
     else:
-        splits = _stills(source, images, seed)
-        problems += [f'{path}: a video among images; not used' for _, _, path in videos]
+        splits = _videos(source, groups[taken], seed, audio_only=taken == 'audio files')
+    one = {'videos': 'a video', 'images': 'an image', 'audio files': 'an audio file'}
+    for kind in groups.keys() - {taken}:
+        problems += [f'{path}: {one[kind]} among {taken}; not used' for _, _, path in groups[kind]]
     splits.left_out.update(left_out)
     splits.problems = problems
     return splits
 
 
-def _videos(source: Path, files: list[tuple[str, int, Path]], seed: int) -> Splits[SourceVideo]:
+def _videos(source: Path, files: list[tuple[str, int, Path]], seed: int, audio_only: bool) -> Splits[SourceVideo]:
     videos = []
     path_of: dict[tuple[str, str], Path] = {}
     for split, label, path in files:
@@ -98,7 +105,7 @@ def _videos(source: Path, files: list[tuple[str, int, Path]], seed: int) -> Spli
         if other != path:
             raise InputError(f'{path} and {other}: two videos of one split share an id')
         folder = '/'.join((*path.parent.relative_to(source).parts, video_id))
-        videos.append((split, SourceVideo(video_id, label, path, folder)))
+        videos.append((split, SourceVideo(video_id, label, path, folder, audio_only=audio_only)))
     if videos[0][0]:
         return Splits({split: [video for s, video in videos if s == split] for split in _in_order(files)})
     return distribute(((video.folder, video) for _, video in videos), seed)

@@ -10,23 +10,37 @@ from pathlib import Path
 
 from fer import emotions
 from fer.errors import InputError
-from fer.prepare.layout import SourceVideo, Splits, class_of, contents, distribute, insist_on_some, videos_below
+from fer.prepare.layout import (
+    SourceVideo,
+    Splits,
+    class_of,
+    contents,
+    distribute,
+    hold_out,
+    insist_on_some,
+    recordings_below,
+)
 
 _NAME = re.compile(r'(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)')
-_AUDIO_VIDEO = '01'
+_AUDIO_VIDEO, _AUDIO = '01', '03'
 
 
-def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
-    """The videos of each split, sorted by path; `seed` chooses the actors of val and test.
+def find_recordings(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[SourceVideo]:
+    """Finds the videos of each split, or its audio files where there is no video, sorted by path.
+
+    Args:
+      source: folder of the dataset.
+      seed: chooses the actors of val and test.
+      fold: for audio of fewer than five actors, which of them is held out.
 
     Raises:
-      InputError: no video has such a name, or there are fewer than three actors.
+      InputError: no file has such a name, or there are fewer than three actors.
     """
     source = Path(source)
     videos: dict[str, tuple[str, SourceVideo]] = {}  # with the actor, by id
     left_out: list[str] = []
     problems = []
-    paths, others = videos_below(source)
+    paths, audio_only, others = recordings_below(source, lambda path: _NAME.fullmatch(path.stem) is not None)
     for path in paths:
         match = _NAME.fullmatch(path.stem)
         if not match:
@@ -34,7 +48,7 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
             continue
         modality, _, emotion, _, _, _, actor = match.groups()
         label, beyond = class_of(emotions.RAVDESS_CODES, int(emotion))
-        if modality != _AUDIO_VIDEO:
+        if modality != (_AUDIO if audio_only else _AUDIO_VIDEO):
             left_out.append(f'modality {modality}')
         elif beyond:
             left_out.append(beyond)
@@ -43,12 +57,12 @@ def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
         else:
             problem = '' if label is not None else f'unknown emotion {emotion}'
             folder = f'RAVDESS/Actor_{actor}/{path.stem}'
-            videos[path.stem] = actor, SourceVideo(path.stem, label, path, folder, problem)
+            videos[path.stem] = actor, SourceVideo(path.stem, label, path, folder, problem, audio_only)
     if not videos:
         raise InputError(
             f'--source={source}: expected videos such as Actor_12/01-01-06-01-02-01-12.mp4; found {contents(source)}'
         )
-    splits = distribute(videos.values(), seed)
+    splits = hold_out(videos.values(), seed, fold) if audio_only else distribute(videos.values(), seed)
     splits.left_out.update(left_out)
     splits.left_out.update(others)
     splits.problems = problems

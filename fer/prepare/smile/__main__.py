@@ -5,21 +5,26 @@ python -m fer.prepare.smile --features=functionals --wav=IN.wav --output=OUT.csv
 python -m fer.prepare.smile --features=lld --frame_size=0.025 --frame_step=0.010 --wav=IN.wav --output=OUT.csv
     112 values, a line per frame
 
-The first line of OUT.csv is the names. IN.wav is 16-bit PCM, 8,000 samples/s or more; channels are mixed down. Exit
-codes: 0 done; 2 bad input, nothing written.
+The first line of OUT.csv is the names. IN.wav is any audio or video file that FFmpeg reads, of 8,000 samples/s or more.
+Channels are mixed down. Exit codes: 0 done; 2 bad input, nothing written.
 """
 
+import contextlib
 import functools
+import tempfile
+import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
 
 from fer import cli
 from fer.errors import InputError
+from fer.prepare.media import MediaError, extract_wav
 from fer.prepare.smile.extract import FORMATS, functionals, lld, write_features
 
 flags.DEFINE_enum('features', 'functionals', ['functionals', 'lld'], 'Of the whole sound, or of each frame of it.')
-flags.DEFINE_string('wav', None, 'Sound to describe: a 16-bit PCM wav.', required=True)
+flags.DEFINE_string('wav', None, 'Audio to describe: a wav, or any file that FFmpeg reads.', required=True)
 flags.DEFINE_string('output', None, 'File to write.', required=True)
 flags.DEFINE_enum('format', 'csv', FORMATS, 'Format of the output.')
 flags.DEFINE_float('frame_size', 0.025, 'Length of a frame in seconds, for --features=lld.')
@@ -33,14 +38,38 @@ def main() -> None:
         raise InputError(f'--output={output}: no folder {output.parent}')
     if output.is_dir():
         raise InputError(f'--output={output}: a folder; expected a file')
-    if args.features == 'lld':
-        names, values = lld(args.wav, args.frame_size, args.frame_step)
-    else:
-        if args['frame_size'].present or args['frame_step'].present:
-            raise InputError('--frame_size, --frame_step: for --features=lld; functionals have 25 ms every 10 ms')
-        names, values = functionals(args.wav)
-        values = values[None]
+    if args.features == 'functionals' and (args['frame_size'].present or args['frame_step'].present):
+        raise InputError('--frame_size, --frame_step: for --features=lld; functionals have 25 ms every 10 ms')
+    with as_pcm(args.wav) as wav:
+        if args.features == 'lld':
+            names, values = lld(wav, args.frame_size, args.frame_step)
+        else:
+            names, values = functionals(wav)
+            values = values[None]
     write_features(output, names, values, args.format)
+
+
+@contextlib.contextmanager
+def as_pcm(path: str) -> Iterator[str | Path]:
+    """Gives a 16-bit PCM wav of an audio file: the file itself, or a decoded copy that is removed afterwards."""
+    try:
+        with wave.open(path, 'rb') as file:
+            is_pcm = file.getsampwidth() == 2
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}') from None
+    except (EOFError, RuntimeError, wave.Error):  # another format, or a header that FFmpeg may understand
+        is_pcm = False
+    if is_pcm:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix='fer-smile-') as folder:
+        copy = Path(folder) / 'audio.wav'
+        try:
+            if not extract_wav(path, copy):
+                raise InputError(f'{path}: no audio stream')
+        except MediaError as error:
+            raise InputError(f'{path}: {error}') from None
+        yield copy
 
 
 run = functools.partial(cli.run, main)

@@ -1,0 +1,90 @@
+"""Corpora of audio without pictures: found by their names, split by speaker, prepared to clips and functionals."""
+
+import subprocess
+
+import pytest
+from conftest import run
+from test_datasets import find, put
+
+from fer.emotions import EMOTIONS
+from fer.errors import InputError
+from fer.manifest import read_ledger, read_manifest
+from fer.prepare.ffmpeg import FFMPEG
+
+FILES = {
+    'ravdess': [f'Actor_{a:02d}/03-01-{e:02d}-01-01-01-{a:02d}.wav' for a in range(1, 7) for e in (1, 2, 5)],
+    'cremad': [f'AudioWAV/{a}_DFA_{e}_XX.wav' for a in range(1001, 1007) for e in ('ANG', 'NEU')],
+    'emodb': [f'wav/{a:02d}a01{e}a.wav' for a in range(3, 9) for e in 'WLN'],
+}
+BEYOND = {'ravdess': {'Calm': 6}, 'cremad': {}, 'emodb': {'Boredom': 6}}
+
+
+def put_all(root, names):
+    for name in names:
+        put(root / name)
+
+
+@pytest.mark.parametrize('dataset', FILES)
+def test_audio_is_split_by_speaker(tmp_path, dataset):
+    put_all(tmp_path, FILES[dataset])
+    splits = find(dataset, tmp_path)
+    recordings = [item for items in splits.values() for item in items]
+    assert all(item.audio_only for item in recordings)
+    assert len(splits.subjects) == 6
+    assert set(splits.subjects.values()) == {'train', 'val', 'test'}
+    assert splits.left_out == BEYOND[dataset]
+    assert sorted(EMOTIONS[item.label] for item in recordings) == ['Anger'] * 6 + ['Neutral'] * 6
+
+
+def test_audio_is_left_out_where_there_are_videos(tmp_path):
+    put_all(tmp_path, FILES['ravdess'])
+    put_all(tmp_path, [name.replace('/03-', '/01-').replace('.wav', '.mp4') for name in FILES['ravdess']])
+    splits = find('ravdess', tmp_path)
+    assert not any(item.audio_only for items in splits.values() for item in items)
+    assert splits.left_out['.wav file'] == 18
+
+
+TESS = {
+    'OA': ['OAF_angry/OAF_back_angry.wav', 'OAF_neutral/OA_bite_neutral.wav'],  # published without its F
+    'YA': ['YAF_pleasant_surprised/YAF_back_ps.wav', 'YAF_sad/YAF_back_sad.wav'],
+}
+SAVEE = {speaker: [f'{speaker}/{code}01.wav' for code in ('a', 'sa', 'n')] for speaker in ('DC', 'JE', 'JK', 'KL')}
+
+
+@pytest.mark.parametrize(('dataset', 'names'), [('tess', TESS), ('savee', SAVEE)])
+def test_of_few_speakers_one_is_held_out_at_a_time(tmp_path, dataset, names):
+    put_all(tmp_path, [name for of_speaker in names.values() for name in of_speaker])
+    for fold, speaker in enumerate(names, start=1):
+        splits = find(dataset, tmp_path, fold=fold)
+        assert list(splits) == ['train', 'val']
+        assert {item.video_id[:2] for item in splits['val']} == {speaker}
+        assert len(splits['val']) == len(names[speaker])
+        assert len(splits['train']) == sum(map(len, names.values())) - len(names[speaker])
+        assert f'fold {fold} holds out {speaker}' in splits.notes[0]
+    with pytest.raises(InputError, match=f'--fold={len(names) + 1}'):
+        find(dataset, tmp_path, fold=len(names) + 1)
+
+
+def test_audio_is_prepared_to_clips_and_functionals(tmp_path):
+    """Of every format. One file is no audio, and the others go on."""
+    for number, suffix in enumerate(('.wav', '.flac', '.mp3', '.ogg', '.m4a')):
+        path = tmp_path / 'raw' / 'train' / ('Sad', 'Fear')[number % 2] / f'{number}{suffix}'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = 'sine=frequency=440:sample_rate=16000:duration=0.5'
+        subprocess.run([FFMPEG, '-v', 'error', '-f', 'lavfi', '-i', tone, str(path)], check=True)
+    put(tmp_path / 'raw' / 'train' / 'Sad' / 'bad.wav', b'no audio at all')
+    data = tmp_path / 'data'
+    flags = ('--dataset=folder', f'--source={tmp_path / "raw"}', f'--output={data}', '--detector=none', '--jobs=1')
+    done = run('-m', 'fer.prepare', *flags, ok=False)
+    assert done.code == 1
+    assert 'bad.wav: undecodable Invalid data found' in done.out
+    assert f'train: 6 items, 5 usable; 0.0 min of audio; failures: 1 undecodable -> {data}' in done.out
+    assert sorted(path.name for path in data.glob('train*.txt')) == ['train_clips.txt', 'train_functionals.txt']
+    functionals = read_manifest(data / 'train_functionals.txt', item='video')
+    clips = read_manifest(data / 'train_clips.txt')
+    assert len(functionals.videos) == len(clips.videos) == 5
+    assert {len(video.audio) for video in clips.videos} <= {12, 13}
+    (row,) = [row for row in read_ledger(clips) if row.gap]
+    assert (row.video_id, row.gap) == ('Sad_bad', 'undecodable')
+    again = run('-m', 'fer.prepare', *flags, ok=False)
+    assert again.out.splitlines()[:2] == done.out.splitlines()[:2]
