@@ -68,10 +68,11 @@ stages: $(STAMP)
 optimism: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.optimism
 
+# Types are those of the oldest Python of the stack, so that nothing newer than it is called.
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --python-version $$($(BIN)/python -c 'import sys; print("3.10" if sys.version_info < (3, 12) else "3.12")')
 
 # Resolves setup.py anew for each interpreter, without needing those interpreters: requirements/<version>.txt.
 lock: $(STAMP)

@@ -1,6 +1,7 @@
 """Running tasks on this machine: each after what it needs, several side by side; a failure stops no other."""
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -88,10 +89,14 @@ def run_tasks(tasks: dict[str, Task], machine: Machine) -> int:
     return 0 if all(standing.state == DONE for standing in found.values()) else 1
 
 
-def _end_with_parent() -> None:
-    """Has Linux send SIGTERM to this process when the one that started it is gone, even killed: two of them would
-    write to one folder as soon as the work is begun again.
+def _detach() -> None:
+    """Prepares a process that was just started, before it runs its command.
+
+    It gets a process group of its own, because what a terminal sends to a group must reach it once, from here. Linux
+    sends it SIGTERM when the process that started it is gone, even killed: two of them would write to one folder as
+    soon as the work is begun again.
     """
+    os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -192,10 +197,7 @@ class _Commands:
         with self._lock:
             if self.stopped:
                 return STOP_CODE
-            # A process group of its own: what a terminal sends to all must reach it once, from here.
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, preexec_fn=_end_with_parent
-            )
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_detach)
             self._processes.add(process)
         try:
             return process.wait()
