@@ -15,7 +15,7 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.evaluation.results import LOGIT_COLUMNS, Results, read_results, write_results
 from fer.fusion.folds import stratified_folds
-from fer.fusion.methods import METHODS, Answers, apply, fit, take_models, take_videos
+from fer.fusion.methods import METHODS, Answers, accuracies_of, apply, fit, take_models, take_videos
 from fer.fusion.regression import ridge_regression
 from fer.fusion.significance import compare, mcnemar
 from fer.fusion.submission import check_submission, read_expected, write_submission
@@ -127,7 +127,7 @@ def stretched(z):
 
 def formula(method, answers, v):
     """The fused scores of one video, model by model and class by class, up to a common factor."""
-    logits, predictions, labels = answers
+    logits, predictions, labels = answers[:3]
     accuracies = [np.mean(p == labels) for p in predictions]
     count = [np.sum(labels == k) for k in range(7)]
     total = np.zeros(7)
@@ -164,6 +164,88 @@ def test_methods_against_their_formulas(answers, method):
     clear = gaps > 1e-6
     assert (predictions == np.argmax(expected, axis=1))[clear].all()
     assert clear.sum() > 20
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_model_that_does_not_answer_leaves_a_video_to_the_others(answers, method):
+    """Its scores are those of the other models with the same weights, and a model that answers nothing changes none."""
+    answered = np.ones(answers.predictions.shape, bool)
+    answered[2, ::3] = False
+    partial = answers._replace(answered=answered)
+    weights = fit(METHODS[method], answers)
+    scores, predictions = apply(METHODS[method], partial, weights)
+    whole, _ = apply(METHODS[method], answers, weights)
+    np.testing.assert_allclose(scores[answered[2]], whole[answered[2]], atol=1e-12)
+    others = [0, 1, 3]
+    less = weights._replace(model=weights.model[others], by_class=weights.by_class[others])
+    left, predicted = apply(METHODS[method], take_models(answers, others), less)
+    size = np.abs(weights.by_class)
+    scale = size.sum(axis=0) / size[others].sum(axis=0)
+    np.testing.assert_allclose(scores[::3] - weights.offset, ((left - weights.offset) * scale)[::3], atol=1e-12)
+    if not weights.offset.any() and np.ptp(scale) < 1e-12:
+        assert (predictions[::3] == predicted[::3]).all()
+
+
+def test_accuracies_are_of_the_videos_that_a_model_answers(answers):
+    answered = np.random.default_rng(4).random(answers.predictions.shape) < 0.7
+    found = accuracies_of(answers._replace(answered=answered))
+    right = answers.predictions == answers.labels
+    expected = [right[model][answered[model]].mean() for model in range(len(right))]
+    np.testing.assert_allclose(found, expected)
+
+
+def write_member(folder, name, ids, labels, seed):
+    """A results file of a model that is right in half of its videos."""
+    rng = np.random.default_rng(seed)
+    predictions = np.where(rng.random(len(ids)) < 0.5, labels, rng.integers(0, 7, len(ids)))
+    logits = np.eye(7)[predictions] + rng.normal(0, 0.1, (len(ids), 7))
+    path = folder / name / 'results_val.txt'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_results(path, Results(ids, logits, logits.argmax(1), labels, np.full(len(ids), 5), ['-'] * len(ids)))
+    return path
+
+
+def test_a_file_that_lacks_videos(tmp_path):
+    ids, labels = [f'v{k:02d}' for k in range(28)], np.arange(28) % 7
+    whole = write_member(tmp_path, 'whole', ids, labels, 1)
+    part = write_member(tmp_path, 'part', ids[:20], labels[:20], 2)
+    flags = (f'--results={whole},{part}', '--method=3')
+    done = run('fusion.py', *flags, f'--output={tmp_path / "error"}', ok=False)
+    assert done.code == 2
+    assert 'video v20 is not in' in done.err
+    done = run('fusion.py', *flags, '--on_missing=others', f'--output={tmp_path / "others"}')
+    assert f'{part}: lacks 8 of 28 videos, such as v20; the others answer' in done.out
+    fused, alone = (read_results(path) for path in (tmp_path / 'others' / 'results_val.txt', whole))
+    np.testing.assert_allclose(fused.logits[20:], alone.logits[20:], atol=1e-8)
+    assert (fused.predictions[20:] == alone.predictions[20:]).all()
+
+    done = run('fusion.py', *flags, '--on_missing=prior', f'--output={tmp_path / "prior"}', ok=False)
+    assert done.code == 2
+    assert 'class_counts.json' in done.err
+    counts = dict.fromkeys(EMOTIONS, 1) | {'Sad': 1000}
+    (part.parent / 'class_counts.json').write_text(json.dumps(counts))
+    run('fusion.py', *flags, '--on_missing=prior', f'--output={tmp_path / "prior"}')
+    fused = read_results(tmp_path / 'prior' / 'results_val.txt')
+    prior = np.log((np.array(list(counts.values())) + 1) / (sum(counts.values()) + 7))
+    np.testing.assert_allclose(fused.logits[20:], (alone.logits[20:] + prior) / 2, atol=1e-8)
+
+
+def test_an_id_that_two_splits_share_does_not_make_them_the_same(tmp_path):
+    """As in AFEW, where a handful of ids occur in training and test."""
+    labels = np.arange(40) % 7
+    ours, theirs = [f'v{k:02d}' for k in range(40)], [f't{k:02d}' for k in range(39)] + ['v03']
+    fitted = [write_member(tmp_path / 'val', name, ours, labels, seed) for seed, name in enumerate('ab')]
+    applied = [write_member(tmp_path / 'test', name, theirs, labels, seed) for seed, name in enumerate('cd', 5)]
+    paths = [','.join(map(str, members)) for members in (fitted, applied)]
+    flags = (f'--weights_from={paths[0]}', f'--apply_to={paths[1]}')
+    done = run('fusion.py', *flags, f'--output={tmp_path / "all"}')
+    assert 'optimistic' not in done.out
+    assert '1 of 40 videos have ids that are among those that weights are made from; --leave_out_common' in done.out
+    assert json.loads((tmp_path / 'all' / 'metrics_val.json').read_text())['total'] == 40
+    done = run('fusion.py', *flags, '--leave_out_common', f'--output={tmp_path / "less"}')
+    assert 'left out of the score' in done.out
+    assert json.loads((tmp_path / 'less' / 'metrics_val.json').read_text())['total'] == 39
+    assert len(read_results(tmp_path / 'less' / 'results_val.txt').video_ids) == 40
 
 
 def test_accuracies_may_be_given(answers):

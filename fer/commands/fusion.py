@@ -45,6 +45,18 @@ flags.DEFINE_list(
 )
 flags.DEFINE_list('apply_to', None, 'With --weights_from: the same models, in the same order, on the videos to answer.')
 flags.DEFINE_enum(
+    'on_missing',
+    'error',
+    ['error', 'others', 'prior'],
+    'What to do where a file lacks a video that others have. others: the other files answer it; prior: the file '
+    'answers with the class frequencies of its run, from class_counts.json beside it.',
+)
+flags.DEFINE_bool(
+    'leave_out_common',
+    False,
+    'Leave out of the score the videos whose ids are also in --weights_from. A few ids of AFEW occur in two splits.',
+)
+flags.DEFINE_enum(
     'search',
     None,
     ['auto', 'exhaustive', 'greedy'],
@@ -92,6 +104,8 @@ def main() -> int:
             raise InputError('--method: not with --search; expected --search_methods')
         if values.accuracies is not None:
             raise InputError('--accuracies: not with --search, which weighs models by their accuracy on labels')
+        if values.on_missing != 'error' or values.leave_out_common:
+            raise InputError('--on_missing, --leave_out_common: not with --search, whose files answer the same videos')
         from fer.fusion.find import find
 
         find(
@@ -118,6 +132,8 @@ def main() -> int:
         values.repeats or 10,
         values.seed,
         values.submission,
+        values.on_missing,
+        values.leave_out_common,
     )
     return 0
 

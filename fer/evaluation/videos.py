@@ -4,13 +4,17 @@ Dissertation 5.8 splits a video into windows; EmotiW counts one prediction each,
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from fer import emotions
 from fer.errors import InputError
 from fer.evaluation.results import UNKNOWN, Results
+from fer.files import read_object
 from fer.manifest import LedgerRow
+
+CLASS_COUNTS_FILE = 'class_counts.json'  # of a run: the training videos of each class, in the order of the logits
 
 
 def class_counts(ledger: Sequence[LedgerRow]) -> np.ndarray:
@@ -22,6 +26,23 @@ def class_counts(ledger: Sequence[LedgerRow]) -> np.ndarray:
 def prior_logits(counts: np.ndarray) -> np.ndarray:
     """float64 [7]: log class frequencies with one video added to each class, so that none is impossible."""
     return np.log((counts + 1) / (counts + 1).sum())
+
+
+def read_class_counts(run_dir: str | Path) -> np.ndarray:
+    """int64 [7]: the training videos of each class, which `--fallback=prior` answers with."""
+    path = Path(run_dir) / CLASS_COUNTS_FILE
+    try:
+        counts = read_object(path)
+        if sorted(counts) == sorted(emotions.EMOTIONS) and list(counts) != list(emotions.EMOTIONS):
+            raise InputError(
+                f'{path}: classes in the order {", ".join(counts)}; expected {", ".join(emotions.EMOTIONS)}'
+            )
+        numbers = [counts[name] for name in emotions.EMOTIONS]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(f'numbers {numbers}')
+        return np.array(numbers)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{path}: {error}; expected the training videos of each class') from None
 
 
 def combine_windows(logits: np.ndarray, lengths: np.ndarray, video: np.ndarray, num_videos: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.files import atomic_files, atomic_write
 from fer.fusion.diversity import Diversity, measure_diversity
 from fer.fusion.fuse import OPTIMISTIC, output_paths, write_fused
-from fer.fusion.members import Members, check_same_models, fuse_members, read_members
+from fer.fusion.members import Members, are_same_videos, check_same_models, fuse_members, read_members
 from fer.fusion.methods import METHODS, Answers, accuracies_of, apply, fit
 from fer.fusion.search import (
     MOST_EXHAUSTIVE,
@@ -98,7 +98,7 @@ def find(
         check_submission_folder(submission, fused)
     rows = _rows(answers, others, ensemble, methods, kind, folds, repeats, seed)
 
-    overlap = not set(source.results[0].video_ids).isdisjoint(members.results[0].video_ids)
+    overlap = are_same_videos(source, members)
     judged = members.labels if others is not None and metrics is not None else None
     searched = rows[-1]
     report = {

@@ -12,7 +12,15 @@ from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.evaluation.results import Results, write_results
 from fer.files import atomic_files, atomic_write
-from fer.fusion.members import Members, check_same_models, fuse_members, read_members
+from fer.fusion.members import (
+    Members,
+    are_same_videos,
+    check_same_models,
+    common_videos,
+    fuse_members,
+    read_members,
+    without_videos,
+)
 from fer.fusion.methods import METHODS, Method, Weights, accuracies_of, apply, fit
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.validation import cross_validated_method, summarise_predictions
@@ -43,6 +51,8 @@ def fuse(
     repeats: int = 10,
     seed: int = 0,
     submission: str = '',
+    on_missing: str = 'error',
+    leave_out_common: bool = False,
 ) -> None:
     """Fuses results files and writes the result in the same format, with metrics where there are labels.
 
@@ -62,13 +72,16 @@ def fuse(
       repeats: of the cross-validation, with other folds each time.
       seed: of the folds.
       submission: a new folder for EmotiW's files, one per video; empty for none.
+      on_missing: see `read_members`.
+      leave_out_common: whether to leave out of the score the videos whose ids are among those that weights are made
+        from.
 
     Raises:
       InputError: files that are malformed or disagree on videos or labels, or weights that cannot be had.
     """
     separate = weights_from is not None
-    members = read_members(paths, '--apply_to' if separate else '--results')
-    source = members if weights_from is None else read_members(weights_from, '--weights_from')
+    members = read_members(paths, '--apply_to' if separate else '--results', on_missing)
+    source = members if weights_from is None else read_members(weights_from, '--weights_from', on_missing)
     if separate:
         check_same_models(source.paths, members.paths)
     chosen = METHODS[method]
@@ -77,7 +90,9 @@ def fuse(
     answers = members.answers
     weights = fit(chosen, source.answers, given)
     fused = fuse_members(members, *apply(chosen, answers, weights))
-    metrics = score_results(fused, ' + '.join(members.paths))
+    common = common_videos(source, members) if separate else set()
+    scored = without_videos(fused, common) if leave_out_common else fused
+    metrics = score_results(scored, ' + '.join(members.paths))
     if submission:
         check_submission_folder(submission, fused)
     outputs = output_paths([*members.paths, *(source.paths if separate else [])], members.paths, output)
@@ -91,6 +106,8 @@ def fuse(
 
     for note in (*members.notes, *(source.notes if separate else [])):
         print(note)
+    if common:
+        print(describe_common(len(common), len(fused.video_ids), leave_out_common))
     standing = standings(source, given)
     for index, path in enumerate(members.paths):
         accuracy = '' if standing is None else f'accuracy {standing[index]:.4f}  '
@@ -112,9 +129,10 @@ def fuse(
     if metrics is None:
         print('no labels, no metrics')
     else:
-        answered = members.labels == answers.predictions
+        kept = np.array([not (leave_out_common and video_id in common) for video_id in fused.video_ids])
+        answered = (members.labels == answers.predictions)[:, kept]
         best = int(answered.sum(axis=1).argmax())
-        right, total = int(answered[best].sum()), len(members.labels)
+        right, total = int(answered[best].sum()), int(kept.sum())
         print(
             f'best single member, picked on these videos: {right}/{total} = {right / total:.1%}  {members.paths[best]}'
         )
@@ -172,7 +190,13 @@ def is_optimistic(method: Method, given: np.ndarray | None, source: Members, mem
     """Whether weights are made from labels of videos that they are applied to."""
     if method.needs == 'nothing' or (method.needs == 'accuracies' and given is not None):
         return False
-    return not set(source.results[0].video_ids).isdisjoint(members.results[0].video_ids)
+    return are_same_videos(source, members)
+
+
+def describe_common(number: int, total: int, left_out: bool) -> str:
+    """Says that two splits share ids, and what becomes of these videos."""
+    what = 'left out of the score' if left_out else '--leave_out_common leaves them out of the score'
+    return f'{number} of {total} videos have ids that are among those that weights are made from; {what}'
 
 
 def write_fused(

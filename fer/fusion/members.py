@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.emotions import EMOTIONS
+from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
 from fer.evaluation.results import UNKNOWN, Results, classes_of, read_results
+from fer.evaluation.videos import prior_logits, read_class_counts
 from fer.fusion.methods import Answers
 
+ON_MISSING = ('error', 'others', 'prior')
+NOT_IN_FILE = 'not_in_file'  # the fallback of a video that a member does not answer
+SAME_VIDEOS = 0.1  # share of ids in common above which two splits are of the same videos
 MOST_FILES = 1000  # what greedy search can still go through in minutes
 
 
@@ -24,19 +28,23 @@ class Members(NamedTuple):
 
     @property
     def answers(self) -> Answers:
+        answered = np.array([[reason != NOT_IN_FILE for reason in results.fallback] for results in self.results])
         return Answers(
             np.stack([results.logits for results in self.results]),
             np.stack([results.predictions for results in self.results]),
             self.labels,
+            None if answered.all() else answered,
         )
 
 
-def read_members(given: Sequence[str], flag: str) -> Members:
+def read_members(given: Sequence[str], flag: str, on_missing: str = 'error') -> Members:
     """Reads results files and joins them by video.
 
     Args:
       given: paths, or patterns such as `runs/*/*/*/results_val.txt`, each for its matches in sorted order.
       flag: where they were given, for the errors: `--results`.
+      on_missing: what to do with a video that some of the files lack, one of ON_MISSING. `error`; `others`: the other
+        files answer it; `prior`: the file's answer is the prior of its run, from class_counts.json beside it.
 
     Raises:
       InputError: no files, too many, one of them twice, malformed, or they disagree on videos or labels.
@@ -48,6 +56,8 @@ def read_members(given: Sequence[str], flag: str) -> Members:
         classes = classes_of(path)
         if classes != list(EMOTIONS):
             notes.append(f'{path}: classes stand in the order {", ".join(classes)}; reordered by name')
+    if on_missing != 'error':
+        results = _complete(results, paths, on_missing, notes)
     results = [_in_order_of(results[0], paths[0], other, path) for other, path in zip(results, paths, strict=True)]
     return Members(paths, results, _merge_labels(results, paths), notes)
 
@@ -98,6 +108,45 @@ def check_same_models(fitted: Sequence[str], applied: Sequence[str]) -> None:
             )
 
 
+def _complete(results: list[Results], paths: list[str], on_missing: str, notes: list[str]) -> list[Results]:
+    """Gives each file a row for every video that any of them has; says how many rows were added."""
+    everything = list(dict.fromkeys(video_id for member in results for video_id in member.video_ids))
+    completed = []
+    for member, path in zip(results, paths, strict=True):
+        known = set(member.video_ids)
+        absent = [video_id for video_id in everything if video_id not in known]
+        if not absent:
+            completed.append(member)
+            continue
+        logits, reason = np.zeros(NUM_CLASSES), NOT_IN_FILE
+        if on_missing == 'prior':
+            logits, reason = prior_logits(read_class_counts(Path(path).parent)), 'prior'
+        how = 'its answer is the prior' if on_missing == 'prior' else 'the others answer'
+        notes.append(f'{path}: lacks {len(absent)} of {len(everything)} videos, such as {absent[0]}; {how}')
+        number = len(absent)
+        completed.append(
+            Results(
+                [*member.video_ids, *absent],
+                np.concatenate([member.logits, np.tile(logits, (number, 1))]),
+                np.concatenate([member.predictions, np.full(number, logits.argmax())]),
+                np.concatenate([member.labels, np.full(number, -1)]),
+                np.concatenate([member.frames, np.zeros(number, int)]),
+                [*member.fallback, *[reason] * number],
+            )
+        )
+    return completed
+
+
+def common_videos(source: Members, members: Members) -> set[str]:
+    """The ids that two splits share."""
+    return set(source.results[0].video_ids) & set(members.results[0].video_ids)
+
+
+def are_same_videos(source: Members, members: Members) -> bool:
+    """Whether two splits are of the same videos. Ids of AFEW collide now and then between splits that are not."""
+    return len(common_videos(source, members)) > SAME_VIDEOS * len(members.results[0].video_ids)
+
+
 def _in_order_of(first: Results, first_path: str, member: Results, path: str) -> Results:
     """`member` with its videos in the first file's order."""
     if member.video_ids == first.video_ids:
@@ -145,10 +194,23 @@ def _merge_labels(members: Sequence[Results], paths: Sequence[str]) -> np.ndarra
     return labels
 
 
+def without_videos(results: Results, left_out: set[str]) -> Results:
+    """The answers for the other videos."""
+    rows = [row for row, video_id in enumerate(results.video_ids) if video_id not in left_out]
+    return Results(
+        [results.video_ids[row] for row in rows],
+        results.logits[rows],
+        results.predictions[rows],
+        results.labels[rows],
+        results.frames[rows],
+        [results.fallback[row] for row in rows],
+    )
+
+
 def fuse_members(members: Members, logits: np.ndarray, predictions: np.ndarray) -> Results:
     """The fused answers; a video rests on a fallback only where every member's answer does."""
     fallback = [
-        UNKNOWN if UNKNOWN in reasons else reasons[0]
+        UNKNOWN if UNKNOWN in reasons else next(reason for reason in reasons if reason != NOT_IN_FILE)
         for reasons in zip(*(results.fallback for results in members.results), strict=True)
     ]
     return Results(

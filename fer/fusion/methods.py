@@ -31,6 +31,11 @@ class Answers(NamedTuple):
     logits: np.ndarray  # float64 [M, V, 7]
     predictions: np.ndarray  # int [M, V], class indices
     labels: np.ndarray  # int [V], class indices, -1 where unknown
+    answered: np.ndarray | None = None  # bool [M, V], which of them a model answers; None where it is all
+
+    def shares(self) -> np.ndarray:
+        """float64 [M, V]: 1 where a model answers a video, else 0."""
+        return np.ones(self.predictions.shape) if self.answered is None else self.answered.astype(float)
 
 
 class Weights(NamedTuple):
@@ -119,8 +124,8 @@ def by_accuracy_and_frequency(answers: Answers, accuracies: np.ndarray) -> Evide
 def class_accuracies(answers: Answers) -> np.ndarray:
     """float64 [M, 7], in (0, 1): each model's accuracy in each class, with one right and one wrong video added."""
     of_class = answers.labels == np.arange(NUM_CLASSES)[:, np.newaxis]  # [7, V]
-    right = answers.predictions == answers.labels  # [M, V]
-    return (right @ of_class.T.astype(float) + 1) / (of_class.sum(axis=1) + 2)
+    right = (answers.predictions == answers.labels) * answers.shares()  # [M, V]
+    return (right @ of_class.T.astype(float) + 1) / (answers.shares() @ of_class.T.astype(float) + 2)
 
 
 def inverse_frequencies(labels: np.ndarray) -> np.ndarray:
@@ -168,18 +173,21 @@ METHODS: dict[str, Method] = {
 
 
 def accuracies_of(answers: Answers) -> np.ndarray:
-    """float64 [M]: each model's share of right predictions; every video has a label."""
-    return (answers.predictions == answers.labels).mean(axis=1)
+    """float64 [M]: each model's share of right predictions, of those it made; every video has a label."""
+    right = (answers.predictions == answers.labels) * answers.shares()
+    return right.sum(axis=1) / np.maximum(answers.shares().sum(axis=1), 1)
 
 
 def take_videos(answers: Answers, videos: np.ndarray) -> Answers:
     """The same models on some of the videos: a mask or indices."""
-    return Answers(answers.logits[:, videos], answers.predictions[:, videos], answers.labels[videos])
+    answered = None if answers.answered is None else answers.answered[:, videos]
+    return Answers(answers.logits[:, videos], answers.predictions[:, videos], answers.labels[videos], answered)
 
 
 def take_models(answers: Answers, models: Sequence[int]) -> Answers:
     """Some of the models, in the order given; one that is named twice counts twice."""
-    return Answers(answers.logits[list(models)], answers.predictions[list(models)], answers.labels)
+    answered = None if answers.answered is None else answers.answered[list(models)]
+    return Answers(answers.logits[list(models)], answers.predictions[list(models)], answers.labels, answered)
 
 
 def weighted_mean(evidence: Evidence) -> Weights:
@@ -203,7 +211,7 @@ def fit(method: Method, answers: Answers, accuracies: np.ndarray | None = None) 
       accuracies: float [M], instead of those on these videos.
     """
     if method.learn is not None:
-        by_class, offset = method.learn(method.inputs(answers), answers.labels)
+        by_class, offset = method.learn(_inputs(method, answers), answers.labels)
         return Weights(np.abs(by_class).mean(axis=1), by_class, offset)
     assert method.evidence is not None
     if accuracies is None:
@@ -212,10 +220,27 @@ def fit(method: Method, answers: Answers, accuracies: np.ndarray | None = None) 
 
 
 def apply(method: Method, answers: Answers, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
-    """Fused scores, float64 [V, 7], and predictions, int [V]."""
-    inputs = method.inputs(answers)
-    scores = np.einsum('mvk,mk->vk', inputs, weights.by_class) + weights.offset
+    """Fuses answers.
+
+    Where a model does not answer a video, the others do, with its weight shared among them.
+
+    Returns:
+      Fused scores, float64 [V, 7], and predictions, int [V].
+    """
+    inputs = _inputs(method, answers)
+    scores = np.einsum('mvk,mk->vk', inputs, weights.by_class)
+    if answers.answered is not None:
+        size = np.abs(weights.by_class)
+        present = np.einsum('mv,mk->vk', answers.shares(), size)
+        scores = scores * size.sum(axis=0) / np.where(present > 0, present, 1)
+    scores = scores + weights.offset
     return scores, decide(scores, weights.model @ np.abs(inputs).max(axis=2))
+
+
+def _inputs(method: Method, answers: Answers) -> np.ndarray:
+    """X, float64 [M, V, 7]; 0 where a model does not answer."""
+    inputs = method.inputs(answers)
+    return inputs if answers.answered is None else inputs * answers.shares()[..., np.newaxis]
 
 
 def decide(scores: np.ndarray, magnitude: np.ndarray) -> np.ndarray:

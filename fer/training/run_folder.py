@@ -16,7 +16,8 @@ from fer.cpus import count_cpus
 from fer.data.audio import read_scaling, write_scaling
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.files import atomic_write, is_temporary, read_object, remove_temporaries
+from fer.evaluation.videos import CLASS_COUNTS_FILE, read_class_counts
+from fer.files import atomic_write, is_temporary, remove_temporaries
 from fer.lock import LOCK_FILE
 from fer.nets.conventions import Convention
 from fer.nets.weights.files import LAST_STATE, answering_checkpoint, latest_checkpoint
@@ -26,7 +27,6 @@ from fer.training.checks import check_config, check_stage
 from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
 from fer.training.stages import Blueprint, stage_of
 
-CLASS_COUNTS_FILE = 'class_counts.json'  # the training videos of each class, in the order of the logits
 SCALING_FILE = 'audio_scaling.txt'
 AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE = 'audio_flags.txt', 'visual_flags.txt'  # of the runs that early fusion joins
 _PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headless', 'absl-py')
@@ -178,21 +178,6 @@ def environment() -> dict:
         'commit': provenance.commit(),
         'uncommitted_changes': provenance.uncommitted_changes(),
     }
-
-
-def read_class_counts(run_dir: str | Path) -> np.ndarray:
-    """int64 [7]: the training videos of each class, which `--fallback=prior` answers with."""
-    path = Path(run_dir) / CLASS_COUNTS_FILE
-    try:
-        counts = read_object(path)
-        if sorted(counts) == sorted(EMOTIONS) and list(counts) != list(EMOTIONS):
-            raise InputError(f'{path}: classes in the order {", ".join(counts)}; expected {", ".join(EMOTIONS)}')
-        numbers = [counts[name] for name in EMOTIONS]
-        if not all(type(number) is int and number >= 0 for number in numbers):
-            raise ValueError(f'numbers {numbers}')
-        return np.array(numbers)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{path}: {error}; expected the training videos of each class') from None
 
 
 def check_class_order(run_dir: str | Path) -> None:

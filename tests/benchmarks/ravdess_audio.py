@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from fer import cli
+from fer import cli, emotions
 from fer.data.audio import FUNCTIONALS, read_sound
 from fer.errors import InputError
 from fer.manifest import LedgerRow, Video, ledger_path, read_ledger, read_manifest, write_ledger, write_manifest
-from fer import emotions
 from tests.realmedia import find_realdata
 
 flags.DEFINE_string('audio', None, 'Folder of RAVDESS, whose audio is used; default: that of the tests (FER_REALDATA).')
