@@ -1,4 +1,4 @@
-"""Whether an image file is whole, and whether it shows as it is stored, judged without decoding it.
+"""Tells whether an image file is whole, and whether it is shown as it is stored, without decoding it.
 
 That finds what really happens to folders of images (missing files, truncated copies, other files called .jpg) at a
 fraction of the cost of decoding. Damage in the middle of an image is left to the decoder.

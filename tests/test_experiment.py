@@ -520,7 +520,7 @@ def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
 
 
 def test_arrays_that_a_server_refuses_are_split(fusions):
-    """OpenPBS' max_array_size, and how many of an array run at a time; what waits for a table waits for its parts."""
+    """By OpenPBS' max_array_size. Whatever waits for a table waits for its parts."""
     environment = fake_qsub(fusions, 'openpbs')
     write_site(fusions, MAX_ARRAY='3', THROTTLE='2')
     script = str(fusions / 'gpu_jobs' / 'submit.sh')

@@ -214,7 +214,7 @@ def test_a_file_that_lacks_videos(tmp_path):
     assert done.code == 2
     assert 'video v20 is not in' in done.err
     done = run('fusion.py', *flags, '--on_missing=others', f'--output={tmp_path / "others"}')
-    assert f'{part}: lacks 8 of 28 videos, such as v20; the others answer' in done.out
+    assert f'{part}: misses 8 of 28 videos, such as v20; the others answer' in done.out
     fused, alone = (read_results(path) for path in (tmp_path / 'others' / 'results_val.txt', whole))
     np.testing.assert_allclose(fused.logits[20:], alone.logits[20:], atol=1e-8)
     assert (fused.predictions[20:] == alone.predictions[20:]).all()

@@ -48,8 +48,8 @@ flags.DEFINE_enum(
     'on_missing',
     'error',
     ['error', 'others', 'prior'],
-    'What to do where a file lacks a video that others have. others: the other files answer it; prior: the file '
-    'answers with the class frequencies of its run, from class_counts.json beside it.',
+    'How to handle a video that some of the files do not have. error: stop. others: the other files answer it. prior: '
+    'the file answers with the class frequencies of its run, from class_counts.json beside it.',
 )
 flags.DEFINE_bool(
     'leave_out_common',

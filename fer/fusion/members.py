@@ -122,7 +122,7 @@ def _complete(results: list[Results], paths: list[str], on_missing: str, notes: 
         if on_missing == 'prior':
             logits, reason = prior_logits(read_class_counts(Path(path).parent)), 'prior'
         how = 'its answer is the prior' if on_missing == 'prior' else 'the others answer'
-        notes.append(f'{path}: lacks {len(absent)} of {len(everything)} videos, such as {absent[0]}; {how}')
+        notes.append(f'{path}: misses {len(absent)} of {len(everything)} videos, such as {absent[0]}; {how}')
         number = len(absent)
         completed.append(
             Results(
@@ -143,7 +143,7 @@ def common_videos(source: Members, members: Members) -> set[str]:
 
 
 def are_same_videos(source: Members, members: Members) -> bool:
-    """Whether two splits are of the same videos. Ids of AFEW collide now and then between splits that are not."""
+    """Returns whether two splits are of the same videos. A few ids of AFEW occur in splits that are not."""
     return len(common_videos(source, members)) > SAME_VIDEOS * len(members.results[0].video_ids)
 
 

@@ -1,7 +1,7 @@
 """Images that need no detection: still datasets, and folders of faces that somebody has cut out already.
 
-An image is written anew below OUTPUT/stills where no manifest can name it, or where it is not to be shown as its pixels
-are stored: EXIF orientation is applied, and transparency is laid on grey.
+An image is written again, below OUTPUT/stills, if no manifest can name it, or if it is not to be shown as its pixels
+are stored. EXIF orientation is applied, and transparency is laid on grey.
 
 They stay where they are. OUTPUT/source is a link to the source, and OUTPUT/faces/<video> one to a folder of faces, so
 that manifests keep short paths that do not depend on the machine; move the data, and only links change.

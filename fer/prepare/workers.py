@@ -17,7 +17,7 @@ Result = TypeVar('Result')
 
 
 class Workers(Generic[Item]):
-    """A pool of processes that is made anew when one of them dies.
+    """A pool of processes, replaced by a new one when one of them dies.
 
     Args:
       jobs: number of processes.

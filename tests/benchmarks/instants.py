@@ -1,4 +1,4 @@
-"""Whether a flash and a beep of one instant stay together in every kind of file: python -m tests.benchmarks.instants
+"""Flash and beep of one instant, in every kind of file: python -m tests.benchmarks.instants
 
 Writes small films with the ffmpeg binary, whose white flash and beep share an instant that is known: containers and
 codecs, rates, a stream that begins later, changes of form in mid-stream, recordings joined. Reads them as preparation

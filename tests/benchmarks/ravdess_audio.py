@@ -1,7 +1,7 @@
 """The audio network on RAVDESS' speech against a linear SVM: python -m tests.benchmarks.ravdess_audio [--audio=FOLDER]
 
-Five folds of actors (actor modulo 5), so that nobody is in training and test. Seven classes: Calm is left out. Both
-learn from the same functionals. The SVM is scikit-learn's, on standardised features, with C = 0.001. Prepares the
+Five folds of actors (actor modulo 5), so that no actor is in both training and test. Seven classes: Calm is left out.
+Both learn from the same functionals. The SVM is scikit-learn's, on standardised features, with C = 0.001. Prepares the
 corpus first (a few minutes), then prints a row per fold, and the mean and spread of both.
 """
 
@@ -21,7 +21,7 @@ from fer.manifest import LedgerRow, Video, ledger_path, read_ledger, read_manife
 from tests.realmedia import find_realdata
 
 flags.DEFINE_string('audio', None, 'Folder of RAVDESS, whose audio is used; default: that of the tests (FER_REALDATA).')
-flags.DEFINE_string('data', '', 'Folder of an earlier preparation with functionals; default: prepared anew.')
+flags.DEFINE_string('data', '', 'Folder of an earlier preparation with functionals; default: prepared first.')
 flags.DEFINE_integer('jobs', 2, 'Recordings prepared at the same time.')
 
 FOLDS = 5

@@ -39,7 +39,7 @@ CORPORA = {
     ),
     'tess': Corpus(
         'TESS',
-        re.compile(r'(?P<speaker>OAF?|YAF)_\w+_(?P<emotion>[a-z]+)'),  # one published name lacks the F
+        re.compile(r'(?P<speaker>OAF?|YAF)_\w+_(?P<emotion>[a-z]+)'),  # the F is missing in one published name
         emotions.TESS_CODES,
         'OAF_angry/OAF_back_angry.wav',
     ),

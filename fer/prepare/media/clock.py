@@ -15,7 +15,7 @@ _NEAR = 10.0  # seconds; a stream follows the other into a piece whose stamps ar
 
 
 class Stamp(NamedTuple):
-    """What a container says of a packet. Seconds; None where it does not say."""
+    """The time stamps of a packet, in seconds. None where the container has none."""
 
     stream: int  # which of the streams
     decoded: float | None  # decoding time stamp
@@ -59,7 +59,7 @@ class _Piece:
         self.reach[stamp.stream] = max(end, self.reach.get(stamp.stream, end))
 
     def takes(self, stamp: Stamp, longest_gap: float) -> bool:
-        """Whether a packet continues the piece: it neither steps back nor leaves a gap that no stream fills."""
+        """Returns whether a packet continues the piece: no step back, and no gap that no stream fills."""
         time = stamp.shown if stamp.decoded is None else stamp.decoded
         assert time is not None
         if stamp.decoded is not None and stamp.stream in self.latest:

@@ -40,7 +40,7 @@ class MediaError(Exception):
 
 
 class Choice(NamedTuple):
-    """Which streams of a file to read. None takes the stream that a player would take."""
+    """The streams of a file to read. None takes the stream that a player would take."""
 
     video: int | None = None  # number among the file's video streams, from 0, without cover pictures
     audio: int | None = None  # number among its audio streams, from 0
@@ -50,7 +50,7 @@ PLAYERS_CHOICE = Choice()
 
 
 class Findings:
-    """What was found while reading a file.
+    """Problems and facts that were found while reading a file.
 
     Attributes:
       problems: what is damaged or had to be bounded, a line each.
@@ -68,9 +68,9 @@ class Findings:
 
 
 class Plan(NamedTuple):
-    """Which streams of a file are read, and when their packets are due."""
+    """The streams of a file that are read, and when their packets are due."""
 
-    streams: dict[str, int]  # index by kind, `video` or `audio`; kinds that the file lacks are missing
+    streams: dict[str, int]  # index by kind, `video` or `audio`; a kind that the file does not have is missing
     offsets: dict[str, list[float]]  # seconds to add to the stamps of each packet of the stream
     clock: Clock
     audio_end: float  # seconds, what the container says; infinite if nothing
@@ -87,6 +87,15 @@ def ffmpeg_build() -> tuple[str, ...]:
 
 @contextmanager
 def open_media(path: str | Path, complaints: list[str]) -> Iterator[av.container.InputContainer]:
+    """Opens a file for reading, and closes it at the end.
+
+    Args:
+      path: of the file, whatever it is called.
+      complaints: receives FFmpeg's, while it opens.
+
+    Raises:
+      MediaError: FFmpeg cannot read the file.
+    """
     try:
         with _listen(complaints):
             # The protocol stands before the name, because a name may begin like another protocol.
@@ -108,7 +117,13 @@ def _listen(complaints: list[str]) -> Iterator[None]:
 
 
 def make_plan(path: str | Path, choice: Choice, findings: Findings) -> Plan:
-    """Looks at all packets of a file, without decoding them."""
+    """Chooses the streams of a file, and decides when each of their packets is due. Decodes nothing.
+
+    Args:
+      path: of the file.
+      choice: of its streams.
+      findings: receives which streams were taken, where there are several, and jumps of the time stamps.
+    """
     stamps: list[tuple[Stamp, bool]] = []  # and whether the packet has a presentation stamp
     with open_media(path, []) as container:
         for packet in _packets(container, None, []):
