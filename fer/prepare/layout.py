@@ -177,7 +177,7 @@ def videos_below(folder: Path) -> tuple[list[Path], Counter[str]]:
     """Visible video files at any depth, sorted; and how many other files there are, in the words of `other_file`."""
     paths = _visible(folder)
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-    return videos, Counter(other_file(path) for path in paths if path not in set(videos))
+    return videos, _count_others(paths, videos)
 
 
 def recordings_below(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[Path], bool, Counter[str]]:
@@ -195,7 +195,12 @@ def recordings_below(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list
     audio = [path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES]
     audio_only = any(map(wanted, audio)) and not any(map(wanted, videos))
     found = audio if audio_only else videos
-    return found, audio_only, Counter(other_file(path) for path in paths if path not in set(found))
+    return found, audio_only, _count_others(paths, found)
+
+
+def _count_others(paths: Iterable[Path], found: Iterable[Path]) -> Counter[str]:
+    taken = set(found)
+    return Counter(other_file(path) for path in paths if path not in taken)
 
 
 def _visible(folder: Path) -> list[Path]:

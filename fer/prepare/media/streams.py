@@ -161,7 +161,7 @@ def make_plan(path: str | Path, choice: Choice, findings: Findings) -> Plan:
     kinds = {index: kind for kind, index in streams.items()}
     for (stamp, _), offset in zip(kept, clock.offsets, strict=True):
         offsets[kinds[stamp.stream]].append(offset)
-    _report_jumps(clock.jumps, gap, findings)
+    _report_jumps(clock.jumps, findings)
     return Plan(streams, offsets, clock, audio_end, counted, late_by_decoding, gap)
 
 
@@ -189,7 +189,7 @@ def _rank(stream: av.stream.Stream) -> tuple:
     return _has(stream, 'default'), not any(_has(stream, name) for name in _ASIDE), size, -stream.index
 
 
-def _report_jumps(jumps: list[Jump], longest_gap: float, findings: Findings) -> None:
+def _report_jumps(jumps: list[Jump], findings: Findings) -> None:
     back = [jump for jump in jumps if jump.after < jump.before]
     if back:
         findings.facts['joined'] = f'{len(back) + 1} pieces, because its time stamps begin again'

@@ -4,7 +4,7 @@ A whole sound is 6,552 functionals; a frame of it is 112 values, 56 low-level de
 deltas. What is computed is in `configs/opensmile/*.conf`, written for this project; the numbers are openSMILE's own
 floats, taken from its memory instead of from a file that rounds them.
 
-Sounds are 16-bit PCM wav files, as `fer.prepare.ffmpeg.extract_wav` writes them. Several channels are mixed down to
+Sounds are 16-bit PCM wav files, as `fer.prepare.media.extract_wav` writes them. Several channels are mixed down to
 their mean, by openSMILE. Nothing is resampled: a sound is analysed at its own rate, 8,000 samples/s or more. Features
 of sounds of different rates are not comparable, because spectral ones reach up to half the rate; below 16,000
 samples/s the mel bands, meant to end at 8,000 Hz, end there too.
