@@ -226,6 +226,36 @@ def _spell(label: int | None) -> str:
     return UNKNOWN if label is None else emotions.EMOTIONS[label]
 
 
+def describe_misplaced(manifest: Manifest) -> str:
+    """Returns a warning where folders name other emotions than the labels do, or ''.
+
+    A one-hot label in another order of the classes has the right form, so that nothing else reports it.
+    """
+    misplaced, named = [], 0
+    for video in manifest.videos:
+        emotion = _emotion_of_folder((video.frames or video.audio)[0])
+        if emotion is not None and video.label is not None:
+            named += 1
+            if emotion != video.label:
+                misplaced.append((video, emotion))
+    if not misplaced:
+        return ''
+    video, emotion = misplaced[0]
+    return (
+        f'{manifest.path}:{video.lines[0]}: {len(misplaced)} of {named} videos lie in a folder named after another '
+        f'emotion than their label; the first is {_spell(video.label)} in a folder of {_spell(emotion)}; expected '
+        f'labels in the order {", ".join(emotions.EMOTIONS)}'
+    )
+
+
+def _emotion_of_folder(path: str) -> int | None:
+    """Returns the class that the innermost such folder is named after; None without one."""
+    for name in reversed(os.path.dirname(path).lower().split('/')):
+        if (emotion := emotions.FOLDER_CODES.get(name)) in emotions.EMOTIONS:
+            return emotions.EMOTIONS.index(emotion)
+    return None
+
+
 def write_manifest(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
     """Writes rows of fields, quoting names that a reader would take for something else."""
     with atomic_write(path) as file:

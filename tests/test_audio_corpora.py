@@ -70,7 +70,7 @@ def test_audio_is_prepared_to_clips_and_functionals(tmp_path):
     for number, suffix in enumerate(('.wav', '.flac', '.mp3', '.ogg', '.m4a')):
         path = tmp_path / 'raw' / 'train' / ('Sad', 'Fear')[number % 2] / f'{number}{suffix}'
         path.parent.mkdir(parents=True, exist_ok=True)
-        tone = 'sine=frequency=440:sample_rate=16000:duration=0.5'
+        tone = f'sine=frequency=440:sample_rate={(16000, 44100)[suffix == ".flac"]}:duration=0.5'
         subprocess.run([FFMPEG, '-v', 'error', '-f', 'lavfi', '-i', tone, str(path)], check=True)
     put(tmp_path / 'raw' / 'train' / 'Sad' / 'bad.wav', b'no audio at all')
     data = tmp_path / 'data'
@@ -79,6 +79,8 @@ def test_audio_is_prepared_to_clips_and_functionals(tmp_path):
     assert done.code == 1
     assert 'bad.wav: undecodable Invalid data found' in done.out
     assert f'train: 6 items, 5 usable; 0.0 min of audio; failures: 1 undecodable -> {data}' in done.out
+    assert 'sampling rates differ: train 4 at 16000 Hz and 1 at 44100 Hz; features of' in done.out
+    assert (data / 'train_clips.rates.csv').read_text() == 'sample_rate,videos\n16000,4\n44100,1\n'
     assert sorted(path.name for path in data.glob('train*.txt')) == ['train_clips.txt', 'train_functionals.txt']
     functionals = read_manifest(data / 'train_functionals.txt', item='video')
     clips = read_manifest(data / 'train_clips.txt')
@@ -87,4 +89,4 @@ def test_audio_is_prepared_to_clips_and_functionals(tmp_path):
     (row,) = [row for row in read_ledger(clips) if row.gap]
     assert (row.video_id, row.gap) == ('Sad_bad', 'undecodable')
     again = run('-m', 'fer.prepare', *flags, ok=False)
-    assert again.out.splitlines()[:2] == done.out.splitlines()[:2]
+    assert again.out.splitlines()[:3] == done.out.splitlines()[:3]

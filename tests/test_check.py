@@ -12,11 +12,14 @@ from conftest import paint_split, run
 from test_bad_frames import damage_inside
 
 from fer.data.check.corpus import KINDS, check_corpus
+from fer.data.check.drift import mean_by_video, measure_image
 from fer.data.check.duplicates import Sights, find_duplicates, same_sounds
 from fer.data.check.report import format_report
 from fer.errors import InputError
 from fer.prepare.synthetic.face import draw_frames
 from fer.prepare.synthetic.script import clip_rng, plan_split, write_script
+from fer.sample_rates import write_rates
+from fer.tf1 import tf
 
 
 @pytest.fixture
@@ -232,3 +235,90 @@ def test_drawn_videos_are_told_apart_and_their_copies_found(tmp_path):
     images = [int(problem.what.split()[0]) for problem in problems]
     print(f'images found of 12 each: {images}')
     assert min(images) >= 9
+
+
+def write_stills(folder, number, seed, blur=0.0, gain=1.0):
+    """A manifest of textured stills."""
+    rng = np.random.default_rng(seed)
+    (folder / 'images').mkdir(parents=True)
+    lines = []
+    for index in range(number):
+        image = rng.integers(0, 256, (24, 24, 3)).astype(np.float32)
+        image = cv2.GaussianBlur(image, (0, 0), 0.6 + rng.random() / 4 + blur) * gain
+        cv2.imwrite(str(folder / f'images/{index}.png'), image.clip(0, 255).astype(np.uint8))
+        lines.append(f'images/{index}.png,1000000')
+    (folder / 'all.txt').write_text('\n'.join(lines) + '\n')
+    return str(folder / 'all.txt')
+
+
+@pytest.mark.parametrize(('change', 'quantity'), [({'blur': 0.5}, 'sharpness'), ({'gain': 0.7}, 'brightness')])
+def test_drift_between_splits_is_printed(tmp_path, change, quantity):
+    paths = [write_stills(tmp_path / 'train', 120, 1, **change), write_stills(tmp_path / 'test', 60, 2)]
+    report = check_corpus(paths, item='still')
+    assert report.problems == []
+    drift = next(drift for drift in report.drift if drift.quantity == quantity)
+    assert (drift.first, drift.second) == tuple(paths)
+    assert drift.medians[0] < drift.medians[1]
+    assert f'  {quantity}: median ' in format_report(report)
+
+
+def test_splits_of_one_source_show_no_drift(tmp_path):
+    paths = [write_stills(tmp_path / 'train', 120, 1), write_stills(tmp_path / 'test', 60, 2)]
+    assert check_corpus(paths, item='still').drift == []
+
+
+def test_sharpness_of_an_image_is_that_of_numpy(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
+    grey = image.mean(axis=2)
+    laplacian = [
+        grey[y - 1, x] + grey[y + 1, x] + grey[y, x - 1] + grey[y, x + 1] - 4 * grey[y, x]
+        for y in range(1, 6)
+        for x in range(1, 10)
+    ]
+    expected = [grey.mean(), grey.std(), np.std(laplacian) / grey.std(), np.ptp(image.astype(int), axis=2).mean()]
+    with tf.Graph().as_default(), tf.Session() as session:
+        np.testing.assert_allclose(session.run(measure_image(tf.constant(image))), expected, rtol=1e-5)
+
+
+def test_frames_of_a_video_count_once_in_drift():
+    means = mean_by_video(np.array([4, 4, 9, 4]), np.array([[1.0], [2.0], [7.0], [6.0]]))
+    np.testing.assert_array_equal(means, [[3.0], [7.0]])
+
+
+def test_loudness_and_rates_are_compared(data):
+    """The validation audio is made louder, in one feature, and is said to have another rate."""
+    names = [f'f{index}' for index in range(6552)]
+    names[3] = 'pcm_LOGenergy_sma_amean'
+    paths = []
+    for split, shift, rate, number in (('a', -4.0, 48000, 30), ('b', -2.0, 16000, 40)):
+        folder = data / split
+        folder.mkdir()
+        rng = np.random.default_rng(number)
+        for index in range(number):
+            values = rng.normal(size=6552)
+            values[3] += shift
+            (folder / f'{index}.csv').write_text(','.join(names) + '\n' + ','.join(f'{v:.6f}' for v in values) + '\n')
+        (data / f'{split}.txt').write_text(''.join(f'{split}/{index}.csv,0100000\n' for index in range(number)))
+        write_rates(data / f'{split}.rates.csv', {rate: number})
+        paths.append(str(data / f'{split}.txt'))
+    report = check_corpus(paths, item='video')
+    assert [drift.quantity for drift in report.drift] == ['loudness']
+    assert report.warnings == [
+        f'sampling rates differ: {paths[0]} 30 at 48000 Hz, {paths[1]} 40 at 16000 Hz; features of different rates are '
+        'not comparable, and python -m fer.prepare --sample_rate=16000 gives all videos one rate'
+    ]
+
+
+def test_labels_in_another_order_are_noticed(data):
+    """One-hot labels in the order of a public copy: the form is right, and the folders say otherwise."""
+    (data / 'Angry').mkdir()
+    (data / 'Happy').mkdir()
+    for name, source in (('Angry/1.png', 1), ('Happy/2.png', 9)):
+        shutil.copy(file_of(data, source), data / name)
+    (data / 'named.txt').write_text('Angry/1.png,1000000\nHappy/2.png,0000100\n')
+    report = check_corpus([str(data / 'named.txt')], item='still')
+    assert report.problems == []
+    assert report.warnings == [
+        f'{data}/named.txt:1: 1 of 2 videos lie in a folder named after another emotion than their label; the first is '
+        'Neutral in a folder of Anger; expected labels in the order Neutral, Anger, Disgust, Fear, Happy, Sad, Surprise'
+    ]

@@ -12,9 +12,11 @@ from commands import CONTEXT
 from conftest import tiny_config
 from runs import assert_same_run, best_weights, losses, rows, weights
 
+from fer.errors import InputError
 from fer.evaluation.results import read_results
 from fer.lock import LOCK_FILE
 from fer.nets.weights.files import BEST_PREFIX, BEST_STATE, open_tensors, whole_checkpoints
+from fer.sample_rates import write_rates
 from fer.stop import Stopped
 from fer.training import checkpoints
 from fer.training.evaluate import evaluate
@@ -230,6 +232,27 @@ def test_training_on_validation_videos_is_said(runs, tmp_path, capsys):
     assert 'training: 15 videos (2 without frames), 51 frames' in out
     train(runs.config('audio_gru', tmp_path / 'other', max_steps=1), False, False)
     assert 'are trained on' not in capsys.readouterr().out
+
+
+def test_sampling_rates_that_differ_are_printed(runs, tmp_path, capsys):
+    """Between training and validation, and between training and what is evaluated later."""
+    data = tmp_path / 'data'
+    shutil.copytree(runs.data, data)
+    rates = {split: data / f'{split}_functionals.rates.csv' for split in ('train', 'val')}
+    write_rates(rates['train'], {48000: 7, 44100: 2})
+    write_rates(rates['val'], {16000: 6})
+    changes = {f'{split}_manifest': str(data / f'{split}_functionals.txt') for split in ('train', 'val')}
+    train(runs.config('ffn', tmp_path / 'run', max_steps=1, **changes), False, False)
+    expected = 'sampling rates differ: training 7 at 48000 Hz and 2 at 44100 Hz, {} 6 at 16000 Hz; features of'
+    assert expected.format('validation') in capsys.readouterr().out
+    score(tmp_path / 'run', changes['val_manifest'], tmp_path / 'val')
+    assert expected.format('val') in capsys.readouterr().out
+    rates['val'].unlink()
+    rates['train'].write_text('sample_rate,videos\n48000,x\n')
+    score(tmp_path / 'run', changes['val_manifest'], tmp_path / 'unknown')
+    assert 'val 6' not in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"train_functionals.rates.csv:2: found '48000,x'"):
+        train(runs.config('ffn', tmp_path / 'other', **changes), False, False)
 
 
 def test_early_stopping_keeps_the_best_and_stays_stopped(runs, tmp_path, capsys):

@@ -6,6 +6,7 @@ It may be the union of several manifests: datasets of stills, or training and va
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from fer.data.frame_cache import CachedVideo
 from fer.data.readable import BadFrame, check_images
 from fer.data.windows import Window, split_windows
 from fer.errors import InputError
-from fer.manifest import LedgerRow, Manifest, Video, read_ledger, read_manifest
+from fer.manifest import LedgerRow, Manifest, Video, describe_misplaced, read_ledger, read_manifest
+from fer.sample_rates import Rates, rates_path, read_rates
 
 
 class Contents(NamedTuple):
@@ -45,6 +47,7 @@ class Split(NamedTuple):
     decoded: tuple[CachedVideo | None, ...] = ()  # for each video its decoded frames; none without --frame_cache
     features: FrameFeatures | None = None  # where the pipeline reads these and no image
     bad: tuple[BadFrame, ...] = ()  # lines that were left out (--on_bad_frame=skip)
+    sample_rates: Rates = MappingProxyType({})  # videos by the sampling rate of their audio in Hz; empty if unknown
 
     @property
     def ledger(self) -> list[LedgerRow]:
@@ -127,7 +130,9 @@ def load_split(
             audio += sound.values
             replaced += sound.replaced
     videos = [video for manifest in manifests for video in manifest.videos]
-    return Split(manifests, ledgers, videos, split_windows(videos, seq_len), audio, names, replaced, bad=tuple(bad))
+    rates: Rates = read_rates(rates_path(path) for path in paths) if contents.audio else {}
+    windows = split_windows(videos, seq_len)
+    return Split(manifests, ledgers, videos, windows, audio, names, replaced, bad=tuple(bad), sample_rates=rates)
 
 
 def describe(split: Split) -> str:
@@ -140,6 +145,11 @@ def describe(split: Split) -> str:
         f'{len(split.ledger)} videos ({absent} without frames), {frames} frames in {len(split.windows)} windows '
         f'from {", ".join(manifest.path for manifest in split.manifests)}{bad}{replaced}'
     )
+
+
+def warnings_of(split: Split) -> list[str]:
+    """Returns a line for each manifest whose folders name other emotions than its labels."""
+    return [warning for manifest in split.manifests if (warning := describe_misplaced(manifest))]
 
 
 def common_videos(first: Split, second: Split) -> list[str]:

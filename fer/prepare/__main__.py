@@ -40,6 +40,7 @@ from fer.prepare.stills import LINK, link_faces, prepare_stills
 from fer.prepare.summary import PROBLEMS, report, report_share, summarise
 from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, make_workers, prepare_videos
 from fer.prepare.workers import Workers
+from fer.sample_rates import rates_path
 
 flags.DEFINE_enum('dataset', 'afew', list(DATASETS), 'Layout of the source; afew_faces: faces as EmotiW cut them.')
 flags.DEFINE_string('source', None, 'Folder of the dataset as it was published.', required=True)
@@ -269,6 +270,7 @@ def _empty(output: Path) -> None:
             manifest = output / form.format(split)
             manifest.unlink(missing_ok=True)
             ledger_path(manifest).unlink(missing_ok=True)
+            rates_path(manifest).unlink(missing_ok=True)
 
 
 def _write_subjects(path: Path, subjects: dict[str, str]) -> None:

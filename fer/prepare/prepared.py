@@ -1,5 +1,6 @@
 """What preparation leaves of one video or image, and the manifests and ledgers that a split's items become."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from fer import emotions
 from fer.files import atomic_files
 from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
+from fer.sample_rates import rates_path, write_rates
 
 FRAMES_FILE = 'frames.csv'  # beside a video's faces: a row per frame
 KEPT, HELD, REUSED_BOX = 'kept', 'held', 'reused_box'  # what it says of frames that are in the manifest
@@ -30,6 +32,7 @@ class Prepared(NamedTuple):
     sound: dict[str, int]  # clips of `clips` that are silent, or padded because the sound ends earlier
     problem: str  # why it cannot be used, or only in part; '' if nothing is wrong
     facts: dict[str, str]  # what the file has two of, and which was taken, by kind
+    sample_rate: int | None = None  # of its audio, in Hz; None without audio
 
 
 def without_sound(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
@@ -40,7 +43,7 @@ def without_sound(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
 def write_split(
     split: str, prepared: Sequence[Prepared], output: Path, audio: Sequence[str] = (), faces: bool = True
 ) -> None:
-    """Writes the manifests of a split, each with a ledger of every official item.
+    """Writes the manifests of a split, each with a ledger of every official item, and audio's with its sampling rates.
 
     Args:
       split: its name.
@@ -63,6 +66,14 @@ def write_split(
                 _write(files / AUDIOVISUAL.format(split), zip(rows, both, strict=True))
         if 'functionals' in audio:
             _write(files / FUNCTIONALS.format(split), [_whole(done) for done in prepared])
+        for form in (CLIPS, AUDIOVISUAL, FUNCTIONALS):
+            if (manifest := files / form.format(split)).exists():
+                write_rates(rates_path(manifest), count_rates(prepared))
+
+
+def count_rates(prepared: Iterable[Prepared]) -> Counter[int]:
+    """Returns how many items have audio of each sampling rate in Hz."""
+    return Counter(done.sample_rate for done in prepared if done.sample_rate)
 
 
 def _whole(done: Prepared) -> tuple[LedgerRow, list[tuple[str]]]:

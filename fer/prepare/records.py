@@ -19,7 +19,7 @@ from fer.prepare.media import ffmpeg_build
 from fer.prepare.prepared import Prepared
 
 FOLDER = 'records'
-_REVISION = 3  # raised when this code begins to write something else for the same input
+_REVISION = 4  # raised when this code begins to write something else for the same input
 _PACKAGES = ('mtcnn', 'numpy', 'opencv-python-headless', 'opensmile', 'tensorflow')
 _CHUNK = 1 << 20
 
@@ -71,6 +71,7 @@ def _is_whole(done: Prepared) -> bool:
         and all(isinstance(counts, dict) and _are(int, counts.values()) for counts in (done.statuses, done.sound))
         and isinstance(done.facts, dict)
         and _are(str, done.facts.values())
+        and (done.sample_rate is None or isinstance(done.sample_rate, int))
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from fer.errors import one_line
 from fer.files import atomic_write
 from fer.prepare.layout import SourceStill, SourceVideo
-from fer.prepare.prepared import KEPT, Prepared
+from fer.prepare.prepared import KEPT, Prepared, count_rates
+from fer.sample_rates import compare_rates
 
 PROBLEMS = '{}_problems.csv'
 _LISTED = 20  # problems of a split that are printed
@@ -33,6 +34,8 @@ def report(
     if len(lacking) > _LISTED:
         print(f'{split}: {len(lacking) - _LISTED} more in {path}')
     print(f'{split}: {summarise(prepared)} -> {output / manifest.format(split)}')
+    if differing := compare_rates({split: count_rates(prepared)}):
+        print(differing)
 
 
 def report_share(

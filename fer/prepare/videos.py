@@ -9,6 +9,7 @@ face and a clip of one number are of one instant; and functionals/<folder>.csv, 
 import csv
 import os
 import shutil
+import wave
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -186,6 +187,7 @@ def _write_video(video: SourceVideo) -> tuple[Prepared, list[str]]:
         sound=Counter(state for number in numbers if (state := sound[number - 1])),
         problem='; '.join(findings.problems),
         facts=findings.facts,
+        sample_rate=_read_rate(wav) if seconds else None,
     )
     features = [*done.clips, *filter(None, [done.functionals])]
     files = [*done.frames, f'faces/{video.folder}/{FRAMES_FILE}', *features]
@@ -227,10 +229,17 @@ def _write_audio(video: SourceVideo) -> tuple[Prepared, list[str]]:
         sound=Counter(state for state in states if state),
         problem='; '.join(findings.problems),
         facts=findings.facts,
+        sample_rate=_read_rate(wav) if seconds else None,
     )
     features = [*names, *filter(None, [done.functionals])]
     files = [*features, f'wav/{video.folder}.wav']
     return done, files + ([f'{name.removesuffix(".csv")}.arff' for name in features] if _settings.arff else [])
+
+
+def _read_rate(wav: Path) -> int:
+    """Returns the sampling rate of a wav in Hz."""
+    with wave.open(str(wav), 'rb') as file:
+        return file.getframerate()
 
 
 def _remove(*paths: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer.data.augmentation import VIEWS
 from fer.data.bad_frames import ON_BAD_FRAME, write_bad_frames
-from fer.data.split import describe, split_paths
+from fer.data.split import describe, split_paths, warnings_of
 from fer.errors import InputError
 from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.evaluation.results import read_results, write_results
@@ -15,6 +15,7 @@ from fer.files import atomic_files
 from fer.nets.weights.files import BEST_STATE, LAST_STATE, answering_checkpoint, latest_checkpoint
 from fer.provenance import stamp
 from fer.report.plots import draw_confusion
+from fer.sample_rates import compare_rates
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.features import build_cache, check_cache_limit
@@ -126,6 +127,7 @@ def evaluate(
         )
     check_cache_limit(feature_cache_gb)
     counts = run_folder.read_class_counts(run_dir)
+    rates = run_folder.read_run_rates(run_dir)
     states = {'last': LAST_STATE, 'best': BEST_STATE}
     path = latest_checkpoint(run_dir, states[checkpoint]) if checkpoint else answering_checkpoint(run_dir)
     if path is None:
@@ -144,6 +146,10 @@ def evaluate(
             if cache:
                 cache.load(session)
             print(f'{split}: {describe(data)}')
+            for warning in warnings_of(data):
+                print(warning)
+            if differing := compare_rates({'training': rates, split: data.sample_rates}):
+                print(differing)
             print(f'checkpoint: {path}{f"; mean of {tta_views} views" if tta_views > 1 else ""}')
             (results,) = predict(session, side, prior_logits(counts), split, tta_views)
     if heard:

@@ -22,6 +22,8 @@ from fer.lock import LOCK_FILE
 from fer.nets.conventions import Convention
 from fer.nets.weights.files import LAST_STATE, answering_checkpoint, latest_checkpoint
 from fer.nets.weights.run import CONVENTION_FILE, read_convention, write_convention
+from fer.sample_rates import RUN_FILE as RATES_FILE
+from fer.sample_rates import Rates, read_rates, write_rates
 from fer.stack import version
 from fer.training.checks import check_config, check_stage
 from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
@@ -71,13 +73,16 @@ def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
     return checkpoint
 
 
-def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, origin: str) -> Path:
+def start_run(
+    blueprint: Blueprint, first_step: int, class_counts: np.ndarray, sample_rates: Rates, origin: str
+) -> Path:
     """Writes what is known before the first step, into a folder that is there.
 
     Args:
       blueprint: of the run.
       first_step: 0, or the step of the checkpoint that it resumes from.
       class_counts: int [7], the training videos of each class.
+      sample_rates: the training videos by the sampling rate of their audio; empty if unknown.
       origin: where the CNN's weights began, for the reader of convention.json.
 
     A run from step 0 empties the folder of an earlier one. A resumed run keeps what is there and records what it
@@ -98,6 +103,8 @@ def start_run(blueprint: Blueprint, first_step: int, class_counts: np.ndarray, o
     with atomic_write(folder / CLASS_COUNTS_FILE) as file:
         json.dump(dict(zip(EMOTIONS, class_counts.tolist(), strict=True)), file, indent=1)
     if not first_step:
+        if sample_rates:
+            write_rates(folder / RATES_FILE, sample_rates)
         _write_blueprint(folder, blueprint, origin)
     return folder
 
@@ -178,6 +185,11 @@ def environment() -> dict:
         'commit': provenance.commit(),
         'uncommitted_changes': provenance.uncommitted_changes(),
     }
+
+
+def read_run_rates(run_dir: str | Path) -> Rates:
+    """Returns the training videos by the sampling rate of their audio in Hz; empty where the run does not say."""
+    return read_rates([Path(run_dir) / RATES_FILE])
 
 
 def check_class_order(run_dir: str | Path) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from fer.data.bad_frames import BAD_FRAMES_FILE, read_bad_frames, write_bad_frames
 from fer.data.readable import BadFrame
-from fer.data.split import Split, common_videos, describe
+from fer.data.split import Split, common_videos, describe, warnings_of
 from fer.errors import InputError
 from fer.evaluation.videos import class_counts, prior_logits
 from fer.lock import locked
 from fer.nets.weights.files import latest_checkpoint
+from fer.sample_rates import compare_rates
 from fer.stop import StopSignal
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
@@ -103,7 +104,8 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 graph.cache.load(session)  # before anything is written: it decodes every frame
             begun.enter_context(goes_on(Path(config.run_dir)))
             with stop.held():
-                folder = run_folder.start_run(blueprint, step, counts, reports[0].weights or 'fresh' if reports else '')
+                origin = reports[0].weights or 'fresh' if reports else ''
+                folder = run_folder.start_run(blueprint, step, counts, train_split.sample_rates, origin)
                 checkpoints.remove_leftovers(folder)
                 if config.on_bad_frame == 'skip':
                     bad = {'train': train_split.bad, 'val': val_split.bad if val_split else ()}
@@ -128,6 +130,12 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                 print(f'validation: {describe(val_split)}')
                 if common := common_videos(train_split, val_split):
                     print(f'{len(common)} of the validation videos are trained on; their scores say nothing of others')
+            for warning in (*warnings_of(train_split), *(warnings_of(val_split) if val_split else ())):
+                print(warning)
+            if differing := compare_rates(
+                {'training': train_split.sample_rates, 'validation': val_split.sample_rates if val_split else {}}
+            ):
+                print(differing)
             if config.on_bad_frame == 'skip':
                 number = len(train_split.bad) + (len(val_split.bad) if val_split else 0)
                 print(f'{folder / BAD_FRAMES_FILE}: {number} bad frames left out')

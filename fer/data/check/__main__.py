@@ -2,8 +2,10 @@
 
 Reads every manifest with its ledger, decodes every image, reads every audio CSV, and prints what there is (videos,
 frames, classes, sizes) and what is wrong: what train.py would refuse, frames out of order or of odd sizes, and videos
-of which another manifest has copies or near-identical frames, as one cut from the same film. Exit codes: 0 clean; 2
-something is wrong, or bad flags.
+of which another manifest has copies or near-identical frames, as one cut from the same film. It also prints how two
+manifests differ beyond chance, in brightness, contrast, sharpness, colour and size of their images and in loudness and
+sampling rate of their audio, and warns of folders that name another emotion than the labels. Exit codes: 0 clean, with
+or without these; 2 something is wrong, or bad flags.
 """
 
 import functools

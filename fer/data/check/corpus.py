@@ -9,6 +9,14 @@ import numpy as np
 
 from fer.data.audio import FUNCTIONALS, LLD, read_sound
 from fer.data.bad_frames import leave_out_lines
+from fer.data.check.drift import (
+    IMAGE_QUANTITIES,
+    Drift,
+    find_drift,
+    mean_by_video,
+    measure_image,
+    measure_loudness,
+)
 from fer.data.check.duplicates import Sights, find_duplicates, look, same_sounds
 from fer.data.readable import (
     decode_each,
@@ -20,7 +28,9 @@ from fer.data.readable import (
 )
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.manifest import UNKNOWN, LedgerRow, Manifest, Video, read_ledger, read_manifest
+from fer.manifest import UNKNOWN, LedgerRow, Manifest, Video, describe_misplaced, read_ledger, read_manifest
+from fer.sample_rates import compare_rates, rates_path, read_rates
+from fer.tf1 import tf
 
 KINDS = {
     'manifest': 'the manifest cannot be read, or not to its end',
@@ -61,11 +71,15 @@ class Checked(NamedTuple):
     sounds: list[np.ndarray]  # of each video, float32 [frames, D]; none without sound
     sound_videos: list[Video]  # whose these are, those without a whole audio CSV left out
     sound_names: list[str]  # of the D features
+    quantities: dict[str, np.ndarray]  # what drift is found by, a value for each video
+    sample_rates: Counter[int]  # videos by the sampling rate of their audio in Hz; empty if unknown
 
 
 class Report(NamedTuple):
     manifests: list[Checked]
     problems: list[Problem]  # in the order of KINDS, then of manifests and lines
+    drift: list[Drift]  # how the manifests differ; no problem by itself
+    warnings: list[str]  # what may be wrong, a line each
 
 
 def check_corpus(
@@ -101,13 +115,19 @@ def check_corpus(
         _check_manifest(path, data_root, item, min_frames, image_size, nonfinite, jobs, problems)
         for path in dict.fromkeys(paths)
     ]
+    drift = []
     for number, first in enumerate(manifests):
         for second in manifests[number + 1 :]:
             problems += [*_compare_features(first, second), *_duplicates(first, second)]
+            drift += find_drift(first.manifest.path, first.quantities, second.manifest.path, second.quantities)
+    warnings = [
+        *(describe_misplaced(checked.manifest) for checked in manifests),
+        compare_rates({checked.manifest.path: checked.sample_rates for checked in manifests}),
+    ]
     rank = {kind: number for number, kind in enumerate(KINDS)}
     order = {path: number for number, path in enumerate(paths)}
     problems.sort(key=lambda problem: (rank[problem.kind], order[problem.manifest], problem.line))
-    return Report(manifests, problems)
+    return Report(manifests, problems, drift, [warning for warning in warnings if warning])
 
 
 def _check_manifest(
@@ -125,7 +145,7 @@ def _check_manifest(
         manifest = read_manifest(path, data_root or None, item, min_frames=1)
     except InputError as error:
         problems.append(Problem('manifest', path, 0, '', '', str(error)))
-        return Checked(Manifest(path, []), [], Counter(), Sights.none(), [], [], [])
+        return Checked(Manifest(path, []), [], Counter(), Sights.none(), [], [], [], {}, Counter())
     try:
         ledger = read_ledger(manifest)
         problems += _compare_ledger(manifest, ledger, item)
@@ -136,8 +156,10 @@ def _check_manifest(
         problems += _check_order(manifest, min_frames)
     sizes: Counter[tuple[int, int]] = Counter()
     sights, sounds, sound_videos, names = Sights.none(), [], [], []
+    quantities: dict[str, np.ndarray] = {}
+    rates: Counter[int] = Counter()
     if manifest.videos and manifest.videos[0].frames:
-        sights, by_line = _look_at_images(manifest, jobs, problems)
+        sights, by_line, quantities = _look_at_images(manifest, jobs, problems)
         sizes.update(by_line.values())
         problems += _check_sizes(manifest, by_line, image_size)
     if manifest.videos and manifest.videos[0].audio:
@@ -149,7 +171,12 @@ def _check_manifest(
         sounds, sound_videos, names = sound.values, whole.videos, sound.names
         if nonfinite == 'error':
             problems += _check_finite(whole, sounds, names)
-    return Checked(manifest, ledger, sizes, sights, sounds, sound_videos, names)
+        quantities['loudness'] = measure_loudness(sounds, names)
+        try:
+            rates = read_rates([rates_path(path)])
+        except InputError as error:
+            problems.append(Problem('sound', path, 0, '', '', str(error)))
+    return Checked(manifest, ledger, sizes, sights, sounds, sound_videos, names, quantities, rates)
 
 
 def _compare_ledger(manifest: Manifest, ledger: Sequence[LedgerRow], item: str) -> Iterator[Problem]:
@@ -181,11 +208,11 @@ def _check_order(manifest: Manifest, min_frames: int) -> Iterator[Problem]:
 
 def _look_at_images(
     manifest: Manifest, jobs: int, problems: list[Problem]
-) -> tuple[Sights, dict[int, tuple[int, int]]]:
+) -> tuple[Sights, dict[int, tuple[int, int]], dict[str, np.ndarray]]:
     """Decodes every image; what cannot be is added to `problems`.
 
     Returns:
-      What near-identical images are found by, and (width, height) by line.
+      What near-identical images are found by, (width, height) by line, and what drift is found by.
     """
     bad = list(find_bad_images(manifest, decode=False))
     whole = whole_images(manifest, bad)
@@ -195,13 +222,22 @@ def _look_at_images(
     ]
     video_of = {line: index for index, video in enumerate(manifest.videos) for line in video.lines}
     left, sizes, parts = dict(enumerate(whole)), {}, [Sights.none()]
-    for indices, shapes, digests, thumbnails in decode_each([frame.path for frame in whole], look, jobs):
+    measured = [np.zeros((0, 1 + len(IMAGE_QUANTITIES)), np.float32)]
+    paths = [frame.path for frame in whole]
+    for indices, shapes, digests, thumbnails, values in decode_each(paths, _look_and_measure, jobs):
         frames = [left.pop(int(index)) for index in indices]
         sizes.update({f.line: (int(width), int(height)) for f, (height, width) in zip(frames, shapes, strict=True)})
         parts.append(Sights(np.array([video_of[frame.line] for frame in frames]), digests, thumbnails))
+        measured.append(np.concatenate([shapes.min(axis=1, keepdims=True), values], axis=1))
     bad += refused(list(left.values()))
     problems += [Problem('image', manifest.path, f.line, f.video_id, f.path, f.reason) for f in bad]
-    return Sights(*(np.concatenate(columns) for columns in zip(*parts, strict=True))), sizes
+    sights = Sights(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    means = mean_by_video(sights.videos, np.concatenate(measured))
+    return sights, sizes, dict(zip(('size', *IMAGE_QUANTITIES), means.T, strict=True))
+
+
+def _look_and_measure(content: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return *look(content, image), measure_image(image)
 
 
 def _check_sizes(manifest: Manifest, sizes: dict[int, tuple[int, int]], image_size: int) -> Iterator[Problem]:

@@ -38,6 +38,10 @@ def format_report(report: Report) -> str:
         lines += ['  ' + ' '.join(str(example).splitlines()) for example in examples]  # names may break lines
         if number > _LISTED:
             lines.append(f'  ... and {number - _LISTED} more')
+    if report.drift:
+        lines.append(f'drift: {len(report.drift)}, a quantity differs between two manifests, beyond chance')
+        lines += [f'  {drift}' for drift in report.drift]
+    lines += [f'warning: {warning}' for warning in report.warnings]
     lines.append(f'problems: {len(report.problems)}' if report.problems else 'clean')
     return '\n'.join(lines).encode(errors='backslashreplace').decode()  # names of files may hold what is no UTF-8
 
@@ -81,6 +85,8 @@ def write_report(report: Report, folder: str) -> None:
             for checked in report.manifests
         ],
         'problems': {kind: counts[kind] for kind in KINDS},
+        'drift': [drift._asdict() for drift in report.drift],
+        'warnings': report.warnings,
     }
     with atomic_write(root / 'summary.json') as file:
         json.dump(summary, file, indent=1)
