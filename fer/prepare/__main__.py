@@ -37,8 +37,8 @@ from fer.prepare.records import FOLDER as RECORDS
 from fer.prepare.smile.extract import CONTEXTS
 from fer.prepare.stills import FOLDER as STILLS
 from fer.prepare.stills import LINK, link_faces, prepare_stills
-from fer.prepare.summary import PROBLEMS, report, report_share, summarise
-from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, Settings, Shard, make_workers, prepare_videos
+from fer.prepare.summary import PROBLEMS, describe_other_people, report, report_share, summarise
+from fer.prepare.videos import AUDIO_FEATURES, MISSING_FACES, PERSONS, Settings, Shard, make_workers, prepare_videos
 from fer.prepare.workers import Workers
 from fer.sample_rates import rates_path
 
@@ -53,6 +53,13 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer('image_size', 112, 'Side of the aligned faces in pixels (dissertation 5.1).', lower_bound=16)
 flags.DEFINE_float('margin', 0.15, 'What is kept around brows and chin, as a share of the face, each side.')
+flags.DEFINE_enum(
+    'person',
+    'follow',
+    PERSONS,
+    'Whose face a frame gives. follow: one person throughout, who has most of the video, across its cuts. largest: the '
+    'largest face of each frame, whoever it is, as most published AFEW pipelines did.',
+)
 flags.DEFINE_enum(
     'missing_faces',
     'skip',
@@ -103,7 +110,17 @@ SUBJECTS_FILE = 'split_subjects.csv'
 STATISTICS = 'statistics'
 # What decides the output; prepare_flags.txt has these, and the source.
 _RECORDED = (
-    *('dataset', 'detector', 'image_size', 'margin', 'missing_faces', 'audio_features', 'clip_context', 'arff'),
+    *(
+        'dataset',
+        'detector',
+        'image_size',
+        'margin',
+        'person',
+        'missing_faces',
+        'audio_features',
+        'clip_context',
+        'arff',
+    ),
     *('seed', 'fold', 'class_cap', 'video_stream', 'audio_stream', 'sample_rate'),
 )
 
@@ -148,6 +165,8 @@ def main() -> int:
         _write_statistics(output)
     if finished == len(splits):
         _clean_up(output, alone=shard.total == 1)
+    if warning := describe_other_people(everything):
+        print(warning)
     print(f'all: {summarise(everything)}; {(time.monotonic() - began) / 60:.1f} min -> {output}')
     return 1 if splits.problems or any(done.problem for done in everything) else 0
 
@@ -192,6 +211,7 @@ def _read_settings() -> Settings:
         args.detector,
         args.image_size,
         args.margin,
+        args.person,
         args.missing_faces,
         tuple(sorted(args.audio_features)),
         args.clip_context,

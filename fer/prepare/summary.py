@@ -9,11 +9,13 @@ from fer.errors import one_line
 from fer.files import atomic_write
 from fer.prepare.layout import SourceStill, SourceVideo
 from fer.prepare.prepared import KEPT, Prepared, count_rates
+from fer.prepare.tracking import OTHER_PERSON
 from fer.sample_rates import compare_rates
 
 PROBLEMS = '{}_problems.csv'
 _LISTED = 20  # problems of a split that are printed
 _DETAILS = 3  # of a fact about files that are printed
+_MOST_OTHERS = 0.1  # share of the frames above which a line is printed
 
 
 def report(
@@ -90,6 +92,18 @@ def summarise(prepared: Sequence[Prepared]) -> str:
         sound['videos without'] = seconds.count(0)
         parts.append(f'{sum(seconds) / 60:.1f} min of sound{_counts(sound)}')
     return '; '.join(parts) + f'{_describe_facts(prepared)}; failures: {failures}'
+
+
+def describe_other_people(prepared: Sequence[Prepared]) -> str:
+    """Returns a line where more than a tenth of the frames shows only somebody else than the person followed, or ''."""
+    statuses = _total(done.statuses for done in prepared)
+    lost, total = statuses[OTHER_PERSON], sum(statuses.values())
+    if lost <= _MOST_OTHERS * total:
+        return ''
+    return (
+        f'{lost} of {total} frames ({lost / total:.0%}) show only another person than the one followed; '
+        '--person=largest takes the largest face of every frame instead'
+    )
 
 
 def _describe_facts(prepared: Sequence[Prepared]) -> str:

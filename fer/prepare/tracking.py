@@ -1,30 +1,35 @@
-"""One person through a clip.
+"""One person through a clip, across its cuts.
 
-Detections are linked into tracks, a track being one person:
+Detections are linked into tracks:
 - A face continues the track whose box it overlaps best, if they overlap by OVERLAP and are of similar size. The box of
   a track that moves is moved on first. Faces go to the tracks of the frame before, the best overlap first, and only
   what is left over may take up a track that was lost.
 - A lost track is taken up by a face that overlaps the place where it was last seen, at a similar size, within MEMORY
-  frames. Every other face begins a track.
-- Across a cut of the film nothing is alike but what has not moved at all (SAME_PLACE); all other tracks end there.
+  frames, and looks like it. Every other face begins a track.
+- A track ends at a cut of the film. It also ends where the picture inside its box changes at once and the new face
+  looks like somebody else, because some cuts leave the rest of the picture as it was.
 
-The person followed is the track with the largest sum of box areas over its frames, size x time; the earliest of equals.
-Hence somebody larger for a moment does not win, and no frame shows another track's face. Two who sit side by side stay
-two tracks. Two who cross while both are seen stay apart by overlap and motion. Who disappears behind the other is
-lost, and is a new person where they come out unless that is near where they went in. Only a stranger who takes a lost
-person's very place within MEMORY frames, at the same size, is taken for them.
+Tracks are then joined to people by how they look (fer/prepare/appearance.py), the largest track first. Two tracks that
+are both seen in one frame are two people.
+
+The person followed is the one who has most of the clip. Each frame counts once, and several faces share it by the
+squares of their areas, so that the largest gets most of it. Hence somebody larger for a moment does not win, nor does a
+close-up between the shots of another, and no frame shows another person's face. Two who sit side by side stay two
+tracks. Two who cross while both are seen stay apart by overlap and motion.
 
 Most frames are searched only near the tracks. The whole frame is searched when the main person so far is lost, at a
 cut, every SCAN_EVERY frames for newcomers, and every SCAN_IDLE frames while nobody is there; whoever a full search
 finds is then looked for back through the frames since the one before. So only who shows for less than that is missed.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from fer.prepare.appearance import DIFFERENT, SAME, describe, distance
 from fer.prepare.detectors import Detector
 from fer.prepare.faces import Box, Face
 
@@ -32,9 +37,12 @@ OVERLAP = 0.3  # intersection over union of a face with where its track is expec
 SIZE_RATIO = 2.0  # of the areas, from one frame to the next
 LOST_SIZE_RATIO = 1.5  # of the areas, when a lost track is taken up
 MEMORY = 50  # frames, 2 s
-SAME_PLACE = 0.9  # intersection over union across a cut
 CUT = 0.5  # correlation of two frames' thumbnails below which there is a cut between them
 MOTION = 4  # frames that a track's motion is measured over
+CHANGED = 12  # mean difference of a box's pixels from one frame to the next, in grey levels, that is looked into
+DESCRIBE_EVERY, MOST_DESCRIPTORS = 10, 50  # frames between a track's descriptors, and how many it has at most
+
+NO_FACE, OTHER_PERSON = 'no_face', 'other_person'  # why a frame gives no face
 
 SCAN_EVERY = 25  # frames
 SCAN_IDLE = 3  # frames
@@ -44,7 +52,7 @@ class Seen(NamedTuple):
     """What a frame shows of the person followed."""
 
     face: Face | None
-    why: str  # '' when the face is there; else 'no_face', or 'other_person' (only somebody else is seen)
+    why: str  # '' when the face is there; else NO_FACE, or OTHER_PERSON (only somebody else is seen)
 
 
 class Track:
@@ -55,12 +63,26 @@ class Track:
         self.last = -1  # the latest frame
         self.weight = 0.0  # size x time: the sum of the box areas, in pixels
         self.ended = False  # by a cut
+        self.descriptors: list[np.ndarray] = []  # float32 [D] each
+        self.patch: np.ndarray | None = None  # float32 [8, 8, 3], the pixels of the latest box
 
     def add(self, time: int, face: Face) -> None:
-        """The person shows this face in a frame that had none of theirs."""
+        """Adds the face that the person shows in a frame which had none of theirs."""
         self.faces[time] = face
         self.last = max(self.last, time)
         self.weight += _area(face.box)
+
+    def observe(self, image: np.ndarray) -> None:
+        """Remembers how the latest face looks in its frame."""
+        face = self.faces[self.last]
+        self.patch = _patch(image, face.box)
+        due = len(self.faces) % DESCRIBE_EVERY == 1 and len(self.descriptors) < MOST_DESCRIPTORS
+        if due or not self.descriptors:
+            self.descriptors.append(describe(image, face))
+
+    def looks_like(self, image: np.ndarray, face: Face) -> bool:
+        """Returns whether a face may be this person's."""
+        return distance(np.stack(self.descriptors), describe(image, face)[None]) <= SAME
 
     def expected(self, time: int) -> Box:
         """Its box at the frame after the last, moved on as it has moved; later, where it was last seen."""
@@ -85,7 +107,8 @@ def follow(frames: Iterable[np.ndarray], detector: Detector) -> list[Seen]:
     """
     tracks: list[Track] = []
     unscanned: list[np.ndarray] = []  # the frames since the last that was searched as a whole
-    before = None
+    before = None  # thumbnail of the last frame
+    last_image = np.zeros((1, 1, 3), np.uint8)
     count = 0
     for time, image in enumerate(frames):
         count = time + 1
@@ -98,35 +121,89 @@ def follow(frames: Iterable[np.ndarray], detector: Detector) -> list[Seen]:
         faces: list[Face] = []
         if alive and not scan:
             faces = detector(image, [track.faces[track.last].box for track in alive])
-            linked = [track for track, _ in _link(alive, faces, time, cut)]
+            linked = [track for track, _ in _link(alive, faces, time, image, last_image)]
             main = max(present, key=lambda track: track.weight, default=None)
             scan = main is not None and main not in linked
         if scan:
             faces = detector(image)
-        links = _link(alive, faces, time, cut)
+        links = [] if cut else _link(alive, faces, time, image, last_image)
         for track, index in links:
             track.add(time, faces[index])
+            track.observe(image)
         for index in sorted(set(range(len(faces))) - {index for _, index in links}):
             newcomer = Track()
             newcomer.add(time, faces[index])
-            if scan:
+            newcomer.observe(image)
+            if scan and not cut:  # before a cut there is another scene
                 _look_back(newcomer, time, unscanned, tracks, detector)
             tracks.append(newcomer)
         if cut:
             for track in tracks:
                 track.ended = track.last < time
         unscanned = [] if scan else [*unscanned, image]
-    followed = max(tracks, key=lambda track: track.weight, default=Track())
+        last_image = image
+    people = _join(tracks)
+    followed = _choose(people)
     seen = []
     for time in range(count):
         face = followed.faces.get(time)
-        others = any(time in track.faces for track in tracks)
-        seen.append(Seen(face, '' if face else 'other_person' if others else 'no_face'))
+        others = any(time in person.faces for person in people)
+        seen.append(Seen(face, '' if face else OTHER_PERSON if others else NO_FACE))
     return seen
 
 
-def _link(tracks: Sequence[Track], faces: Sequence[Face], time: int, cut: bool) -> list[tuple[Track, int]]:
-    """Pairs of a track and the index of its face, the best overlap first, tracks of the frame before lost ones."""
+def take_largest(frames: Iterable[np.ndarray], detector: Detector) -> list[Seen]:
+    """Takes the largest face of each frame, whoever it is.
+
+    Most published AFEW pipelines did so. Faces of several people then follow each other in one sequence.
+
+    Args:
+      frames: as in `follow`.
+      detector: searches every frame as a whole.
+
+    Returns:
+      As many as there are frames.
+    """
+    largest = (max(detector(image), key=lambda face: _area(face.box), default=None) for image in frames)
+    return [Seen(face, '' if face else NO_FACE) for face in largest]
+
+
+def _join(tracks: Sequence[Track]) -> list[Track]:
+    """Joins the tracks that look like one person and never share a frame, in the order of their first frames."""
+    people: list[Track] = []
+    for track in sorted(tracks, key=lambda track: -track.weight):
+        descriptors = np.stack(track.descriptors)
+        apart = [person for person in people if person.faces.keys().isdisjoint(track.faces)]
+        distances = [distance(np.stack(person.descriptors), descriptors) for person in apart]
+        nearest = int(np.argmin(distances)) if distances else -1
+        if nearest < 0 or distances[nearest] > SAME:
+            person = Track()
+            people.append(person)
+        else:
+            person = apart[nearest]
+        for time, face in track.faces.items():
+            person.add(time, face)
+        person.descriptors += track.descriptors
+    return sorted(people, key=lambda person: min(person.faces))
+
+
+def _choose(people: Sequence[Track]) -> Track:
+    """Returns the person to follow; without faces where there is nobody."""
+    totals: dict[int, float] = defaultdict(float)  # by frame, of all faces
+    for person in people:
+        for time, face in person.faces.items():
+            totals[time] += _area(face.box) ** 2
+    shares = [sum(_area(face.box) ** 2 / totals[time] for time, face in person.faces.items()) for person in people]
+    return people[int(np.argmax(shares))] if people else Track()
+
+
+def _link(
+    tracks: Sequence[Track], faces: Sequence[Face], time: int, image: np.ndarray, before: np.ndarray
+) -> list[tuple[Track, int]]:
+    """Returns pairs of a track and the index of its face.
+
+    The best overlap goes first, and tracks of the frame before go before lost ones.
+    """
     pairs = []
     for track in tracks:
         lost, box = time - track.last > 1, track.expected(time)
@@ -134,7 +211,7 @@ def _link(tracks: Sequence[Track], faces: Sequence[Face], time: int, cut: bool) 
             overlap = iou(box, face.box)
             ratio = _area(face.box) / max(_area(box), 1e-9)
             similar = abs(np.log(max(ratio, 1e-9))) <= np.log(LOST_SIZE_RATIO if lost else SIZE_RATIO)
-            if overlap >= (SAME_PLACE if cut else OVERLAP) and similar and not (cut and lost):
+            if overlap >= OVERLAP and similar and _may_continue(track, face, lost, image, before):
                 pairs.append((lost, -overlap, track, index))
     pairs.sort(key=lambda pair: pair[:2])
     links: list[tuple[Track, int]] = []
@@ -142,6 +219,33 @@ def _link(tracks: Sequence[Track], faces: Sequence[Face], time: int, cut: bool) 
         if all(track is not other and index != taken for other, taken in links):
             links.append((track, index))
     return links
+
+
+def _may_continue(track: Track, face: Face, lost: bool, image: np.ndarray, before: np.ndarray) -> bool:
+    """Returns whether a face at a track's place is the same person's. Looks are compared where there is a doubt.
+
+    Args:
+      track: of the person.
+      face: at its place.
+      lost: whether the track has no face in the frame before.
+      image: the face's frame.
+      before: the frame before.
+    """
+    if lost:
+        return track.looks_like(image, face)
+    assert track.patch is not None
+    if np.abs(_patch(image, face.box) - track.patch).mean() <= CHANGED:
+        return True
+    return distance(describe(before, track.faces[track.last])[None], describe(image, face)[None]) <= DIFFERENT
+
+
+def _patch(image: np.ndarray, box: Box) -> np.ndarray:
+    """Returns float32 [8, 8, 3], the pixels of a box, which may reach beyond the image."""
+    height, width = image.shape[:2]
+    left, top = (min(max(round(value), 0), side - 1) for value, side in zip(box[:2], (width, height), strict=True))
+    right, bottom = max(left + 1, round(box[0] + box[2])), max(top + 1, round(box[1] + box[3]))
+    inside = image[top:bottom, left:right]
+    return cv2.resize(inside, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _look_back(
@@ -154,7 +258,9 @@ def _look_back(
         faces = [
             face
             for face in detector(image, [box])
-            if iou(face.box, box) >= OVERLAP and all(iou(face.box, other) < OVERLAP for other in taken)
+            if iou(face.box, box) >= OVERLAP
+            and all(iou(face.box, other) < OVERLAP for other in taken)
+            and newcomer.looks_like(image, face)
         ]
         if not faces:
             return

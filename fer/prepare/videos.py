@@ -28,11 +28,12 @@ from fer.prepare.media import FRAMES_PER_SECOND, Choice, Findings, MediaError, e
 from fer.prepare.prepared import FRAMES_FILE, HELD, KEPT, MIN_FRAMES, REUSED_BOX, Prepared, without_sound
 from fer.prepare.records import key_of, load_record, record_path, save_record
 from fer.prepare.smile.extract import Clips, clip_features, functionals, write_features
-from fer.prepare.tracking import Seen, follow
+from fer.prepare.tracking import Seen, follow, take_largest
 from fer.prepare.workers import Workers
 from fer.progress import progress
 
 MISSING_FACES = ('skip', 'hold', 'reuse_box')
+PERSONS = ('follow', 'largest')
 AUDIO_FEATURES = ('clips', 'functionals')
 
 SILENT, PADDED = 'silent', 'padded'  # what frames.csv says of sound
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     detector: str  # see fer.prepare.detectors.make_detector
     image_size: int  # side of the aligned faces in pixels
     margin: float  # see fer.prepare.faces.align
+    person: str  # one of PERSONS
     missing_faces: str  # one of MISSING_FACES
     audio_features: tuple[str, ...]  # of AUDIO_FEATURES
     clip_context: str  # see fer.prepare.smile.extract.clip_features
@@ -153,7 +155,9 @@ def _write_video(video: SourceVideo) -> tuple[Prepared, list[str]]:
     _remove(faces, clips, wav, summary)
     findings = Findings()
     try:
-        seen = follow(read_frames(video.path, _settings.streams, findings), _detect)
+        # Pictures that are faces already are taken as they come, whoever they show.
+        choose = follow if _settings.person == 'follow' and _settings.detector != 'none' else take_largest
+        seen = choose(read_frames(video.path, _settings.streams, findings), _detect)
         if len(seen) == 1:
             raise MediaError('a single picture; expected a video')
         statuses, numbers = _write_faces(video, seen, faces)
