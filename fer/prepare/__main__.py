@@ -4,9 +4,9 @@ Writes, for each split, DATA/<split>.txt with its ledger, and the settings in DA
 DATA/faces/ (aligned JPEGs, and frames.csv: what became of each frame), DATA/wav/, and openSMILE's features:
 DATA/clips/ with DATA/<split>_clips.txt and DATA/<split>_audiovisual.txt, DATA/functionals/ with
 DATA/<split>_functionals.txt. DATA/<split>_problems.csv lists what cannot be used, and why; DATA/statistics/ has lengths
-and classes. Images and folders of faces stay where they are, behind links (DATA/source, DATA/faces/);
-those that have no file of their own are written to DATA/stills/. Where the dataset has no splits, people are held out,
-and DATA/split_subjects.csv says who.
+and classes. Images and folders of faces stay where they are, behind links (DATA/source, DATA/faces/). Images that have
+no file of their own, or whose face --detector finds, are written to DATA/stills/. Where the dataset has no splits,
+people are held out, and DATA/split_subjects.csv says who.
 
 The same command again goes on where an earlier one stopped: finished videos are known by their content, the settings
 and the files they left. With --shard=2/8 a job prepares every eighth video, and says what of them cannot be used; the
@@ -30,11 +30,12 @@ from fer.manifest import ledger_path
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.datasets.dfew import FOLDS
 from fer.prepare.detectors import DETECTORS, make_detector
-from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, set_aside
+from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, Splits, set_aside
 from fer.prepare.media import Choice
 from fer.prepare.prepared import CLIPS, FUNCTIONALS, MANIFESTS, Prepared, write_split
 from fer.prepare.records import FOLDER as RECORDS
 from fer.prepare.smile.extract import CONTEXTS
+from fer.prepare.still_faces import BOXES, detect_stills, make_still_workers
 from fer.prepare.stills import FOLDER as STILLS
 from fer.prepare.stills import LINK, link_faces, prepare_stills
 from fer.prepare.summary import PROBLEMS, describe_other_people, report, report_share, summarise
@@ -47,9 +48,10 @@ flags.DEFINE_string('source', None, 'Folder of the dataset as it was published.'
 flags.DEFINE_string('output', None, 'Folder to write to.', required=True)
 flags.DEFINE_string(
     'detector',
-    'mtcnn',
-    f'Face detector: {", ".join(sorted(DETECTORS))} (none: pictures are faces already), or package.module:function of '
-    'your own, see fer/prepare/detectors.py.',
+    None,
+    f'Face detector: {", ".join(sorted(DETECTORS))} (none: pictures are faces already), {BOXES} (those that AffectNet '
+    'lists), or package.module:function of your own, see fer/prepare/detectors.py. Default: mtcnn for videos, boxes '
+    'where the dataset lists them, and none for other stills.',
 )
 flags.DEFINE_integer('image_size', 112, 'Side of the aligned faces in pixels (dissertation 5.1).', lower_bound=16)
 flags.DEFINE_float('margin', 0.15, 'What is kept around brows and chin, as a share of the face, each side.')
@@ -129,11 +131,13 @@ def main() -> int:
     began = time.monotonic()
     args = flags.FLAGS
     source, output = Path(args.source), Path(args.output)
-    settings, shard = _read_settings(), _read_shard()
+    _check_flags()
+    shard = _read_shard()
     if not source.is_dir():
         raise InputError(f'--source={source}: expected the folder of {args.dataset}; found no folder of that name')
     splits = DATASETS[args.dataset](source, Options(args.seed, args.fold, args.class_cap))
     set_aside(splits)
+    settings = _read_settings(splits)
     if shard.total > 1 and not any(_are_videos(items) for items in splits.values()):
         raise InputError(f'--shard={args.shard}: for videos; --dataset={args.dataset} has images here')
     _open_output(output, args.overwrite and shard.total == 1)
@@ -146,9 +150,16 @@ def main() -> int:
 
     everything: list[Prepared] = []  # of this job's share; of all shares where it ends last
     finished = 0  # splits
-    with make_workers(settings, output, args.jobs) as workers:
+    with (
+        make_workers(settings, output, args.jobs) as workers,
+        make_still_workers(settings, output, args.jobs) as still_workers,
+    ):
         for split, items in splits.items():
-            prepared = _prepare(split, items, source, output, workers, shard)
+            if settings.detector != 'none' and any(isinstance(item, SourceStill) for item in items):
+                stills = [item for item in items if isinstance(item, SourceStill)]
+                prepared: Sequence[Prepared | None] = detect_stills(split, stills, output, still_workers)
+            else:
+                prepared = _prepare(split, items, source, output, workers, shard)
             known = [done for done in prepared if done]
             everything += known
             if len(known) == len(items):
@@ -167,7 +178,9 @@ def main() -> int:
         _clean_up(output, alone=shard.total == 1)
     if warning := describe_other_people(everything):
         print(warning)
-    print(f'all: {summarise(everything)}; {(time.monotonic() - began) / 60:.1f} min -> {output}')
+    seconds = time.monotonic() - began
+    rate = f'{seconds / 60:.1f} min, {len(everything) / seconds:.3g} items/s'
+    print(f'all: {summarise(everything)}; {rate} -> {output}')
     return 1 if splits.problems or any(done.problem for done in everything) else 0
 
 
@@ -194,18 +207,41 @@ def _clean_up(output: Path, alone: bool) -> None:
         remove_temporaries(output / STATISTICS)
 
 
-def _read_settings() -> Settings:
+def _check_flags() -> None:
+    """Raises InputError for what is wrong whatever the source holds."""
     args = flags.FLAGS
     if not 0 <= args.margin <= 5:
         raise InputError(f'--margin={args.margin}: expected a share from 0 to 5')
     unknown = set(args.audio_features) - set(AUDIO_FEATURES)
     if unknown:
         raise InputError(f'--audio_features: found {", ".join(sorted(unknown))}; expected {", ".join(AUDIO_FEATURES)}')
-    if args.detector not in DETECTORS:
+    if args.detector not in (None, BOXES, *DETECTORS):
         make_detector(args.detector)  # made here as well, so that it fails before anything is written
-    if args.detector == 'none':  # nothing is around a picture that is all face
-        if args['margin'].present and args.margin:
-            raise InputError(f'--margin={args.margin}: expected 0 with --detector=none, whose pictures are cut out')
+    if args.detector in ('none', BOXES) and args['margin'].present and args.margin:
+        raise InputError(
+            f'--margin={args.margin}: expected 0 with --detector={args.detector}, whose pictures are cut out'
+        )
+
+
+def _read_settings(splits: Splits) -> Settings:
+    """Returns the settings, with the detector that fits what the source holds.
+
+    Raises:
+      InputError: the detector is not for such items.
+    """
+    args = flags.FLAGS
+    items = [item for split in splits.values() for item in split]
+    stills = [item for item in items if isinstance(item, SourceStill)]
+    boxed = any(still.box for still in stills)
+    if args.detector is None:
+        args['detector'].value = BOXES if boxed else 'mtcnn' if _are_videos(items) and not _are_audio(items) else 'none'
+        if args['margin'].present and args.margin and args.detector != 'mtcnn':
+            raise InputError(f'--margin={args.margin}: expected a --detector too; these pictures are used as they are')
+    if args.detector == BOXES and not boxed:
+        raise InputError(f'--detector={BOXES}: --dataset={args.dataset} lists no boxes here; expected another detector')
+    if args.detector != 'none' and not stills and not _are_videos(items):
+        raise InputError(f'--detector={args.detector}: expected none for folders of faces, which are cut out already')
+    if args.detector in ('none', BOXES):  # nothing is around a picture that is all face
         args['margin'].value = 0.0
     return Settings(
         args.detector,

@@ -43,6 +43,7 @@ class SourceStill(NamedTuple):
     path: Path | None  # where it lies; None when it comes as pixels
     pixels: bytes = b''  # grey values of a square image, row by row
     problem: str = ''  # why an image that a list names cannot be used; '' if it can
+    box: tuple[float, float, float, float] | None = None  # left, top, width, height of its face, if the set says
 
 
 Item = TypeVar('Item', bound=SourceVideo | SourceStill)

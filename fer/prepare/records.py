@@ -30,7 +30,20 @@ def key_of(source: Path, settings: tuple) -> str:
     Raises:
       OSError: the source cannot be read.
     """
-    return hashlib.sha256(repr((_REVISION, _digest([source]), settings, _versions())).encode()).hexdigest()
+    return _key(_digest([source]), settings)
+
+
+def key_of_content(content: bytes, settings: tuple) -> str:
+    """Returns what the output of an image follows from, as `key_of` does for a file."""
+    return _key(digest_bytes(content), settings)
+
+
+def digest_bytes(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _key(digest: str, settings: tuple) -> str:
+    return hashlib.sha256(repr((_REVISION, digest, settings, _versions())).encode()).hexdigest()
 
 
 def save_record(output: Path, folder: str, key: str, files: Iterable[str], done: Prepared) -> None:

@@ -1,4 +1,4 @@
-"""Images that need no detection: still datasets, and folders of faces that somebody has cut out already.
+"""Images that are used as they are: stills, and folders of faces that somebody has cut out already.
 
 An image is written again, below OUTPUT/stills, if no manifest can name it, or if it is not to be shown as its pixels
 are stored. EXIF orientation is applied, and transparency is laid on grey.
@@ -59,8 +59,7 @@ def _prepare_still(still: SourceStill, output: Path) -> Prepared:
         named = f'{FOLDER}/{os.path.splitext(still.name)[0]}.png'
     if not problem:
         if still.path is None:
-            side = int(len(still.pixels) ** 0.5)
-            _write_png(output / named, np.frombuffer(still.pixels, np.uint8).reshape(side, side))
+            _write_png(output / named, pixels_of(still))
         elif converted:
             image = read_picture(still.path, note)
             if still.path.suffix.lower() in IMAGE_SUFFIXES and (problem := image_problem(still.path)):
@@ -75,6 +74,12 @@ def _prepare_still(still: SourceStill, output: Path) -> Prepared:
     kept = 0 if gap else 1
     row = LedgerRow(os.path.splitext(named)[0], still.label, kept, kept, None, gap)
     return without_sound(row, [] if gap else [named], problem)
+
+
+def pixels_of(still: SourceStill) -> np.ndarray:
+    """Returns the grey values of a still that comes as pixels, uint8 [S, S]."""
+    side = int(len(still.pixels) ** 0.5)
+    return np.frombuffer(still.pixels, np.uint8).reshape(side, side)
 
 
 def read_picture(path: Path, note: str) -> np.ndarray | None:

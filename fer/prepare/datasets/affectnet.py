@@ -4,10 +4,12 @@
   Manually_Annotated_Images. A list without a header has its columns in the documented order.
 - Newer release: train_set/annotations/<n>_exp.npy beside train_set/images/<n>.jpg, and val_set.
 
-Images are taken as they are. The test set was never published.
+The CSV release also gives the box of each face, which images are cropped to by default (--detector=boxes). Images of
+the newer release are cropped already. The test set was never published.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +42,7 @@ COLUMNS = (
     'valence',
     'arousal',
 )
+BOX_COLUMNS = ('face_x', 'face_y', 'face_width', 'face_height')
 _LIST_FOLDERS = ('', 'Manually_Annotated_file_lists/', 'Manually_Annotated/Manually_Annotated_file_lists/')
 _IMAGE_FOLDERS = ('Manually_Annotated_Images', 'Manually_Annotated/Manually_Annotated_Images', '.')
 _SUFFIX = '_exp.npy'
@@ -98,7 +101,22 @@ def _listed(source: Path, path: Path, images: Path, splits: Splits[SourceStill])
             splits.left_out['named twice (the first line counts)'] += 1
             continue
         seen.add(item)
-        yield from _still(source, image, code, f'{path.name}:{line}', splits)
+        for still in _still(source, image, code, f'{path.name}:{line}', splits):
+            yield _with_box(still, row, f'{path.name}:{line}')
+
+
+def _with_box(still: SourceStill, row: dict[str, str], where: str) -> SourceStill:
+    """Returns a still with the box that its line gives; a list may be without boxes."""
+    if not set(BOX_COLUMNS) <= set(row):
+        return still
+    try:
+        left, top, width, height = (float(row[name]) for name in BOX_COLUMNS)
+        if not (width >= 1 and height >= 1 and math.isfinite(left + top + width + height)):
+            raise ValueError
+    except ValueError:
+        found = ', '.join(row[name] for name in BOX_COLUMNS)
+        return still._replace(problem=still.problem or f'box {found}; expected left, top, width and height ({where})')
+    return still._replace(box=(left, top, width, height))
 
 
 def _annotated(source: Path, folder: Path, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
