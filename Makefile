@@ -55,7 +55,7 @@ scheduler: $(STAMP)
 # over PyTorch (in an environment of its own, .venv-bench), and that sound and faces are of one instant. Hours; ends with
 # a table of training's goals, and all its figures in demo/benchmarks.json.
 bench: $(STAMP)
-	for name in alignment instants smile faces grouped rnn search torch_venv; do \
+	for name in alignment instants smile faces people afew2013 ravdess_audio grouped rnn search torch_venv; do \
 	    $(BIN)/python -m tests.benchmarks.$$name || exit; \
 	done
 	$(BIN)/python -m tests.benchmarks

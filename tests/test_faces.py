@@ -14,6 +14,8 @@ from fer.errors import InputError
 from fer.prepare.detectors import DETECTORS, make_detector
 from fer.prepare.faces import TEMPLATE, Face, align
 from fer.prepare.media import read_frames
+from fer.prepare.synthetic.face import draw_frames
+from fer.prepare.synthetic.script import clip_rng, plan_split, write_script
 from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, Seen, follow, iou, take_largest
 
 SAD, HAPPY = 'Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4'
@@ -171,6 +173,22 @@ def test_one_person_is_followed_across_cuts(cuts):
     script = [{person: box} for person, box, frames in shots for _ in range(frames)]
     expected = [1 if person == 1 else 'other_person' for person, _, frames in shots for _ in range(frames)]
     assert Film(script, cuts).followed() == expected
+
+
+@pytest.mark.parametrize('main', [0, 1])
+def test_drawn_people_are_followed_across_cuts(main):
+    """Through the skin detector: A B A B A, of drawn people whose identities are known."""
+    scripts = [write_script(plan, 11) for plan in plan_split('Train', 20, seed=11)]
+    scripts = [s for s in scripts if s.occluder is None and len(s.view) >= 40 and not s.view[:40].any()]
+    clips = [draw_frames(script, clip_rng(script.plan, 11, 1)) for script in scripts[:2]]
+    shots = [(main, slice(0, 15)), (1 - main, slice(0, 12)), (main, slice(15, 30)), (1 - main, slice(12, 24))]
+    shots += [(main, slice(30, 40))]
+    frames = [image for person, part in shots for image in clips[person][part]]
+    truth = [person for person, part in shots for _ in range(part.start, part.stop)]
+    seen = follow(iter(frames), DETECTORS['skin']())
+    kept = [person for person, look in zip(truth, seen, strict=True) if look.face]
+    assert kept == [main] * 40
+    assert [look.why for look in seen if not look.face] == ['other_person'] * 24
 
 
 def test_a_close_up_between_two_shots_does_not_win():

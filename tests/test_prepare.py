@@ -12,11 +12,13 @@ from conftest import make_clip, realdata, run
 
 from fer.emotions import AFEW_SPELLING
 from fer.errors import InputError
-from fer.manifest import read_ledger, read_manifest
+from fer.manifest import LedgerRow, read_ledger, read_manifest
 from fer.prepare.datasets.afew import find_videos
 from fer.prepare.faces import TEMPLATE, Face, align, similarity
 from fer.prepare.ffmpeg import FFMPEG
+from fer.prepare.prepared import Prepared
 from fer.prepare.smile.extract import clip_features
+from fer.prepare.summary import describe_other_people
 
 # Its corpus is prepared once, in one of pytest-xdist's processes.
 pytestmark = pytest.mark.xdist_group(__name__)
@@ -345,3 +347,16 @@ def test_full_size_command_on_real_video(tmp_path):
     done = run('evaluate.py', f'--run_dir={run_dir}', f'--manifest={data / "val.txt"}')
     assert 'val: 2 videos (1 without frames), 60 frames in 1 windows' in done.out
     assert (run_dir / 'results_val.txt').read_text().count('\n') == 3
+
+
+def test_frames_lost_to_other_people_are_printed():
+    def prepared(statuses):
+        row = LedgerRow('1', None, 10, 8, 1.0, '')
+        return Prepared(row, [], [], '', statuses, {}, '', {})
+
+    few, many = prepared({'kept': 9, 'other_person': 1}), prepared({'kept': 6, 'other_person': 4})
+    assert describe_other_people([few]) == ''
+    assert describe_other_people([few, many]) == (
+        '5 of 20 frames (25%) show only another person than the one followed; --person=largest takes the largest face '
+        'of every frame instead'
+    )

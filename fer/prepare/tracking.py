@@ -40,7 +40,8 @@ MEMORY = 50  # frames, 2 s
 CUT = 0.5  # correlation of two frames' thumbnails below which there is a cut between them
 MOTION = 4  # frames that a track's motion is measured over
 CHANGED = 12  # mean difference of a box's pixels from one frame to the next, in grey levels, that is looked into
-DESCRIBE_EVERY, MOST_DESCRIPTORS = 10, 50  # frames between a track's descriptors, and how many it has at most
+DESCRIBE_EVERY = 10  # frames between a track's descriptors
+MOST_DESCRIPTORS, MOST_OF_PERSON = 20, 60  # of a track, and of the tracks of a person: they bound time and memory
 
 NO_FACE, OTHER_PERSON = 'no_face', 'other_person'  # why a frame gives no face
 
@@ -183,7 +184,7 @@ def _join(tracks: Sequence[Track]) -> list[Track]:
             person = apart[nearest]
         for time, face in track.faces.items():
             person.add(time, face)
-        person.descriptors += track.descriptors
+        person.descriptors += track.descriptors[: MOST_OF_PERSON - len(person.descriptors)]
     return sorted(people, key=lambda person: min(person.faces))
 
 
@@ -193,7 +194,9 @@ def _choose(people: Sequence[Track]) -> Track:
     for person in people:
         for time, face in person.faces.items():
             totals[time] += _area(face.box) ** 2
-    shares = [sum(_area(face.box) ** 2 / totals[time] for time, face in person.faces.items()) for person in people]
+    shares = [
+        sum(_area(face.box) ** 2 / max(totals[time], 1e-9) for time, face in person.faces.items()) for person in people
+    ]
     return people[int(np.argmax(shares))] if people else Track()
 
 
