@@ -232,8 +232,10 @@ def describe_misplaced(manifest: Manifest) -> str:
     A one-hot label in another order of the classes has the right form, so that nothing else reports it.
     """
     misplaced, named = [], 0
-    for video in manifest.videos:
-        emotion = _emotion_of_folder((video.frames or video.audio)[0])
+    folders = [os.path.dirname((video.frames or video.audio)[0]) for video in manifest.videos]
+    shared = len(os.path.commonpath(folders)) if folders else 0  # may be a home folder that is called Happy
+    for video, folder in zip(manifest.videos, folders, strict=True):
+        emotion = _emotion_of_folder(folder[shared:])
         if emotion is not None and video.label is not None:
             named += 1
             if emotion != video.label:
@@ -248,9 +250,9 @@ def describe_misplaced(manifest: Manifest) -> str:
     )
 
 
-def _emotion_of_folder(path: str) -> int | None:
-    """Returns the class that the innermost such folder is named after; None without one."""
-    for name in reversed(os.path.dirname(path).lower().split('/')):
+def _emotion_of_folder(folder: str) -> int | None:
+    """Returns the class that the innermost part of a path is named after; None without one."""
+    for name in reversed(folder.lower().split('/')):
         if (emotion := emotions.FOLDER_CODES.get(name)) in emotions.EMOTIONS:
             return emotions.EMOTIONS.index(emotion)
     return None

@@ -9,16 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer import emotions
-from fer.errors import InputError
-from fer.prepare.layout import (
-    SourceVideo,
-    Splits,
-    class_of,
-    contents,
-    hold_out,
-    insist_on_some,
-    recordings_below,
-)
+from fer.prepare.datasets.recordings import Named, find_named
+from fer.prepare.layout import SourceVideo, Splits, class_of
 
 
 class Corpus(NamedTuple):
@@ -65,33 +57,17 @@ def find_recordings(corpus: str, source: str | Path, seed: int = 0, fold: int = 
       InputError: no file has such a name, or a fold that there is not.
     """
     title, name, codes, example = CORPORA[corpus]
-    source = Path(source)
-    found: dict[str, tuple[str, SourceVideo]] = {}  # with the speaker, by id
-    left_out: list[str] = []
-    problems = []
-    paths, _, others = recordings_below(source, lambda path: name.fullmatch(path.stem) is not None)
-    for path in paths:
+
+    def read_name(path: Path, audio_only: bool) -> Named | None:
         match = name.fullmatch(path.stem)
-        if not match:
-            problems.append(f'{path}: not a name of {title}, such as {example}')
-            continue
-        speaker = (match['speaker'] or path.parent.name).removesuffix('F') if corpus == 'tess' else match['speaker']
-        speaker = speaker or path.parent.name
+        if not match or not audio_only:
+            return None
+        speaker = match['speaker'] or path.parent.name
         video_id = path.stem if match['speaker'] else f'{speaker}_{path.stem}'
+        if corpus == 'tess':
+            speaker = speaker.removesuffix('F')
         label, beyond = class_of(codes, match['emotion'])
-        if beyond:
-            left_out.append(beyond)
-        elif video_id in found:
-            left_out.append('second copy')
-        else:
-            problem = '' if label is not None else f'unknown emotion {match["emotion"]}'
-            folder = f'{title}/{speaker}/{video_id}'
-            found[video_id] = speaker, SourceVideo(video_id, label, path, folder, problem, audio_only=True)
-    if not found:
-        raise InputError(f'--source={source}: expected audio such as {example}; found {contents(source)}')
-    splits = hold_out(found.values(), seed, fold)
-    splits.left_out.update(left_out)
-    splits.left_out.update(others)
-    splits.problems = problems
-    insist_on_some(splits, f'--source={source}')
-    return splits
+        problem = '' if label is not None else f'unknown emotion {match["emotion"]}'
+        return Named(speaker, video_id, label, f'{title}/{speaker}/{video_id}', problem, beyond)
+
+    return find_named(Path(source), title, example, read_name, seed, fold)
