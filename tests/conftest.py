@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import ffmpeg
+import hypothesis
 import numpy as np
 import pytest
 from commands import ROOT, run
@@ -15,6 +16,10 @@ from fer.manifest import LedgerRow, write_ledger, write_manifest
 from fer.prepare.ffmpeg import FFMPEG
 
 __all__ = ['ROOT', 'realdata', 'run']
+
+# A machine that is busy is slow, and no test measures time.
+hypothesis.settings.register_profile('untimed', deadline=None)
+hypothesis.settings.load_profile('untimed')
 
 # What `make core` runs: everything that can differ between the two stacks (fer/stack.py).
 CORE = {
