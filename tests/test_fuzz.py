@@ -20,7 +20,7 @@ from fuzz_targets import TARGETS
 from fuzz_worker import names_of, patience, read
 
 SEED = int(os.environ.get('FER_FUZZ_SEED', '2019'))
-SHARE = 1000 / 20000  # of the inputs that the ordinary suite reads
+SHARE = 600 / 20000  # of the inputs that the ordinary suite reads
 
 
 def test_damaged_files(tmp_path):
