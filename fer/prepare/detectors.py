@@ -3,7 +3,8 @@
 To add one, write `detect(image) -> list[Face]` and a row of DETECTORS: `'name': lambda: anywhere(detect)`. A detector
 that is faster where it is told to look takes `near` as well. One outside this package needs no row: in a module of your
 own, a function without arguments that returns the detector, and `--detector=package.module:function`. Each process that
-prepares videos calls it once. What it computes with is not looked at: when it changes, prepare with --overwrite.
+prepares videos calls it once. Where its boxes show no faces, such as a fixed crop, add --person=largest, because people
+are told apart by how they look. What it computes with is not looked at: when it changes, prepare with --overwrite.
 """
 
 import importlib
