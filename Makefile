@@ -33,18 +33,19 @@ demo: $(STAMP)
 tables-demo: $(STAMP)
 	$(BIN)/python -m fer.demo.tables
 
+# Three processes on two cores, because many tests wait for processes of their own.
 test: lint
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup
 
 # The tests marked `core`: networks, one run of every stage, replay, resume, preparation, fusion and report. CI runs
 # them on the stack that does not run the whole suite.
 core: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m 'core and not slow'
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup -m 'core and not slow'
 
 # The proofs that take minutes as well (NASNet Large and Keras' weights of it, real video at full size, learning over
 # seeds).
 test-all: lint
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup -m 'slow or not slow'
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup -m 'slow or not slow'
 
 # A table through the qsub of this machine: arrays, a dependency, a walltime that is met, a failure; some five minutes.
 # Says that it skips where there is no qsub, and installs none (CONTRIBUTING.md).
