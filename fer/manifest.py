@@ -251,7 +251,7 @@ def describe_misplaced(manifest: Manifest) -> str:
 
 
 def _emotion_of_folder(folder: str) -> int | None:
-    """Returns the class that the innermost part of a path is named after; None without one."""
+    """Returns the class that the innermost part of a path is named after, or None."""
     for name in reversed(folder.lower().split('/')):
         if (emotion := emotions.FOLDER_CODES.get(name)) in emotions.EMOTIONS:
             return emotions.EMOTIONS.index(emotion)

@@ -53,7 +53,7 @@ def make_still_workers(settings: Settings, output: Path, jobs: int) -> Workers[T
 
 
 def detect_stills(split: str, stills: Sequence[SourceStill], output: Path, workers: Workers[Task]) -> list[Prepared]:
-    """Writes the face of each image of a split; what shows none, or cannot be read, has a gap.
+    """Writes the face of each image of a split. An image that shows none, or cannot be read, has a gap.
 
     Raises:
       OSError: what is written does not fit, or may not be written.
@@ -186,7 +186,7 @@ def _record(key: str, done: Prepared, digest: str) -> dict:
 
 
 def _recall(still: SourceStill, record: dict, path: Path) -> Prepared | None:
-    """Returns what an earlier run left of an image; None where its file is not there any more, or is another."""
+    """Returns what an earlier run left of an image. None where its file is missing or was changed."""
     try:
         if record['gap']:
             return _unusable(still, record['gap'], record['problem'])

@@ -189,7 +189,7 @@ def _join(tracks: Sequence[Track]) -> list[Track]:
 
 
 def _choose(people: Sequence[Track]) -> Track:
-    """Returns the person to follow; without faces where there is nobody."""
+    """Returns the person to follow. It has no faces where there is nobody."""
     totals: dict[int, float] = defaultdict(float)  # by frame, of all faces
     for person in people:
         for time, face in person.faces.items():

@@ -188,7 +188,7 @@ def environment() -> dict:
 
 
 def read_run_rates(run_dir: str | Path) -> Rates:
-    """Returns the training videos by the sampling rate of their audio in Hz; empty where the run does not say."""
+    """Returns the training videos by the sampling rate of their audio in Hz. Empty where the run does not say."""
     return read_rates([Path(run_dir) / RATES_FILE])
 
 

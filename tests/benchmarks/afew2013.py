@@ -71,7 +71,7 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
     """Returns the file's arrays, with classes in our order.
 
     Raises:
-      InputError: an array is missing, or a class is none of the seven.
+      InputError: an array is missing, or a class is not one of the seven.
     """
     with np.load(path, allow_pickle=False) as file:
         scores = dict(file)

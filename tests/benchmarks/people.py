@@ -164,7 +164,7 @@ def measure(name: str, clips: Sequence[Clip], pairs: Sequence[tuple[Clip, Clip]]
 
 
 def is_within(face: Face, box: tuple[float, ...]) -> bool:
-    """Whether a face is the passer-by's: its landmarks lie within the figure that was put in."""
+    """Returns whether a face is the passer-by's, by its landmarks, which lie within the figure that was put in."""
     inside = (face.landmarks >= box[:2]) & (face.landmarks <= (box[0] + box[2], box[1] + box[3]))
     return bool(inside.all())
 

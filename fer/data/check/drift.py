@@ -79,7 +79,7 @@ def mean_by_video(videos: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def measure_loudness(sounds: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """Returns float64 [V], the mean logarithm of the energy of each video; empty where no feature is that.
+    """Returns float64 [V], the mean logarithm of the energy of each video. Empty where no feature is that.
 
     Args:
       sounds: float32 [frames, D] for each video.

@@ -106,7 +106,7 @@ def _listed(source: Path, path: Path, images: Path, splits: Splits[SourceStill])
 
 
 def _with_box(still: SourceStill, row: dict[str, str], where: str) -> SourceStill:
-    """Returns a still with the box that its line gives; a list may be without boxes."""
+    """Returns a still with the box that its line gives. A list may have no boxes."""
     if not set(BOX_COLUMNS) <= set(row):
         return still
     try:

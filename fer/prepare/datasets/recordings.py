@@ -17,14 +17,14 @@ from fer.prepare.layout import (
 
 
 class Named(NamedTuple):
-    """What the name of a file says."""
+    """A file's name, read."""
 
     subject: str
     video_id: str
     label: int | None
     folder: str  # where its frames go below OUTPUT/faces
     problem: str = ''  # why it cannot be used; '' if it can
-    left_out: str = ''  # why it is none of the corpus's seven classes or kinds; '' if it is
+    left_out: str = ''  # why it is left out, such as a class beyond the seven; '' if it is not
 
 
 def find_named(
