@@ -29,13 +29,13 @@ from fer.files import atomic_write, remove_temporaries
 from fer.manifest import ledger_path
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.datasets.dfew import FOLDS
-from fer.prepare.detectors import DETECTORS, make_detector
+from fer.prepare.detectors import BOXES, DETECTORS, make_detector
 from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, Splits, set_aside
 from fer.prepare.media import Choice
 from fer.prepare.prepared import CLIPS, FUNCTIONALS, MANIFESTS, Prepared, write_split
 from fer.prepare.records import FOLDER as RECORDS
 from fer.prepare.smile.extract import CONTEXTS
-from fer.prepare.still_faces import BOXES, detect_stills, make_still_workers
+from fer.prepare.still_faces import detect_stills
 from fer.prepare.stills import FOLDER as STILLS
 from fer.prepare.stills import LINK, link_faces, prepare_stills
 from fer.prepare.summary import PROBLEMS, describe_other_people, report, report_share, summarise
@@ -150,14 +150,11 @@ def main() -> int:
 
     everything: list[Prepared] = []  # of this job's share; of all shares where it ends last
     finished = 0  # splits
-    with (
-        make_workers(settings, output, args.jobs) as workers,
-        make_still_workers(settings, output, args.jobs) as still_workers,
-    ):
+    with make_workers(settings, output, args.jobs) as workers:
         for split, items in splits.items():
             if settings.detector != 'none' and any(isinstance(item, SourceStill) for item in items):
                 stills = [item for item in items if isinstance(item, SourceStill)]
-                prepared: Sequence[Prepared | None] = detect_stills(split, stills, output, still_workers)
+                prepared: Sequence[Prepared | None] = detect_stills(split, stills, output, workers)
             else:
                 prepared = _prepare(split, items, source, output, workers, shard)
             known = [done for done in prepared if done]
@@ -341,7 +338,7 @@ def _prepare(
     items: Sequence[SourceVideo | SourceStill],
     source: Path,
     output: Path,
-    workers: Workers[SourceVideo],
+    workers: Workers,
     shard: Shard,
 ) -> Sequence[Prepared | None]:
     """What came of each item of a split; None for what other shards have to do, until all is done."""

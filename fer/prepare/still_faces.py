@@ -17,7 +17,7 @@ import numpy as np
 from fer.files import naming
 from fer.images import display_note, image_problem
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
-from fer.prepare.detectors import Detector, make_detector
+from fer.prepare.detectors import BOXES
 from fer.prepare.faces import TEMPLATE, Box, Face, align
 from fer.prepare.layout import SourceStill
 from fer.prepare.prepared import Prepared, without_sound
@@ -25,11 +25,10 @@ from fer.prepare.records import FOLDER as RECORDS
 from fer.prepare.records import digest_bytes, key_of_content
 from fer.prepare.stills import FOLDER, pixels_of, read_picture
 from fer.prepare.tracking import NO_FACE
-from fer.prepare.videos import Settings, encode_jpeg
+from fer.prepare.videos import encode_jpeg, process_state
 from fer.prepare.workers import Workers
 from fer.progress import progress
 
-BOXES = 'boxes'  # the detector that takes the dataset's own boxes
 _PORTION = 4096  # images handed to the processes at a time
 # Repeated edge around an image that is searched, as a share of its shorter side. A face that fills its picture is cut
 # off at chin or brow: of 300 images of FER2013, MTCNN finds 84% without and 91% with it.
@@ -47,12 +46,7 @@ class Outcome(NamedTuple):
     record: dict | None  # to be remembered; None where it is remembered already, or nothing is known
 
 
-def make_still_workers(settings: Settings, output: Path, jobs: int) -> Workers[Task]:
-    """Returns the processes that look for faces. They start with the first image."""
-    return Workers(jobs, _start, (settings, output))
-
-
-def detect_stills(split: str, stills: Sequence[SourceStill], output: Path, workers: Workers[Task]) -> list[Prepared]:
+def detect_stills(split: str, stills: Sequence[SourceStill], output: Path, workers: Workers) -> list[Prepared]:
     """Writes the face of each image of a split. An image that shows none, or cannot be read, has a gap.
 
     Raises:
@@ -73,7 +67,7 @@ def detect_stills(split: str, stills: Sequence[SourceStill], output: Path, worke
     return prepared
 
 
-def _map(workers: Workers[Task], tasks: Sequence[Task]) -> Iterator[Outcome]:
+def _map(workers: Workers, tasks: Sequence[Task]) -> Iterator[Outcome]:
     for first in range(0, len(tasks), _PORTION):
         yield from workers.map(_prepare, tasks[first : first + _PORTION], _died)
 
@@ -95,25 +89,13 @@ def read_journal(path: Path) -> dict[str, dict]:
     return found
 
 
-_detect: Detector | None
-_settings: Settings
-_output: Path
-
-
-def _start(settings: Settings, output: Path) -> None:
-    """Makes the detector once per process."""
-    global _detect, _settings, _output
-    cv2.setNumThreads(1)  # the processes already fill the cores
-    _settings, _output = settings, output
-    _detect = None if settings.detector == BOXES else make_detector(settings.detector)
-
-
 def _died(task: Task) -> Outcome:
     return Outcome(_unusable(task.still, 'undecodable', 'the process that prepared it died, twice'), None)
 
 
 def _prepare(task: Task) -> Outcome:
     """Writes the face of one image, unless an earlier run has."""
+    detect, settings, output = process_state()
     still = task.still
     if still.problem:
         return Outcome(_unusable(still, 'missing', still.problem), None)
@@ -121,8 +103,8 @@ def _prepare(task: Task) -> Outcome:
         content = still.pixels if still.path is None else still.path.read_bytes()
     except OSError as error:
         return Outcome(_unusable(still, 'undecodable', error.strerror or str(error)), None)
-    key = key_of_content(content, (_REVISION, still.box, *_settings))
-    path = _output / _written_name(still)
+    key = key_of_content(content, (_REVISION, still.box, *settings))
+    path = output / _written_name(still)
     if task.remembered and task.remembered.get('key') == key:
         known = _recall(still, task.remembered, path)
         if known:
@@ -131,14 +113,16 @@ def _prepare(task: Task) -> Outcome:
     if image is None:
         done = _unusable(still, 'undecodable', problem)
         return Outcome(done, _record(key, done, ''))
-    if _detect:
+    if settings.detector == BOXES:
+        faces, problem = _boxed(still.box, image)
+    else:
         border = round(_BORDER * min(image.shape[:2]))
         image = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)
-    faces, problem = (_detect(image), '') if _detect else _boxed(still.box, image)
+        faces = detect(image)
     if not faces:
         done = _unusable(still, NO_FACE, problem)
         return Outcome(done, _record(key, done, ''))
-    jpeg = encode_jpeg(align(image, max(faces, key=_size), _settings.image_size, _settings.margin))
+    jpeg = encode_jpeg(align(image, max(faces, key=_size), settings.image_size, settings.margin))
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path):  # a half-written one is no harm, because its record is not written
         path.write_bytes(jpeg)

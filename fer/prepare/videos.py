@@ -67,13 +67,13 @@ class Shard(NamedTuple):
     total: int
 
 
-def make_workers(settings: Settings, output: Path, jobs: int) -> Workers[SourceVideo]:
-    """Returns the processes that prepare videos. They start with the first one."""
+def make_workers(settings: Settings, output: Path, jobs: int) -> Workers:
+    """Returns the processes that prepare videos and stills. They start with the first item."""
     return Workers(jobs, _start, (settings, output))
 
 
 def prepare_videos(
-    split: str, videos: Sequence[SourceVideo], output: Path, workers: Workers[SourceVideo], shard: Shard
+    split: str, videos: Sequence[SourceVideo], output: Path, workers: Workers, shard: Shard
 ) -> list[Prepared | None]:
     """Prepares this shard's videos of one split.
 
@@ -116,6 +116,11 @@ def _start(settings: Settings, output: Path) -> None:
     cv2.setNumThreads(1)  # the processes already fill the cores
     _settings, _output = settings, output
     _detect = make_detector(settings.detector)
+
+
+def process_state() -> tuple[Detector, Settings, Path]:
+    """Returns what a process of `make_workers` was started with: its detector, the settings and the output folder."""
+    return _detect, _settings, _output
 
 
 def _died(video: SourceVideo) -> Prepared:

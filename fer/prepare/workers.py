@@ -1,4 +1,4 @@
-"""Processes that prepare videos. One that dies costs its video, never the others.
+"""Processes that prepare videos and stills. One that dies costs its item, never the others.
 
 Libraries that read other people's files crash now and then, and a crash ends a process without an exception.
 """
@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 
-class Workers(Generic[Item]):
+class Workers:
     """A pool of processes, replaced by a new one when one of them dies.
 
     Args:
