@@ -120,14 +120,15 @@ def follow(frames: Iterable[np.ndarray], detector: Detector) -> list[Seen]:
         present = [track for track in alive if track.last == time - 1]
         scan = time == 0 or cut or len(unscanned) + 1 >= (SCAN_EVERY if present else SCAN_IDLE)
         faces: list[Face] = []
+        links: list[tuple[Track, int]] = []
         if alive and not scan:
             faces = detector(image, [track.faces[track.last].box for track in alive])
-            linked = [track for track, _ in _link(alive, faces, time, image, last_image)]
+            links = _link(alive, faces, time, image, last_image)
             main = max(present, key=lambda track: track.weight, default=None)
-            scan = main is not None and main not in linked
+            scan = main is not None and all(track is not main for track, _ in links)
         if scan:
             faces = detector(image)
-        links = [] if cut else _link(alive, faces, time, image, last_image)
+            links = [] if cut else _link(alive, faces, time, image, last_image)
         for track, index in links:
             track.add(time, faces[index])
             track.observe(image)
@@ -189,7 +190,7 @@ def _join(tracks: Sequence[Track]) -> list[Track]:
 
 
 def _choose(people: Sequence[Track]) -> Track:
-    """Returns the person to follow. It has no faces where there is nobody."""
+    """Returns the person to follow, or one without faces if there is nobody."""
     totals: dict[int, float] = defaultdict(float)  # by frame, of all faces
     for person in people:
         for time, face in person.faces.items():
