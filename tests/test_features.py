@@ -19,6 +19,7 @@ from fer.evaluation.results import read_results
 from fer.training import feature_store
 from fer.training.extract import extract
 from fer.training.feature_store import FeatureStore, digest, make_room
+from fer.training.features import dump_code
 from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
@@ -461,3 +462,9 @@ def test_extraction_with_features_kept(runs, tmp_path, capsys):
     score(runs.backbone, runs.data / 'val.txt', tmp_path / 'scores', feature_cache=cache)  # the same CNN, the same key
     assert ': 20 read from' in capsys.readouterr().out
     assert len(keys(Path(cache))) == 2
+
+
+def test_comments_keep_the_features():
+    code = '"""Of a module."""\n\ndef double(x):\n    """Of a function."""\n    return 2 * x  # twice\n'
+    assert dump_code(code) == dump_code('def double(x):\n    """Says more."""\n\n    return (2 * x)\n')
+    assert dump_code(code) != dump_code(code.replace('2', '3'))

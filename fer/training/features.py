@@ -6,6 +6,7 @@ network on a CNN (6.3), its validation, evaluation and extraction then read feat
 values that the CNN gives there, but for the rounding that the size of a batch makes.
 """
 
+import ast
 import hashlib
 import math
 import os
@@ -84,8 +85,22 @@ def build_frozen_cnn(
 
 
 def _digest_code() -> str:
+    """Returns the digest of the code that features depend on, without its comments and docstrings."""
     root = Path(__file__).resolve().parents[1]
-    return digest(b''.join(path.read_bytes() for pattern in _CODE for path in sorted(root.glob(pattern))))
+    paths = (path for pattern in _CODE for path in sorted(root.glob(pattern)))
+    return digest('\n'.join(dump_code(path.read_text(encoding='utf-8')) for path in paths).encode())
+
+
+def dump_code(source: str) -> str:
+    """Returns the syntax tree of a module as text. Comments, docstrings and layout do not change it.
+
+    Interpreters differ in how they write a tree, so the text is for one version of Python.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def digest_weights(session: tf.Session, model: str, outputs: Sequence[str]) -> str:
