@@ -14,7 +14,7 @@ from absl import app, flags
 
 from fer.errors import InputError, one_line
 from fer.files import REMEDIES, describe
-from fer.flagfiles import expand_flagfiles
+from fer.runs.flagfiles import expand_flagfiles
 from fer.stop import STOP_CODE, Stopped
 
 _RESTARTED = 'FER_RESTARTED_FOR_UTF8'

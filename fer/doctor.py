@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
-from fer import cli, provenance
+from fer import cli
 from fer.cpus import count_cpus
 from fer.errors import InputError, one_line
 from fer.installation import CHECKOUT, PACKAGE
+from fer.runs import provenance
 from fer.stack import STACKS, find_stack, version
 
 DISTRIBUTION = 'afew-fer'

@@ -15,7 +15,6 @@ from fer.errors import InputError
 from fer.files import atomic_write
 
 COLUMNS = ('sample_rate', 'videos')
-RUN_FILE = 'sample_rates.csv'  # in a run folder, of the training set
 
 Rates = Mapping[int, int]  # videos by sampling rate in Hz
 

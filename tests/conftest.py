@@ -178,7 +178,7 @@ def _paint_stills(folder: Path, split: str, number: int, seed: int) -> None:
 
 def tiny_config(data: Path, stage: str, model: str = 'vgg_face', **changes):
     """The settings of a run of a second or two on `painted_sound`; what is not said is train.py's default."""
-    from fer.training.config import TrainConfig  # here, not above: most tests do without TensorFlow
+    from fer.runs.config import TrainConfig  # here, not above: most tests do without TensorFlow
     from fer.training.flags import train_defaults
     from fer.training.stages import get_stage
 

@@ -25,15 +25,10 @@ from fer import emotions
 from fer.data.audio import LLD, Scaling, fit_scaling, read_scaling, read_sound, scale_features, write_scaling
 from fer.data.frame_cache import open_frame_cache
 from fer.errors import InputError
-from fer.evaluation.metrics import score_results, write_metrics
-from fer.evaluation.results import Results, read_results, write_results
-from fer.evaluation.videos import prior_logits
 from fer.experiment.configs import read_configs
 from fer.experiment.plan import standings
-from fer.experiment.status import write_status
 from fer.experiment.submissions import Submission, read_submissions, write_submission
 from fer.experiment.tasks import Places, make_tasks
-from fer.flagfiles import read_settings
 from fer.fusion.fuse import fuse
 from fer.fusion.submission import check_submission, read_expected
 from fer.manifest import LedgerRow, read_ledger, read_manifest, write_ledger, write_manifest
@@ -54,17 +49,17 @@ from fer.report.figures import draw_all_curves, draw_statistics
 from fer.report.page import write_report
 from fer.report.runs import read_seeds
 from fer.report.tables import compile_report
+from fer.results.metrics import score_results, write_metrics
+from fer.results.results_file import Results, read_results, write_results
+from fer.results.videos import prior_logits
+from fer.runs.config import write_flagfile
+from fer.runs.flagfiles import read_settings
+from fer.runs.names import CLASS_COUNTS_FILE, FLAGS_FILE, SCALING_FILE
+from fer.runs.status import write_status
 from fer.tf1 import tf
-from fer.training.config import FLAGS_FILE, write_flagfile
 from fer.training.feature_store import FeatureStore
 from fer.training.log import RunLog, draw_log
-from fer.training.run_folder import (
-    CLASS_COUNTS_FILE,
-    SCALING_FILE,
-    latest_checkpoint,
-    read_blueprint,
-    read_class_counts,
-)
+from fer.training.run_folder import latest_checkpoint, read_blueprint, read_class_counts
 
 OUTPUT = 'out'  # the only folder, beside the inputs, that a reader may write to
 VIDEOS = 4

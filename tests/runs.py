@@ -2,7 +2,8 @@
 
 import csv
 
-from fer.nets.weights.files import BEST_STATE, latest_checkpoint
+from fer.runs.checkpoints import latest_checkpoint
+from fer.runs.names import BEST_STATE
 from fer.tf1 import tf
 
 

@@ -13,15 +13,15 @@ from conftest import tiny_config
 from test_stage_runs import assert_same_run, score
 
 from fer.data.bad_frames import Skip
+from fer.data.file_checks import check_images
 from fer.data.pipeline import Reading, build_pipeline
-from fer.data.readable import check_images
 from fer.data.split import Contents, describe, load_split
 from fer.errors import InputError
-from fer.evaluation.results import read_results
 from fer.manifest import read_manifest
+from fer.results.results_file import read_results
+from fer.runs.config import read_flagfile
 from fer.stop import Stopped
 from fer.tf1 import tf
-from fer.training.config import read_flagfile
 from fer.training.log import RunLog
 from fer.training.train import train
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import run, tiny_config, write_audio
 
 from fer.errors import InputError
-from fer.nets.weights.files import latest_checkpoint
+from fer.runs.checkpoints import latest_checkpoint
 from fer.tf1 import tf
 from fer.training.evaluate import evaluate
 from fer.training.train import train

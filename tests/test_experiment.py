@@ -16,11 +16,16 @@ import pytest
 from commands import ROOT, Finished
 
 from fer.errors import InputError
-from fer.evaluation.metrics import score_results, write_metrics
-from fer.evaluation.results import Results, write_results
 from fer.experiment.configs import order, read_configs, select
 from fer.experiment.plan import BLOCKED, LACKING, OTHER, READY, is_done, other_settings, standings
-from fer.experiment.status import (
+from fer.experiment.submissions import Submission, write_submission
+from fer.experiment.submit import make_arrays
+from fer.experiment.tasks import Places, make_tasks
+from fer.results.metrics import score_results, write_metrics
+from fer.results.results_file import Results, write_results
+from fer.runs.flagfiles import read_settings
+from fer.runs.heartbeat import SILENT_SECONDS
+from fer.runs.status import (
     DONE,
     FAILED,
     QUEUED,
@@ -30,11 +35,6 @@ from fer.experiment.status import (
     status_path,
     write_status,
 )
-from fer.experiment.submissions import Submission, write_submission
-from fer.experiment.submit import make_arrays
-from fer.experiment.tasks import Places, make_tasks
-from fer.flagfiles import read_settings
-from fer.heartbeat import SILENT_SECONDS
 
 PLACES = Places('data', 'weights', 'runs')
 

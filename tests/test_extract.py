@@ -12,7 +12,7 @@ from conftest import run, tiny_flags
 from safetensors.numpy import save_file
 from test_weights import RESIDUAL, VGG, WIDTH, affwild_pixels, minus, save_checkpoint, torch_pixels
 
-from fer.evaluation.results import read_results
+from fer.results.results_file import read_results
 
 SIZE = 32  # of the painted faces: no resizing
 

@@ -23,18 +23,18 @@ from conftest import ROOT, run, tiny_config
 
 from fer import cli
 from fer.data.frame_cache import open_frame_cache
-from fer.evaluation.results import Results, read_results, write_results
+from fer.extract.extract import write_arrays
 from fer.files import is_temporary
 from fer.fusion.find import find
 from fer.fusion.fuse import fuse
 from fer.fusion.submission import write_submission
 from fer.manifest import read_manifest
-from fer.nets.weights.files import BEST_STATE, LAST_STATE, latest_checkpoint
+from fer.results.results_file import Results, read_results, write_results
+from fer.runs.checkpoints import latest_checkpoint
+from fer.runs.names import BEST_STATE, FLAGS_FILE, LAST_STATE
 from fer.tf1 import tf
 from fer.training.evaluate import evaluate
-from fer.training.extract import write_arrays
 from fer.training.feature_store import FeatureStore
-from fer.training.run_folder import FLAGS_FILE
 from fer.training.train import train
 
 FULL = os.strerror(errno.ENOSPC)

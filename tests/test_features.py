@@ -15,9 +15,9 @@ from conftest import tiny_config
 from test_stage_runs import rows, score, weights
 
 from fer.errors import InputError
-from fer.evaluation.results import read_results
+from fer.extract.extract import extract
+from fer.results.results_file import read_results
 from fer.training import feature_store
-from fer.training.extract import extract
 from fer.training.feature_store import FeatureStore, digest, make_room
 from fer.training.features import dump_code
 from fer.training.train import train

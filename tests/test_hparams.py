@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.get_experiment import Handler as ExperimentHandler
 from tensorboard.plugins.hparams.list_session_groups import Handler as GroupsHandler
 
-from fer.training.config import TrainConfig
+from fer.runs.config import TrainConfig
 from fer.training.log import RunLog
 
 

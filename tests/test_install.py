@@ -13,9 +13,10 @@ import pytest
 from conftest import ROOT, run
 from packaging.requirements import Requirement
 
-from fer import doctor, installation, interpreter, provenance, stack
+from fer import doctor, installation, interpreter, stack
 from fer.cli import run as run_command
 from fer.errors import InputError
+from fer.runs import provenance
 from fer.stack import STACKS, find_stack
 
 MINORS = [f'3.{minor}' for minor in range(interpreter.OLDEST[1], interpreter.NEWEST[1] + 1)]

@@ -17,9 +17,9 @@ from conftest import ROOT, paint_split, run, tiny_config
 from runs import assert_same_run, best_weights, losses
 
 from fer.files import is_temporary
-from fer.nets.weights.files import latest_checkpoint
+from fer.runs.checkpoints import latest_checkpoint
+from fer.runs.config import write_flagfile
 from fer.training.checkpoints import remove_leftovers
-from fer.training.config import write_flagfile
 from fer.training.log import RunLog
 from fer.training.train import train
 

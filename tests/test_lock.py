@@ -15,22 +15,23 @@ import time
 import pytest
 from conftest import ROOT, run, tiny_config, tiny_flags
 
-import fer.lock
+import fer.runs.lock
 from fer.errors import InputError
-from fer.heartbeat import SILENT_SECONDS
-from fer.lock import LOCK_FILE, locked
+from fer.runs.heartbeat import SILENT_SECONDS
+from fer.runs.lock import locked
+from fer.runs.names import LOCK_FILE
 
 # A holder without locks of the system's, which gives signs of life every 0.2 s.
 WITHOUT_FLOCK = """
-import errno, fcntl, fer.heartbeat, fer.lock
+import errno, fcntl, fer.runs.heartbeat, fer.runs.lock
 def flock(*_):
     raise OSError(errno.ENOLCK, 'No locks available')
-fcntl.flock, fer.heartbeat.TOUCH_SECONDS, fer.lock._SETTLE_SECONDS = flock, 0.2, 0.1
+fcntl.flock, fer.runs.heartbeat.TOUCH_SECONDS, fer.runs.lock._SETTLE_SECONDS = flock, 0.2, 0.1
 """
 HOLD = """
 import sys, time
 from pathlib import Path
-from fer.lock import locked
+from fer.runs.lock import locked
 with locked(Path(sys.argv[1])):
     print('held', flush=True)
     time.sleep(600)
@@ -40,7 +41,7 @@ CONTEND = """
 import os, sys, time
 from pathlib import Path
 from fer.errors import InputError
-from fer.lock import locked
+from fer.runs.lock import locked
 folder, taken = Path(sys.argv[1]), 0
 while taken < 100:
     try:
@@ -81,7 +82,7 @@ def no_flock(monkeypatch):
         raise OSError(errno.ENOLCK, 'No locks available')
 
     monkeypatch.setattr(fcntl, 'flock', flock)
-    monkeypatch.setattr(fer.lock, '_SETTLE_SECONDS', 0.1)
+    monkeypatch.setattr(fer.runs.lock, '_SETTLE_SECONDS', 0.1)
 
 
 def write_lock(folder, silent, host='elsewhere', pid=7):

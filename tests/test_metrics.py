@@ -9,10 +9,10 @@ import sklearn.metrics
 from conftest import ROOT
 
 from fer.errors import InputError
-from fer.evaluation.metrics import score, score_results, summary, wilson_interval
-from fer.evaluation.results import Results
-from fer.evaluation.videos import answer_ledger, class_counts, combine_windows, prior_logits
 from fer.manifest import LedgerRow
+from fer.results.metrics import score, score_results, summary, wilson_interval
+from fer.results.results_file import Results
+from fer.results.videos import answer_ledger, class_counts, combine_windows, prior_logits
 
 # Every confusion matrix of the dissertation's chapter 6: percent of each row as printed; the class supports that these
 # percentages allow; and accuracy and F1. Those of 6.6 and 6.8 are the ones that their tables print (46.0 / 42.0 and

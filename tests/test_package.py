@@ -42,13 +42,13 @@ def test_tensorflow_has_one_door():
 
 def test_rooms_look_one_way():
     graph = importers('fer.tf1')
-    without = ('fer/prepare/', 'fer/evaluation/', 'fer/fusion/', 'fer/report/')
+    without = ('fer/prepare/', 'fer/results/', 'fer/fusion/', 'fer/report/')
     assert not [path for path in graph if path.startswith(without)]
     for room, rooms_to_its_right in (
-        ('fer/prepare/', ('fer.data', 'fer.nets', 'fer.training', 'fer.evaluation', 'fer.fusion', 'fer.report')),
-        ('fer/data/', ('fer.prepare', 'fer.nets', 'fer.training', 'fer.evaluation', 'fer.fusion', 'fer.report')),
-        ('fer/nets/', ('fer.prepare', 'fer.data', 'fer.training', 'fer.evaluation', 'fer.fusion', 'fer.report')),
-        ('fer/evaluation/', ('fer.prepare', 'fer.data', 'fer.nets', 'fer.training', 'fer.fusion', 'fer.report')),
+        ('fer/prepare/', ('fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.fusion', 'fer.report')),
+        ('fer/data/', ('fer.prepare', 'fer.nets', 'fer.training', 'fer.results', 'fer.fusion', 'fer.report')),
+        ('fer/nets/', ('fer.prepare', 'fer.data', 'fer.training', 'fer.results', 'fer.fusion', 'fer.report')),
+        ('fer/results/', ('fer.prepare', 'fer.data', 'fer.nets', 'fer.training', 'fer.fusion', 'fer.report')),
     ):
         assert not [path for path in importers(*rooms_to_its_right) if path.startswith(room)], room
 

@@ -17,7 +17,7 @@ from fer.data.pipeline import Reading, balanced_order, build_pipeline
 from fer.data.split import load_split
 from fer.data.windows import pad_index, split_windows
 from fer.errors import InputError
-from fer.images import image_problem, jpeg_end
+from fer.image_files import image_problem, jpeg_end
 from fer.manifest import Video, write_manifest
 from fer.tf1 import tf
 

@@ -19,24 +19,25 @@ import scipy.stats
 from conftest import ROOT, run
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from fer import provenance
 from fer.dissertation.confusion import read_figures
 from fer.dissertation.runs import read_runs
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.evaluation.metrics import score_results, write_metrics
-from fer.evaluation.results import Results, write_results
-from fer.experiment.status import write_status
-from fer.flagfiles import find_runs, read_settings
 from fer.prepare.statistics import write_statistics
 from fer.report.cells import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge
+from fer.report.changed_settings import changed_fusion, changed_settings
 from fer.report.figures import draw_all_curves, draw_statistics, lay_out_matrices
-from fer.report.flagfiles import changed_fusion, changed_settings
-from fer.report.logs import TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG
 from fer.report.page import write_report
 from fer.report.runs import Answers, Flag, datasets_of, read_seeds
 from fer.report.tables import VERDICTS, compile_report, ranges
-from fer.training.config import TrainConfig, write_flagfile
+from fer.results.metrics import score_results, write_metrics
+from fer.results.results_file import Results, write_results
+from fer.runs import provenance
+from fer.runs.config import TrainConfig, write_flagfile
+from fer.runs.flagfiles import find_runs, read_settings
+from fer.runs.logs import TRAIN_COLUMNS, VALIDATION_COLUMNS
+from fer.runs.names import TRAIN_LOG, VALIDATION_LOG
+from fer.runs.status import write_status
 from fer.training.flags import train_defaults
 
 CONFIGS = ROOT / 'configs'

@@ -8,7 +8,6 @@ import pytest
 from conftest import run
 from ensembles import loop_correct, make_answers
 
-from fer.evaluation.results import Results, write_results
 from fer.fusion.diversity import measure_diversity
 from fer.fusion.folds import stratified_folds
 from fer.fusion.methods import METHODS, Answers, apply, fit, take_models, take_videos
@@ -20,6 +19,7 @@ from fer.fusion.search import (
     predict,
     search,
 )
+from fer.results.results_file import Results, write_results
 
 SEARCHABLE = [name for name, method in METHODS.items() if method.evidence]
 

@@ -11,13 +11,13 @@ from test_stages import make_batch, make_blueprint, start
 
 from fer.errors import InputError
 from fer.nets.resnet import SLIM
+from fer.runs.config import TrainConfig, read_flagfile, write_flagfile
 from fer.tf1 import tf
-from fer.training.config import TrainConfig, read_flagfile, write_flagfile
 from fer.training.graph import LOSS_SCALE, build_graph, build_step
 from fer.training.losses import Loss
+from fer.training.run_inputs import load_data
 from fer.training.session import SessionSettings, check_session, open_session, session_config, session_settings
 from fer.training.stages import Blueprint
-from fer.training.start import load_data
 from fer.training.tower import Tower, build_tower
 from fer.training.train import train
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, paint_with_sound, run, tiny_config
 
-from fer.evaluation.results import read_results
-from fer.training.config import write_flagfile
+from fer.results.results_file import read_results
+from fer.runs.config import write_flagfile
 from fer.training.train import train
 
 GOLDEN = Path(__file__).with_name('losses.json')

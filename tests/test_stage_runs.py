@@ -13,9 +13,10 @@ from conftest import tiny_config
 from runs import assert_same_run, best_weights, losses, rows, weights
 
 from fer.errors import InputError
-from fer.evaluation.results import read_results
-from fer.lock import LOCK_FILE
-from fer.nets.weights.files import BEST_PREFIX, BEST_STATE, open_tensors, whole_checkpoints
+from fer.nets.weights.files import open_tensors
+from fer.results.results_file import read_results
+from fer.runs.checkpoints import whole_checkpoints
+from fer.runs.names import BEST_PREFIX, BEST_STATE, LOCK_FILE
 from fer.sample_rates import write_rates
 from fer.stop import Stopped
 from fer.training import checkpoints

@@ -14,9 +14,9 @@ from fer.nets import NETWORKS, get_network
 from fer.tf1 import tf
 from fer.training.graph import build_graph
 from fer.training.restore import source_convention
+from fer.training.run_inputs import fit, load_data, open_origins, scale
 from fer.training.session import open_session
 from fer.training.stages import Blueprint, reading
-from fer.training.start import fit, load_data, open_origins, scale
 from fer.training.tower import build_tower
 
 # Its graphs are as much as one of pytest-xdist's processes should do.

@@ -12,8 +12,8 @@ import pytest
 from conftest import run, tiny_flags
 
 from fer.errors import InputError
-from fer.evaluation.results import read_results
 from fer.manifest import LedgerRow, write_ledger
+from fer.results.results_file import read_results
 from fer.tf1 import tf
 from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
 

@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 
 from fer import cli
-from fer.training.config import TrainConfig
+from fer.runs.config import TrainConfig
 from fer.training.flags import define_train_flags
 
 define_train_flags()

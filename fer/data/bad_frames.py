@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fer.data.readable import BadFrame, find_bad_images, find_bad_sound
+from fer.data.file_checks import BadFrame, find_bad_images, find_bad_sound
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.manifest import AUDIO_SUFFIX, LedgerRow, Manifest
+from fer.runs.names import BAD_FRAMES_FILE
 
 ON_BAD_FRAME = ('error', 'skip')
-BAD_FRAMES_FILE = 'bad_frames.csv'  # of a run folder; evaluation's are bad_frames_<split>.csv
 _COLUMNS = ('split', 'part', 'manifest', 'line', 'video_id', 'path', 'reason')
 
 

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fer.data.audio import read_sound
-from fer.data.bad_frames import BAD_FRAMES_FILE, Skip, leave_out_bad_frames
+from fer.data.bad_frames import Skip, leave_out_bad_frames
+from fer.data.file_checks import BadFrame, check_images
 from fer.data.frame_cache import CachedVideo
-from fer.data.readable import BadFrame, check_images
 from fer.data.windows import Window, split_windows
 from fer.errors import InputError
 from fer.manifest import LedgerRow, Manifest, Video, describe_misplaced, read_ledger, read_manifest
+from fer.runs.names import BAD_FRAMES_FILE
 from fer.sample_rates import Rates, rates_path, read_rates
 
 

@@ -17,8 +17,8 @@ from absl import flags
 from fer import cli
 from fer.demo.steps import step
 from fer.errors import InputError
-from fer.evaluation.metrics import summary
 from fer.files import atomic_write
+from fer.results.metrics import summary
 
 SIZES = {'train': 300, 'val': 90, 'test': 40}  # videos; AFEW has 773, 383 and 653
 

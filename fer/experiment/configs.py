@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer.errors import InputError
-from fer.flagfiles import find_runs, read_settings
+from fer.runs.flagfiles import find_runs, read_settings
 
 TRAIN, FUSION = 'train.py', 'fusion.py'
 

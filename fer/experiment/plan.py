@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer.experiment.configs import TRAIN
-from fer.experiment.queue import jobs_in_queue, number_of
-from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STATUS_FOLDER, STOPPED, Status, is_alive, read_status
+from fer.experiment.qstat import jobs_in_queue
 from fer.experiment.submissions import Submission, read_submissions
 from fer.experiment.tasks import Task
 from fer.files import read_object
-from fer.provenance import FINISHED_FILE
+from fer.runs.names import FINISHED_FILE, FLAGS_FILE, STATUS_FOLDER, TRAIN_LOG
+from fer.runs.status import DONE, FAILED, QUEUED, STARTED, STOPPED, Status, is_alive, number_of, read_status
 
 READY = 'ready'
 BLOCKED, LACKING, OTHER = 'blocked', 'lacking', 'other'  # OTHER: there is a run, with other settings
@@ -22,7 +22,7 @@ _MAX_STEPS = 'max_steps'  # where a run is cut short; with another, it goes on
 
 
 class Standing(NamedTuple):
-    state: str  # a state of fer.experiment.status, or one of the above
+    state: str  # a state of fer.runs.status, or one of the above
     text: str
     vain_job: str = ''  # of what is blocked: the scheduler's job that waits for it in vain, if there is one
 
@@ -81,7 +81,7 @@ def other_settings(task: Task) -> list[str]:
 
 def _read_flags(task: Task) -> dict[str, str]:
     try:
-        lines = (task.folder / 'flags.txt').read_text(encoding='utf-8').splitlines()
+        lines = (task.folder / FLAGS_FILE).read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError):
         return {}
     return dict(line.removeprefix('--').partition('=')[::2] for line in lines)
@@ -145,7 +145,7 @@ def _has_failed(runs: str, name: str) -> bool:
 
 def _progress(task: Task) -> str:
     """`step 1200`, of the last row of the log of a run that trains."""
-    log = task.folder / 'train_log.csv'
+    log = task.folder / TRAIN_LOG
     try:
         last = log.read_text(encoding='utf-8').splitlines()[-1].split(',')[0]
     except (OSError, IndexError, UnicodeDecodeError):

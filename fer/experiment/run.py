@@ -11,8 +11,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from fer.experiment.plan import Standing, count, is_done, lacking, log_path, other_settings, standings
-from fer.experiment.queue import jobs_in_queue
-from fer.experiment.status import (
+from fer.experiment.qstat import jobs_in_queue
+from fer.experiment.tasks import Task, argv, spell
+from fer.files import describe
+from fer.progress import progress
+from fer.runs.heartbeat import TOUCH_SECONDS
+from fer.runs.status import (
     DONE,
     FAILED,
     STARTED,
@@ -23,10 +27,6 @@ from fer.experiment.status import (
     signs_of_life,
     write_status,
 )
-from fer.experiment.tasks import Task, argv, spell
-from fer.files import describe
-from fer.heartbeat import TOUCH_SECONDS
-from fer.progress import progress
 from fer.stop import SIGNALS, STOP_CODE, StopSignal
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from fer.errors import InputError
 from fer.experiment.plan import LACKING, OTHER, standings
-from fer.experiment.status import DONE, FAILED, QUEUED, STARTED, STATUS_FOLDER, write_status
 from fer.experiment.submissions import JOBS_FOLDER, Submission, read_submissions, write_submission
 from fer.experiment.tasks import Task
 from fer.files import atomic_write
-from fer.flagfiles import read_settings
 from fer.installation import CHECKOUT
+from fer.runs.flagfiles import read_settings
+from fer.runs.names import STATUS_FOLDER
+from fer.runs.status import DONE, FAILED, QUEUED, STARTED, write_status
 
 _OVERRIDES = 'overrides.flags'
 _ID = re.compile(r'\d+(\[\])?(\.\S+)?')  # 123, 123.server, 123[].server

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from fer.errors import InputError
 from fer.experiment.configs import PLACES, TRAIN, Config, order, select
-from fer.flagfiles import read_settings
 from fer.installation import script
+from fer.runs.flagfiles import read_settings
 
 
 class Places(NamedTuple):

@@ -48,7 +48,7 @@ flags.DEFINE_float('max_bad_fraction', 0.01, 'Largest share of the lines that ma
 
 def main() -> None:
     # Here, not above: TensorFlow takes seconds to import, and --help should not.
-    from fer.training.extract import extract
+    from fer.extract.extract import extract
 
     names = (
         *('model', 'init_from', 'manifest', 'output', 'data_root', 'item', 'batch_size', 'image_size', 'width'),

@@ -9,7 +9,6 @@ import numpy as np
 
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.evaluation.metrics import score_results, summary, write_metrics
 from fer.files import atomic_files, atomic_write
 from fer.fusion.diversity import Diversity, measure_diversity
 from fer.fusion.fuse import OPTIMISTIC, output_paths, write_fused
@@ -27,6 +26,7 @@ from fer.fusion.significance import compare
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.tables import print_diversity, print_rows
 from fer.fusion.validation import bootstrap_interval, cross_validated_method, summarise_predictions
+from fer.results.metrics import score_results, summary, write_metrics
 
 SEARCHED = ('1', '2', '3', '4')
 

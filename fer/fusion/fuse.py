@@ -9,8 +9,6 @@ import numpy as np
 
 from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
-from fer.evaluation.metrics import score_results, summary, write_metrics
-from fer.evaluation.results import Results, write_results
 from fer.files import atomic_files, atomic_write
 from fer.fusion.members import (
     Members,
@@ -24,7 +22,9 @@ from fer.fusion.members import (
 from fer.fusion.methods import METHODS, Method, Weights, accuracies_of, apply, fit
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.validation import cross_validated_method, summarise_predictions
-from fer.provenance import stamp
+from fer.results.metrics import score_results, summary, write_metrics
+from fer.results.results_file import Results, write_results
+from fer.runs.provenance import stamp
 
 OPTIMISTIC = 'optimistic, weights made from these same videos: '
 
@@ -217,7 +217,7 @@ def write_fused(
         return
     write_metrics(outputs.metrics, metrics | {'optimistic': optimistic} | origin | stamp(outputs.results))
     # Here, not above: matplotlib takes longer to import than everything else here takes to run.
-    from fer.report.plots import draw_confusion
+    from fer.results.plots import draw_confusion
 
     draw_confusion(
         outputs.confusion, metrics['confusion'], f'late fusion, {title}{", optimistic" if optimistic else ""}'

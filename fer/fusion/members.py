@@ -8,9 +8,9 @@ import numpy as np
 
 from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
-from fer.evaluation.results import UNKNOWN, Results, classes_of, read_results
-from fer.evaluation.videos import prior_logits, read_class_counts
 from fer.fusion.methods import Answers
+from fer.results.results_file import UNKNOWN, Results, classes_of, read_results
+from fer.results.videos import prior_logits, read_class_counts
 
 ON_MISSING = ('error', 'others', 'prior')
 NOT_IN_FILE = 'not_in_file'  # the fallback of a video that a member does not answer

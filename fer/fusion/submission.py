@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fer.emotions import AFEW_SPELLING
 from fer.errors import InputError
-from fer.evaluation.results import Results
 from fer.files import atomic_folder, atomic_write, files_below
+from fer.results.results_file import Results
 
 _LONGEST_NAME = 255  # bytes, of a file in most file systems
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from fer.files import naming
-from fer.images import display_note, image_problem
+from fer.image_files import display_note, image_problem
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
 from fer.prepare.detectors import BOXES
 from fer.prepare.faces import TEMPLATE, Box, Face, align

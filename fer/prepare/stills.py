@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from fer.files import atomic_files, atomic_write
-from fer.images import display_note, exif_orientation, image_problem
+from fer.image_files import display_note, exif_orientation, image_problem
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
 from fer.prepare.layout import SourceStill, SourceVideo, in_time_order
 from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_sound

@@ -14,9 +14,10 @@ import pandas as pd
 from fer.dissertation.confusion import Figure, read_figures
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.report.logs import ONE_DATASET, TRAIN_LOG, VALIDATION_LOG, read_log
 from fer.report.runs import Seed, datasets_of, pooled_confusion
 from fer.report.tables import answers_of
+from fer.runs.logs import ONE_DATASET, read_log
+from fer.runs.names import TRAIN_LOG, VALIDATION_LOG
 
 # The figures of curves: of which run, and what is to be said of that.
 _CURVES = {

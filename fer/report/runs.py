@@ -10,15 +10,15 @@ import numpy as np
 
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.evaluation.metrics import score_results
-from fer.evaluation.results import read_results
-from fer.experiment.status import STATUS_FOLDER, read_status
 from fer.files import read_object
-from fer.flagfiles import find_runs, read_settings
-from fer.provenance import ENVIRONMENT_FILE, FINISHED_FILE, digest
-from fer.report.flagfiles import changed_fusion, changed_settings
-from fer.report.logs import TRAIN_LOG, VALIDATION_LOG
-from fer.training.config import FLAGS_FILE, read_flagfile
+from fer.report.changed_settings import changed_fusion, changed_settings
+from fer.results.metrics import score_results
+from fer.results.results_file import read_results
+from fer.runs.config import read_flagfile
+from fer.runs.flagfiles import find_runs, read_settings
+from fer.runs.names import ENVIRONMENT_FILE, FINISHED_FILE, FLAGS_FILE, STATUS_FOLDER, TRAIN_LOG, VALIDATION_LOG
+from fer.runs.provenance import digest
+from fer.runs.status import read_status
 
 # {dataset: the name of its split's files}: of stills (6.1), and of everything else.
 STILLS = {'RAF-DB': 'rafdb', 'AffectNet': 'affectnet', 'FER2013': 'fer2013'}

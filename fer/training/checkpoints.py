@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fer.errors import InputError
 from fer.files import atomic_write, naming, sync, sync_folder
-from fer.nets.weights.files import BEST_PREFIX, BEST_STATE, LAST_PREFIX, LAST_STATE, whole_checkpoints
+from fer.runs.checkpoints import whole_checkpoints
+from fer.runs.names import BEST_PREFIX, BEST_STATE, LAST_PREFIX, LAST_STATE
 from fer.tf1 import tf
-from fer.training.disk import tensorflow_writes
+from fer.training.disk_errors import tensorflow_writes
 
 _STATES = {LAST_PREFIX: LAST_STATE, BEST_PREFIX: BEST_STATE}
 _KEPT = {LAST_PREFIX: 2, BEST_PREFIX: 1}  # checkpoints of each

@@ -9,8 +9,8 @@ from fer.errors import InputError
 from fer.nets import get_network
 from fer.nets.cells import CELLS
 from fer.nets.early_fusion import OPTIONS
+from fer.runs.config import TrainConfig
 from fer.training.aggregation import AGGREGATE, CLASSIFY
-from fer.training.config import TrainConfig
 from fer.training.losses import check_loss
 from fer.training.schedule import LR_SCHEDULES
 from fer.training.stages import loss_settings, parse_units, stage_of

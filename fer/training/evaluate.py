@@ -8,21 +8,22 @@ from fer.data.augmentation import VIEWS
 from fer.data.bad_frames import ON_BAD_FRAME, write_bad_frames
 from fer.data.split import describe, split_paths, warnings_of
 from fer.errors import InputError
-from fer.evaluation.metrics import score_results, summary, write_metrics
-from fer.evaluation.results import read_results, write_results
-from fer.evaluation.videos import answer_from, prior_logits
 from fer.files import atomic_files
-from fer.nets.weights.files import BEST_STATE, LAST_STATE, answering_checkpoint, latest_checkpoint
-from fer.provenance import stamp
-from fer.report.plots import draw_confusion
+from fer.results.metrics import score_results, summary, write_metrics
+from fer.results.plots import draw_confusion
+from fer.results.results_file import read_results, write_results
+from fer.results.videos import answer_from, prior_logits
+from fer.runs.checkpoints import answering_checkpoint, latest_checkpoint
+from fer.runs.names import BEST_STATE, LAST_STATE
+from fer.runs.provenance import stamp
 from fer.sample_rates import compare_rates
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.features import build_cache, check_cache_limit
 from fer.training.predict import predict
+from fer.training.run_inputs import load_data, scale
 from fer.training.session import check_session, open_session, session_settings, settle_process
 from fer.training.stages import stage_of
-from fer.training.start import load_data, scale
 from fer.training.tower import build_side
 
 FALLBACKS = ('prior', 'audio')

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from fer.tf1 import tf
-from fer.training.disk import tensorflow_writes
+from fer.training.disk_errors import tensorflow_writes
 
 _VERSION = 'brain.Event:2'  # what the first record of such a file says
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fer.data.file_checks import check_images
 from fer.data.pipeline import decode_image
-from fer.data.readable import check_images
 from fer.data.split import FrameFeatures, Split
 from fer.errors import InputError
 from fer.nets import get_network

@@ -5,7 +5,7 @@ import typing
 
 from tensorboard.plugins.hparams import api_pb2, summary
 
-from fer.training.config import TrainConfig
+from fer.runs.config import TrainConfig
 from fer.training.events import EventFile
 
 # Settings that say where a run and its data lie, not what it is.

@@ -12,11 +12,12 @@ import numpy as np
 from fer.data.split import split_paths
 from fer.errors import InputError
 from fer.files import atomic_write, naming, sync
-from fer.report.logs import ONE_DATASET, TRAIN_COLUMNS, TRAIN_LOG, VALIDATION_COLUMNS, VALIDATION_LOG, read_log
-from fer.report.plots import draw_curves
+from fer.results.plots import draw_curves
+from fer.runs.config import TrainConfig
+from fer.runs.logs import ONE_DATASET, TRAIN_COLUMNS, VALIDATION_COLUMNS, read_log
+from fer.runs.names import CURVES_FILE, TRAIN_LOG, VALIDATION_LOG
 from fer.tf1 import tf
 from fer.training import hparams
-from fer.training.config import TrainConfig
 from fer.training.events import EventFile
 
 
@@ -83,7 +84,7 @@ class RunLog:
         self._add_scalars('train', {**values, 'gradient_norm': gradient_norm}, step)
 
     def validated(self, step: int, epoch: int, phase: int, dataset: str, metrics: dict) -> None:
-        """One dataset after an epoch, `metrics` as `fer.evaluation.metrics.score_results` gives them."""
+        """One dataset after an epoch, `metrics` as `fer.results.metrics.score_results` gives them."""
         figures = (metrics['correct'], metrics['total'], metrics['accuracy'], metrics['f1'])
         self._write(VALIDATION_LOG, (step, epoch, phase, *figures, dataset))
         self._scores.setdefault(step, []).append(metrics['accuracy'])
@@ -167,4 +168,4 @@ def draw_log(folder: Path, title: str) -> None:
         curves[label] = {
             name: np.array([float(validation[name][row]) for row in rows]) for name in ('step', 'accuracy')
         }
-    draw_curves(folder / 'curves.png', numbers, curves, title)
+    draw_curves(folder / CURVES_FILE, numbers, curves, title)

@@ -10,14 +10,15 @@ import numpy as np
 
 from fer.data.split import dataset_names
 from fer.errors import InputError
-from fer.evaluation.metrics import score_results, summary
-from fer.nets.weights.files import BEST_PREFIX, LAST_PREFIX, latest_checkpoint
 from fer.progress import progress
-from fer.report.logs import ONE_DATASET
+from fer.results.metrics import score_results, summary
+from fer.runs.checkpoints import latest_checkpoint
+from fer.runs.config import TrainConfig
+from fer.runs.logs import ONE_DATASET
+from fer.runs.names import BEST_PREFIX, LAST_PREFIX
 from fer.stop import StopSignal
 from fer.tf1 import tf
 from fer.training import checkpoints
-from fer.training.config import TrainConfig
 from fer.training.graph import TrainGraph
 from fer.training.log import RunLog
 from fer.training.predict import predict, run_named

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fer.data.readable import check_images
+from fer.data.file_checks import check_images
 from fer.data.split import Split
-from fer.evaluation.results import Results
-from fer.evaluation.videos import answer_ledger, combine_windows
 from fer.progress import progress
+from fer.results.results_file import Results
+from fer.results.videos import answer_ledger, combine_windows
 from fer.tf1 import tf
 from fer.training.tower import Side
 

@@ -11,26 +11,35 @@ from pathlib import Path
 
 import numpy as np
 
-from fer import provenance
 from fer.cpus import count_cpus
 from fer.data.audio import read_scaling, write_scaling
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.evaluation.videos import CLASS_COUNTS_FILE, read_class_counts
 from fer.files import atomic_write, is_temporary, remove_temporaries
-from fer.lock import LOCK_FILE
 from fer.nets.conventions import Convention
-from fer.nets.weights.files import LAST_STATE, answering_checkpoint, latest_checkpoint
-from fer.nets.weights.run import CONVENTION_FILE, read_convention, write_convention
-from fer.sample_rates import RUN_FILE as RATES_FILE
+from fer.nets.weights.run import read_convention, write_convention
+from fer.results.videos import read_class_counts
+from fer.runs import provenance
+from fer.runs.checkpoints import answering_checkpoint, latest_checkpoint
+from fer.runs.config import TrainConfig, differing, read_flagfile, write_flagfile
+from fer.runs.names import (
+    AUDIO_FLAGS_FILE,
+    CLASS_COUNTS_FILE,
+    CONVENTION_FILE,
+    ENVIRONMENT_FILE,
+    FINISHED_FILE,
+    FLAGS_FILE,
+    LAST_STATE,
+    LOCK_FILE,
+    SAMPLE_RATES_FILE,
+    SCALING_FILE,
+    VISUAL_FLAGS_FILE,
+)
 from fer.sample_rates import Rates, read_rates, write_rates
 from fer.stack import version
 from fer.training.checks import check_config, check_stage
-from fer.training.config import FLAGS_FILE, TrainConfig, differing, read_flagfile, write_flagfile
 from fer.training.stages import Blueprint, stage_of
 
-SCALING_FILE = 'audio_scaling.txt'
-AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE = 'audio_flags.txt', 'visual_flags.txt'  # of the runs that early fusion joins
 _PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headless', 'absl-py')
 # What a resumed run may change: where it stops, where it and its data now are, and what it may use of the machine.
 _MAY_CHANGE_ON_RESUME = (
@@ -94,17 +103,15 @@ def start_run(
     if not first_step:
         empty(folder)
     remove_temporaries(folder, _ABANDONED)
-    (folder / provenance.FINISHED_FILE).unlink(missing_ok=True)
+    (folder / FINISHED_FILE).unlink(missing_ok=True)
     write_flagfile(folder / FLAGS_FILE, config)
-    with atomic_write(
-        folder / (f'environment_{first_step}.json' if first_step else provenance.ENVIRONMENT_FILE)
-    ) as file:
+    with atomic_write(folder / (f'environment_{first_step}.json' if first_step else ENVIRONMENT_FILE)) as file:
         json.dump(about, file, indent=1)
     with atomic_write(folder / CLASS_COUNTS_FILE) as file:
         json.dump(dict(zip(EMOTIONS, class_counts.tolist(), strict=True)), file, indent=1)
     if not first_step:
         if sample_rates:
-            write_rates(folder / RATES_FILE, sample_rates)
+            write_rates(folder / SAMPLE_RATES_FILE, sample_rates)
         _write_blueprint(folder, blueprint, origin)
     return folder
 
@@ -122,7 +129,7 @@ def empty(folder: Path) -> None:
 def finish_run(folder: Path, step: int, reason: str) -> None:
     """Says that a run has ended, at which step and why, and which checkpoint answers for it."""
     checkpoint = answering_checkpoint(folder)
-    with atomic_write(folder / provenance.FINISHED_FILE) as file:
+    with atomic_write(folder / FINISHED_FILE) as file:
         json.dump({'step': step, 'reason': reason, 'checkpoint': checkpoint and Path(checkpoint).name}, file, indent=1)
 
 
@@ -189,7 +196,7 @@ def environment() -> dict:
 
 def read_run_rates(run_dir: str | Path) -> Rates:
     """Returns the training videos by the sampling rate of their audio in Hz. Empty where the run does not say."""
-    return read_rates([Path(run_dir) / RATES_FILE])
+    return read_rates([Path(run_dir) / SAMPLE_RATES_FILE])
 
 
 def check_class_order(run_dir: str | Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer.errors import InputError
+from fer.runs.config import TrainConfig
 from fer.tf1 import tf
-from fer.training.config import TrainConfig
 
 _CPU_INFO = Path('/proc/cpuinfo')
 _BFLOAT16 = ('amx_bf16', 'avx512_bf16')  # what CPUs that multiply bfloat16 call it there

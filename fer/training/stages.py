@@ -20,9 +20,9 @@ from fer.nets.early_fusion import OPTIONS, early_fusion
 from fer.nets.ffn import ffn
 from fer.nets.layers import batch_norm
 from fer.nets.rnn import sequence_classifier
+from fer.runs.config import TrainConfig
 from fer.tf1 import slim, tf
 from fer.training.chunks import Chunked, frames_of_chunk, run_in_chunks
-from fer.training.config import TrainConfig
 from fer.training.losses import LossSettings
 
 TEMPORAL, AUDIO_GRU, FFN, EARLY_FUSION = 'temporal', 'audio_gru', 'ffn', 'early_fusion'  # scopes

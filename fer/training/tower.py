@@ -9,10 +9,10 @@ from fer.data.pipeline import Batch, Pipeline, build_pipeline
 from fer.data.split import Split
 from fer.errors import InputError
 from fer.nets import NETWORKS
+from fer.runs.config import TrainConfig
 from fer.tf1 import tf
 from fer.training.aggregation import window_logits
 from fer.training.chunks import Chunked
-from fer.training.config import TrainConfig
 from fer.training.losses import Loss, total_loss
 from fer.training.session import has_gpu, has_onednn
 from fer.training.stages import (

@@ -3,28 +3,29 @@
 import contextlib
 from pathlib import Path
 
-from fer.data.bad_frames import BAD_FRAMES_FILE, read_bad_frames, write_bad_frames
-from fer.data.readable import BadFrame
+from fer.data.bad_frames import read_bad_frames, write_bad_frames
+from fer.data.file_checks import BadFrame
 from fer.data.split import Split, common_videos, describe, warnings_of
 from fer.errors import InputError
-from fer.evaluation.videos import class_counts, prior_logits
-from fer.lock import locked
-from fer.nets.weights.files import latest_checkpoint
+from fer.results.videos import class_counts, prior_logits
+from fer.runs.checkpoints import latest_checkpoint
+from fer.runs.config import TrainConfig
+from fer.runs.lock import locked
+from fer.runs.names import BAD_FRAMES_FILE, RESTORED_FILE
 from fer.sample_rates import compare_rates
 from fer.stop import StopSignal
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.checks import check_config, check_stage
-from fer.training.config import TrainConfig
-from fer.training.disk import goes_on
+from fer.training.disk_errors import goes_on
 from fer.training.graph import build_graph
 from fer.training.log import RunLog, draw_log
 from fer.training.loop import Loop
 from fer.training.restore import Origin, describe_pixels, initialise, write_restore_report
+from fer.training.run_inputs import cache_frames, fit, load_data, open_origins, scale
 from fer.training.schedule import parse_epochs
 from fer.training.session import check_session, open_session, session_settings, settle_process
 from fer.training.stages import Blueprint, stage_of, trained_variables
-from fer.training.start import cache_frames, fit, load_data, open_origins, scale
 from fer.training.tower import check_gradients
 
 
@@ -112,7 +113,7 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
                     write_bad_frames(folder / BAD_FRAMES_FILE, bad)
             if reports:
                 notes = [_describe_phase(blueprint, phase) for phase in graph.steps]
-                print(write_restore_report(folder / 'restored.txt', reports, notes))
+                print(write_restore_report(folder / RESTORED_FILE, reports, notes))
                 print('\n'.join(notes))
                 if blueprint.convention:
                     print(f'input: {describe_pixels(blueprint.convention)}')

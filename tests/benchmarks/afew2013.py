@@ -21,9 +21,9 @@ from absl import flags
 from fer import cli
 from fer.emotions import NUM_CLASSES, from_name
 from fer.errors import InputError
-from fer.evaluation.results import UNKNOWN, Results, write_results
-from fer.evaluation.videos import prior_logits
 from fer.fusion.methods import METHODS
+from fer.results.results_file import UNKNOWN, Results, write_results
+from fer.results.videos import prior_logits
 from tests.realmedia import find_realdata
 
 flags.DEFINE_string('scores', None, 'The scores (.npz); default: those of the tests (FER_REALDATA).')

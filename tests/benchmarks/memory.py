@@ -131,8 +131,8 @@ def measure(value: str, gradients_file: str) -> None:
     """Prints the size of a chunk (0: not in chunks), the peak in GB and the seconds of a step or of gradients."""
     from fer.emotions import NUM_CLASSES
     from fer.nets import get_network
+    from fer.runs.config import TrainConfig
     from fer.tf1 import tf
-    from fer.training.config import TrainConfig
     from fer.training.graph import build_step
     from fer.training.restore import source_convention
     from fer.training.session import open_session

@@ -36,12 +36,12 @@ class Training:
         """
         from fer.nets import get_network
         from fer.nets.weights.run import default_convention
+        from fer.runs.config import TrainConfig
         from fer.tf1 import tf
-        from fer.training.config import TrainConfig
         from fer.training.graph import build_graph
+        from fer.training.run_inputs import cache_frames, load_data
         from fer.training.session import open_session, session_settings
         from fer.training.stages import Blueprint, stage_of
-        from fer.training.start import cache_frames, load_data
 
         settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
         network = get_network(settings['model'])

@@ -18,7 +18,7 @@ from fer.data.check.drift import (
     measure_loudness,
 )
 from fer.data.check.duplicates import Sights, find_duplicates, look, same_sounds
-from fer.data.readable import (
+from fer.data.file_checks import (
     decode_each,
     find_bad_images,
     find_bad_sound,

@@ -15,10 +15,11 @@ from fer.nets import NETWORKS
 from fer.nets.conventions import Convention
 from fer.nets.summary import CLASSIFIERS
 from fer.nets.weights.files import open_tensors
-from fer.nets.weights.run import CONVENTION_FILE, read_convention
+from fer.nets.weights.run import read_convention
 from fer.nets.weights.source import TRAINING_STATE, Source, Take
 from fer.nets.weights.sources import SOURCES
 from fer.nets.weights.tensors import CHECKPOINT, Tensors
+from fer.runs.names import CONVENTION_FILE
 
 # Shares of the names that a file and a table have in common, of all names of either. A whole file of a source has 1,
 # 0.73 lies between NASNet-A Mobile and the Large that contains its names; below a half it is some other network.

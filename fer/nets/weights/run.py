@@ -8,8 +8,7 @@ from fer.errors import InputError
 from fer.files import atomic_write, read_object
 from fer.nets import NETWORKS, Network
 from fer.nets.conventions import Convention, check_convention
-
-CONVENTION_FILE = 'convention.json'
+from fer.runs.names import CONVENTION_FILE
 
 
 def default_convention(network: Network) -> Convention:

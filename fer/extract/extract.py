@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from fer.data.bad_frames import ON_BAD_FRAME, Skip, leave_out_bad_frames, write_bad_frames
+from fer.data.file_checks import BadFrame, check_images
 from fer.data.pipeline import Reading, build_pipeline
-from fer.data.readable import BadFrame, check_images
 from fer.data.split import Split
 from fer.data.windows import split_windows
 from fer.errors import InputError
@@ -18,8 +18,9 @@ from fer.manifest import Manifest, read_manifest
 from fer.nets import get_network
 from fer.nets.weights import num_classes, open_weights
 from fer.progress import progress
+from fer.runs.config import read_flagfile
+from fer.runs.names import FLAGS_FILE
 from fer.tf1 import tf
-from fer.training.config import FLAGS_FILE, read_flagfile
 from fer.training.features import FeatureCache, build_frozen_cnn, check_cache_limit
 from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES, Origin, check_network, describe_pixels, initialise, source_convention

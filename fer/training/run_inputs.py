@@ -5,17 +5,18 @@ from pathlib import Path
 
 from fer.data.audio import Scaling, check_names, fit_scaling, read_scaling, scale_features
 from fer.data.bad_frames import Skip
+from fer.data.file_checks import BadFrame
 from fer.data.frame_cache import open_frame_cache
-from fer.data.readable import BadFrame
 from fer.data.split import Split, load_split, split_paths
 from fer.errors import InputError
 from fer.nets import get_network
 from fer.nets.early_fusion import OPTIONS
 from fer.nets.weights import Weights, open_part
 from fer.nets.weights.files import open_tensors
-from fer.training.config import FLAGS_FILE, TrainConfig, read_flagfile
+from fer.runs.config import TrainConfig, read_flagfile
+from fer.runs.names import FLAGS_FILE, SCALING_FILE
 from fer.training.restore import Origin, open_for, source_convention
-from fer.training.run_folder import SCALING_FILE, check_class_order, read_blueprint
+from fer.training.run_folder import check_class_order, read_blueprint
 from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, stage_of, window_length
 
 

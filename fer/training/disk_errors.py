@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer.errors import InputError
 from fer.files import REMEDIES, describe, error_in
-from fer.nets.weights.files import latest_checkpoint
+from fer.runs.checkpoints import latest_checkpoint
 from fer.tf1 import tf
 
 

@@ -20,8 +20,3 @@ def jobs_in_queue() -> set[str] | None:
     if done.returncode:
         return None
     return {number for number, state in _JOB.findall(done.stdout) if state not in _ENDED}
-
-
-def number_of(job: str) -> str:
-    """`123` of `123[4].server`: what qstat begins its lines with; empty of what is no job."""
-    return re.split(r'\D', job, maxsplit=1)[0]

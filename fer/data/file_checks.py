@@ -1,8 +1,9 @@
-"""Which images and audio CSVs of a manifest can be read, before a run is paid for.
+"""Finds the images and audio CSVs of a manifest that cannot be read, before training starts.
 
-An image is bad where it is missing, cut off or of another kind (fer/images.py), or where TensorFlow refuses to decode
-it. What libjpeg decodes with a warning, to grey blocks, is not: the decoder does not say so. An audio CSV is bad where
-it is not one like the others; a NaN in it is not, for that is --nonfinite_audio's matter.
+An image is bad if it is missing, truncated or of another format (fer/image_files.py), or if TensorFlow cannot decode
+it. An image that libjpeg decodes to grey blocks with a warning counts as good, because the decoder hides the warning.
+An audio CSV is bad if its features differ from those of the other files. A NaN does not make it bad, because
+--nonfinite_audio handles NaN.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from fer.data.audio import reference_names, sound_problem
 from fer.data.frame_cache import decode, decode_content
 from fer.data.parallel import map_in_parallel, read_ahead
 from fer.errors import InputError
-from fer.images import display_note, image_problem
+from fer.image_files import display_note, image_problem
 from fer.manifest import Manifest, Video
 from fer.progress import progress
 from fer.tf1 import tf

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from fer.installation import CHECKOUT, COMMIT_FILE
 
-ENVIRONMENT_FILE = 'environment.json'  # what a run trained on; a run resumed at a step adds environment_<step>.json
-FINISHED_FILE = 'finished.json'  # what training ends with: step, reason, and the checkpoint that answers for the run
-
 
 def now() -> str:
     """The time, UTC, as ISO 8601 writes it, to the second."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from fer.training.config import TrainConfig, differing
+from fer.runs.config import TrainConfig, differing
 from fer.training.flags import train_defaults
 
 # Flags that name files: of these only the names at the end count, without a run's seed.

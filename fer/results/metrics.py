@@ -16,8 +16,8 @@ import numpy as np
 
 from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
-from fer.evaluation.results import Results
 from fer.files import atomic_write
+from fer.results.results_file import Results
 
 _NAMED = 2  # absent classes that are named
 

@@ -26,10 +26,10 @@ from typing import IO, NamedTuple
 
 from fer.errors import InputError
 from fer.files import atomic_write, naming, read_object
-from fer.heartbeat import SILENT_SECONDS, heartbeat, process_is_gone, scheduler_job
-from fer.provenance import now
+from fer.runs.heartbeat import SILENT_SECONDS, heartbeat, process_is_gone, scheduler_job
+from fer.runs.names import LOCK_FILE
+from fer.runs.provenance import now
 
-LOCK_FILE = 'lock.json'
 _SETTLE_SECONDS = 2.0  # in which another job that takes the same silent lock over has written its name, too
 _HAS_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # what such a file system answers
 

@@ -10,11 +10,10 @@ import numpy as np
 
 from fer import emotions
 from fer.errors import InputError
-from fer.evaluation.results import UNKNOWN, Results
 from fer.files import read_object
 from fer.manifest import LedgerRow
-
-CLASS_COUNTS_FILE = 'class_counts.json'  # of a run: the training videos of each class, in the order of the logits
+from fer.results.results_file import UNKNOWN, Results
+from fer.runs.names import CLASS_COUNTS_FILE
 
 
 def class_counts(ledger: Sequence[LedgerRow]) -> np.ndarray:

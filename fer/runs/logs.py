@@ -3,7 +3,6 @@
 import csv
 from pathlib import Path
 
-TRAIN_LOG, VALIDATION_LOG = 'train_log.csv', 'val_log.csv'
 TRAIN_COLUMNS = ('step', 'epoch', 'phase', 'loss', 'accuracy', 'learning_rate', 'frames_per_second')
 VALIDATION_COLUMNS = ('step', 'epoch', 'phase', 'correct', 'total', 'accuracy', 'f1', 'dataset')
 ONE_DATASET = '-'  # what a run that has one validation manifest calls its dataset

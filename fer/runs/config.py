@@ -8,8 +8,6 @@ from pathlib import Path
 from fer.errors import InputError
 from fer.files import atomic_write
 
-FLAGS_FILE = 'flags.txt'  # of a run folder
-
 
 @dataclass(frozen=True)
 class TrainConfig:

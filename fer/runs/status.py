@@ -6,18 +6,17 @@ its line says that it began, and the file has not been touched since.
 """
 
 import os
+import re
 import socket
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from fer.experiment.queue import number_of
 from fer.files import atomic_write
-from fer.heartbeat import SILENT_SECONDS, heartbeat, process_is_gone, scheduler_job
-from fer.provenance import now
-
-STATUS_FOLDER = 'status'
+from fer.runs.heartbeat import SILENT_SECONDS, heartbeat, process_is_gone, scheduler_job
+from fer.runs.names import STATUS_FOLDER
+from fer.runs.provenance import now
 
 QUEUED, STARTED, DONE, STOPPED, FAILED = 'queued', 'started', 'done', 'stopped', 'failed'
 
@@ -61,6 +60,11 @@ def read_status(runs: str | Path, name: str) -> Status | None:
 def job_id() -> str:
     """What the scheduler calls this job, or this process."""
     return scheduler_job() or f'pid {os.getpid()}'
+
+
+def number_of(job: str) -> str:
+    """`123` of `123[4].server`: what qstat begins its lines with; empty of what is no job."""
+    return re.split(r'\D', job, maxsplit=1)[0]
 
 
 def is_alive(status: Status, queue: set[str] | None) -> bool:
