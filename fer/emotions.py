@@ -1,26 +1,26 @@
 """The seven classes, their order, and how manifests and datasets spell them.
 
-The order is the dissertation's (the columns of its confusion matrices, chapter 6) and holds everywhere:
-one-hot labels, logits, metrics, results files.
+The order is the dissertation's: the columns of its confusion matrices (chapter 6). It is the same everywhere, in
+one-hot labels, logits, metrics and results files.
 """
 
 EMOTIONS = ('Neutral', 'Anger', 'Disgust', 'Fear', 'Happy', 'Sad', 'Surprise')
 NUM_CLASSES = len(EMOTIONS)
 
-# AFEW's folders and EmotiW's submissions say Angry where every table says Anger.
+# AFEW's folders and EmotiW's submissions spell class 1 Angry. Every table spells it Anger.
 AFEW_SPELLING = tuple('Angry' if name == 'Anger' else name for name in EMOTIONS)
 
 
 def to_one_hot(label: int) -> str:
-    """`1` becomes `'0100000'`, the label field of a manifest."""
+    """Returns the label field of a manifest: 1 becomes `'0100000'`."""
     return ''.join('1' if index == label else '0' for index in range(NUM_CLASSES))
 
 
 def from_one_hot(text: str) -> int:
-    """Class index of a one-hot label such as `'0100000'`.
+    """Returns the class index of a one-hot label such as `'0100000'`.
 
     Raises:
-      ValueError: `text` is not seven digits with a single one; the message says what it is instead.
+      ValueError: `text` is not seven digits of which one is 1. The message has what was found.
     """
     if len(text) != NUM_CLASSES or set(text) - {'0', '1'}:
         raise ValueError(f'label {text!r}: expected {NUM_CLASSES} digits, each 0 or 1')
@@ -30,10 +30,10 @@ def from_one_hot(text: str) -> int:
 
 
 def from_name(name: str) -> int:
-    """Class index of a class name, in the tables' spelling or in AFEW's.
+    """Returns the class index of a class name, in the tables' spelling or in AFEW's.
 
     Raises:
-      ValueError: no class is called `name`.
+      ValueError: no class has this name.
     """
     for spelling in (EMOTIONS, AFEW_SPELLING):
         if name in spelling:
@@ -41,8 +41,8 @@ def from_name(name: str) -> int:
     raise ValueError(f'class {name!r}: expected one of {", ".join(EMOTIONS)} (or Angry)')
 
 
-# How the datasets write their classes: code -> class, in the order of the set's own documentation. A class that is none
-# of EMOTIONS is left out of manifests and counted; a code that is not here is an unknown label.
+# How each dataset writes its classes: code -> class, in the order of its own documentation. A class outside EMOTIONS is
+# left out of manifests and counted. A code that is missing here is an unknown label.
 
 # fer2013.csv, column emotion (Goodfellow et al. 2013).
 FER2013_CODES = {0: 'Anger', 1: 'Disgust', 2: 'Fear', 3: 'Happy', 4: 'Sad', 5: 'Surprise', 6: 'Neutral'}
@@ -78,10 +78,10 @@ RAVDESS_CODES = {
     8: 'Surprise',
 }
 
-# Third part of a file's name (Cao et al. 2014); the set has no surprise.
+# Third part of a file's name (Cao et al. 2014). The set has no surprise.
 CREMAD_CODES = {'NEU': 'Neutral', 'ANG': 'Anger', 'DIS': 'Disgust', 'FEA': 'Fear', 'HAP': 'Happy', 'SAD': 'Sad'}
 
-# Letter after the text's number in a file's name (Burkhardt et al. 2005), of the German words.
+# Letter after the text's number in a file's name (Burkhardt et al. 2005), the first of the German word.
 EMODB_CODES = {
     'W': 'Anger',
     'L': 'Boredom',
@@ -92,7 +92,7 @@ EMODB_CODES = {
     'N': 'Neutral',
 }
 
-# Last word of a file's name (Pichora-Fuller & Dupuis 2020); ps is pleasant surprise.
+# Last word of a file's name (Pichora-Fuller & Dupuis 2020). ps is pleasant surprise.
 TESS_CODES = {
     'angry': 'Anger',
     'disgust': 'Disgust',
@@ -128,7 +128,7 @@ FERV39K_CODES = {
     'Fear': 'Fear',
 }
 
-# Folders named after classes, in lower case: the spellings of the sets above and of their copies on the web.
+# Folders named after classes, in lower case: the spellings of the datasets above and of their copies on the web.
 FOLDER_CODES = {
     'neutral': 'Neutral',
     'neutrality': 'Neutral',

@@ -36,7 +36,7 @@ from fer.nets.conventions import Convention, source_pixels
 from fer.nets.weights import num_classes, open_weights, value, value_shape
 from fer.nets.weights.run import read_convention, write_convention
 from fer.prepare.datasets import DATASETS, Options
-from fer.prepare.layout import SourceVideo, set_aside
+from fer.prepare.layout import SourceVideo, set_aside_unusable
 from fer.prepare.media import MediaError, extract_wav, read_frames
 from fer.prepare.prepared import Prepared, without_sound, write_split
 from fer.prepare.records import load_record, save_record
@@ -263,7 +263,7 @@ def prepare(dataset: str, folder: Path) -> None:
     output = folder / OUTPUT
     output.mkdir()
     splits = DATASETS[dataset](folder, Options())
-    set_aside(splits)
+    set_aside_unusable(splits)
     for split, items in splits.items():
         if dataset in ('dfew', 'ferv39k'):
             done = link_faces(split, items, output)

@@ -18,7 +18,8 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.manifest import read_ledger, read_manifest
 from fer.prepare.datasets import DATASETS, Options
-from fer.prepare.layout import set_aside, split_by_subject
+from fer.prepare.datasets.subjects import split_by_subject
+from fer.prepare.layout import set_aside_unusable
 
 LEVELS = (16, 48, 80, 112, 144, 176, 208)  # grey of an image of each class
 
@@ -886,13 +887,13 @@ def test_names_too_long(tmp_path):
     for name in (longest, f'{longest}b', longest[:-4]):
         put(tmp_path / f'Train_AFEW/Sad/{name}.avi')
     splits = find('afew', tmp_path)
-    set_aside(splits)
+    set_aside_unusable(splits)
     assert [video.video_id for video in splits['train']] == [longest[:-4], longest]
     reason = 'a name of more than 240 bytes; rename the file'
     assert splits.problems == [f"train: 'Train_AFEW/Sad/{longest}b': {reason}"]
     (tmp_path / 'Train_AFEW').rename(tmp_path / 'train')
     splits = find('folder', tmp_path)
-    set_aside(splits)
+    set_aside_unusable(splits)
     assert [video.video_id for video in splits['train']] == [f'Sad_{longest[:-4]}']
 
 

@@ -30,7 +30,7 @@ from fer.manifest import ledger_path
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.datasets.dfew import FOLDS
 from fer.prepare.detectors import BOXES, DETECTORS, make_detector
-from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, Splits, set_aside
+from fer.prepare.layout import SPLITS, SourceStill, SourceVideo, Splits, set_aside_unusable
 from fer.prepare.media import Choice
 from fer.prepare.prepared import CLIPS, FUNCTIONALS, MANIFESTS, Prepared, write_split
 from fer.prepare.records import FOLDER as RECORDS
@@ -136,7 +136,7 @@ def main() -> int:
     if not source.is_dir():
         raise InputError(f'--source={source}: expected the folder of {args.dataset}; found no folder of that name')
     splits = DATASETS[args.dataset](source, Options(args.seed, args.fold, args.class_cap))
-    set_aside(splits)
+    set_aside_unusable(splits)
     settings = _read_settings(splits)
     if shard.total > 1 and not any(_are_videos(items) for items in splits.values()):
         raise InputError(f'--shard={args.shard}: for videos; --dataset={args.dataset} has images here')

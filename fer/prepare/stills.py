@@ -17,7 +17,8 @@ import numpy as np
 from fer.files import atomic_files, atomic_write
 from fer.image_files import display_note, exif_orientation, image_problem
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
-from fer.prepare.layout import SourceStill, SourceVideo, in_time_order
+from fer.prepare.datasets.source_files import list_in_time_order
+from fer.prepare.layout import SourceStill, SourceVideo
 from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_sound
 from fer.progress import progress
 
@@ -112,7 +113,7 @@ def _link(video: SourceVideo, output: Path) -> Prepared:
     if problem:
         return without_sound(LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), [], problem)
     try:
-        images = in_time_order(video.path)
+        images = list_in_time_order(video.path)
     except OSError as error:
         return without_sound(
             LedgerRow(video.video_id, video.label, 0, 0, None, 'undecodable'), [], error.strerror or ''

@@ -21,8 +21,8 @@ from absl import flags
 from fer import cli
 from fer.errors import InputError
 from fer.manifest import read_ledger, read_manifest
+from fer.prepare.datasets.source_files import VIDEO_SUFFIXES
 from fer.prepare.ffmpeg import FFMPEG
-from fer.prepare.layout import VIDEO_SUFFIXES
 from fer.prepare.media import FRAMES_PER_SECOND, read_frames
 from fer.prepare.smile.extract import clip_features
 from tests.realmedia import find_realdata

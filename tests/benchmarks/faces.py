@@ -21,9 +21,9 @@ from absl import flags
 
 from fer import cli
 from fer.errors import InputError
+from fer.prepare.datasets.source_files import VIDEO_SUFFIXES
 from fer.prepare.detectors import DETECTORS
 from fer.prepare.faces import Box, align
-from fer.prepare.layout import VIDEO_SUFFIXES
 from fer.prepare.media import read_frames
 from fer.prepare.tracking import follow, iou
 from fer.prepare.videos import encode_jpeg

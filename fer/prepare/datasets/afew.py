@@ -1,29 +1,30 @@
-"""AFEW as EmotiW hands it out: Train_AFEW/<Emotion>/<id>.avi, Val_AFEW/<Emotion>/<id>.avi, Test_AFEW/<id>.avi.
+"""AFEW as EmotiW distributes it: Train_AFEW/<Emotion>/<id>.avi, Val_AFEW/<Emotion>/<id>.avi, Test_AFEW/<id>.avi.
 
-The test split has no labels, and its videos may be in Test_AFEW/Test_vid_Distribute, as its archive has them. Where a
-split holds folders of aligned faces instead of videos, Train_AFEW/<Emotion>/<id>/*.jpg, they are taken as they are.
+The test split has no labels. Its videos may be in Test_AFEW/Test_vid_Distribute, as in its archive. A split may hold
+folders of aligned faces instead of videos, Train_AFEW/<Emotion>/<id>/*.jpg. They are used unchanged.
 
-Beside all that lie the faces that EmotiW itself has cut out: Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/<id>/*.jpg,
-Val_AFEW/AlignedFaces_LBPTOP_Points_Val/Faces/<id>/*.jpg, Test_AFEW/Test_2017_Faces_Distribute/<id>/*.jpg. They are read
-by `find_faces` only; the folder of an id's video says its emotion.
+EmotiW also publishes faces that it cut out itself. Only `find_faces` reads them, and the folder of an id's video gives
+its emotion:
+- Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/<id>/*.jpg
+- Val_AFEW/AlignedFaces_LBPTOP_Points_Val/Faces/<id>/*.jpg
+- Test_AFEW/Test_2017_Faces_Distribute/<id>/*.jpg
 """
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from fer import emotions
 from fer.errors import InputError
 from fer.manifest import IMAGE_SUFFIXES
-from fer.prepare.layout import (
+from fer.prepare.datasets.source_files import (
     VIDEO_SUFFIXES,
-    SourceVideo,
-    Splits,
-    contents,
-    files_in,
-    folders_in,
-    insist_on_some,
-    other_file,
+    describe_contents,
+    describe_other_file,
+    list_files,
+    list_folders,
 )
+from fer.prepare.layout import SourceVideo, Splits, require_usable_items
 
 FOLDERS = {'train': 'Train_AFEW', 'val': 'Val_AFEW', 'test': 'Test_AFEW'}
 _TEST_VIDEOS = 'Test_vid_Distribute'
@@ -31,137 +32,148 @@ _PUBLISHED = re.compile('AlignedFaces.*|Test_[0-9]+_Faces_Distribute')  # each y
 _FACES = 'Faces'  # beside it are LBP-TOP features and landmarks
 
 
-def find_videos(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
-    """The videos of each split that `source` holds, sorted by folder and id; AFEW's splits need no `seed`.
+class VideoFolder(NamedTuple):
+    """A folder that holds videos of one split."""
 
-    An image among the videos is taken for one, so that the decoder finds it wanting and the ledger says so.
+    path: Path
+    label: int | None  # class index of its videos, None in the test split
+    name: str  # of the folder below OUTPUT/faces
+
+
+def find_videos(source: str | Path) -> Splits[SourceVideo]:
+    """Finds the videos of each split that `source` holds, sorted by folder and id.
+
+    An image among the videos counts as a video. It cannot be decoded, so the ledger lists it.
 
     Raises:
-      InputError: no split's folder is there, an emotion folder has an unknown name, a split holds no video, or two
-        videos of a split share an id.
+      InputError: no split's folder exists, an emotion folder has an unknown name, a split has no videos, or two videos
+        of a split share an id.
     """
     splits: Splits[SourceVideo] = Splits()
-    for split, folder in _split_folders(Path(source)).items():
-        splits[split] = _videos_of(split, folder, splits)
-        splits.left_out.update(f'folder {path.name}' for path in folders_in(folder) if _is_published(path))
+    for split, folder in _find_split_folders(Path(source)).items():
+        splits[split] = _find_videos_of_split(split, folder, splits)
+        splits.left_out.update(f'folder {path.name}' for path in list_folders(folder) if _is_published(path))
     return splits
 
 
-def find_faces(source: str | Path, seed: int = 0) -> Splits[SourceVideo]:
-    """The faces that EmotiW publishes of each video, in the order of `find_videos`.
+def find_faces(source: str | Path) -> Splits[SourceVideo]:
+    """Finds the faces that EmotiW publishes of each video, in the order of `find_videos`.
 
-    A video without such faces has a problem, and counts all the same; faces of no video are listed and not used.
+    A video without such faces stays in the split, with a problem. Faces without a video are listed and not used.
 
     Raises:
-      InputError: as `find_videos`, or there are no published faces.
+      InputError: `find_videos` would raise it, or there are no published faces.
     """
     source = Path(source)
-    folders = _split_folders(source)
-    published = {split: _published_in(folder) for split, folder in folders.items()}
+    folders = _find_split_folders(source)
+    published = {split: _find_published(folder) for split, folder in folders.items()}
     if not any(published.values()):
         first = next(iter(folders.values()))
         raise InputError(
             f'--source={source}: expected published faces such as '
-            f'Train_AFEW/AlignedFaces_LBPTOP_Points/{_FACES}/000046280/*.jpg; found {contents(first)} in {first.name}'
+            f'Train_AFEW/AlignedFaces_LBPTOP_Points/{_FACES}/000046280/*.jpg; found {describe_contents(first)} in '
+            f'{first.name}'
         )
     splits: Splits[SourceVideo] = Splits()
     for split, folder in folders.items():
-        faces = {path.name: path for place in published[split] for path in folders_in(place)}
+        faces = {path.name: path for parent in published[split] for path in list_folders(parent)}
         splits[split] = [
             video._replace(path=faces.pop(video.video_id))
             if video.video_id in faces
             else video._replace(problem='no published faces')
-            for video in _videos_of(split, folder, splits)
+            for video in _find_videos_of_split(split, folder, splits)
         ]
         splits.problems += [f'{path}: faces of no video in {folder.name}' for path in faces.values()]
-    insist_on_some(splits, f'--source={source}')
+    require_usable_items(splits, f'--source={source}')
     return splits
 
 
-def _split_folders(source: Path) -> dict[str, Path]:
+def _find_split_folders(source: Path) -> dict[str, Path]:
     present = {split: source / name for split, name in FOLDERS.items() if (source / name).is_dir()}
     if not present:
-        raise InputError(f'--source={source}: expected {", ".join(FOLDERS.values())}; found {contents(source)}')
+        raise InputError(
+            f'--source={source}: expected {", ".join(FOLDERS.values())}; found {describe_contents(source)}'
+        )
     return present
 
 
-def _videos_of(split: str, folder: Path, splits: Splits) -> list[SourceVideo]:
-    """The videos of a split; where there are none, its folders of faces. Notes in `splits` what is neither."""
-    places = _places(split, folder)
-    items = [video for place in places for video in _files_in(*place)]
-    faces = [video for place in places for video in _faces_in(*place)]
-    # Folders of faces count only where no video is: beside videos they are somebody's left-overs.
-    if any(not _is_image(video.path) for video in items):
+def _find_videos_of_split(split: str, folder: Path, splits: Splits) -> list[SourceVideo]:
+    """Finds the videos of a split, or its folders of faces if it has no videos. Notes all other files in `splits`."""
+    video_folders = _find_video_folders(split, folder)
+    videos = [video for video_folder in video_folders for video in _list_videos(video_folder)]
+    faces = [video for video_folder in video_folders for video in _list_face_folders(video_folder)]
+    # Folders of faces count only in a split without videos. Beside videos they are leftovers.
+    if any(not _is_image(video.path) for video in videos):
         splits.left_out.update('folder beside videos' for _ in faces)
+        found = videos
     else:
-        splits.problems += [f'{video.path}: an image; expected videos, or folders of faces' for video in items]
-        items = faces
-    if not items:
+        splits.problems += [f'{video.path}: an image; expected videos, or folders of faces' for video in videos]
+        found = faces
+    if not found:
         raise InputError(
             f'{folder}: no videos; expected files such as <Emotion>/000046280.avi, or folders of face images; '
-            f'found {contents(folder)}'
+            f'found {describe_contents(folder)}'
         )
-    _note_other_files(folder, [place for place, _, _ in places], splits)
-    return _with_an_id_each(items, splits)
+    _note_other_files(folder, [video_folder.path for video_folder in video_folders], splits)
+    return _drop_images_with_taken_ids(found, splits)
 
 
-def _with_an_id_each(items: list[SourceVideo], splits: Splits) -> list[SourceVideo]:
-    """Leaves out images that bear the id of another item, such as a video's thumbnail."""
+def _drop_images_with_taken_ids(videos: list[SourceVideo], splits: Splits) -> list[SourceVideo]:
+    """Leaves out images that have the id of another item, such as a video's thumbnail."""
     first: dict[str, SourceVideo] = {}
-    for item in sorted(items, key=lambda item: _is_image(item.path)):  # images last
-        other = first.setdefault(item.video_id, item)
-        if other is item:
+    for video in sorted(videos, key=lambda video: _is_image(video.path)):  # images last
+        other = first.setdefault(video.video_id, video)
+        if other is video:
             continue
-        if not _is_image(item.path):
-            raise InputError(f'{item.path} and {other.path}: two videos of one split share an id')
-        splits.problems.append(f'{item.path}: an image with the id of {other.path}')
-    return [item for item in items if first[item.video_id] is item]
+        if not _is_image(video.path):
+            raise InputError(f'{video.path} and {other.path}: two videos of one split share an id')
+        splits.problems.append(f'{video.path}: an image with the id of {other.path}')
+    return [video for video in videos if first[video.video_id] is video]
 
 
-def _note_other_files(folder: Path, places: list[Path], splits: Splits) -> None:
-    for path in (path for place in dict.fromkeys((folder, *places)) for path in files_in(place)):
+def _note_other_files(folder: Path, video_folders: list[Path], splits: Splits) -> None:
+    for path in (path for parent in dict.fromkeys((folder, *video_folders)) for path in list_files(parent)):
         if path.suffix.lower() not in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
-            splits.left_out[other_file(path)] += 1
-        elif path.parent not in places:
+            splits.left_out[describe_other_file(path)] += 1
+        elif path.parent not in video_folders:
             splits.problems.append(f'{path}: outside the folders of emotions; not read')
 
 
-def _places(split: str, folder: Path) -> list[tuple[Path, int | None, str]]:
-    """The folders that hold a split's videos, each with its label and its name below OUTPUT/faces."""
+def _find_video_folders(split: str, folder: Path) -> list[VideoFolder]:
     if split == 'test':
-        archive = _unpacked(folder / _TEST_VIDEOS)
-        return [(place, None, folder.name) for place in (folder, archive) if place.is_dir()]
-    folders = [path for path in folders_in(folder) if not _is_published(path)]
-    return [(path, _label_of(path), f'{folder.name}/{path.name}') for path in folders]
+        archive = _enter_folder_of_same_name(folder / _TEST_VIDEOS)
+        return [VideoFolder(path, None, folder.name) for path in (folder, archive) if path.is_dir()]
+    paths = [path for path in list_folders(folder) if not _is_published(path)]
+    return [VideoFolder(path, _read_label(path), f'{folder.name}/{path.name}') for path in paths]
 
 
-def _files_in(place: Path, label: int | None, name: str) -> list[SourceVideo]:
+def _list_videos(folder: VideoFolder) -> list[SourceVideo]:
     return [
-        SourceVideo(path.stem, label, path, f'{name}/{path.stem}')
-        for path in files_in(place)
+        SourceVideo(path.stem, folder.label, path, f'{folder.name}/{path.stem}')
+        for path in list_files(folder.path)
         if path.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
     ]
 
 
-def _faces_in(place: Path, label: int | None, name: str) -> list[SourceVideo]:
-    folders = [path for path in folders_in(place) if path.name != _TEST_VIDEOS and not _is_published(path)]
-    return [SourceVideo(path.name, label, path, f'{name}/{path.name}') for path in folders]
+def _list_face_folders(folder: VideoFolder) -> list[SourceVideo]:
+    paths = [path for path in list_folders(folder.path) if path.name != _TEST_VIDEOS and not _is_published(path)]
+    return [SourceVideo(path.name, folder.label, path, f'{folder.name}/{path.name}') for path in paths]
 
 
-def _published_in(folder: Path) -> list[Path]:
-    """The folders of a split that hold published faces, a folder for each video."""
+def _find_published(folder: Path) -> list[Path]:
+    """Returns the folders of a split that hold published faces, one folder for each video."""
     found = []
-    for path in filter(_is_published, folders_in(folder)):
-        inside = _unpacked(path)
+    for path in filter(_is_published, list_folders(folder)):
+        inside = _enter_folder_of_same_name(path)
         if (inside / _FACES).is_dir():
             found.append(inside / _FACES)
-        elif not path.name.startswith('AlignedFaces'):  # the test set has faces and landmarks in an archive each
+        elif not path.name.startswith('AlignedFaces'):  # the test set has faces and landmarks in separate archives
             found.append(inside)
     return found
 
 
-def _unpacked(folder: Path) -> Path:
-    """The folder, or the one of its name in it: many programs unpack an archive into a folder called after it."""
+def _enter_folder_of_same_name(folder: Path) -> Path:
+    """Returns the folder of the same name inside a folder, if it has one: many unpackers add such a level."""
     return folder / folder.name if (folder / folder.name).is_dir() else folder
 
 
@@ -173,7 +185,7 @@ def _is_published(folder: Path) -> bool:
     return bool(_PUBLISHED.fullmatch(folder.name))
 
 
-def _label_of(folder: Path) -> int:
+def _read_label(folder: Path) -> int:
     try:
         return emotions.from_name(folder.name)
     except ValueError as error:

@@ -1,11 +1,11 @@
-"""AffectNet, the CSV release and the newer one; of its eleven classes the first seven (dissertation 2.2.1).
+"""AffectNet, the CSV release and the newer one. Of its eleven classes the first seven are used (dissertation 2.2.1).
 
-- CSV release: training.csv and validation.csv, whose columns subDirectory_filePath and expression name images below
+- CSV release: training.csv and validation.csv. Their columns subDirectory_filePath and expression name the images below
   Manually_Annotated_Images. A list without a header has its columns in the documented order.
-- Newer release: train_set/annotations/<n>_exp.npy beside train_set/images/<n>.jpg, and val_set.
+- Newer release: train_set/annotations/<n>_exp.npy beside train_set/images/<n>.jpg, and the same in val_set.
 
-The CSV release also gives the box of each face, which images are cropped to by default (--detector=boxes). Images of
-the newer release are cropped already. The test set was never published.
+The CSV release also gives the box of each face. By default images are cropped to it (--detector=boxes). Images of the
+newer release are cropped already. The test set was never published.
 """
 
 import hashlib
@@ -17,17 +17,9 @@ from pathlib import Path
 from fer import emotions
 from fer.arrays import load_array
 from fer.errors import InputError
-from fer.prepare.layout import (
-    SourceStill,
-    Splits,
-    class_of,
-    contents,
-    first_existing,
-    folders_in,
-    insist_on_some,
-    number,
-    read_rows,
-)
+from fer.prepare.datasets.list_files import parse_whole_number, read_rows
+from fer.prepare.datasets.source_files import describe_contents, first_existing, list_folders
+from fer.prepare.layout import NAMED_TWICE, SourceStill, Splits, find_class, require_usable_items
 
 LISTS = {'train': 'training.csv', 'val': 'validation.csv'}
 SETS = {'train': 'train_set', 'val': 'val_set'}
@@ -49,22 +41,22 @@ _SUFFIX = '_exp.npy'
 
 
 def find_stills(source: str | Path, seed: int = 0, class_cap: int | None = None) -> Splits[SourceStill]:
-    """The images of the train and val splits; the set is unbalanced, 134,415 Happy and 3,803 Disgust.
+    """Finds the images of the train and val splits. The set is unbalanced: 134,415 are Happy and 3,803 Disgust.
 
     Args:
       source: the root of either release.
       seed: chooses the images that stay under the cap.
-      class_cap: the most images of a class in train, None for all; val stays whole.
+      class_cap: the most images of a class in train, None for all. val keeps all images.
 
     Raises:
-      InputError: neither release is there, or a line of a list is malformed.
+      InputError: the folder holds neither release, or a line of a list is malformed.
     """
     source = Path(source)
     splits: Splits[SourceStill] = Splits()
     if any((source / name).is_dir() for name in SETS.values()):
         for split, name in SETS.items():
             if (source / name).is_dir():
-                splits[split] = list(_annotated(source, source / name, splits))
+                splits[split] = list(_read_annotations(source, source / name, splits))
     else:
         lists = [f'{folder}{name}' for name in LISTS.values() for folder in _LIST_FOLDERS]
         first_existing(source, (*SETS.values(), *lists))
@@ -72,17 +64,17 @@ def find_stills(source: str | Path, seed: int = 0, class_cap: int | None = None)
         for split, name in LISTS.items():
             for folder in _LIST_FOLDERS:
                 if (source / folder / name).is_file():
-                    splits[split] = list(_listed(source, source / folder / name, images, splits))
+                    splits[split] = list(_read_list(source, source / folder / name, images, splits))
                     break
-    insist_on_some(splits, f'--source={source}')
+    require_usable_items(splits, f'--source={source}')
     if class_cap is not None and 'train' in splits:
-        splits['train'] = _capped(splits['train'], seed, class_cap, splits)
+        splits['train'] = _cap_classes(splits['train'], seed, class_cap, splits)
     return splits
 
 
-def _listed(source: Path, path: Path, images: Path, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
+def _read_list(source: Path, path: Path, images: Path, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
     columns: list[str] = []
-    seen = set()
+    listed_ids = set()
     for line, fields in read_rows(path):
         if not columns:
             columns = fields if COLUMNS[0] in fields else list(COLUMNS)
@@ -91,22 +83,22 @@ def _listed(source: Path, path: Path, images: Path, splits: Splits[SourceStill])
             if columns == fields:
                 continue
         row = dict(zip(columns, fields, strict=True))
-        code = number(row['expression'], path, line, 'an expression from 0 to 10')
+        code = parse_whole_number(row['expression'], path, line, 'an expression from 0 to 10')
         listed = row['subDirectory_filePath']
         image = images / listed
         if not listed or Path(listed).is_absolute() or '..' in Path(listed).parts:
             raise InputError(f'{path}:{line}: found {listed!r}; expected the path of an image such as 103/00a1.jpg')
-        item = os.path.splitext(listed)[0]  # what manifests know it by
-        if item in seen:
-            splits.left_out['named twice (the first line counts)'] += 1
+        item_id = os.path.splitext(listed)[0]  # its id in manifests
+        if item_id in listed_ids:
+            splits.left_out[NAMED_TWICE] += 1
             continue
-        seen.add(item)
-        for still in _still(source, image, code, f'{path.name}:{line}', splits):
-            yield _with_box(still, row, f'{path.name}:{line}')
+        listed_ids.add(item_id)
+        for still in _make_still(source, image, code, f'{path.name}:{line}', splits):
+            yield _add_box(still, row, f'{path.name}:{line}')
 
 
-def _with_box(still: SourceStill, row: dict[str, str], where: str) -> SourceStill:
-    """Returns a still with the box that its line gives. A list may have no boxes."""
+def _add_box(still: SourceStill, row: dict[str, str], line: str) -> SourceStill:
+    """Returns the still with the box that its line gives, or unchanged if the list has no boxes."""
     if not set(BOX_COLUMNS) <= set(row):
         return still
     try:
@@ -115,20 +107,20 @@ def _with_box(still: SourceStill, row: dict[str, str], where: str) -> SourceStil
             raise ValueError
     except ValueError:
         found = ', '.join(row[name] for name in BOX_COLUMNS)
-        return still._replace(problem=still.problem or f'box {found}; expected left, top, width and height ({where})')
+        return still._replace(problem=still.problem or f'box {found}; expected left, top, width and height ({line})')
     return still._replace(box=(left, top, width, height))
 
 
-def _annotated(source: Path, folder: Path, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
+def _read_annotations(source: Path, folder: Path, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
     annotations, images = folder / 'annotations', folder / 'images'
     if not annotations.is_dir() or not images.is_dir():
-        found = [path.name for path in folders_in(folder)]
+        found = [path.name for path in list_folders(folder)]
         raise InputError(f'{folder}: expected folders annotations and images; found {found}')
     # Numbers without leading zeros: 2 before 10.
     paths = [path for path in annotations.glob(f'*{_SUFFIX}') if not path.name.startswith('.')]
     paths.sort(key=lambda path: (len(path.name), path.name))
     if not paths:
-        raise InputError(f'{annotations}: expected files such as 0{_SUFFIX}; found {contents(annotations)}')
+        raise InputError(f'{annotations}: expected files such as 0{_SUFFIX}; found {describe_contents(annotations)}')
     for path in paths:
         image = images / f'{path.name.removesuffix(_SUFFIX)}.jpg'
         try:
@@ -137,39 +129,42 @@ def _annotated(source: Path, folder: Path, splits: Splits[SourceStill]) -> Itera
             problem = f'{path.name}: {error}'
             yield SourceStill(image.relative_to(source).as_posix(), None, image, problem=problem)
             continue
-        yield from _still(source, image, code, path.name, splits)
+        yield from _make_still(source, image, code, path.name, splits)
 
 
 def _read_code(path: Path) -> int:
-    """The number in an annotation, which is an array of one number or of its digits as text; never a pickle."""
+    """Reads an annotation, an array of one number or of its digits as text. A pickled array is refused."""
     array = load_array(path)
     if array.size != 1 or array.dtype.kind not in 'iufUS':
         raise ValueError('expected one number or its text')
     try:
         value = array.reshape(-1)[0].item()
-    except SystemError:  # of numbers that are no characters
-        raise ValueError('expected text, found what is none') from None
+    except SystemError:  # raised for numbers that are not characters
+        raise ValueError('found text with invalid characters; expected a number') from None
     code = float(value.decode() if isinstance(value, bytes) else value)
     if not code.is_integer():
         raise ValueError(f'found {value!r}; expected a whole number')
     return int(code)
 
 
-def _still(source: Path, image: Path, code: int, where: str, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
-    label, beyond = class_of(emotions.AFFECTNET_CODES, code)
+def _make_still(source: Path, image: Path, code: int, line: str, splits: Splits[SourceStill]) -> Iterator[SourceStill]:
+    """Yields the still of a line, or counts it in `splits` if its class is beyond the seven."""
+    label, beyond = find_class(emotions.AFFECTNET_CODES, code)
     if beyond:
         splits.left_out[beyond] += 1
         return
     problem = ''
     if label is None:
-        problem = f'unknown label {code} ({where})'
-    elif not os.path.isfile(image):  # nor is a name that no file can have
-        problem = f'no such file ({where})'
+        problem = f'unknown label {code} ({line})'
+    elif not os.path.isfile(image):  # also False for a name that no file can have
+        problem = f'no such file ({line})'
     yield SourceStill(image.relative_to(source).as_posix(), label, image, problem=problem)
 
 
-def _capped(stills: list[SourceStill], seed: int, class_cap: int, splits: Splits[SourceStill]) -> list[SourceStill]:
-    """At most `class_cap` usable images of each class, in their own order; what cannot be used stays listed."""
+def _cap_classes(
+    stills: list[SourceStill], seed: int, class_cap: int, splits: Splits[SourceStill]
+) -> list[SourceStill]:
+    """Keeps at most `class_cap` usable images of each class, in their order. Unusable images stay listed."""
     usable = [still for still in stills if not still.problem]
     order = sorted(usable, key=lambda still: hashlib.sha256(f'{seed}:{still.name}'.encode()).digest())
     room = {label: class_cap for label in range(emotions.NUM_CLASSES)}

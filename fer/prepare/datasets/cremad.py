@@ -1,22 +1,22 @@
-"""CREMA-D: VideoFlash/1001_DFA_ANG_XX.flv, at any depth; everything is in the name.
+"""CREMA-D: VideoFlash/1001_DFA_ANG_XX.flv, at any depth. A file's name is actor_sentence_emotion_level.
 
-actor_sentence_emotion_level. The set has no splits, so actors are held out.
+The set has no splits, so actors are held out.
 """
 
 import re
 from pathlib import Path
 
 from fer import emotions
-from fer.prepare.datasets.recordings import Named, find_named
-from fer.prepare.layout import SourceVideo, Splits, class_of
+from fer.prepare.datasets.recordings import RecordingName, find_named_recordings
+from fer.prepare.layout import SourceVideo, Splits, find_class
 
-# The level has two letters. A single published name lacks one, and that of a sound: AudioWAV/1040_ITH_SAD_X.wav. Its
-# video is VideoFlash/1040_ITH_SAD_XX.flv, but somebody may have called it after the sound.
+# The level has two letters, except in one published audio file: AudioWAV/1040_ITH_SAD_X.wav. Its video is
+# VideoFlash/1040_ITH_SAD_XX.flv, but a copy may have the audio file's name.
 _NAME = re.compile(r'(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})')
 
 
 def find_recordings(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[SourceVideo]:
-    """Finds the videos of each split, or its audio files where there is no video, sorted by path.
+    """Finds the videos of each split, or the audio files if there are no videos, sorted by path.
 
     Args:
       source: folder of the dataset.
@@ -26,14 +26,14 @@ def find_recordings(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[
     Raises:
       InputError: no file has such a name, or there are fewer than three actors.
     """
-    return find_named(Path(source), 'CREMA-D', 'VideoFlash/1001_DFA_ANG_XX.flv', _read_name, seed, fold)
+    return find_named_recordings(Path(source), 'CREMA-D', 'VideoFlash/1001_DFA_ANG_XX.flv', _read_name, seed, fold)
 
 
-def _read_name(path: Path, audio_only: bool) -> Named | None:
+def _read_name(path: Path, audio_only: bool) -> RecordingName | None:
     match = _NAME.fullmatch(path.stem)
     if not match:
         return None
     actor, _, emotion, _ = match.groups()
-    label, _ = class_of(emotions.CREMAD_CODES, emotion)
+    label, _ = find_class(emotions.CREMAD_CODES, emotion)
     problem = '' if label is not None else f'unknown emotion {emotion}'
-    return Named(actor, path.stem, label, f'CREMA-D/{actor}/{path.stem}', problem)
+    return RecordingName(actor, path.stem, label, f'CREMA-D/{actor}/{path.stem}', problem)

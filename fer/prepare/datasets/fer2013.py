@@ -4,14 +4,16 @@ from pathlib import Path
 
 from fer import emotions
 from fer.errors import InputError
-from fer.prepare.layout import SourceStill, Splits, class_of, first_existing, number, read_table
+from fer.prepare.datasets.list_files import parse_whole_number, read_table
+from fer.prepare.datasets.source_files import first_existing
+from fer.prepare.layout import SourceStill, Splits, find_class
 
 USAGES = {'Training': 'train', 'PublicTest': 'val', 'PrivateTest': 'test'}
 SIDE = 48
 
 
 def find_stills(source: str | Path) -> Splits[SourceStill]:
-    """The images of each split as pixels, about 83 MB; an image is named after its row, counted from 1.
+    """Reads the images of each split as pixels, about 83 MB. An image is named after its row, counted from 1.
 
     Raises:
       InputError: no fer2013.csv, or a line that is not an emotion's number, 48x48 grey values and a known Usage.
@@ -21,7 +23,7 @@ def find_stills(source: str | Path) -> Splits[SourceStill]:
     for row, (line, fields) in enumerate(read_table(path, ('emotion', 'pixels', 'Usage')), start=1):
         if fields['Usage'] not in USAGES:
             raise InputError(f'{path}:{line}: found Usage {fields["Usage"]!r}; expected one of {", ".join(USAGES)}')
-        code = number(fields['emotion'], path, line, 'an emotion')
+        code = parse_whole_number(fields['emotion'], path, line, 'an emotion')
         try:
             pixels = bytes(map(int, fields['pixels'].split()))
         except ValueError as error:
@@ -29,7 +31,7 @@ def find_stills(source: str | Path) -> Splits[SourceStill]:
         if len(pixels) != SIDE * SIDE:
             raise InputError(f'{path}:{line}: found {len(pixels)} pixels; expected {SIDE * SIDE}')
         split = USAGES[fields['Usage']]
-        label, _ = class_of(emotions.FER2013_CODES, code)
+        label, _ = find_class(emotions.FER2013_CODES, code)
         problem = '' if label is not None else f'unknown label {code} ({path.name}:{line})'
         splits[split].append(SourceStill(f'{split}/{row:05d}.png', label, None, pixels, problem))
     if not any(splits.values()):

@@ -1,23 +1,23 @@
-"""RAVDESS: Actor_06/01-01-06-01-02-01-06.mp4, at any depth; everything is in the name.
+"""RAVDESS: Actor_06/01-01-06-01-02-01-06.mp4, at any depth.
 
-modality-vocal channel-emotion-intensity-statement-repetition-actor. Of the modalities only 01, pictures with sound, is
-taken: 02 is the same performance without sound. Speech (01) and song (02) both are. Calm is none of the seven classes.
-The set has no splits, so actors are held out.
+A file's name is modality-vocal channel-emotion-intensity-statement-repetition-actor. Of the modalities only 01,
+pictures with audio, is used: 02 is the same performance without audio. Speech (01) and song (02) are both used. Calm
+is not one of the seven classes. The set has no splits, so actors are held out.
 """
 
 import re
 from pathlib import Path
 
 from fer import emotions
-from fer.prepare.datasets.recordings import Named, find_named
-from fer.prepare.layout import SourceVideo, Splits, class_of
+from fer.prepare.datasets.recordings import RecordingName, find_named_recordings
+from fer.prepare.layout import SourceVideo, Splits, find_class
 
 _NAME = re.compile(r'(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)')
 _AUDIO_VIDEO, _AUDIO = '01', '03'
 
 
 def find_recordings(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[SourceVideo]:
-    """Finds the videos of each split, or its audio files where there is no video, sorted by path.
+    """Finds the videos of each split, or the audio files if there are no videos, sorted by path.
 
     Args:
       source: folder of the dataset.
@@ -27,15 +27,15 @@ def find_recordings(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[
     Raises:
       InputError: no file has such a name, or there are fewer than three actors.
     """
-    return find_named(Path(source), 'RAVDESS', 'Actor_12/01-01-06-01-02-01-12.mp4', _read_name, seed, fold)
+    return find_named_recordings(Path(source), 'RAVDESS', 'Actor_12/01-01-06-01-02-01-12.mp4', _read_name, seed, fold)
 
 
-def _read_name(path: Path, audio_only: bool) -> Named | None:
+def _read_name(path: Path, audio_only: bool) -> RecordingName | None:
     match = _NAME.fullmatch(path.stem)
     if not match:
         return None
     modality, _, emotion, _, _, _, actor = match.groups()
-    label, beyond = class_of(emotions.RAVDESS_CODES, int(emotion))
+    label, beyond = find_class(emotions.RAVDESS_CODES, int(emotion))
     problem = '' if label is not None else f'unknown emotion {emotion}'
     other = '' if modality == (_AUDIO if audio_only else _AUDIO_VIDEO) else f'modality {modality}'
-    return Named(actor, path.stem, label, f'RAVDESS/Actor_{actor}/{path.stem}', problem, other or beyond)
+    return RecordingName(actor, path.stem, label, f'RAVDESS/Actor_{actor}/{path.stem}', problem, other or beyond)

@@ -1,4 +1,4 @@
-"""Acted speech without pictures: EmoDB, TESS and SAVEE, at any depth; everything is in the name.
+"""Acted speech without pictures: EmoDB, TESS and SAVEE, at any depth. File names tell the speaker and the emotion.
 
 None has splits, so speakers are held out. TESS has two and SAVEE four, of whom `--fold` holds out one at a time.
 """
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer import emotions
-from fer.prepare.datasets.recordings import Named, find_named
-from fer.prepare.layout import SourceVideo, Splits, class_of
+from fer.prepare.datasets.recordings import RecordingName, find_named_recordings
+from fer.prepare.layout import SourceVideo, Splits, find_class
 
 
 class Corpus(NamedTuple):
-    """How a corpus names its files."""
+    """The form of a corpus' file names."""
 
     title: str
-    name: re.Pattern[str]  # of a file without its suffix; groups `speaker` (may be absent) and `emotion`
+    name: re.Pattern[str]  # of a file without its suffix, with groups `speaker` (may be absent) and `emotion`
     codes: Mapping[str, str]
     example: str
 
@@ -50,24 +50,24 @@ def find_recordings(corpus: str, source: str | Path, seed: int = 0, fold: int = 
     Args:
       corpus: a key of CORPORA.
       source: folder of the corpus.
-      seed: chooses the speakers of val and test, where there are five or more.
-      fold: which speaker is held out, where there are fewer.
+      seed: chooses the speakers of val and test, if there are five or more.
+      fold: which speaker is held out, if there are fewer.
 
     Raises:
-      InputError: no file has such a name, or a fold that there is not.
+      InputError: no file has such a name, or the fold does not exist.
     """
-    title, name, codes, example = CORPORA[corpus]
+    title, pattern, codes, example = CORPORA[corpus]
 
-    def read_name(path: Path, audio_only: bool) -> Named | None:
-        match = name.fullmatch(path.stem)
+    def read_name(path: Path, audio_only: bool) -> RecordingName | None:
+        match = pattern.fullmatch(path.stem)
         if not match or not audio_only:
             return None
         speaker = match['speaker'] or path.parent.name
         video_id = path.stem if match['speaker'] else f'{speaker}_{path.stem}'
         if corpus == 'tess':
             speaker = speaker.removesuffix('F')
-        label, beyond = class_of(codes, match['emotion'])
+        label, beyond = find_class(codes, match['emotion'])
         problem = '' if label is not None else f'unknown emotion {match["emotion"]}'
-        return Named(speaker, video_id, label, f'{title}/{speaker}/{video_id}', problem, beyond)
+        return RecordingName(speaker, video_id, label, f'{title}/{speaker}/{video_id}', problem, beyond)
 
-    return find_named(Path(source), title, example, read_name, seed, fold)
+    return find_named_recordings(Path(source), title, example, read_name, seed, fold)
