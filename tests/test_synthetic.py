@@ -13,7 +13,6 @@ import pytest
 from fer.emotions import AFEW_SPELLING, EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
 from fer.prepare.ffmpeg import FFMPEG
-from fer.prepare.skin import detect_skin
 from fer.prepare.synthetic.corpus import clip_path, write_clip, write_corpus
 from fer.prepare.synthetic.face import draw_frames, shape_face
 from fer.prepare.synthetic.identity import PEOPLE, SPLITS, draw_identity
@@ -28,6 +27,7 @@ from fer.prepare.synthetic.script import (
     plan_split,
     write_script,
 )
+from fer.prepare.synthetic.skin_detector import detect_skin
 from fer.prepare.synthetic.voice import SAMPLE_RATE, speak
 
 SEED = 11

@@ -17,7 +17,6 @@ import numpy as np
 
 from fer.errors import InputError
 from fer.prepare.faces import MIN_FACE_SHARE, TEMPLATE, Box, Face
-from fer.prepare.skin import detect_skin
 
 
 class Detector(Protocol):
@@ -84,7 +83,7 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
     'haar': make_haar,
     'mtcnn': make_mtcnn,
     'none': lambda: anywhere(detect_none),
-    'skin': lambda: anywhere(detect_skin),
+    'skin': lambda: _load('fer.prepare.synthetic.skin_detector:make_skin'),
 }
 
 
@@ -107,10 +106,16 @@ def make_detector(name: str) -> Detector:
     if not module or not function:
         raise InputError(f'--detector={name}: expected {", ".join(sorted(DETECTORS))} or package.module:function')
     try:
-        detector = getattr(importlib.import_module(module), function)()
+        detector = _load(name)
     except Exception as error:  # it is somebody else's code, and may raise anything
         problem = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'--detector={name}: {problem}; expected a function that makes a detector') from error
     if not callable(detector):
         raise InputError(f'--detector={name}: returned {detector!r}; expected a detector, see fer/prepare/detectors.py')
     return detector
+
+
+def _load(name: str) -> Detector:
+    """Imports the module of `package.module:function`, and returns what the function returns."""
+    module, _, function = name.partition(':')
+    return getattr(importlib.import_module(module), function)()

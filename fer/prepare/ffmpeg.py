@@ -1,7 +1,7 @@
-"""The ffmpeg binary, which writes the synthetic corpus. Media files are read by media.py.
+"""The ffmpeg binary, which writes the synthetic corpus. `fer/prepare/media/` reads media files without it.
 
-The binary comes inside the imageio-ffmpeg wheel, so nothing needs root or a system package; ffmpeg-python and pydub
-are told to use it here and nowhere else.
+The binary comes inside the imageio-ffmpeg wheel, so it needs neither root nor a system package. ffmpeg-python and pydub
+are told to use it here.
 """
 
 import warnings
@@ -9,7 +9,7 @@ import warnings
 import imageio_ffmpeg
 
 with warnings.catch_warnings():
-    warnings.simplefilter('ignore')  # pydub looks for an ffmpeg on the PATH before it can be told where one is
+    warnings.simplefilter('ignore')  # pydub searches the PATH for an ffmpeg before it can be told where to find one
     from pydub import AudioSegment
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()

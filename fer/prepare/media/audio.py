@@ -1,4 +1,4 @@
-"""The audio of a media file as mono samples, each where it belongs in time."""
+"""The audio of a media file as mono samples, each at its place in time."""
 
 import itertools
 import wave
@@ -11,113 +11,150 @@ import av
 import numpy as np
 
 from fer.files import atomic_write
-from fer.prepare.media.streams import HALF_FRAME, Findings, Plan, decode
+from fer.prepare.media.streams import HALF_FRAME, Findings, ReadingPlan, decode
 
 _JITTER_WINDOW = 1.0  # seconds of audio that show whether late stamps stay late
-_SHORT_WINDOW, _SHORT_JITTER = 0.2, 0.06  # seconds; near the end only later stamps than this make a gap
+_SHORT_WINDOW, _SHORT_JITTER = 0.2, 0.06  # seconds; near the end a stamp must be later than this to make a gap
 _CANCELS = 1e-3  # power of the mixed audio per power of its channels; 30 dB less
 
 
-class _Sound(NamedTuple):
-    """Samples of a stretch of audio, one after the other."""
+class _Chunk(NamedTuple):
+    """A stretch of audio, decoded together."""
 
-    due: float | None  # seconds; None where the file does not say
+    due: float | None  # seconds; None if the file has no time stamp for it
     frame: av.audio.frame.AudioFrame
-    offset: float  # of its piece of the file
-    hole: float = 0.0  # seconds of silence before it; less than 0 where it overlaps what came before
+    offset: float  # seconds; the same for all chunks of one piece of the file
+    gap: float = 0.0  # seconds of silence before it; negative if it overlaps the audio before it
 
     @property
-    def lasts(self) -> float:
+    def duration(self) -> float:
         return self.frame.samples / self.frame.sample_rate
 
 
-def decode_audio(container: av.container.InputContainer, plan: Plan, complaints: list[str]) -> Iterator[_Sound]:
-    for frame, seconds, offset in decode(container, plan, 'audio', complaints):
+def decode_audio(container: av.container.InputContainer, plan: ReadingPlan, errors: list[str]) -> Iterator[_Chunk]:
+    """Yields the audio in the order of the file, without empty chunks."""
+    for frame, seconds, offset in decode(container, plan, 'audio', errors):
         if frame.samples:
-            yield _Sound(seconds, frame, offset)
+            yield _Chunk(seconds, frame, offset)
 
 
-def place_audio(sounds: Iterator[_Sound]) -> Iterator[_Sound]:
-    """Finds the holes: stamps that are late, or early, and stay so. Those that vary by some milliseconds are jitter."""
-    window: deque[_Sound] = deque()
-    at = 0.0  # seconds, the end of what was placed
+def find_gaps(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
+    """Yields the chunks with their gaps: stamps that are late, or early, and stay so.
+
+    Stamps that vary by some milliseconds are jitter.
+    """
+    window: deque[_Chunk] = deque()
+    end = 0.0  # seconds, of the audio that was placed
     piece: float | None = None
 
-    def place() -> _Sound:
-        nonlocal at, piece
-        expected, shifts = at, []
-        for sound in window:
-            shifts.append(0.0 if sound.due is None else sound.due - expected)
-            expected += sound.lasts
-        spans = expected - at
-        hole = min(shifts) if min(shifts) > 0 else max(shifts) if max(shifts) < 0 else 0.0
+    def place_first() -> _Chunk:
+        nonlocal end, piece
+        expected, shifts = end, []
+        for chunk in window:
+            shifts.append(0.0 if chunk.due is None else chunk.due - expected)
+            expected += chunk.duration
+        spans = expected - end
+        gap = min(shifts) if min(shifts) > 0 else max(shifts) if max(shifts) < 0 else 0.0
         jitter = HALF_FRAME if spans > _SHORT_WINDOW else _SHORT_JITTER
-        sound = window.popleft()
-        if sound.offset == piece and abs(hole) <= jitter:  # the first of a piece is put where it belongs
-            hole = 0.0
-        at, piece = at + hole + sound.lasts, sound.offset
-        return sound._replace(hole=hole)
+        chunk = window.popleft()
+        if chunk.offset == piece and abs(gap) <= jitter:  # the first chunk of a piece is put at its own time
+            gap = 0.0
+        end, piece = end + gap + chunk.duration, chunk.offset
+        return chunk._replace(gap=gap)
 
-    for sound in sounds:
-        window.append(sound)
-        while sum(sound.lasts for sound in window) > _JITTER_WINDOW:
-            yield place()
+    for chunk in chunks:
+        window.append(chunk)
+        while sum(chunk.duration for chunk in window) > _JITTER_WINDOW:
+            yield place_first()
     while window:
-        yield place()
+        yield place_first()
 
 
-def write_wav(sounds: Iterator[_Sound], end: float, path: Path, sample_rate: int | None, findings: Findings) -> float:
-    """Writes audio as mono 16-bit wav, with silence where there are holes. Returns its length in seconds."""
-    begun = next(sounds, None)
-    if begun is None:
+def write_wav(chunks: Iterator[_Chunk], end: float, path: Path, sample_rate: int | None, findings: Findings) -> float:
+    """Writes audio as mono 16-bit wav, with silence in its gaps.
+
+    Args:
+      chunks: the audio, from time 0 on.
+      end: seconds, where the container ends the audio. Infinite if it does not declare an end.
+      path: the file to write. Without any audio, no file is written.
+      sample_rate: of the wav, in Hz. None keeps the rate of the first chunk.
+      findings: receives changes of form, and channels that cancel out.
+
+    Returns:
+      The length of the wav in seconds.
+    """
+    first = next(chunks, None)
+    if first is None:
         return 0.0
-    rate = sample_rate or begun.frame.sample_rate
+    rate = sample_rate or first.frame.sample_rate
     forms: dict[str, None] = {}
     form: tuple | None = None
     resampler: av.AudioResampler | None = None
-    surplus = 0  # samples to leave out
-    last = np.zeros(0, '<i2')  # samples that are not written yet
     power = _Power()
-    # A record of the video is believed only if its files hold these bytes, so they need no sync.
+    # A video's record is trusted only while its files hold the same bytes, so they need no sync.
     with atomic_write(path, 'wb', durable=False) as file, wave.open(file, 'wb') as target:
         target.setparams((1, 2, rate, 0, 'NONE', ''))
-
-        def write(frames: Iterable[av.audio.frame.AudioFrame]) -> None:
-            nonlocal surplus, last
-            for frame in frames:
-                samples = frame.to_ndarray().ravel()
-                power.add_mixed(samples, rate)
-                target.writeframesraw(last.tobytes())
-                last = samples[surplus:].astype('<i2')
-                surplus = max(0, surplus - len(samples))
-
-        for sound in itertools.chain([begun], sounds):
-            frame = sound.frame
+        writer = _SampleWriter(target, rate, power)
+        for chunk in itertools.chain([first], chunks):
+            frame = chunk.frame
             now = (frame.sample_rate, frame.layout.name, frame.format.name)
-            if now != form or sound.hole:
-                write(resampler.resample(None) if resampler else [])
+            if now != form or chunk.gap:
+                writer.write(resampler.resample(None) if resampler else [])
                 resampler, form = av.AudioResampler('s16', 'mono', rate), now
                 forms[f'{frame.sample_rate} Hz {frame.layout.name}'] = None
-            hole = round(sound.hole * rate)
-            surplus += max(0, -hole)
-            if hole > 0:
-                target.writeframesraw(last.tobytes() + bytes(2 * hole))
-                last = last[:0]
+            writer.add_gap(round(chunk.gap * rate))
             power.add_channels(frame)
-            frame.pts = None  # else the resampler would look for holes as well
+            frame.pts = None  # otherwise the resampler would fill gaps as well
             assert resampler is not None
-            write(resampler.resample(frame))
+            writer.write(resampler.resample(frame))
         assert resampler is not None
-        write(resampler.resample(None))
-        # The last packet of a codec that has frames of one size is filled up; the container says how far it is used.
-        padding = target.tell() + len(last) - end * rate
-        target.writeframesraw(last[: len(last) - round(padding) if 0 < padding < len(last) else None].tobytes())
+        writer.write(resampler.resample(None))
+        writer.finish(end)
         seconds = target.tell() / rate
     if len(forms) > 1:
         findings.facts['audio changes'] = ', then '.join(forms)
     if power.cancels():
         findings.add_problem('the channels of the audio cancel out when they are mixed down to mono')
     return seconds
+
+
+class _SampleWriter:
+    """Writer of int16 samples. It holds the last ones back, so that the padding of a codec can be removed.
+
+    Args:
+      target: the wav.
+      rate: of the wav, in Hz.
+      power: receives the power of the samples.
+    """
+
+    def __init__(self, target: wave.Wave_write, rate: int, power: '_Power') -> None:
+        self._target, self._rate, self._power = target, rate, power
+        self._surplus = 0  # samples to leave out, because they overlap
+        self._last = np.zeros(0, '<i2')
+
+    def write(self, frames: Iterable[av.audio.frame.AudioFrame]) -> None:
+        for frame in frames:
+            samples = frame.to_ndarray().ravel()
+            self._power.add_mixed(samples, self._rate)
+            self._target.writeframesraw(self._last.tobytes())
+            self._last = samples[self._surplus :].astype('<i2')
+            self._surplus = max(0, self._surplus - len(samples))
+
+    def add_gap(self, samples: int) -> None:
+        """Writes silence, or leaves out the next samples if `samples` is negative."""
+        self._surplus += max(0, -samples)
+        if samples > 0:
+            self._target.writeframesraw(self._last.tobytes() + bytes(2 * samples))
+            self._last = self._last[:0]
+
+    def finish(self, end: float) -> None:
+        """Writes the samples held back, up to `end` seconds.
+
+        A codec with frames of one size fills its last packet up. The container declares how much of it is used.
+        """
+        last = self._last
+        padding = self._target.tell() + len(last) - end * self._rate
+        self._target.writeframesraw(last[: len(last) - round(padding) if 0 < padding < len(last) else None].tobytes())
 
 
 class _Power:
@@ -127,6 +164,7 @@ class _Power:
         self._channels = self._mixed = 0.0
 
     def add_channels(self, frame: av.audio.frame.AudioFrame) -> None:
+        """Adds the mean power of a frame's channels, if it has several."""
         channels = frame.layout.nb_channels
         if channels > 1:
             samples = frame.to_ndarray()
@@ -140,4 +178,5 @@ class _Power:
         self._mixed += float(np.sum((samples / 32768.0) ** 2)) / rate
 
     def cancels(self) -> bool:
+        """Returns whether mixing lost almost all of the power."""
         return self._mixed < _CANCELS * self._channels

@@ -1,37 +1,37 @@
-"""One clock for the pictures and the audio of a file, from the time stamps of its packets.
+"""One clock for the frames and the audio of a file, made from the time stamps of its packets.
 
-A recording is a single piece whose stamps only grow. Files that people have are often several: two recordings joined, a
-DVD, a tuner that began again. There the stamps of both streams jump, back to zero or far ahead, and each stream meets
-the jump at another packet, because streams are interleaved. This module finds the pieces from the packets of both
-streams together, and gives a piece one offset that both streams share. So what was recorded together stays together.
+A recording is one piece whose stamps only grow. Real files are often several pieces: two recordings joined, a DVD, or
+a tuner that restarted. Between pieces the stamps of both streams jump, back to zero or far ahead. Each stream jumps at
+another packet, because streams are interleaved. This module finds the pieces from the packets of both streams together.
+Each piece gets one offset for both streams, so that what was recorded together stays together.
 """
 
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-STEP_BACK = 0.1  # seconds; decoding stamps that fall further begin a new piece
-_NEAR = 10.0  # seconds; a stream follows the other into a piece whose stamps are so near
+STEP_BACK = 0.1  # seconds; decoding stamps that fall by more begin a new piece
+_NEAR = 10.0  # seconds; a stream joins a piece of the other stream if its stamps are at most this much earlier
 
 
 class Stamp(NamedTuple):
-    """The time stamps of a packet, in seconds. None where the container has none."""
+    """The time stamps of a packet, in seconds. None if the container has none."""
 
-    stream: int  # which of the streams
+    stream: int  # index of its stream
     decoded: float | None  # decoding time stamp
     shown: float | None  # presentation time stamp
     duration: float  # 0 if unknown
 
 
 class Jump(NamedTuple):
-    """A change of the stamps that was evened out. Seconds, of the container."""
+    """A change of the stamps that was evened out. Seconds, by the container's stamps."""
 
     before: float  # the end of all packets before it
     after: float  # the first stamp after it
 
 
 class Clock(NamedTuple):
-    """When a file's packets are due."""
+    """The times at which a file's packets are due."""
 
     offsets: list[float]  # seconds to add to the stamps of each packet
     ends: dict[int, float]  # by stream, when its last packet ends
@@ -39,14 +39,14 @@ class Clock(NamedTuple):
 
 
 class _Piece:
-    """Packets whose stamps are of one recording."""
+    """Packets whose stamps belong to one recording."""
 
     def __init__(self, jump: Jump | None) -> None:
         self.jump = jump
         self.first: dict[int, float] = {}  # by stream, the earliest presentation stamp
         self.latest: dict[int, float] = {}  # by stream, the last decoding stamp
         self.reach: dict[int, float] = {}  # by stream, the latest end
-        self.came_from: dict[int, tuple[_Piece, float]] = {}  # by stream, the piece that it left, and its end there
+        self.came_from: dict[int, tuple[_Piece, float]] = {}  # by stream, the piece before, and the stream's end there
         self.offset = 0.0
 
     def add(self, stamp: Stamp) -> None:
@@ -59,8 +59,8 @@ class _Piece:
         self.reach[stamp.stream] = max(end, self.reach.get(stamp.stream, end))
 
     def takes(self, stamp: Stamp, longest_gap: float) -> bool:
-        """Returns whether a packet continues the piece: no step back, and no gap that no stream fills."""
-        time = stamp.shown if stamp.decoded is None else stamp.decoded
+        """Returns whether a packet continues the piece: no step back, and no gap that neither stream fills."""
+        time = _time(stamp)
         assert time is not None
         if stamp.decoded is not None and stamp.stream in self.latest:
             earliest = self.latest[stamp.stream] - STEP_BACK
@@ -75,23 +75,36 @@ def set_clock(stamps: Iterable[Stamp], start: float | None, longest_gap: float) 
     Args:
       stamps: of the packets of all streams that are used, in the order of the file.
       start: the stamp of the file's time 0. None for the earliest stamp.
-      longest_gap: seconds. Stamps that go further ahead than any packet reaches are taken for a jump.
+      longest_gap: seconds. Stamps further ahead of every packet than this are a jump.
 
     Returns:
-      Offsets such that time 0 is the file's start and every piece follows the one before. A piece begins where the
-      streams that it has ended, at the later of them, so that neither overlaps itself.
+      Offsets such that time 0 is the file's start and each piece follows the piece before it. A piece begins at the
+      latest end of its streams in the piece before, so that no stream overlaps itself.
     """
+    pieces, piece_of_packet = _find_pieces(stamps, longest_gap)
+    _place_pieces(pieces, start)
+    ends: dict[int, float] = {}
+    for piece in pieces:
+        for stream, reach in piece.reach.items():
+            ends[stream] = max(ends.get(stream, -math.inf), reach + piece.offset)
+    offset = pieces[0].offset if pieces else 0.0
+    offsets = [piece.offset if piece else offset for piece in piece_of_packet]
+    return Clock(offsets, ends, [piece.jump for piece in pieces if piece.jump])
+
+
+def _find_pieces(stamps: Iterable[Stamp], longest_gap: float) -> tuple[list[_Piece], list[_Piece | None]]:
+    """Returns the pieces of a file, and the piece of each packet. None for packets without stamps at the beginning."""
     pieces: list[_Piece] = []
-    current: dict[int, _Piece] = {}
-    places: list[_Piece | None] = []
+    current: dict[int, _Piece] = {}  # by stream
+    piece_of_packet: list[_Piece | None] = []
     for stamp in stamps:
-        time = stamp.shown if stamp.decoded is None else stamp.decoded
+        time = _time(stamp)
         here = current.get(stamp.stream)
         if time is None:
-            places.append(here)
+            piece_of_packet.append(here)
             continue
         if here is None or not here.takes(stamp, longest_gap):
-            # The newest piece first: that is the one which the other stream has begun.
+            # The newest piece is tried first, because the other stream may just have begun it.
             there = next((piece for piece in reversed(pieces) if piece.takes(stamp, longest_gap)), None)
             if there is None:
                 before = here or (pieces[-1] if pieces else None)
@@ -101,7 +114,12 @@ def set_clock(stamps: Iterable[Stamp], start: float | None, longest_gap: float) 
                 there.came_from[stamp.stream] = here, here.reach[stamp.stream]
             current[stamp.stream] = here = there
         here.add(stamp._replace(duration=min(stamp.duration, longest_gap)))
-        places.append(here)
+        piece_of_packet.append(here)
+    return pieces, piece_of_packet
+
+
+def _place_pieces(pieces: list[_Piece], start: float | None) -> None:
+    """Sets the offset of each piece."""
     for piece in pieces:
         if piece is pieces[0]:
             piece.offset = -(min(piece.first.values()) if start is None else start)
@@ -111,10 +129,8 @@ def set_clock(stamps: Iterable[Stamp], start: float | None, longest_gap: float) 
             )
         else:  # its only stream begins here
             piece.offset = pieces[0].offset
-    ends: dict[int, float] = {}
-    for piece in pieces:
-        for stream, reach in piece.reach.items():
-            ends[stream] = max(ends.get(stream, -math.inf), reach + piece.offset)
-    offset = pieces[0].offset if pieces else 0.0
-    offsets = [piece.offset if piece else offset for piece in places]
-    return Clock(offsets, ends, [piece.jump for piece in pieces if piece.jump])
+
+
+def _time(stamp: Stamp) -> float | None:
+    """Returns the decoding stamp of a packet, or the presentation stamp if there is no decoding stamp."""
+    return stamp.shown if stamp.decoded is None else stamp.decoded

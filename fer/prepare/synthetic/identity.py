@@ -65,7 +65,7 @@ class Identity(NamedTuple):
     speech_rate: float  # syllables per second
 
 
-# Hair and clothes keep away from the reds and browns of skin, which the colour detector of `fer.prepare.skin` reads.
+# Hair and clothes keep away from the reds and browns of skin, which the colour detector of `skin_detector.py` reads.
 _HAIR = np.array([[26, 24, 27], [42, 40, 39], [58, 56, 52], [86, 83, 72], [150, 150, 154], [180, 181, 132]], float)
 _IRIS = np.array([[48, 34, 28], [70, 50, 36], [62, 92, 120], [70, 104, 78], [96, 104, 110]], float)
 _PALEST, _DARKEST = np.array([230, 185, 158], float), np.array([122, 82, 60], float)
