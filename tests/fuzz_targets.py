@@ -45,9 +45,10 @@ from fer.prepare.statistics import count_skipped, summarise, write_statistics
 from fer.prepare.statistics import read_split as read_statistics_split
 from fer.prepare.stills import link_faces, prepare_stills
 from fer.prepare.summary import report as report_split
-from fer.report.figures import draw_all_curves, draw_statistics
+from fer.report.figures import draw_all_curves
 from fer.report.page import write_report
 from fer.report.runs import read_seeds
+from fer.report.statistics import draw_statistics
 from fer.report.tables import compile_report
 from fer.results.metrics import score_results, write_metrics
 from fer.results.results_file import Results, read_results, write_results
@@ -357,7 +358,7 @@ def make_run(folder: Path) -> list[Path]:
 
 def read_report(folder: Path) -> None:
     found = read_seeds(folder / 'runs', test_report.CONFIGS)
-    write_report(folder / OUTPUT, compile_report(found), [], [], [], '')
+    write_report(folder / OUTPUT, compile_report(found), test_report.NO_FIGURES, '')
 
 
 def make_logs(folder: Path) -> list[Path]:

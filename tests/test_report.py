@@ -1,6 +1,6 @@
-"""python -m fer.report: its numbers against other implementations, and what it says of runs that are not as they should
-be."""
+"""python -m fer.report: its numbers against other implementations, and its warnings about damaged or odd runs."""
 
+import base64
 import csv
 import dataclasses
 import html
@@ -24,11 +24,13 @@ from fer.dissertation.runs import read_runs
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.prepare.statistics import write_statistics
-from fer.report.cells import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge
 from fer.report.changed_settings import changed_fusion, changed_settings
-from fer.report.figures import draw_all_curves, draw_statistics, lay_out_matrices
-from fer.report.page import write_report
-from fer.report.runs import Answers, Flag, datasets_of, read_seeds
+from fer.report.figures import draw_all_curves, lay_out_matrices
+from fer.report.intervals import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge
+from fer.report.page import Figures, write_report
+from fer.report.runs import read_seeds
+from fer.report.seeds import Flag, SplitResults, datasets_of
+from fer.report.statistics import draw_statistics
 from fer.report.tables import VERDICTS, compile_report, ranges
 from fer.results.metrics import score_results, write_metrics
 from fer.results.results_file import Results, write_results
@@ -45,10 +47,11 @@ CHECKPOINT = 'model.ckpt-24'
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 RUNS = {row.run_id: row for row in read_runs()}
 CLASSES = list(range(7))
+NO_FIGURES = Figures([], [], [])
 
 
-def make_answers(seed, videos=60, right=0.5):
-    """Results of made-up videos, whose labels are the same for every seed."""
+def make_results(seed, videos=60, right=0.5):
+    """Returns results of made-up videos, whose labels are the same for every seed."""
     rng = np.random.default_rng(seed)
     labels = np.random.default_rng(7).integers(0, 7, videos)
     predictions = np.where(rng.random(videos) < right, labels, rng.integers(0, 7, videos))
@@ -57,12 +60,12 @@ def make_answers(seed, videos=60, right=0.5):
     return Results(ids, logits, predictions, labels, np.full(videos, 20), ['-'] * videos)
 
 
-def as_answers(results):
-    return Answers(results.video_ids, results.labels, results.predictions, None, False, '')
+def as_split(results):
+    return SplitResults(results.video_ids, results.labels, results.predictions, None, False, '')
 
 
 def config_of(run_id, **settings):
-    """The settings that train.py would run a flagfile with."""
+    """Returns the settings that train.py would run a flagfile with."""
     types = typing.get_type_hints(TrainConfig)
     values = {name: {str: '', int: 1, float: 0.0, bool: False}[kind] for name, kind in types.items()}
     flagfiles = dict(find_runs(CONFIGS))
@@ -75,7 +78,7 @@ def config_of(run_id, **settings):
 
 def write_split(folder, split, results, **more):
     write_results(folder / f'results_{split}.txt', results)
-    # As `provenance.stamp` says it, which asks git each time.
+    # As `provenance.stamp` writes it, without its calls of git.
     origin = {
         'results_sha256': provenance.digest(folder / f'results_{split}.txt'),
         'written': '2026-03-04T06:07:08+00:00',
@@ -86,7 +89,7 @@ def write_split(folder, split, results, **more):
 
 
 def make_run(root, run_id, seed=0, results=None, steps=24, dataset='-', **settings):
-    """A finished run folder of training, as train.py and evaluate.py leave it, without its checkpoints."""
+    """Makes a finished run folder, as train.py and evaluate.py leave it, without its checkpoints."""
     folder = root / 'somewhere' / f'{run_id}-seed{seed}'
     folder.mkdir(parents=True)
     config = config_of(run_id)
@@ -105,7 +108,7 @@ def make_run(root, run_id, seed=0, results=None, steps=24, dataset='-', **settin
         rows.writerow(VALIDATION_COLUMNS)
         rows.writerows((step, step // 4, 2, 1, 2, 0.5, 0.25, dataset) for step in range(4, steps + 1, 4))
     for index, split in enumerate(datasets_of(run_id).values()):
-        write_split(folder, split, results or make_answers(10 * seed + index), checkpoint=CHECKPOINT)
+        write_split(folder, split, results or make_results(10 * seed + index), checkpoint=CHECKPOINT)
     finished = {'step': steps, 'reason': 'epochs', 'checkpoint': CHECKPOINT}
     (folder / 'finished.json').write_text(json.dumps(finished))
     return folder
@@ -116,27 +119,28 @@ def make_fusion(root, run_id, seed=0, **more):
     folder.mkdir(parents=True)
     flags = read_settings(dict(find_runs(CONFIGS))[run_id])
     members = [path.replace('-seed0/', f'-seed{seed}/') for path in flags['results'].split(',')]
-    write_split(folder, 'val', make_answers(seed), **{'method': int(flags['method']), 'members': members, **more})
+    write_split(folder, 'val', make_results(seed), **{'method': int(flags['method']), 'members': members, **more})
     return folder
 
 
 def read(root, configs=CONFIGS):
-    """The report's rows by run id, those of no table included, and all of it."""
+    """Returns the report's rows by run id, including those that no table lists, and the whole report."""
     report = compile_report(read_seeds(root, configs))
     rows = {row.run_id: row for table in report.tables for row in table.rows}
     return rows | {row.run_id: row for row in report.others}, report
 
 
 def write(root, output, note='', data=(), drawn=True):
-    """What the command does, curves only if `drawn`, which takes the longest; returns the page and the Markdown."""
+    """Does what the command does, and returns the page and the Markdown. Curves, the slowest part, only if `drawn`."""
     found = read_seeds(root, CONFIGS)
-    curves, matrices = draw_all_curves(found.seeds) if drawn else [], lay_out_matrices(found.seeds)
-    write_report(output, compile_report(found), curves, matrices, draw_statistics(data), note)
+    curves = draw_all_curves(found.seeds) if drawn else []
+    figures = Figures(curves, lay_out_matrices(found.seeds), draw_statistics(data))
+    write_report(output, compile_report(found), figures, note)
     return (output / 'index.html').read_text(), (output / 'report.md').read_text()
 
 
 def kinds(row):
-    """The flags of a row but `data`, which all have here: the made-up split is not AFEW's."""
+    """Returns the kinds of a row's flags, except `data`, which all rows have: the made-up split is not AFEW's."""
     return [flag.kind for _, flag in row.flags if flag.kind != 'data']
 
 
@@ -149,10 +153,10 @@ def table_rows(output):
         return list(csv.DictReader(file))
 
 
-# What is printed.
+# The printed numbers.
 
 
-def test_every_row_of_every_table_is_there_without_a_single_run(tmp_path):
+def test_without_runs_every_printed_row_is_listed(tmp_path):
     (tmp_path / 'runs').mkdir()
     page, markdown = write(tmp_path / 'runs', tmp_path / 'out')
     rows = table_rows(tmp_path / 'out')
@@ -169,23 +173,23 @@ def test_every_row_of_every_table_is_there_without_a_single_run(tmp_path):
     for title in ('Table 7: other entrants of 2018', 'Table 3: Audio Models only', 'Errata of the dissertation'):
         assert title in page
         assert title in markdown
-    assert page.count('Nothing to draw.') == 7
+    assert page.count('No data for this figure.') == 7
     assert page.count('Ours is missing') == len(read_figures()) == 11
     assert page.count('<li id="erratum-') == 33
 
 
-def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+def test_a_missing_folder_is_one_line(tmp_path):
     done = run('-m', 'fer.report', f'--runs={tmp_path}/none', f'--output={tmp_path}/out', ok=False)
     assert done.code == 2
     assert done.err == f'python -m fer.report: --runs={tmp_path}/none: not found; expected a folder of runs\n'
     assert not (tmp_path / 'out').exists()
 
 
-# Numbers.
+# Our numbers.
 
 
-def test_numbers_are_scikit_learns(tmp_path):
-    several = [make_answers(seed, right=0.3 + 0.1 * seed) for seed in range(3)]
+def test_scores_equal_scikit_learns(tmp_path):
+    several = [make_results(seed, right=0.3 + 0.1 * seed) for seed in range(3)]
     for seed, results in enumerate(several):
         make_run(tmp_path, '6.2-t1-r13', seed, results)
     (line,) = read(tmp_path)[0]['6.2-t1-r13'].lines
@@ -201,9 +205,9 @@ def test_numbers_are_scikit_learns(tmp_path):
     assert (line.accuracy.printed, line.f1.printed) == (46.0, 42.0)
 
 
-def test_the_interval_of_one_seed_is_scipys():
-    results = make_answers(3, videos=500)
-    ours = estimate([as_answers(results)])
+def test_the_interval_of_one_seed_equals_scipys():
+    results = make_results(3, videos=500)
+    ours = estimate([as_split(results)])
 
     def f1(*indices):
         (chosen,) = indices
@@ -216,16 +220,16 @@ def test_the_interval_of_one_seed_is_scipys():
         theirs = scipy.stats.bootstrap(
             (np.arange(500),), statistic, n_resamples=1000, method='percentile', vectorized=False, rng=5
         ).confidence_interval
-        # Each bound has a standard error of about a fifth of a point, theirs and ours.
+        # Each bound, ours and scipy's, has a standard error of about a fifth of a point.
         assert ours[metric].low == pytest.approx(100 * theirs.low, abs=1.2)
         assert ours[metric].high == pytest.approx(100 * theirs.high, abs=1.2)
         assert ours[metric].spread is None
         assert ours[metric].high - ours[metric].low > 6
 
 
-def test_the_interval_of_several_seeds_draws_seeds_and_the_same_videos_of_each():
-    several = [make_answers(seed, videos=300, right=right) for seed, right in enumerate((0.35, 0.55, 0.6, 0.5))]
-    ours = estimate([as_answers(results) for results in several])
+def test_seeds_of_a_bootstrap_sample_share_videos():
+    several = [make_results(seed, videos=300, right=right) for seed, right in enumerate((0.35, 0.55, 0.6, 0.5))]
+    ours = estimate([as_split(results) for results in several])
     rng = np.random.default_rng(11)
     means = []
     for _ in range(2000):
@@ -249,9 +253,9 @@ def _f1(labels, predictions):
     return np.mean(2 * right / (confusion.sum(axis=0) + confusion.sum(axis=1)))
 
 
-def test_a_seed_that_repeats_another_tells_nothing_new():
-    """Were each seed to draw videos of its own, five copies of one would halve the interval."""
-    one = as_answers(make_answers(2))
+def test_copies_of_a_seed_keep_the_interval():
+    """If each seed were sampled separately, five copies of one seed would halve the interval."""
+    one = as_split(make_results(2))
     alone, copies = estimate([one]), estimate([one] * 5)
     for metric in alone:
         assert copies[metric].low == pytest.approx(alone[metric].low)
@@ -267,13 +271,13 @@ def test_verdicts(printed, verdict):
     assert judge(printed, None) == ('' if printed is None else MISSING)
 
 
-def test_a_row_is_covered_if_all_of_it_is_and_missing_if_any_is(tmp_path):
+def test_a_rows_verdict_joins_those_of_its_datasets(tmp_path):
     run_id = '6.1-t2-r1'
-    labels = make_answers(0).labels
+    labels = make_results(0).labels
     for split in ('rafdb', 'affectnet', 'fer2013'):
         assert split in datasets_of(run_id).values()
     folder = make_run(tmp_path, run_id)
-    perfect = make_answers(0)._replace(predictions=labels)
+    perfect = make_results(0)._replace(predictions=labels)
     write_split(folder, 'rafdb', perfect)
     rows, report = read(tmp_path)
     by_dataset = {line.dataset: line for line in rows[run_id].lines}
@@ -291,14 +295,14 @@ def test_a_row_is_covered_if_all_of_it_is_and_missing_if_any_is(tmp_path):
     assert rows[run_id].unfinished == [(0, 'no results_fer2013.txt', '')]
 
 
-def test_chapter_7_has_ours_beside_tp(tmp_path):
+def test_chapter_7_has_our_numbers_beside_tp(tmp_path):
     make_run(tmp_path, '6.4-t1-r5')
     _, report = read(tmp_path)
     rows = {row.printed.run_id: row for table in report.chapter7 for row in table if row.printed.entrant == 'TP'}
     assert list(rows) == ['6.5l-t1-r3', '6.5l-t2-r2', '6.4-t1-r5', '6.5l-t4-r7']
-    results = make_answers(0)
+    results = make_results(0)
     ours = rows['6.4-t1-r5'].ours
-    assert ours.printed == 27.2  # the chapter's own number; the table has 27.4
+    assert ours.printed == 27.2  # chapter 7's own number, the table of 6.4 has 27.4
     assert ours.ours.mean == pytest.approx(100 * accuracy_score(results.labels, results.predictions))
     assert rows['6.5l-t4-r7'].ours.verdict == MISSING
     assert rows['6.5l-t4-r7'].printed.test_acc == 48.5
@@ -307,11 +311,11 @@ def test_chapter_7_has_ours_beside_tp(tmp_path):
 # Flags.
 
 
-def test_a_run_as_it_should_be_has_no_flag(tmp_path):
+def test_a_correct_run_has_no_flag(tmp_path):
     make_run(tmp_path, '6.2-t1-r13', 3)
     rows, report = read(tmp_path)
     assert kinds(rows['6.2-t1-r13']) == []
-    assert texts(rows['6.2-t1-r13']) == 'seeds: 60 videos; AFEW validates on 383'
+    assert texts(rows['6.2-t1-r13']) == 'seeds: 60 videos; the validation set of AFEW has 383'
     assert rows['6.2-t1-r13'].dates[0] == '2026-03-04'
     assert rows['6.2-t1-r13'].commits == [COMMIT]
     assert report.summary.unchecked == []
@@ -327,7 +331,7 @@ def edit_environment(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def change_an_answer(folder):
+def change_a_prediction(folder):
     path = folder / 'results_val.txt'
     header, first, *others = path.read_text().split('\n')
     *start, prediction, label, frames, fallback = first.split('\t')
@@ -336,30 +340,30 @@ def change_an_answer(folder):
 
 
 @pytest.mark.parametrize(
-    ('spoil', 'kind', 'says'),
+    ('spoil', 'kind', 'message'),
     [
         (
             lambda f: edit_metrics(f, accuracy=0.99),
             'edited',
-            'metrics_val.json: accuracy not what results_val.txt gives',
+            'metrics_val.json: accuracy differs from results_val.txt',
         ),
-        (lambda f: edit_metrics(f, confusion=[]), 'edited', 'confusion not what'),
-        (lambda f: edit_metrics(f, results_sha256='0' * 64), 'edited', 'not the file that metrics_val.json was made'),
+        (lambda f: edit_metrics(f, confusion=[]), 'edited', 'confusion differs from'),
+        (lambda f: edit_metrics(f, results_sha256='0' * 64), 'edited', 'not the file that metrics_val.json was'),
         (lambda f: edit_metrics(f, results_sha256=None), 'unsigned', 'no results_sha256'),
-        (change_an_answer, 'edited', 'results_val.txt: not the file'),
+        (change_a_prediction, 'edited', 'results_val.txt: not the file'),
         (lambda f: edit_metrics(f, commit='f' * 40), 'commits', '01234567, ffffffff'),
         (lambda f: edit_environment(f, commit='e' * 40), 'commits', 'eeeeeeee, 01234567'),
-        (lambda f: edit_environment(f, uncommitted_changes=True), 'uncommitted', 'environment.json: code with changes'),
+        (lambda f: edit_environment(f, uncommitted_changes=True), 'uncommitted', 'environment.json: the code had'),
         (lambda f: edit_environment(f, uncommitted_changes=None), 'uncommitted', 'environment.json: unknown whether'),
         (lambda f: edit_environment(f, commit=None), 'uncommitted', 'environment.json: unknown commit'),
-        (lambda f: edit_metrics(f, uncommitted_changes=True), 'uncommitted', 'metrics_val.json: code with changes'),
+        (lambda f: edit_metrics(f, uncommitted_changes=True), 'uncommitted', 'metrics_val.json: the code had'),
         (lambda f: edit_metrics(f, commit=None), 'uncommitted', 'metrics_val.json: unknown commit'),
         (
             lambda f: edit_metrics(f, checkpoint='model.ckpt-8'),
             'checkpoint',
-            'metrics_val.json: of model.ckpt-8; training ended with model.ckpt-24',
+            'metrics_val.json: evaluated model.ckpt-8; training ended with model.ckpt-24',
         ),
-        (lambda f: edit_metrics(f, checkpoint=None), 'checkpoint', 'metrics_val.json: of None; training ended with'),
+        (lambda f: edit_metrics(f, checkpoint=None), 'checkpoint', 'metrics_val.json: evaluated None; training'),
         (
             lambda f: (f / 'environment_8.json').write_text(
                 json.dumps({'commit': 'd' * 40, 'uncommitted_changes': False})
@@ -369,12 +373,12 @@ def change_an_answer(folder):
         ),
     ],
 )
-def test_flags(tmp_path, spoil, kind, says):
+def test_a_spoilt_run_is_flagged(tmp_path, spoil, kind, message):
     folder = make_run(tmp_path, '6.2-t1-r13')
     spoil(folder)
     rows, report = read(tmp_path)
     assert set(kinds(rows['6.2-t1-r13'])) == {kind}
-    assert says in texts(rows['6.2-t1-r13'])
+    assert message in texts(rows['6.2-t1-r13'])
     assert report.summary.flags[kind] == 1
     assert rows['6.2-t1-r13'].lines[0].accuracy.ours is not None
     page, markdown = write(tmp_path, tmp_path / 'out', drawn=False)
@@ -385,7 +389,7 @@ def test_flags(tmp_path, spoil, kind, says):
 
 
 @pytest.mark.parametrize(
-    ('changes', 'says'),
+    ('changes', 'message'),
     [
         ({'width': 0.05}, '--width=0.05 (1.0)'),
         ({'train_epochs': '1,2'}, '--train_epochs=1,2 (5,25)'),
@@ -393,19 +397,19 @@ def test_flags(tmp_path, spoil, kind, says):
         ({'init_from': ''}, '--init_from= (6.1-t1-r3)'),
         ({'init_from': '/elsewhere/6.1-t1-r2-seed4'}, '--init_from=6.1-t1-r2 (6.1-t1-r3)'),
         ({'train_manifest': '/data/train.txt,/data/val.txt'}, '--train_manifest=train.txt,val.txt (train.txt)'),
-        # Other places and another seed of the same run are no other settings.
+        # Other folders and another seed of the same run do not count as other settings.
         ({'init_from': '/elsewhere/6.1-t1-r3-seed7', 'val_manifest': '/elsewhere/val.txt', 'data_root': '/d'}, ''),
         ({'run_dir': '/elsewhere'}, ''),
     ],
 )
-def test_settings_are_those_of_the_flagfile(tmp_path, changes, says):
+def test_settings_are_compared_with_the_flagfile(tmp_path, changes, message):
     make_run(tmp_path, '6.2-t1-r13', **changes)
     row = read(tmp_path)[0]['6.2-t1-r13']
     found = [flag.text for _, flag in row.flags if flag.kind == 'settings']
-    assert found == ([says] if says else [])
+    assert found == ([message] if message else [])
 
 
-def test_a_flag_that_several_seeds_share_is_said_once(tmp_path):
+def test_a_flag_of_several_seeds_is_listed_once(tmp_path):
     for seed in (0, 1, 2, 5):
         make_run(tmp_path, '6.2-t1-r13', seed, width=0.05)
     row = read(tmp_path)[0]['6.2-t1-r13']
@@ -415,7 +419,7 @@ def test_a_flag_that_several_seeds_share_is_said_once(tmp_path):
     assert ranges([]) == ''
 
 
-def test_a_late_fusion_is_held_against_its_flagfile(tmp_path):
+def test_a_late_fusion_is_compared_with_its_flagfile(tmp_path):
     make_fusion(tmp_path, '6.5l-t1-r3')
     assert kinds(read(tmp_path)[0]['6.5l-t1-r3']) == []
     make_fusion(tmp_path, '6.5l-t1-r1', method=3, members=['runs/x/6.2-t1-r7-seed0/results_val.txt'])
@@ -424,48 +428,48 @@ def test_a_late_fusion_is_held_against_its_flagfile(tmp_path):
     assert '--method=3 (4), --results=6.2-t1-r7 (6.2-t1-r7,6.2-t2-r1' in texts(row)
 
 
-def test_a_seed_that_is_not_the_names(tmp_path):
+def test_a_seed_unlike_its_name_is_flagged(tmp_path):
     make_run(tmp_path, '6.2-t1-r13', 0).rename(tmp_path / '6.2-t1-r13-seed1')
     row = read(tmp_path)[0]['6.2-t1-r13']
     assert kinds(row) == ['seed', 'seed']
     assert 'seed 1: named seed 1, ran with --seed=0' in texts(row)
-    assert 'seed 1: flags.txt: made of 6.1-t1-r3-seed0, this is seed 1' in texts(row)
+    assert 'seed 1: flags.txt: built from 6.1-t1-r3-seed0, but this is seed 1' in texts(row)
 
 
 @pytest.mark.parametrize(
-    ('run_id', 'flag', 'path', 'made_of'),
+    ('run_id', 'flag', 'path', 'parent'),
     [
         ('6.2-t1-r13', 'init_from', '/elsewhere-seed2/6.1-t1-r3-seed7', '6.1-t1-r3-seed7'),
         ('6.2-t1-r13', 'init_from', '/elsewhere/6.1-t1-r3-seed7/best-12', '6.1-t1-r3-seed7'),
         ('6.5e-t3-r2', 'audio_run_dir', '/elsewhere/mine-seed0', 'mine-seed0'),
     ],
 )
-def test_a_run_made_of_a_run_of_another_seed(tmp_path, run_id, flag, path, made_of):
+def test_a_parent_of_another_seed_is_flagged(tmp_path, run_id, flag, path, parent):
     make_run(tmp_path, run_id, 2, **{flag: path})
     row = read(tmp_path)[0][run_id]
-    assert ('seed 2', Flag('seed', f'flags.txt: made of {made_of}, this is seed 2')) in row.flags
+    assert ('seed 2', Flag('seed', f'flags.txt: built from {parent}, but this is seed 2')) in row.flags
     assert kinds(row).count('seed') == 1
 
 
-def test_a_late_fusion_of_runs_of_several_seeds(tmp_path):
+def test_members_of_another_seed_are_flagged(tmp_path):
     folder = make_fusion(tmp_path, '6.5l-t1-r3', 3)
     assert kinds(read(tmp_path)[0]['6.5l-t1-r3']) == []
     first, *others = json.loads((folder / 'metrics_val.json').read_text())['members']
     edit_metrics(folder, members=[first.replace('-seed3/', '-seed4/'), *others])
     row = read(tmp_path)[0]['6.5l-t1-r3']
     assert kinds(row) == ['seed']
-    assert re.search(r'metrics_val.json: made of 6\.2-t\d-r\d+-seed4, this is seed 3', texts(row))
+    assert re.search(r'metrics_val.json: built from 6\.2-t\d-r\d+-seed4, but this is seed 3', texts(row))
 
 
-def test_seeds_with_the_same_results(tmp_path):
+def test_seeds_with_identical_results_are_flagged(tmp_path):
     for seed in range(4):
-        make_run(tmp_path, '6.2-t1-r13', seed, make_answers(max(seed, 1), videos=383))
+        make_run(tmp_path, '6.2-t1-r13', seed, make_results(max(seed, 1), videos=383))
     assert read(tmp_path)[0]['6.2-t1-r13'].flags == [
-        ('seeds 0-1', Flag('seed', 'AFEW: results that are the same to the byte'))
+        ('seeds 0-1', Flag('seed', 'AFEW: the results files are identical'))
     ]
 
 
-def test_seeds_and_tables_of_several_commits(tmp_path):
+def test_several_commits_in_a_table_are_flagged(tmp_path):
     make_run(tmp_path, '6.2-t1-r13', 0)
     other = make_run(tmp_path, '6.2-t1-r13', 1)
     edit_environment(other, commit='f' * 40)
@@ -479,24 +483,24 @@ def test_seeds_and_tables_of_several_commits(tmp_path):
     assert sorted(commits['6.2', 1]) == [COMMIT, 'f' * 40]
     assert commits['6.2', 2] == [COMMIT]
     page, _ = write(tmp_path, tmp_path / 'out', drawn=False)
-    assert page.count('the runs of this table are of several commits') == 1
+    assert page.count('several commits made the runs of this table') == 1
 
 
-def test_seeds_that_answered_other_videos(tmp_path):
+def test_seeds_with_other_videos_are_flagged(tmp_path):
     make_run(tmp_path, '6.2-t1-r13', 0)
-    make_run(tmp_path, '6.2-t1-r13', 1, make_answers(1, videos=50))
+    make_run(tmp_path, '6.2-t1-r13', 1, make_results(1, videos=50))
     row = read(tmp_path)[0]['6.2-t1-r13']
-    assert 'seeds: AFEW: answered other videos, or with other labels' in texts(row)
-    assert '50 or 60 videos; AFEW validates on 383' in texts(row)
+    assert 'seeds: AFEW: the seeds have different videos or labels' in texts(row)
+    assert '50 or 60 videos; the validation set of AFEW has 383' in texts(row)
     assert row.lines[0].seeds == [0, 1]
 
 
-def test_afews_own_number_of_videos_is_no_flag(tmp_path):
-    make_run(tmp_path, '6.2-t1-r13', 0, make_answers(0, videos=383))
+def test_383_videos_of_afew_are_not_flagged(tmp_path):
+    make_run(tmp_path, '6.2-t1-r13', 0, make_results(0, videos=383))
     assert read(tmp_path)[0]['6.2-t1-r13'].flags == []
 
 
-def test_optimistic_scores_are_called_so_with_the_cross_validated_beside(tmp_path):
+def test_optimistic_scores_have_cross_validated_ones_beside(tmp_path):
     validation = {'accuracy': 0.437, 'interval_95': [0.4, 0.5], 'folds': 5, 'repeats': 2}
     make_fusion(tmp_path, '6.5l-t4-r7', optimistic=True, cross_validated=validation)
     make_fusion(tmp_path, '6.5l-t4-r4', optimistic=False, cross_validated=None)
@@ -513,7 +517,7 @@ def test_optimistic_scores_are_called_so_with_the_cross_validated_beside(tmp_pat
     assert 'optimistic' in chapter7[chapter7.index('6.5l-t4-r7') :].partition('</tr>')[0]
 
 
-def test_a_run_that_no_table_has(tmp_path):
+def test_a_run_of_no_table_is_listed_separately(tmp_path):
     make_run(tmp_path, '6.2-t0-r1')
     make_run(tmp_path, '6.2-t9-r9')
     rows, report = read(tmp_path)
@@ -524,7 +528,7 @@ def test_a_run_that_no_table_has(tmp_path):
     assert report.summary.verdicts[MISSING] == 112
 
 
-# Folders that are not whole.
+# Incomplete folders.
 
 
 def truncate(path):
@@ -532,7 +536,7 @@ def truncate(path):
 
 
 @pytest.mark.parametrize(
-    ('spoil', 'lacks'),
+    ('spoil', 'missing'),
     [
         (lambda f: (f / 'results_val.txt').unlink(), 'no results_val.txt'),
         (lambda f: (f / 'metrics_val.json').unlink(), 'no metrics_val.json'),
@@ -563,7 +567,7 @@ def truncate(path):
         (lambda f: [path.unlink() for path in f.iterdir()], 'no flags.txt'),
     ],
 )
-def test_half_written_folders_are_unfinished_and_not_counted(tmp_path, spoil, lacks):
+def test_incomplete_folders_are_unfinished_and_not_counted(tmp_path, spoil, missing):
     make_run(tmp_path, '6.2-t1-r13', 0)
     spoil(make_run(tmp_path, '6.2-t1-r13', 1))
     rows, report = read(tmp_path)
@@ -571,7 +575,7 @@ def test_half_written_folders_are_unfinished_and_not_counted(tmp_path, spoil, la
     assert row.lines[0].seeds == [0]
     ((seed, text, status),) = row.unfinished
     assert (seed, status) == (1, '')
-    assert text.startswith(lacks)
+    assert text.startswith(missing)
     assert str(tmp_path) not in text
     assert (report.summary.finished, report.summary.unfinished) == (1, 1)
     page, markdown = write(tmp_path, tmp_path / 'out', drawn=False)
@@ -579,7 +583,7 @@ def test_half_written_folders_are_unfinished_and_not_counted(tmp_path, spoil, la
     assert 'unfinished, seed 1: ' in markdown
 
 
-def test_status_lines_of_runs_that_are_not_finished(tmp_path):
+def test_unfinished_runs_show_their_status_lines(tmp_path):
     make_run(tmp_path, '6.2-t1-r13', 0)
     (make_run(tmp_path, '6.2-t1-r13', 1) / 'metrics_val.json').unlink()
     for name, state, text in (
@@ -592,22 +596,22 @@ def test_status_lines_of_runs_that_are_not_finished(tmp_path):
         write_status(tmp_path, name, state, text)
     with open(tmp_path / 'status' / '6.2-t1-r13-seed1.txt', 'a') as file:  # as a job's script adds to it
         file.write('failed\t2026-03-04T05:06:07+00:00\tnode7\t12\texit code 1\n')
-    (tmp_path / 'status' / '6.3-t1-r1-seed6.txt').write_text('who knows')
+    (tmp_path / 'status' / '6.3-t1-r1-seed6.txt').write_text('damaged')
     rows, report = read(tmp_path)
     assert rows['6.2-t1-r13'].unfinished == [(1, 'no metrics_val.json', 'failed: exit code 1')]
-    *others, (seed, lacks, damaged) = rows['6.3-t1-r1'].unfinished
+    *others, (seed, missing, damaged) = rows['6.3-t1-r1'].unfinished
     assert others == [
         (4, 'no run folder', 'failed: step 3: the loss is nan'),
         (5, 'no run folder', 'queued'),
     ]
-    assert (seed, lacks) == (6, 'no run folder')
+    assert (seed, missing) == (6, 'no run folder')
     assert damaged.endswith('6.3-t1-r1-seed6.txt: not a line of five fields')
     assert (report.summary.finished, report.summary.unfinished) == (1, 1)
     page, _ = write(tmp_path, tmp_path / 'out', drawn=False)
     assert 'status: failed: step 3: the loss is nan' in page
 
 
-def test_links_are_followed_and_circles_are_not(tmp_path):
+def test_links_are_followed_unless_circular(tmp_path):
     store, root = tmp_path / 'store', tmp_path / 'here' / 'runs'
     root.mkdir(parents=True)
     make_run(store, '6.2-t1-r13', 0)
@@ -624,8 +628,8 @@ def test_links_are_followed_and_circles_are_not(tmp_path):
     assert (report.summary.finished, report.summary.ignored) == (2, [])
 
 
-def test_runs_of_ones_own(tmp_path):
-    """One with a flagfile is a run; without, a folder that ends like a run's is named as ignored."""
+def test_own_runs_need_a_flagfile(tmp_path):
+    """Without one, a folder that ends like a run's is listed as ignored."""
     runs, configs = tmp_path / 'runs', tmp_path / 'configs'
     for name in ('trial-seed3', *(f'x/other{index}-seed0' for index in range(6))):
         (runs / name).mkdir(parents=True)
@@ -638,26 +642,26 @@ def test_runs_of_ones_own(tmp_path):
     assert rows['mine-t1-r1'].lines[0].seeds == [4]
     assert report.summary.unchecked == []
     assert report.summary.ignored == ['trial-seed3', *(f'x/other{index}-seed0' for index in range(6))]
-    write_report(tmp_path / 'out', report, [], [], [], '')
+    write_report(tmp_path / 'out', report, NO_FIGURES, '')
     assert {(row['section'], row['table']) for row in table_rows(tmp_path / 'out')} >= {('mine', '1')}
     page, markdown = ((tmp_path / 'out' / name).read_text() for name in ('index.html', 'report.md'))
     for text in (page, markdown.replace('\\', '')):
         assert re.search(r'7\s+folders, trial-seed3, x/other0-seed0, .*x/other3-seed0 and 2 more\.', text)
 
 
-def test_few_seeds_are_called_few(tmp_path):
-    says = 'two to four seeds'
+def test_rows_of_few_seeds_are_counted(tmp_path):
+    words = 'two to four seeds'
     for seed in range(5):
         make_run(tmp_path, '6.2-t1-r13', seed)
         _, report = read(tmp_path)
         assert report.summary.few_seeds == (1 if seed in (1, 2, 3) else 0)
-        write_report(tmp_path / 'out', report, [], [], [], '')
+        write_report(tmp_path / 'out', report, NO_FIGURES, '')
         page, markdown = ((tmp_path / 'out' / name).read_text() for name in ('index.html', 'report.md'))
-        assert (says in page) == (says in markdown) == (seed in (1, 2, 3))
+        assert (words in page) == (words in markdown) == (seed in (1, 2, 3))
 
 
-def test_a_stamp_says_what_git_says(tmp_path, monkeypatch):
-    """In a checkout, in a changed one, and where there is none."""
+def test_a_stamp_has_gits_commit_and_changes(tmp_path, monkeypatch):
+    """The three cases are a clean checkout, a changed one, and a folder without one."""
     results = tmp_path / 'results.txt'
     results.write_bytes(b'answers')
     monkeypatch.setattr(provenance, 'CHECKOUT', tmp_path)
@@ -682,20 +686,20 @@ def test_a_stamp_says_what_git_says(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('twin', ['6.2-t1-r13-seed2', '6.2-t1-r13-seed02'])
-def test_two_folders_that_claim_one_run_and_seed(tmp_path, twin):
+def test_two_folders_of_one_seed_are_refused(tmp_path, twin):
     first = make_run(tmp_path / 'runs', '6.2-t1-r13', 2)
     second = tmp_path / 'runs' / 'z' / 'copies' / twin
     second.mkdir(parents=True)
     done = run('-m', 'fer.report', f'--runs={tmp_path}/runs', f'--output={tmp_path}/out', ok=False)
     assert done.code == 2
     assert done.err == (
-        f'python -m fer.report: {first} and {second}: both claim run 6.2-t1-r13, seed 2; expected one\n'
+        f'python -m fer.report: {first} and {second}: both claim run 6.2-t1-r13, seed 2; rename or remove one\n'
     )
     assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(
-    ('text', 'says'),
+    ('text', 'message'),
     [
         ('width=0.1\n', "r1.flags: 'width=0.1'; expected --flag=value"),
         ('--flagfile=none.flags\n', 'none.flags'),
@@ -704,24 +708,24 @@ def test_two_folders_that_claim_one_run_and_seed(tmp_path, twin):
         ('--bidirectional=maybe\n', '--bidirectional=maybe: expected bool'),
     ],
 )
-def test_malformed_flagfiles(tmp_path, text, says):
+def test_malformed_flagfiles_are_named(tmp_path, text, message):
     make_run(tmp_path / 'runs', '6.3-t1-r1')
     path = tmp_path / 'configs' / '6.3-x' / 't1-y' / 'r1.flags'
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(InputError, match=re.escape(says)) as error:
+    with pytest.raises(InputError, match=re.escape(message)) as error:
         read(tmp_path / 'runs', tmp_path / 'configs')
     assert '\n' not in str(error.value)
 
 
-def test_defaults_are_those_of_train_py():
+def test_compared_defaults_are_those_of_train_py():
     assert train_defaults()['width'] == 1.0
-    assert train_defaults()['global_pool'] is None  # settled by the network
+    assert train_defaults()['global_pool'] is None  # depends on the network
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     assert fields <= set(train_defaults())
 
 
-def test_every_row_has_a_flagfile_that_its_own_settings_agree_with():
+def test_every_flagfile_agrees_with_its_own_settings():
     found = dict(find_runs(CONFIGS))
     assert set(found) >= set(RUNS)
     for run_id, path in found.items():
@@ -737,17 +741,19 @@ def test_every_row_has_a_flagfile_that_its_own_settings_agree_with():
 
 
 class Page(html.parser.HTMLParser):
-    """What a page loads, links to and is made of."""
+    """The tags, links and loaded addresses of a page."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.ids, self.links, self.loads, self.headings = [], [], [], [], []
+        self.tags, self.ids, self.links, self.loads, self.headings, self.images = [], [], [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         if re.fullmatch('h[1-6]', tag):
             self.headings.append(int(tag[1]))
+        if tag == 'img':
+            self.images.append(dict(attrs))
         for name, value in attrs:
             assert not name.startswith('on'), (tag, name)
             if name == 'id':
@@ -761,7 +767,7 @@ class Page(html.parser.HTMLParser):
 
 
 class Written(typing.NamedTuple):
-    """A report that several tests look at, none of which changes its runs."""
+    """A report that several tests read, and none changes."""
 
     root: Path
     data: Path
@@ -774,7 +780,7 @@ class Written(typing.NamedTuple):
 
 @pytest.fixture(scope='module')
 def full(tmp_path_factory, painted):
-    """Two seeds of each run that has a figure, a late fusion, a run that is half there, one of other settings."""
+    """Makes two seeds of each run with a figure, a late fusion, an incomplete run, and one with other settings."""
     root = tmp_path_factory.mktemp('full') / 'runs'
     for run_id in ('6.1-t1-r3', '6.2-t1-r13', '6.3-t4-r1', '6.4-t2-r6', '6.4-t2-r7', '6.5e-t3-r2'):
         for seed in (0, 1):
@@ -785,26 +791,27 @@ def full(tmp_path_factory, painted):
     data, output = root.parent / 'data', root.parent / 'out'
     write_statistics(painted, data / 'statistics', ['train', 'val'])
     found = read_seeds(root, CONFIGS)
-    curves, matrices = draw_all_curves(found.seeds), lay_out_matrices(found.seeds)
-    write_report(output, compile_report(found), curves, matrices, draw_statistics([data]), 'demo')
+    figures = Figures(draw_all_curves(found.seeds), lay_out_matrices(found.seeds), draw_statistics([data]))
+    write_report(output, compile_report(found), figures, 'demo')
     page, markdown = ((output / name).read_text() for name in ('index.html', 'report.md'))
-    return Written(root, data, output, curves, matrices, page, markdown)
+    return Written(root, data, output, figures.curves, figures.matrices, page, markdown)
 
 
-def test_the_page_needs_nothing_but_itself(full):
+def test_the_page_loads_no_other_file(full):
     text = full.page
     page = Page(text)
-    assert not {'script', 'link', 'iframe', 'object', 'embed', 'img', 'base'} & set(page.tags)
-    assert all(value.startswith('#') for value in (*page.loads, *page.links))
+    assert not {'script', 'link', 'iframe', 'object', 'embed', 'svg', 'base'} & set(page.tags)
+    assert page.loads == [image['src'] for image in page.images]
+    assert all(value.startswith('data:image/svg+xml;base64,') for value in page.loads)
+    assert all(value.startswith('#') for value in page.links)
     assert len(page.ids) == len(set(page.ids))
-    assert {value[1:] for value in (*page.loads, *page.links)} <= set(page.ids)
-    assert not re.search(r'url\((?!#)|@import', text)
-    # Names of namespaces are no addresses that anything is loaded from.
-    addresses = set(re.findall(r'https?://[^"\s]*', text))
-    assert addresses <= {'http://www.w3.org/1999/xlink', 'http://www.w3.org/2000/svg'}
+    assert {value[1:] for value in page.links} <= set(page.ids)
+    assert not re.search(r'url\(|@import|https?://', text)
     assert page.headings[0] == 1
     assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
     assert page.tags.count('table') == page.tags.count('caption')
+    assert len(page.images) == 2 * 6 + 4  # two panels for each figure of chapter 6 that has runs, and chapter 2
+    assert all(len(image['alt']) > 30 for image in page.images)
     assert 'width=device-width' in text
     assert 'prefers-color-scheme: dark' in text
 
@@ -828,7 +835,7 @@ def test_names_from_outside_are_escaped(tmp_path, painted):
 
 
 def test_videos_and_flagfiles_from_outside_are_escaped(tmp_path):
-    """And no cell of a CSV is a formula."""
+    """In addition, no cell of a CSV file is a formula."""
     root, configs = tmp_path / 'runs', tmp_path / 'configs'
     folder = make_run(root, '6.2-t1-r13')
     with open(folder / 'results_val.txt', 'a') as file:
@@ -839,7 +846,7 @@ def test_videos_and_flagfiles_from_outside_are_escaped(tmp_path):
     (configs / '1-x' / '1-y' / '<b>|z.flags').write_text('--model=ffn\n')
     make_run(root, '1-1-<b>|z')
     found = read_seeds(root, configs)
-    write_report(tmp_path / 'out', compile_report(found), [], [], [], '')
+    write_report(tmp_path / 'out', compile_report(found), NO_FIGURES, '')
     text, markdown = (tmp_path / 'out' / 'index.html').read_text(), (tmp_path / 'out' / 'report.md').read_text()
     assert 'script' not in Page(text).tags
     assert 'video &lt;script&gt;|*x* stands here a second time' in text
@@ -852,33 +859,41 @@ def test_videos_and_flagfiles_from_outside_are_escaped(tmp_path):
     assert not [cell for cell in cells if cell.startswith(('=', '+', '-', '@'))]
 
 
-def test_curves_and_matrices_are_of_the_right_runs(full):
+def svg_of(image):
+    """Returns the SVG text of a data URI."""
+    return base64.b64decode(image.source.partition('base64,')[2]).decode()
+
+
+def test_curves_and_matrices_show_the_right_runs(full):
     curves = {picture.number: picture for picture in full.curves}
     assert list(curves) == ['6.1', '6.3', '6.5', '6.7', '6.9', '6.11', '6.14']
-    assert [len(curves[number].svgs) for number in curves] == [2, 0, 2, 2, 2, 2, 2]
+    assert [len(curves[number].images) for number in curves] == [2, 0, 2, 2, 2, 2, 2]
     assert curves['6.5'].title == '6.2-t1-r13, 2 seeds, a line each; 24 steps in 6 epochs'
-    assert curves['6.9'].title == '6.4-t1-r5, 1 seed; 24 steps in 6 epochs'  # trains, or failed: its curve tells
+    assert curves['6.9'].title == '6.4-t1-r5, 1 seed; 24 steps in 6 epochs'  # unfinished runs have curves too
     assert curves['6.14'].title.startswith('6.5e-t3-r2')
     assert 'erratum 3' in curves['6.14'].note
-    assert [label for *_, label in curves['6.5'].legend] == ['training', 'validation']
-    loss, accuracy = curves['6.5'].svgs
-    assert loss.count('var(--series-0)') == 2  # a line for each seed
-    assert 'var(--series-1)' in accuracy
-    assert 'currentColor' in loss
+    loss, accuracy = map(svg_of, curves['6.5'].images)
+    assert loss.count('stroke: #1f77b4') == 3  # a line for each seed, and one in the legend
+    assert ('>training</text>' in loss, '>validation</text>' in loss) == (True, False)
+    assert accuracy.count('>training</text>') == accuracy.count('>validation</text>') == 1
     assert '>epoch</text>' in loss
+    assert [image.alt for image in curves['6.5'].images] == [
+        'Curves of 6.2-t1-r13: loss against the epoch, for training',
+        'Curves of 6.2-t1-r13: accuracy against the epoch, for training, validation',
+    ]
     matrices = {matrix.number: matrix for matrix in full.matrices}
     assert matrices['6.12'].run_id == '6.4-t2-r7'
     assert 'names 6.4-t2-r6' in matrices['6.12'].note
     assert matrices['6.15'].run_id == '6.5e-t3-r2'
     assert matrices['6.10'].counts is None
-    both = [make_answers(10 * seed) for seed in (0, 1)]
+    both = [make_results(10 * seed) for seed in (0, 1)]
     expected = sum(confusion_matrix(one.labels, one.predictions, labels=CLASSES) for one in both)
     assert (matrices['6.6'].counts == expected).all()
     np.testing.assert_allclose(
         matrices['6.6'].percent,
         100 * expected / expected.sum(axis=1, keepdims=True),
     )
-    stills = make_answers(0), make_answers(10)  # rafdb is the first of its splits
+    stills = make_results(0), make_results(10)  # rafdb is the first of its splits
     expected = sum(confusion_matrix(one.labels, one.predictions, labels=CLASSES) for one in stills)
     assert (matrices['6.2b'].counts == expected).all()
     text = full.page
@@ -888,36 +903,36 @@ def test_curves_and_matrices_are_of_the_right_runs(full):
     assert [float(value) for value in re.findall(r'>([\d.]+)</td>', table)] == printed.ravel().tolist()
 
 
-def test_a_log_that_breaks_off_is_drawn_as_far_as_it_goes(tmp_path):
+def test_curves_of_a_cut_off_log_end_early(tmp_path):
     folder = make_run(tmp_path, '6.2-t1-r13')
     with open(folder / TRAIN_LOG, 'a') as file:
         file.write('25,7,2,0.0')
     (folder / VALIDATION_LOG).write_text('')
     picture = next(one for one in draw_all_curves(read_seeds(tmp_path, CONFIGS).seeds) if one.number == '6.5')
     assert '24 steps in 6 epochs' in picture.title
-    assert [label for *_, label in picture.legend] == ['training']
+    assert 'validation' not in svg_of(picture.images[1])
 
 
-def test_statistics_are_drawn(tmp_path, painted):
+def test_statistics_are_plotted(tmp_path, painted):
     write_statistics(painted, tmp_path / 'a' / 'statistics', ['train', 'val'])
     ((name, pictures),) = draw_statistics([tmp_path / 'a'])
     assert name == str(tmp_path / 'a')
     assert [picture.number for picture in pictures] == ['2.1', '2.2', '2.4', '2.5']
     titles = [picture.title for picture in pictures]
     assert titles[::2] == ['train: lengths of 14 videos', 'train: classes of 15 videos']
-    with pytest.raises(InputError, match=r'no folder statistics; expected what `python -m fer.prepare.statistics'):
+    with pytest.raises(InputError, match=r'no folder statistics; make it with `python -m fer.prepare.statistics'):
         draw_statistics([painted / 'faces'])
-    for text, says in (
+    for text, message in (
         ('a,b\n1,2\n', 'no column frames_from'),
-        ('frames_from,frames_to,videos\n1,10,x\n', 'videos has no whole'),
+        ('frames_from,frames_to,videos\n1,10,x\n', 'videos has values that are not whole numbers'),
     ):
         (tmp_path / 'a' / 'statistics' / 'lengths_train.csv').write_text(text)
-        with pytest.raises(InputError, match=says) as error:
+        with pytest.raises(InputError, match=message) as error:
             draw_statistics([tmp_path / 'a'])
         assert '\n' not in str(error.value)
 
 
-def test_csv_has_what_the_report_has(full):
+def test_csv_files_have_the_reports_numbers(full):
     rows, report = read(full.root)
     found = {(row['run_id'], row['dataset'], row['metric']): row for row in table_rows(full.output)}
     for run_id, row in rows.items():
@@ -939,7 +954,7 @@ def test_csv_has_what_the_report_has(full):
     assert errata == [tuple(erratum) for erratum in report.errata]
 
 
-def test_the_command_writes_the_same_bytes_again_and_without_tensorflow(full, tmp_path):
+def test_the_command_repeats_its_bytes_without_tensorflow(full, tmp_path):
     code = (
         'import sys; from absl import app; import fer.report.__main__ as report; '
         'from absl import flags; flags.FLAGS(sys.argv); report.main(); '
@@ -954,7 +969,7 @@ def test_the_command_writes_the_same_bytes_again_and_without_tensorflow(full, tm
         assert (tmp_path / 'a' / name).read_bytes() == (full.output / name).read_bytes()
 
 
-def test_an_output_that_is_a_file_is_an_error(tmp_path):
+def test_an_output_file_is_refused(tmp_path):
     (tmp_path / 'runs').mkdir()
     (tmp_path / 'out').write_text('mine')
     with pytest.raises(InputError, match='a file; expected a folder'):
@@ -965,8 +980,8 @@ def test_an_output_that_is_a_file_is_an_error(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('chromium'), reason='no chromium on the PATH')
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
-def test_a_browser_shows_every_table_and_no_wider_than_a_phone(full, tmp_path, dark):
-    """The page itself has no script and forbids them: a page around it, in whose frame it lies, measures it."""
+def test_a_browser_shows_every_table_on_phones(full, tmp_path, dark):
+    """A second page shows the report in a frame and measures it, because the report forbids scripts."""
     shutil.copy(full.output / 'index.html', tmp_path / 'index.html')
     (tmp_path / 'around.html').write_text(
         '<!doctype html><iframe id="frame" src="index.html" style="width: 390px; height: 844px; border: 0"></iframe>'
@@ -997,7 +1012,7 @@ def test_a_browser_shows_every_table_and_no_wider_than_a_phone(full, tmp_path, d
 
 
 def expected_captions():
-    """Of the dissertation's tables, by its own data."""
+    """Returns the captions that the dissertation's own data give."""
     sections = {
         '6.1': '6.1 Pre-Training Visual',
         '6.2': '6.2 Fine-Tuning Visual',
@@ -1012,7 +1027,7 @@ def expected_captions():
 
 
 def open_in_browser(page, profile, dark):
-    """The DOM that the page becomes, and what the browser says meanwhile, its console included."""
+    """Returns the page's DOM, and the messages of the browser and its console."""
     process = subprocess.run(
         [
             *('chromium', '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-sync'),

@@ -1,8 +1,8 @@
-"""The dissertation's tables beside ours: python -m fer.report --runs=runs --output=report [--data=data/afew]
+"""Compares our runs with the dissertation's tables: python -m fer.report --runs=runs --output=report [--data=data/afew]
 
-Reads every run folder <run id>-seed<k> below --runs, which is named after a run of chapter 6 (6.2-t1-r13-seed0), and
-writes index.html, report.md, tables.csv and errata.csv. Numbers are recomputed from results files; what is missing,
-unfinished or not as it should be is said where it stands. Exit codes: 0 done; 2 bad input, nothing written.
+Reads every run folder <run id>-seed<k> below --runs, where the run id names a run of chapter 6 (6.2-t1-r13-seed0).
+Writes index.html, report.md, tables.csv and errata.csv. Numbers are recomputed from results files. Missing, unfinished
+and suspicious runs are listed in their rows. Exit codes: 0 done; 2 bad input, nothing written.
 """
 
 import functools
@@ -11,18 +11,21 @@ from pathlib import Path
 from absl import flags
 
 from fer import cli
-from fer.report.figures import draw_all_curves, draw_statistics, lay_out_matrices
-from fer.report.page import write_report
+from fer.report.figures import draw_all_curves, lay_out_matrices
+from fer.report.page import Figures, write_report
 from fer.report.runs import read_seeds
+from fer.report.statistics import draw_statistics
 from fer.report.tables import compile_report
 
 flags.DEFINE_string('runs', 'runs', 'Folder of run folders, at any depth.')
 flags.DEFINE_string('output', 'report', 'Folder to write to.')
 flags.DEFINE_list(
-    'data', [], 'Folders of prepared data whose statistics are drawn (`python -m fer.prepare.statistics` makes them).'
+    'data',
+    [],
+    'Folders of prepared data whose statistics are plotted. `python -m fer.prepare.statistics` makes the statistics.',
 )
-flags.DEFINE_string('note', '', 'Text that stands on top.')
-flags.DEFINE_string('configs', 'configs', 'Folder of the flagfiles that runs are held against.')
+flags.DEFINE_string('note', '', 'Text at the top of the report.')
+flags.DEFINE_string('configs', 'configs', 'Folder of the flagfiles that the settings of runs are compared with.')
 
 
 def main() -> None:
@@ -30,16 +33,15 @@ def main() -> None:
     found = read_seeds(Path(args.runs), Path(args.configs))
     statistics = draw_statistics([Path(folder) for folder in args.data])
     report = compile_report(found)
-    written = write_report(
-        Path(args.output), report, draw_all_curves(found.seeds), lay_out_matrices(found.seeds), statistics, args.note
-    )
+    figures = Figures(draw_all_curves(found.seeds), lay_out_matrices(found.seeds), statistics)
+    written = write_report(Path(args.output), report, figures, args.note)
     summary = report.summary
     print(f'{summary.finished} finished runs, {summary.unfinished} unfinished')
     print(f'{summary.rows} rows: {", ".join(f"{count} {verdict}" for verdict, count in summary.verdicts.items())}')
     for kind, count in summary.flags.items():
         print(f'{kind}: {count} rows')
     if summary.ignored:
-        print(f'ignored: {len(summary.ignored)} folders that are called as no run')
+        print(f'ignored: {len(summary.ignored)} folders whose name belongs to no run')
     print('\n'.join(map(str, written)))
 
 

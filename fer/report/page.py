@@ -1,11 +1,9 @@
-"""The report as files: a page that needs nothing but itself, Markdown, and CSV."""
+"""Writes the report: one self-contained HTML page, Markdown, and CSV files."""
 
-import csv
 import functools
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,59 +12,57 @@ from fer.dissertation.entrants import PAPERS
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.files import atomic_files, atomic_write
-from fer.report.cells import ABOVE, BELOW, COVERED, METRICS, MISSING, SAMPLES, Estimate
-from fer.report.figures import Matrices, Picture
-from fer.report.runs import FLAGS
-from fer.report.tables import MIXED, Line, Report, Row, ranges, section_title
+from fer.report.csv_files import errata_csv, tables_csv, unfinished_seeds
+from fer.report.figures import Matrices
+from fer.report.intervals import ABOVE, BELOW, COVERED, MISSING, SAMPLES, Estimate
+from fer.report.pictures import Picture
+from fer.report.seeds import FLAGS
+from fer.report.tables import MIXED, ReportTables, RunRow, ranges, section_title
 
 PAGE, MARKDOWN, TABLES, ERRATA = 'index.html', 'report.md', 'tables.csv', 'errata.csv'
-# A verdict's sign, so that it is not told by its colour alone, and its class in the style sheet.
+# The sign and the class in the style sheet of each verdict. The sign is for readers who do not see colours.
 _MARKS = {COVERED: '✓', ABOVE: '▲', BELOW: '▼', MIXED: '◆', MISSING: '–', '': ''}
 _STYLES = {COVERED: 'covered', ABOVE: 'above', BELOW: 'below', MIXED: 'mixed', MISSING: 'missing', '': 'none'}
-_TABLE_COLUMNS = (
-    *('section', 'table', 'run_id', 'dataset', 'metric', 'printed', 'ours', 'sd', 'low', 'high', 'seeds', 'verdict'),
-    *('cross_validated', 'optimistic', 'dates', 'commits', 'flags', 'unfinished'),
-)
-_COMMIT = 8  # digits of a commit that are shown
-_NAMES = 5  # of ignored folders that are shown
+_COMMIT_DIGITS = 8  # that are shown
+_NAMES = 5  # ignored folders that are shown
 
 
-def write_report(
-    output: Path,
-    report: Report,
-    curves: Sequence[Picture],
-    matrices: Sequence[Matrices],
-    statistics: Sequence[tuple[str, Sequence[Picture]]],
-    note: str,
-) -> list[Path]:
-    """Writes index.html, report.md, tables.csv and errata.csv, all of them or, on an error before, none.
+class Figures(NamedTuple):
+    """All figures of the report."""
+
+    curves: Sequence[Picture]  # of chapter 6
+    matrices: Sequence[Matrices]  # of chapter 6
+    statistics: Sequence[tuple[str, Sequence[Picture]]]  # of chapter 2: the name and the pictures of each data folder
+
+
+def write_report(output: Path, report: ReportTables, figures: Figures, note: str) -> list[Path]:
+    """Writes index.html, report.md, tables.csv and errata.csv: all of them, or none after an error.
 
     Args:
-      output: a folder, made if need be.
-      report: all that is said in numbers.
-      curves: figures of chapter 6.
-      matrices: figures of chapter 6.
-      statistics: figures of chapter 2, for each folder of data its name and pictures.
-      note: stands on top; '' for none.
+      output: the folder, which is made if it does not exist.
+      report: all numbers.
+      figures: all figures.
+      note: text at the top, or ''.
 
     Returns:
       The files written.
+
+    Raises:
+      InputError: the output is a file.
     """
     if output.exists() and not output.is_dir():
         raise InputError(f'--output={output}: a file; expected a folder')
     values: dict[str, Any] = {
-        **{'report': report, 'curves': curves, 'matrices': matrices, 'statistics': statistics, 'note': note},
+        **figures._asdict(),
+        **{'report': report, 'note': note},
         **{'emotions': EMOTIONS, 'papers': PAPERS, 'kinds': FLAGS, 'samples': SAMPLES},
     }
     templates = _templates()
     texts = {
         PAGE: templates.get_template('page.html').render(values),
         MARKDOWN: templates.get_template('report.md').render(values),
-        TABLES: _tables_csv(report),
-        ERRATA: _to_csv(
-            ('number', 'place', 'runs', 'text'),
-            [(erratum.number, erratum.place, erratum.runs or '', erratum.text) for erratum in report.errata],
-        ),
+        TABLES: tables_csv(report),
+        ERRATA: errata_csv(report),
     }
     with atomic_files(output) as files:
         for name, text in texts.items():
@@ -77,7 +73,7 @@ def write_report(
 
 @functools.cache
 def _templates() -> Environment:
-    """Every value is escaped, in Markdown by the filter `md`, whose templates put it on whatever comes from outside."""
+    """Returns the templates. HTML is escaped everywhere, Markdown by the filter `md` on each text from outside."""
     environment = Environment(
         loader=PackageLoader('fer.report'),
         autoescape=True,
@@ -87,17 +83,18 @@ def _templates() -> Environment:
         keep_trailing_newline=True,
     )
     filters: dict[str, Callable[..., Any]] = {
-        **{'md': _escape_markdown, 'one': _one_decimal, 'ours': _ours, 'interval': _interval, 'mark': _MARKS.get},
-        **{
-            'style': _STYLES.get,
-            'short': _short_commits,
-            'section': section_title,
-            'svg': Markup,
-            'ranges': ranges,
-            'notes': _notes,
-            'span': _span,
-            'some': _some,
-        },
+        'md': _escape_markdown,
+        'one': _one_decimal,
+        'ours': _ours,
+        'interval': _interval,
+        'mark': _MARKS.get,
+        'style': _STYLES.get,
+        'short': _short_commits,
+        'section': section_title,
+        'ranges': ranges,
+        'notes': _notes,
+        'span': _date_span,
+        'some': _first_names,
     }
     environment.filters |= filters
     return environment
@@ -108,7 +105,7 @@ def _one_decimal(number: float | None) -> str:
 
 
 def _ours(ours: Estimate | None) -> str:
-    """`45.3 ± 0.8`, without a spread where there is one seed."""
+    """Returns mean and spread, `45.3 ± 0.8`, or the mean alone for one seed."""
     if ours is None:
         return ''
     return f'{ours.mean:.1f}' if ours.spread is None else f'{ours.mean:.1f} ± {ours.spread:.1f}'
@@ -119,84 +116,29 @@ def _interval(ours: Estimate | None) -> str:
 
 
 def _short_commits(commits: Sequence[str]) -> str:
-    return ', '.join(commit[:_COMMIT] for commit in commits)
+    return ', '.join(commit[:_COMMIT_DIGITS] for commit in commits)
 
 
-def _notes(row: Row) -> str:
-    """What is to be said of a row, in one line."""
+def _notes(row: RunRow) -> str:
+    """Returns the flags and unfinished seeds of a row in one line."""
     flags = [f'{flag.kind} ({who}): {flag.text}' for who, flag in row.flags]
-    return '; '.join([*flags, *(f'unfinished, {text}' for text in _unfinished(row))])
+    return '; '.join([*flags, *(f'unfinished, {text}' for text in unfinished_seeds(row))])
 
 
-def _unfinished(row: Row) -> list[str]:
-    return [
-        f'seed {seed}: {lacking}{f"; status: {status}" if status else ""}' for seed, lacking, status in row.unfinished
-    ]
-
-
-def _span(dates: Sequence[str]) -> str:
-    """The first and the last day, or the only one."""
+def _date_span(dates: Sequence[str]) -> str:
+    """Returns the first and the last day, or the only one."""
     return ' to '.join(dict.fromkeys([dates[0], dates[-1]])) if dates else ''
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first few of many names, and how many there are besides."""
+def _first_names(names: Sequence[str]) -> str:
+    """Returns the first few names, and how many more there are."""
     rest = len(names) - _NAMES
     return ', '.join(names[:_NAMES]) + (f' and {rest} more' if rest > 0 else '')
 
 
 def _escape_markdown(value: object) -> Markup:
-    """Text that Markdown shows as it is, in a table as well: no markup, no HTML, one line."""
+    """Returns one line of text that Markdown shows unchanged, also within a table."""
     text = ' '.join(str(value).split())
     for character in '\\`*_[]|~#$':
         text = text.replace(character, f'\\{character}')
     return Markup(text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;'))
-
-
-def _tables_csv(report: Report) -> str:
-    rows: list[Sequence[object]] = []
-    for table in report.tables:
-        for row in table.rows:
-            for line in row.lines:
-                rows.extend(_cells(table.section, table.number, row, line))
-    for row in report.others:
-        section, number, *_ = row.run_id.split('-')
-        for line in row.lines:
-            rows.extend(_cells(section, number.removeprefix('t'), row, line))
-    return _to_csv(_TABLE_COLUMNS, rows)
-
-
-def _cells(section: str, number: int | str, row: Row, line: Line) -> list[Sequence[object]]:
-    cells: list[Sequence[object]] = []
-    for metric in METRICS:
-        printed, ours, verdict = getattr(line, metric)
-        numbers = ('', '', '', '') if ours is None else (ours.mean, ours.spread, ours.low, ours.high)
-        validated = metric == 'accuracy' and line.validated
-        cells.append(
-            (
-                *(section, number, row.run_id, line.dataset, metric),
-                '' if printed is None else printed,
-                *(f'{value:.4f}' if isinstance(value, float) else '' for value in numbers),
-                ' '.join(map(str, line.seeds)),
-                verdict,
-                f'{sum(line.validated) / len(line.validated):.4f}' if validated else '',
-                line.optimistic,
-                *(' '.join(row.dates), ' '.join(row.commits)),
-                '; '.join(f'{who}: {flag.kind}: {flag.text}' for who, flag in row.flags),
-                '; '.join(_unfinished(row)),
-            )
-        )
-    return cells
-
-
-def _no_formula(cell: object) -> object:
-    """A cell that a spreadsheet does not compute: a text from a run folder may be `=HYPERLINK(...)`."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(('=', '+', '-', '@', '\t', '\r')) else cell
-
-
-def _to_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(columns)
-    writer.writerows([_no_formula(cell) for cell in row] for row in rows)
-    return file.getvalue()
