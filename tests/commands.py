@@ -25,7 +25,7 @@ CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(
     [
         *('fer.training.train', 'fer.training.evaluate', 'fer.extract.extract', 'fer.fusion.fuse', 'fer.fusion.find'),
-        *('fer.prepare.videos', 'fer.prepare.statistics', 'fer.prepare.synthetic.corpus', 'fer.report.page'),
+        *('fer.prepare.videos', 'fer.prepare.statistics.write', 'fer.prepare.synthetic.corpus', 'fer.report.page'),
         'matplotlib.backends.backend_agg',
     ]
 )

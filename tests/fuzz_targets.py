@@ -41,8 +41,9 @@ from fer.prepare.media import MediaError, extract_wav, read_frames
 from fer.prepare.prepared import Prepared, without_sound, write_split
 from fer.prepare.records import load_record, save_record
 from fer.prepare.smile.extract import read_sound as read_wav
-from fer.prepare.statistics import count_skipped, summarise, write_statistics
-from fer.prepare.statistics import read_split as read_statistics_split
+from fer.prepare.statistics.counting import count_skipped, summarise
+from fer.prepare.statistics.splits import read_split as read_statistics_split
+from fer.prepare.statistics.write import write_statistics
 from fer.prepare.stills import link_faces, prepare_stills
 from fer.prepare.summary import report as report_split
 from fer.report.figures import draw_all_curves

@@ -23,7 +23,7 @@ from fer.dissertation.confusion import read_figures
 from fer.dissertation.runs import read_runs
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.prepare.statistics import write_statistics
+from fer.prepare.statistics.write import write_statistics
 from fer.report.changed_settings import changed_fusion, changed_settings
 from fer.report.figures import draw_all_curves, lay_out_matrices
 from fer.report.intervals import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge

@@ -1,4 +1,4 @@
-"""Statistics of prepared splits, recomputed from the files that they were read from."""
+"""Statistics of prepared splits, compared with counts by hand and by pandas."""
 
 import csv
 
@@ -10,13 +10,14 @@ from conftest import run
 from fer.emotions import EMOTIONS, to_one_hot
 from fer.errors import InputError
 from fer.manifest import LEDGER_COLUMNS, LedgerRow, write_ledger, write_manifest
-from fer.prepare.statistics import find_splits, format_summaries, read_split, write_statistics
+from fer.prepare.statistics.splits import find_splits, read_split
+from fer.prepare.statistics.write import format_summaries, write_statistics
 
 COMMAND = ('-m', 'fer.prepare.statistics')
 
 
 def write_split(folder, name, rows, ledger=True, unused=()):
-    """A manifest with the frames_kept of each row without a gap, and its ledger."""
+    """Writes a ledger, and a manifest with the `frames_kept` of each row without a gap."""
     lines = [
         (f'faces/{row.video_id}/{frame:05d}.jpg', *([] if row.label is None else [to_one_hot(row.label)]))
         for row in rows
@@ -59,7 +60,7 @@ def names(output):
     return sorted(path.name for path in output.iterdir())
 
 
-def test_a_split_counted_by_hand(tmp_path):
+def test_tables_equal_counts_by_hand(tmp_path):
     write_split(tmp_path, 'val', BY_HAND, unused='g')
     write_statistics(tmp_path, tmp_path / 'new' / 'out', ['val'])
     out = tmp_path / 'new' / 'out'
@@ -95,8 +96,7 @@ def test_a_split_counted_by_hand(tmp_path):
     assert summary['mean'] == '13.50'
 
 
-def test_why_frames_were_not_kept(tmp_path):
-    """From frames.csv, where preparation has left one."""
+def test_skipped_table_counts_reasons_in_frames_csv(tmp_path):
     write_split(tmp_path, 'val', BY_HAND, unused=('g',))
     statuses = {
         'b': ['kept'] * 11 + ['no_face'] * 7 + ['other_person'] * 2,
@@ -118,7 +118,7 @@ def test_why_frames_were_not_kept(tmp_path):
         write_statistics(tmp_path, tmp_path / 'out', ['val'])
 
 
-def test_random_splits_against_pandas(tmp_path):
+def test_random_splits_agree_with_pandas(tmp_path):
     rng = np.random.default_rng(5)
     for name, count in (('train', 131), ('extra', 57)):
         kept = rng.integers(2, 97, count)
@@ -158,7 +158,7 @@ def test_random_splits_against_pandas(tmp_path):
         assert float(summary['skewness']) == pytest.approx(skewness, abs=6e-4)
 
 
-def test_the_command_twice(painted, tmp_path):
+def test_second_command_writes_the_same_bytes(painted, tmp_path):
     data = tmp_path / 'data'
     data.mkdir()
     for path in [*painted.glob('*.txt'), *painted.glob('*.csv')]:
@@ -183,7 +183,7 @@ def test_the_command_twice(painted, tmp_path):
     assert (tmp_path / 'other' / 'lengths_val.csv').read_bytes() == first['lengths_val.csv']
 
 
-def test_an_unlabelled_split(tmp_path):
+def test_unlabelled_split_has_no_class_figure(tmp_path):
     write_split(tmp_path, 'test', [video('x', None, 9, 9), video('y', None, 14, 12), video('z', None, 3, 0, 'no_face')])
     summaries = write_statistics(tmp_path, tmp_path, ['test'])
     assert table(tmp_path / 'classes_test.csv')[1:] == [['-', '3', '2', '1', '0', '0', '0', '0', '21']]
@@ -193,7 +193,7 @@ def test_an_unlabelled_split(tmp_path):
     assert summaries[0]['Happy'] == '-'
 
 
-def test_a_split_without_a_ledger(tmp_path):
+def test_split_without_ledger_has_no_skipped_table(tmp_path):
     write_split(tmp_path, 'val', BY_HAND, ledger=False)
     (summary,) = summaries = write_statistics(tmp_path, tmp_path, ['val'])
     assert (summary['videos'], summary['with_frames'], summary['no_face']) == ('5', '5', '-')
@@ -201,7 +201,7 @@ def test_a_split_without_a_ledger(tmp_path):
     assert 'val: no ledger' in format_summaries(summaries)
 
 
-def test_a_split_of_gaps_only(tmp_path):
+def test_split_of_gaps_only_has_no_lengths(tmp_path):
     write_split(tmp_path, 'val', [row._replace(gap='no_face') for row in BY_HAND])
     (tmp_path / 'lengths_val.csv').write_text('of an earlier preparation\n')
     summaries = write_statistics(tmp_path, tmp_path, ['val'])
@@ -211,15 +211,15 @@ def test_a_split_of_gaps_only(tmp_path):
     assert 'val: no video with frames' in format_summaries(summaries)
 
 
-def of_sounds(folder):
+def write_audio(folder):
     rows = [video(f'{k:03d}', k % 7, 50 + k, 40 + k) for k in range(9)]
     lines = [(f'functionals/Val_AFEW/{EMOTIONS[r.label]}/{r.video_id}.csv', to_one_hot(r.label)) for r in rows]
     write_manifest(folder / 'val.txt', sorted(lines))
     write_ledger(folder / 'val.ledger.csv', [*rows, video('silent', 3, 8, 8, 'no_audio')])
-    return 'video', 'val: a line is a whole sound, so no lengths'
+    return 'video', 'val: a line is the audio of a whole video, so no lengths'
 
 
-def of_stills(folder):
+def write_stills(folder):
     lines = [(f'source/{EMOTIONS[k % 7]}/{k}.png', to_one_hot(k % 7)) for k in range(9)]
     write_manifest(folder / 'val.txt', lines)
     rows = [LedgerRow(f'source/{EMOTIONS[k % 7]}/{k}', k % 7, 1, 1, None, '') for k in range(9)]
@@ -227,11 +227,11 @@ def of_stills(folder):
     return 'still', 'val: a line is an image, so no lengths'
 
 
-@pytest.mark.parametrize('write', [of_sounds, of_stills])
+@pytest.mark.parametrize('write', [write_audio, write_stills])
 @pytest.mark.parametrize('ledger', [True, False])
-def test_items_without_lengths(write, ledger, tmp_path):
+def test_audio_and_stills_have_no_lengths(write, ledger, tmp_path):
     item, note = write(tmp_path)
-    if not ledger:  # folders called after classes tell what lines are, where a class's lines stand together
+    if not ledger:  # then folders named after classes decide, so the lines of each class must stand together
         (tmp_path / 'val.ledger.csv').unlink()
         path = tmp_path / 'val.txt'
         path.write_text(''.join(sorted(path.read_text().splitlines(keepends=True))))
@@ -248,7 +248,7 @@ def test_items_without_lengths(write, ledger, tmp_path):
     )
 
 
-def test_clips_of_sound_have_lengths(tmp_path):
+def test_audio_clips_have_lengths(tmp_path):
     write_manifest(tmp_path / 'val.txt', [(f'clips/{v}/{k:05d}.csv', '0000010') for v in 'ab' for k in range(1, 4)])
     write_ledger(tmp_path / 'val.ledger.csv', [video('a', 5, 5, 3), video('b', 5, 3, 3)])
     split = read_split(tmp_path / 'val.txt')
@@ -262,8 +262,8 @@ def test_splits_are_found_in_order(tmp_path):
     assert find_splits(tmp_path) == ['train', 'val', 'test', 'audio']
 
 
-def test_a_wrong_reading_is_refused(tmp_path):
-    of_stills(tmp_path)
+def test_wrong_item_is_refused(tmp_path):
+    write_stills(tmp_path)
     with pytest.raises(InputError, match=r'has no row in .*val\.ledger\.csv'):
         read_split(tmp_path / 'val.txt', 'video')
 
@@ -281,7 +281,7 @@ DAMAGES = {
     'a video without a row': (lambda data: replace(data / 'val.ledger.csv', '\na,', '\nz,'), 'video a has no row'),
     'wrong gap': (lambda data: replace(data / 'val.ledger.csv', 'missing', 'lost'), 'val.ledger.csv:5: '),
     'wrong header': (lambda data: replace(data / 'val.ledger.csv', ','.join(LEDGER_COLUMNS), 'id'), 'header'),
-    'more frames than there are': (lambda data: replace(data / 'val.ledger.csv', '20,11', '10,11'), '11 of 10 frames'),
+    'more frames than decoded': (lambda data: replace(data / 'val.ledger.csv', '20,11', '10,11'), '11 of 10 frames'),
     'a file in the way': (lambda data: (data / 'statistics').touch(), 'statistics'),
     'an empty manifest': (lambda data: (data / 'train.txt').touch(), 'train.txt: no lines'),
 }
@@ -296,7 +296,7 @@ def data(tmp_path):
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
-def test_bad_input(damage, data):
+def test_bad_input_writes_nothing(damage, data):
     spoil, expected = DAMAGES[damage]
     spoil(data)
     with pytest.raises((InputError, FileExistsError)) as caught:
@@ -306,7 +306,7 @@ def test_bad_input(damage, data):
 
 
 @pytest.mark.parametrize('damage', ['wrong gap', 'a file in the way'])
-def test_bad_input_is_one_line(damage, data):
+def test_bad_input_prints_one_line(damage, data):
     spoil, expected = DAMAGES[damage]
     spoil(data)
     done = run(*COMMAND, f'--data={data}', ok=False)
@@ -318,7 +318,7 @@ def test_bad_input_is_one_line(damage, data):
     assert not (data / 'statistics').is_dir()
 
 
-def test_an_unknown_split_is_refused(data):
+def test_unknown_split_is_refused(data):
     done = run(*COMMAND, f'--data={data}', '--splits=val,test', ok=False)
     assert done.code == 2
     assert 'test.txt; expected some of val' in done.err

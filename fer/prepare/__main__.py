@@ -183,7 +183,7 @@ def main() -> int:
 
 def _write_statistics(output: Path) -> None:
     """Of every split that is there; again where another job has finished one meanwhile."""
-    from fer.prepare.statistics import write_statistics  # not above: its matplotlib would load in every worker
+    from fer.prepare.statistics.write import write_statistics  # not above: its matplotlib would load in every worker
 
     def find_splits() -> list[str]:
         return [split for split in SPLITS if (output / f'{split}.txt').exists()]

@@ -1,8 +1,8 @@
-"""What preparation remembers of each finished video, so that a run that was stopped goes on where it was.
+"""Records of finished videos, so that a stopped preparation resumes.
 
-OUTPUT/records/<folder>.json is written when everything else of the video is. It is believed while the source's bytes,
-the settings, the versions of what computes, and every file that was written are what they were then; a folder that
-merely happens to be there means nothing.
+OUTPUT/records/<folder>.json is written after all other files of the video. A record counts only if four things are
+unchanged: the bytes of the source, the settings, the versions of the libraries, and every file that was written. A
+folder without a record does not count.
 """
 
 import functools
@@ -19,13 +19,13 @@ from fer.prepare.media import ffmpeg_build
 from fer.prepare.prepared import Prepared
 
 FOLDER = 'records'
-_REVISION = 4  # raised when this code begins to write something else for the same input
+_REVISION = 4  # raise it when preparation writes something else for the same input
 _PACKAGES = ('mtcnn', 'numpy', 'opencv-python-headless', 'opensmile', 'tensorflow')
 _CHUNK = 1 << 20
 
 
 def key_of(source: Path, settings: tuple) -> str:
-    """What a video's output follows from, as one hexadecimal number: its bytes, the settings, the versions.
+    """Returns a digest of everything that decides a video's output: its bytes, the settings and the versions.
 
     Raises:
       OSError: the source cannot be read.
@@ -34,11 +34,12 @@ def key_of(source: Path, settings: tuple) -> str:
 
 
 def key_of_content(content: bytes, settings: tuple) -> str:
-    """Returns what the output of an image follows from, as `key_of` does for a file."""
+    """Returns the key of an image, as `key_of` does for a file."""
     return _key(digest_bytes(content), settings)
 
 
 def digest_bytes(content: bytes) -> str:
+    """Returns the SHA-256 of `content`, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -47,30 +48,30 @@ def _key(digest: str, settings: tuple) -> str:
 
 
 def save_record(output: Path, folder: str, key: str, files: Iterable[str], done: Prepared) -> None:
-    """Remembers a video whose `files`, named below `output`, are all written."""
+    """Writes the record of a video, after all its files. `files` are their names below `output`."""
     names = sorted(files)
     path = record_path(output, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {'key': key, 'files': names, 'digest': _digest(output / name for name in names), 'done': done._asdict()}
-    with atomic_write(path, durable=False) as file:  # one that a power cut empties is as none
+    with atomic_write(path, durable=False) as file:  # an empty one, after a power cut, is ignored
         json.dump(record, file)
 
 
 def load_record(output: Path, folder: str, key: str) -> Prepared | None:
-    """What an earlier run left of a video; None where it has to be prepared (again)."""
+    """Returns the record of a video. None if the video must be prepared, because the record is missing or outdated."""
     try:
         record = read_object(record_path(output, folder))
         if record['key'] != key or record['digest'] != _digest(output / name for name in record['files']):
             return None
         done = record['done']
         done = Prepared(**{**done, 'row': LedgerRow(*done['row'])})
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not as this code writes it
+    except (OSError, ValueError, KeyError, TypeError):  # missing or malformed
         return None
-    return done if _is_whole(done) else None
+    return done if _is_well_formed(done) else None
 
 
-def _is_whole(done: Prepared) -> bool:
-    """Whether every field is such as preparation writes; a record is JSON, where it may be anything."""
+def _is_well_formed(done: Prepared) -> bool:
+    """Returns whether every field has the type and the values that preparation writes. JSON allows any."""
     row = done.row
     return (
         all(isinstance(text, str) for text in (row.video_id, row.gap, done.functionals, done.problem))
@@ -98,12 +99,12 @@ def record_path(output: Path, folder: str) -> Path:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    """Versions of what computes. FFmpeg's are of the libraries that run, and how they were built."""
+    """Returns the versions of the libraries that compute, and how FFmpeg's were built."""
     return *(metadata.version(name) for name in _PACKAGES), *ffmpeg_build()
 
 
 def _digest(paths: Iterable[Path]) -> str:
-    """Of the contents of files, one after the other."""
+    """Returns a digest of the contents of files, in their order."""
     total = hashlib.sha256()
     for path in paths:
         one = hashlib.sha256()

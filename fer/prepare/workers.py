@@ -1,6 +1,6 @@
-"""Processes that prepare videos and stills. One that dies costs its item, never the others.
+"""Processes that prepare videos and stills. A process that dies costs only its own item.
 
-Libraries that read other people's files crash now and then, and a crash ends a process without an exception.
+Libraries that read media files crash now and then. A crash ends a process without an exception.
 """
 
 import multiprocessing
@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -17,11 +17,12 @@ Result = TypeVar('Result')
 
 
 class Workers:
-    """A pool of processes, replaced by a new one when one of them dies.
+    """A pool of processes, replaced by a new pool when a process dies.
 
     Args:
       jobs: number of processes.
       start: called once in each process, with `arguments`.
+      arguments: of `start`. They must be picklable.
     """
 
     def __init__(self, jobs: int, start: Callable[..., None], arguments: tuple) -> None:
@@ -37,15 +38,15 @@ class Workers:
     def map(
         self, function: Callable[[Item], Result], items: Sequence[Item], died: Callable[[Item], Result]
     ) -> Iterator[Result]:
-        """Yields function(item) for each item, in order, as they are computed in the processes.
+        """Yields function(item) for each item, in order, computed in the processes.
 
-        Where a process dies, the items that may have been its are computed once more, one at a time. Whichever kills
-        its process again is the cause.
+        When a process dies, the items that it may have held are computed again, one at a time. An item whose process
+        dies again is the cause.
 
         Args:
-          function: can be pickled, like the items.
-          items: what to compute.
-          died: the result for an item whose process dies, called here.
+          function: picklable, like the items.
+          items: its arguments.
+          died: makes the result of an item whose process dies. It is called in this process.
         """
         waiting = list(items)
         while waiting:
@@ -62,18 +63,18 @@ class Workers:
             finally:
                 for future in futures:
                     future.cancel()
-            # A pool hands out one item more than it has processes, and results may come out of order.
+            # A pool hands out one item more than it has processes, and items may finish out of order.
             suspects = 2 * self._jobs + 1
             waiting = waiting[done:]
             finished = futures[done:]
             self._pool.shutdown()
             for item, future in zip(waiting[:suspects], finished, strict=False):
-                known = future.done() and not future.cancelled() and future.exception() is None
-                yield future.result() if known else self._alone(function, item, died)
+                yield future.result() if _succeeded(future) else self._alone(function, item, died)
             waiting = waiting[suspects:]
             self._pool = self._make_pool(self._jobs)
 
     def _alone(self, function: Callable[[Item], Result], item: Item, died: Callable[[Item], Result]) -> Result:
+        """Returns function(item), computed in a process of its own."""
         with self._make_pool(1) as pool:
             try:
                 return pool.submit(function, item).result()
@@ -81,18 +82,22 @@ class Workers:
                 return died(item)
 
     def _make_pool(self, jobs: int) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context('spawn')  # the detector's TensorFlow does not survive a fork
+        context = multiprocessing.get_context('spawn')  # a detector's TensorFlow does not survive a fork
         return ProcessPoolExecutor(jobs, context, _start_process, (self._start, self._arguments))
 
 
+def _succeeded(future: Future) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
 def _start_process(start: Callable[..., None], arguments: tuple) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process says what an interruption means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles an interruption
     threading.Thread(target=_end_with_parent, daemon=True).start()
     start(*arguments)
 
 
 def _end_with_parent() -> None:
-    """Ends the process with the command. Workers of a killed command would else write beside those of the next."""
+    """Ends the process with the command. Otherwise workers of a killed command would write beside those of the next."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,8 +1,8 @@
-"""Lengths, classes and losses of prepared splits: python -m fer.prepare.statistics --data=DATA [--output=DIR]
+"""Counts lengths, classes and losses of prepared splits: python -m fer.prepare.statistics --data=DATA [--output=DIR]
 
-Reads each DATA/<split>.txt with its ledger and writes, into DIR, summary.csv and for each split lengths_<split>.csv
-(videos in bins of 10 frames), classes_<split>.csv and skipped_<split>.csv (what was left out and why), the first two
-with a picture. Prints the summary. Exit codes: 0 done; 2 bad input, nothing written.
+Reads each DATA/<split>.txt with its ledger, writes to DIR and prints the summary. DIR receives summary.csv, and for
+each split lengths_<split>.csv (videos in bins of 10 frames), classes_<split>.csv and skipped_<split>.csv (what was left
+out and why). The first two have a figure each. Exit codes: 0 done; 2 bad input, nothing written.
 """
 
 import functools
@@ -12,12 +12,13 @@ from absl import flags
 
 from fer import cli
 from fer.errors import InputError
-from fer.prepare.statistics import ITEMS, find_splits, format_summaries, write_statistics
+from fer.prepare.statistics.splits import ITEMS, find_splits
+from fer.prepare.statistics.write import format_summaries, write_statistics
 
 flags.DEFINE_string('data', None, 'Folder that `python -m fer.prepare` wrote.', required=True)
-flags.DEFINE_string('output', None, 'Folder to write to; default: DATA/statistics.')
-flags.DEFINE_list('splits', None, 'Names of the manifests to read; default: all in DATA.')
-flags.DEFINE_enum('item', None, ITEMS, 'What a line of a manifest is; default: what its ledger shows, else a frame.')
+flags.DEFINE_string('output', None, 'Folder to write to. Default: DATA/statistics.')
+flags.DEFINE_list('splits', None, 'Names of the manifests to read. Default: all in DATA.')
+flags.DEFINE_enum('item', None, ITEMS, 'What a line of a manifest is. Default: what its ledger shows, else a frame.')
 
 
 def main() -> None:
