@@ -26,7 +26,7 @@ from fer.data.audio import LLD, Scaling, fit_scaling, read_scaling, read_sound, 
 from fer.data.frame_cache import open_frame_cache
 from fer.errors import InputError
 from fer.experiment.configs import read_configs
-from fer.experiment.plan import standings
+from fer.experiment.plan import task_states
 from fer.experiment.submissions import Submission, read_submissions, write_submission
 from fer.experiment.tasks import Places, make_tasks
 from fer.fusion.fuse import fuse
@@ -406,7 +406,7 @@ def make_plan(folder: Path) -> list[Path]:
 
 def read_plan(folder: Path) -> None:
     configs, runs = read_configs(str(folder / 'configs')), str(folder / 'runs')
-    standings(make_tasks(configs, ['all'], [0], Places('data', 'weights', runs), [], ''), runs)
+    task_states(make_tasks(configs, ['all'], [0], Places('data', 'weights', runs), [], ''), runs)
     read_submissions(runs)
 
 

@@ -1,4 +1,4 @@
-"""Runs of configs/ as a graph: planned, run, and handed to schedulers that are and are not there."""
+"""Runs of configs/ as a graph: planned, run, and submitted to fake schedulers and a real one."""
 
 import csv
 import json
@@ -16,10 +16,11 @@ import pytest
 from commands import ROOT, Finished
 
 from fer.errors import InputError
+from fer.experiment.arrays import make_arrays
+from fer.experiment.checks import is_done, other_settings
 from fer.experiment.configs import order, read_configs, select
-from fer.experiment.plan import BLOCKED, LACKING, OTHER, READY, is_done, other_settings, standings
+from fer.experiment.plan import BLOCKED, MISSING, OTHER, READY, task_states
 from fer.experiment.submissions import Submission, write_submission
-from fer.experiment.submit import make_arrays
 from fer.experiment.tasks import Places, make_tasks
 from fer.results.metrics import score_results, write_metrics
 from fer.results.results_file import Results, write_results
@@ -40,7 +41,7 @@ PLACES = Places('data', 'weights', 'runs')
 
 
 def write_config(root: Path, path: str, *lines: str) -> None:
-    """A flagfile below configs/, whose folder flag follows from its path."""
+    """Writes a flagfile below configs/."""
     target = root / 'configs' / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text('\n'.join(['# a comment', *lines, '']))
@@ -62,7 +63,7 @@ def results_of(run_id: str) -> str:
 
 @pytest.fixture
 def chapter(tmp_path, monkeypatch) -> Path:
-    """The working folder: five runs that train, in three generations, and one of late fusion."""
+    """Makes the working folder: five runs that train, in three generations, and a late fusion."""
     monkeypatch.chdir(tmp_path)
     stills = ('--train_manifest=data/a/train.txt,data/b/train.txt', '--val_manifest=data/a/val.txt,data/b/test.txt')
     pretrained = train_lines('6.1-t1-r1', '--init_from=weights/vgg_face.mat', *stills, stage='pretrain')
@@ -84,7 +85,7 @@ def make(tables: str, seeds: int = 1, without: str = '', places: Places = PLACES
 
 
 def finish(task, split: str = 'val') -> None:
-    """Leaves what a run leaves that is done."""
+    """Writes the files of a finished run."""
     task.folder.mkdir(parents=True, exist_ok=True)
     answers = np.arange(7) % 7
     results = Results([f'v{k}' for k in range(7)], np.eye(7), answers, answers, np.ones(7, int), ['-'] * 7)
@@ -95,7 +96,7 @@ def finish(task, split: str = 'val') -> None:
     (task.folder / 'finished.json').write_text(json.dumps({'checkpoint': checkpoint}))
 
 
-def test_runs_come_after_what_they_need(chapter):
+def test_runs_come_after_those_they_need(chapter):
     configs = read_configs('configs')
     assert list(configs) == ['6.1-t1-r1', '6.2-t1-r2', '6.2-t1-r10', '6.2-t2-r1', '6.5e-t1-r1', '6.5l-t1-r1']
     assert configs['6.5l-t1-r1'].needs == ('6.2-t1-r2', '6.2-t1-r10')
@@ -113,16 +114,16 @@ def test_runs_come_after_what_they_need(chapter):
         ('6.5l', ['6.5l-t1-r1']),
     ],
 )
-def test_a_table_is_named_by_the_beginning_of_its_runs(chapter, table, found):
+def test_tables_are_selected_by_prefix(chapter, table, found):
     configs = read_configs('configs')
     assert select(configs, [table]) == found
     assert select(configs, ['all']) == list(configs)
     for wrong in ('6', '6.2-t', '6.2-t1-r1', 't1', ''):
-        with pytest.raises(InputError, match='nothing of that name'):
+        with pytest.raises(InputError, match='no run has that name'):
             select(configs, [wrong])
 
 
-def test_a_seed_is_made_of_runs_of_the_same_seed(chapter):
+def test_tasks_need_tasks_of_their_own_seed(chapter):
     tasks = make('6.2-t2', seeds=2, places=Places('/d', '/w', '/r'))
     assert list(tasks) == [f'{run}-seed{k}' for k in (0, 1) for run in ('6.1-t1-r1', '6.2-t1-r2', '6.2-t2-r1')]
     task = tasks['6.2-t2-r1-seed1']
@@ -144,7 +145,7 @@ def test_a_seed_is_made_of_runs_of_the_same_seed(chapter):
     assert f'--results={results_of("6.2-t1-r2")},{results_of("6.2-t1-r10")}'.replace('seed0', 'seed1') in fusion
 
 
-def test_without_a_table_runs_start_from_what_it_starts_from(chapter):
+def test_without_a_table_runs_start_earlier(chapter):
     tasks = make('6.2-t2', without='6.1')
     assert list(tasks) == ['6.2-t1-r2-seed0', '6.2-t2-r1-seed0']
     assert '--init_from=weights/vgg_face.mat' in tasks['6.2-t1-r2-seed0'].commands[0]
@@ -175,13 +176,13 @@ def bad_configs() -> dict:
             r'in a circle: 6\.2-t1-r1 needs 6\.2-t1-r2 needs 6\.2-t1-r1$',
         ),
         'itself': ({'6.2-a/t1-b/r1': (*good, needs('6.2-t1-r1'))}, 'needs itself'),
-        'nobody': ({'6.2-a/t1-b/r1': (*good, needs('6.1-t1-r9'))}, r'needs 6\.1-t1-r9-seed0; expected a run below'),
-        'folder': ({'6.2-a/t1-b/r2': good}, r'--run_dir=.*; expected a folder called 6\.2-t1-r2-seed0'),
+        'missing': ({'6.2-a/t1-b/r1': (*good, needs('6.1-t1-r9'))}, r'needs 6\.1-t1-r9-seed0; expected a run below'),
+        'folder': ({'6.2-a/t1-b/r2': good}, r'--run_dir=.*; expected a folder named 6\.2-t1-r2-seed0'),
         'no model': ({'6.2-a/t1-b/r1': [line for line in good if 'model' not in line]}, 'no --model; expected one'),
         'no members': ({'6.5l-a/t1-b/r1': ('--method=1',)}, 'no --results; expected one in a flagfile of fusion.py'),
         'no flag': ({'6.2-a/t1-b/r1': (*good, 'seq_len=80')}, 'expected --flag=value'),
         'no file': ({'6.2-a/t1-b/r1': ('--flagfile=configs/none.flags', *good)}, 'none.flags'),
-        'twice': ({'6.2-a/t1-b/r1': good, '6.2-c/t1-d/r1': good}, r'6\.2-t1-r1 is what .* is called'),
+        'twice': ({'6.2-a/t1-b/r1': good, '6.2-c/t1-d/r1': good}, r'name or folder 6\.2-t1-r1 is already used by'),
         'empty': ({}, 'expected a folder of runs'),
     }
 
@@ -189,80 +190,80 @@ def bad_configs() -> dict:
 @pytest.mark.parametrize('case', bad_configs())
 def test_bad_flagfiles_are_named(tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
-    files, complaint = bad_configs()[case]
+    files, message = bad_configs()[case]
     (tmp_path / 'configs').mkdir()
     for path, lines in files.items():
         write_config(tmp_path, f'{path}.flags', *lines)
-    with pytest.raises(InputError, match=complaint) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_configs('configs')
     assert '\n' not in str(caught.value)
 
 
-def test_settings_are_read_as_absl_reads_them(tmp_path):
+def test_flagfiles_are_read_as_absl_does(tmp_path):
     (tmp_path / 'shared').write_text('--seq_len=80\n--attention\n--width=1\n')
     (tmp_path / 'own').write_text(f'--flagfile={tmp_path / "shared"}\n\n// a comment\n--seq_len=40\n')
     assert read_settings(tmp_path / 'own') == {'attention': 'True', 'width': '1', 'seq_len': '40'}
 
 
-def stand(tasks) -> dict[str, str]:
-    return {name.removesuffix('-seed0'): standing.state for name, standing in standings(tasks, 'runs').items()}
+def states_of(tasks) -> dict[str, str]:
+    return {name.removesuffix('-seed0'): state.state for name, state in task_states(tasks, 'runs').items()}
 
 
-def test_a_plan_says_how_far_everything_is(chapter, monkeypatch):
+def test_a_plan_shows_the_state_of_tasks(chapter, monkeypatch):
     monkeypatch.setenv('PATH', '/usr/bin:/bin')
     monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda: None)
     tasks = make('6.2,6.5l')
-    lacking = standings(tasks, 'runs')['6.1-t1-r1-seed0']
-    assert lacking.state == LACKING
-    assert 'data/a/train.txt' in lacking.text
-    assert 'weights/vgg_face.mat' in lacking.text
-    assert stand(tasks)['6.5l-t1-r1'] == BLOCKED
+    missing = task_states(tasks, 'runs')['6.1-t1-r1-seed0']
+    assert missing.state == MISSING
+    assert 'data/a/train.txt' in missing.text
+    assert 'weights/vgg_face.mat' in missing.text
+    assert states_of(tasks)['6.5l-t1-r1'] == BLOCKED
     for path in {path for task in tasks.values() for path in task.inputs}:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
-    assert set(stand(tasks).values()) == {READY}
+    assert set(states_of(tasks).values()) == {READY}
     finish(tasks['6.1-t1-r1-seed0'], 'a')
-    assert stand(tasks)['6.1-t1-r1'] == READY
+    assert states_of(tasks)['6.1-t1-r1'] == READY
     finish(tasks['6.1-t1-r1-seed0'], 'b')
     write_status('runs', '6.2-t1-r2-seed0', FAILED, 'train.py: exit code 2;\nsomething')
     write_status('runs', '6.2-t1-r10-seed0', STOPPED, 'x')
     expected = {'6.1-t1-r1': DONE, '6.2-t1-r2': FAILED, '6.2-t1-r10': STOPPED, '6.2-t2-r1': BLOCKED}
-    assert stand(tasks) == {**expected, '6.5l-t1-r1': BLOCKED}
-    text = standings(tasks, 'runs')['6.2-t1-r2-seed0'].text
+    assert states_of(tasks) == {**expected, '6.5l-t1-r1': BLOCKED}
+    text = task_states(tasks, 'runs')['6.2-t1-r2-seed0'].text
     assert 'train.py: exit code 2; something' in text
 
-    # Handed to a scheduler, in two attempts.
+    # Submitted to a scheduler, in two attempts.
     name = '6.2-t1-r2-seed0'
     record = Path('runs/jobs/20260101/6.2-t1.json')
     record.parent.mkdir(parents=True)
     write_status('runs', name, QUEUED, job='')
     write_submission(record, Submission([name], [], True, []))
-    assert standings(tasks, 'runs')[name].text.endswith('being submitted')
+    assert task_states(tasks, 'runs')[name].text.endswith('being submitted')
     write_submission(record, Submission([name], ['123[].server', '124[].server'], True, ['6.1-t1-r1-seed0']))
     for queue, state in ((None, QUEUED), ({'123', '124'}, QUEUED), ({'124'}, QUEUED), ({'125'}, FAILED)):
         monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda queue=queue: queue)
-        assert standings(tasks, 'runs')[name].state == state
-    assert 'vanished from the queue' in standings(tasks, 'runs')[name].text
+        assert task_states(tasks, 'runs')[name].state == state
+    assert 'disappeared from the queue' in task_states(tasks, 'runs')[name].text
     monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda: {'124'})
     write_status('runs', name, STOPPED, job='123[4].server')
-    assert 'as job 124[].server, put back there' in standings(tasks, 'runs')[name].text
-    write_status('runs', name, STARTED, job='123[4].server')  # of which the queue knows nothing any more
-    assert 'vanished without a word' in standings(tasks, 'runs')[name].text
+    assert 'as job 124[].server, requeued' in task_states(tasks, 'runs')[name].text
+    write_status('runs', name, STARTED, job='123[4].server')  # no longer in the queue
+    assert 'disappeared without a message' in task_states(tasks, 'runs')[name].text
     write_status('runs', name, STARTED, job='124[4].server')
-    assert stand(tasks)['6.2-t1-r2'] == STARTED
+    assert states_of(tasks)['6.2-t1-r2'] == STARTED
 
-    # What it needs is there, but its array waits for another's failure too.
+    # The runs that it needs are done, but its array also waits for a run that failed.
     write_status('runs', name, QUEUED, job='')
     write_status('runs', '6.1-t1-r9-seed3', FAILED, 'x')
     write_submission(record, Submission([name], ['124[].server'], True, ['6.1-t1-r1-seed0', '6.1-t1-r9-seed3']))
-    assert standings(tasks, 'runs')[name] == (
+    assert task_states(tasks, 'runs')[name] == (
         BLOCKED,
-        'its array waits for 6.1-t1-r9-seed3 as well, which failed, and waits in vain as job 124[].server',
+        'its job array also waits for 6.1-t1-r9-seed3, which failed; job 124[].server can never start',
         '124[].server',
     )
 
 
-def test_a_run_is_done_when_it_has_ended_and_answered_with_its_last_checkpoint(chapter):
+def test_a_done_run_has_its_last_checkpoint_evaluated(chapter):
     (task,) = make('6.2-t1-r2', without='6.1', places=PLACES._replace(weights='')).values()
     finish(task)
     assert is_done(task)
@@ -275,7 +276,7 @@ def test_a_run_is_done_when_it_has_ended_and_answered_with_its_last_checkpoint(c
         assert not is_done(task)
 
 
-def test_a_run_with_other_settings_is_not_taken_for_this_one(chapter):
+def test_a_run_with_other_settings_is_refused(chapter):
     (chapter / 'small.flags').write_text('--width=0.05\n')
     (task,) = make('6.2-t1-r2', without='6.1', places=PLACES._replace(weights='')).values()
     (small,) = make('6.2-t1-r2', without='6.1', places=PLACES._replace(weights=''), overrides='small.flags').values()
@@ -283,34 +284,34 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(chapter):
     (task.folder / 'flags.txt').write_text('--model=vgg_face\n--seed=0\n--width=1.0\n--init_from=/elsewhere\n')
     assert other_settings(task) == []
     assert is_done(task)
-    # A run that was cut short is no other run, and is gone on with.
+    # A run that was cut short is still the same run, and is resumed.
     (task.folder / 'flags.txt').write_text('--model=vgg_face\n--seed=0\n--width=1.0\n--max_steps=7\n')
     assert other_settings(task) == []
     assert not is_done(task)
     assert other_settings(small) == ['--width=1.0 (0.05)']
-    assert stand({small.name: small})['6.2-t1-r2'] == OTHER
+    assert states_of({small.name: small})['6.2-t1-r2'] == OTHER
 
 
-def test_work_that_vanished_shows(chapter):
+def test_tasks_without_signs_of_life_have_failed(chapter):
     (task,) = (task for task in make('6.5e', without='6.1', places=PLACES._replace(weights='')).values())
     for path in task.inputs:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
     name = task.name
-    write_status('runs', name, STARTED)  # this process, which lives
-    assert standings({name: task}, 'runs')[name].state == STARTED
+    write_status('runs', name, STARTED)  # by this process, which is alive
+    assert task_states({name: task}, 'runs')[name].state == STARTED
     ended = subprocess.Popen(['true'])
     ended.wait()
     write_status('runs', name, STARTED, job=f'pid {ended.pid}')
-    assert 'vanished without a word' in standings({name: task}, 'runs')[name].text
-    write_status('runs', name, STARTED, job='77.server')  # a job, by its signs of life
-    assert standings({name: task}, 'runs')[name].state == STARTED
+    assert 'disappeared without a message' in task_states({name: task}, 'runs')[name].text
+    write_status('runs', name, STARTED, job='77.server')  # a job counts as alive by its signs of life
+    assert task_states({name: task}, 'runs')[name].state == STARTED
     silent = time.time() - SILENT_SECONDS - 1
     os.utime(status_path('runs', name), (silent, silent))
-    assert standings({name: task}, 'runs')[name].state == FAILED
+    assert task_states({name: task}, 'runs')[name].state == FAILED
 
 
-def test_arrays_hold_what_needs_nothing_of_each_other(chapter):
+def test_tasks_of_an_array_are_independent(chapter):
     tasks = make('all', seeds=2)
     arrays = make_arrays(tasks, {})
     assert [(array.name, len(array.tasks), array.needs) for array in arrays] == [
@@ -326,12 +327,12 @@ def test_arrays_hold_what_needs_nothing_of_each_other(chapter):
     assert (first.name, first.earlier) == ('6.2-t1', [submitted])
 
 
-# From here on the commands themselves run. What they run is late fusion, which takes a second.
+# From here on the commands themselves run. Most run late fusion, which takes a second.
 
 
 @pytest.fixture
 def fusions(tmp_path) -> Path:
-    """A working folder with gpu_jobs/ and four fusions: r3 reads what r1 makes, r4 a file that is not there."""
+    """Makes a working folder with gpu_jobs/ and four fusions: r3 reads the results of r1, r4 a missing file."""
     for name in ('gpu_jobs', 'fer'):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / 'data').mkdir()
@@ -352,7 +353,7 @@ def fusions(tmp_path) -> Path:
 
 
 def command(root: Path, *arguments: str, environment: dict | None = None, code: int | None = 0) -> Finished:
-    """Runs a command in a working folder; insists on its exit code unless that is None."""
+    """Runs a command in a working folder and checks its exit code unless `code` is None."""
     base = {name: value for name, value in os.environ.items() if not name.startswith(('PBS_', 'SLURM_', 'FER_'))}
     environment = {**base, 'PYTHONPATH': str(ROOT), **(environment or {})}
     done = subprocess.run(arguments, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
@@ -365,20 +366,20 @@ def experiment(root: Path, *arguments: str, **options) -> Finished:
     return command(root, sys.executable, '-m', 'fer.experiment', *arguments, **options)
 
 
-def test_a_failure_is_said_and_stops_no_other(fusions):
+def test_a_failure_is_reported_and_others_run(fusions):
     done = experiment(fusions, 'run', '--table=all', '--jobs=2', code=1)
     assert '3 done, 1 failed: 3/4 runs done' in done.out
     assert done.out.count('7-t2-r4-seed0: ') == 1
-    complaint = (
+    message = (
         'fusion.py: exit code 2; runs/status/7-t2-r4-seed0.log: fusion.py: data/none/results_val.txt: No such file'
     )
-    assert complaint in done.out
+    assert message in done.out
     plan = experiment(fusions, 'plan', '--table=all').out.splitlines()
     assert [line.split()[:2] for line in plan[:3]] == [['done', f'7-t1-r{k}-seed0'] for k in (1, 2, 3)]
-    assert complaint in plan[3]
+    assert message in plan[3]
     assert plan[-1] == '3 done, 1 failed: 3/4 runs done'
 
-    # What is done is not done again, and what failed is tried again.
+    # Done tasks do not run again, and failed tasks do.
     made = fusions / 'runs' / 'late_fusion' / 'method2' / '7-t1-r1-seed0' / 'results_val.txt'
     before = made.stat().st_mtime_ns
     (fusions / 'data' / 'none').mkdir()
@@ -388,7 +389,7 @@ def test_a_failure_is_said_and_stops_no_other(fusions):
     assert read_status(fusions / 'runs', '7-t2-r4-seed0').state == DONE
 
 
-def test_what_needs_a_failed_run_is_not_begun(fusions):
+def test_tasks_that_need_a_failed_one_wait(fusions):
     path = fusions / 'data' / 'a' / 'results_val.txt'
     path.write_text('no results\n')
     done = experiment(fusions, 'run', '--table=7-t1', code=1)
@@ -397,25 +398,25 @@ def test_what_needs_a_failed_run_is_not_begun(fusions):
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'complaint'),
+    ('arguments', 'message'),
     [
-        (('plan',), '--table: expected it, or --task, and not both'),
-        (('plan', '--table=7', '--task=7-t1-r1-seed0'), '--table: expected it, or --task'),
+        (('plan',), '--table: give either --table or --task'),
+        (('plan', '--table=7', '--task=7-t1-r1-seed0'), '--table: give either --table or --task'),
         (('walk', '--table=7'), 'walk: expected one of plan, run, submit'),
         ((), 'nothing: expected one of plan, run, submit'),
         (('--table=7', 'plan'), "'plan' is not a flag"),
         (('plan', '--table=7', 'run'), "'run' is not a flag"),
         (('plan', '--table=7', '--seeds=0'), 'seeds'),
         (('run', '--task=7-t1-r1'), '--task=7-t1-r1: expected a run and its seed'),
-        (('run', '--task=7-t1-r9-seed0'), '--table=7-t1-r9: nothing of that name'),
+        (('run', '--task=7-t1-r9-seed0'), '--table=7-t1-r9: no run has that name'),
         (('plan', '--table=7', '--configs=elsewhere'), '--configs=elsewhere: no <section>'),
         (('submit', '--table=7', '--walltime=1h'), '--walltime=1h: expected hours:minutes:seconds'),
         (('submit', '--table=7', '--walltime=00:05:00'), '--margin=300: expected less than --walltime=00:05:00'),
     ],
 )
-def test_bad_flags_end_in_one_line(fusions, arguments, complaint):
+def test_bad_flags_are_one_line(fusions, arguments, message):
     done = experiment(fusions, *arguments, code=2)
-    assert complaint in done.err
+    assert message in done.err
     assert done.err.count('\n') == 1
     assert not (fusions / 'runs').exists()
 
@@ -438,12 +439,12 @@ def write_site(root: Path, **values: str) -> Path:
 
 @pytest.fixture
 def site(fusions) -> Path:
-    """Site settings whose environment is this test's."""
+    """Writes site settings whose environment is this test's."""
     return write_site(fusions)
 
 
 def fake_qsub(root: Path, scheduler: str) -> dict:
-    """An environment in whose PATH qsub keeps what it is asked and answers as the scheduler's does."""
+    """Returns an environment whose qsub records its arguments and answers like the scheduler's."""
     tools = root / 'tools'
     tools.mkdir()
     answer = {'openpbs': '$n[].pbs', 'torque': '$n[].torque', 'slurm': '$n'}[scheduler]
@@ -469,7 +470,7 @@ def fake_qsub(root: Path, scheduler: str) -> dict:
 
 
 def read_asked(root: Path) -> list[dict[str, str]]:
-    """The flags of each call of qsub, and its script."""
+    """Returns the flags and the script of each call of qsub."""
     calls = []
     for line in (root / 'asked').read_text().splitlines():
         *pairs, script = line.split('\t')
@@ -478,9 +479,9 @@ def read_asked(root: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize('scheduler', SCHEDULERS)
-def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
+def test_tables_are_submitted_as_waiting_arrays(fusions, site, scheduler):
     environment = tools = fake_qsub(fusions, scheduler)
-    has_slurm = shutil.which('scontrol', path='/usr/bin:/bin')  # whoever has it is on a Slurm cluster
+    has_slurm = shutil.which('scontrol', path='/usr/bin:/bin')  # with scontrol on the PATH, `auto` means Slurm
     extra = [f'--scheduler={scheduler}'] if has_slurm and scheduler != 'slurm' else []
     script = fusions / 'gpu_jobs' / 'submit.sh'
     done = command(fusions, 'bash', str(script), '--table=7', '--seeds=2', *extra, environment=environment)
@@ -499,7 +500,7 @@ def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
     assert f'{job}: 7-t1, 4 tasks' in done.out
     assert f'7-t1.1, 2 tasks, after {job} (7-t1)' in done.out
 
-    # The jobs, as the scheduler would start them: elsewhere, with its variables, and none of the shell's.
+    # Starts the jobs as a scheduler does: in another folder, with its variables, without those of this shell.
     index, about = SCHEDULERS[scheduler]
     elsewhere = fusions / 'elsewhere'
     elsewhere.mkdir()
@@ -512,15 +513,15 @@ def test_tables_are_submitted_as_arrays_that_wait(fusions, site, scheduler):
     assert plan.out.splitlines()[-1].endswith('6/8 runs done')
     assert read_status(fusions / 'runs', '7-t1-r3-seed1').job == next(iter(about.values()))
 
-    # What is queued is not queued twice; what is done is not done again.
+    # Queued tasks are not queued again, and done tasks do not run again.
     again = command(fusions, 'bash', str(script), '--table=7-t2', '--seeds=3', *extra, environment=tools)
-    assert '2 tasks are queued or under way already' in again.out
+    assert '2 tasks are queued or running already' in again.out
     assert read_asked(fusions)[-1].get(array) is None
     assert 'FER_INDEX=1' in read_asked(fusions)[-1]['-v']
 
 
-def test_arrays_that_a_server_refuses_are_split(fusions):
-    """By OpenPBS' max_array_size. Whatever waits for a table waits for its parts."""
+def test_arrays_above_the_servers_limit_are_split(fusions):
+    """The limit is OpenPBS' max_array_size. Arrays that wait for a split one wait for all its parts."""
     environment = fake_qsub(fusions, 'openpbs')
     write_site(fusions, MAX_ARRAY='3', THROTTLE='2')
     script = str(fusions / 'gpu_jobs' / 'submit.sh')
@@ -538,7 +539,7 @@ def test_arrays_that_a_server_refuses_are_split(fusions):
     assert len(names) == len(set(names)) == 8
 
 
-def test_attempts_follow_each_other(fusions):
+def test_attempts_wait_for_the_one_before(fusions):
     environment = fake_qsub(fusions, 'torque')
     write_site(fusions, ATTEMPTS='3')
     script = str(fusions / 'gpu_jobs' / 'submit.sh')
@@ -553,7 +554,7 @@ def test_attempts_follow_each_other(fusions):
     ]
 
 
-def test_a_refusing_qsub_is_quoted(fusions, site):
+def test_an_error_of_qsub_is_quoted(fusions, site):
     environment = fake_qsub(fusions, 'torque')
     (fusions / 'tools' / 'qsub').write_text('#!/bin/bash\necho "qsub: Unknown queue" >&2\nexit 170\n')
     script = str(fusions / 'gpu_jobs' / 'submit.sh')
@@ -565,7 +566,7 @@ def test_a_refusing_qsub_is_quoted(fusions, site):
 
 
 def long_run(root: Path, data: Path) -> Path:
-    """A run 8-t1-r1 that does not end by itself; returns its folder."""
+    """Makes a run 8-t1-r1 that does not end by itself, and returns its folder."""
     (root / 'data' / 'afew').symlink_to(data)
     tiny = ('--seq_len=4', '--rnn_units=3', '--rnn_layers=1', '--batch_size=4', '--learning_rate=1e-3')
     lines = train_lines('8-t1-r1', *tiny, '--train_epochs=100000', stage='audio', model='audio_gru')
@@ -586,7 +587,7 @@ def children_of(pid: int) -> list[str]:
 
 
 def job_variables(root: Path, *tasks: str) -> dict:
-    """What a job is given, of an array of some tasks."""
+    """Returns the environment variables of a job, for an array of some tasks."""
     jobs = root / 'runs' / 'jobs' / 'x'
     jobs.mkdir(parents=True)
     (root / 'runs' / 'status').mkdir()
@@ -596,7 +597,7 @@ def job_variables(root: Path, *tasks: str) -> dict:
     return {name: str(path) for name, path in names.items()} | {'FER_SITE': str(root / 'site.sh')}
 
 
-def test_a_job_that_cannot_start_python_says_so_where_plan_looks(fusions):
+def test_plan_shows_jobs_that_cannot_start_python(fusions):
     variables = job_variables(fusions, '7-t1-r1-seed0') | {'PBS_JOBID': '5[1].pbs', 'PBS_ARRAY_INDEX': '1'}
     script = str(fusions / 'gpu_jobs' / 'job.sh')
     write_site(fusions, VENV='/nowhere')
@@ -609,7 +610,7 @@ def test_a_job_that_cannot_start_python_says_so_where_plan_looks(fusions):
     assert 'no line 2 in' in done.err
 
 
-def test_a_job_without_an_index_speaks_for_its_whole_array(fusions):
+def test_a_job_without_index_fails_its_array(fusions):
     write_site(fusions)
     variables = job_variables(fusions, '7-t1-r1-seed0', '7-t1-r2-seed0') | {'PBS_JOBID': '5.pbs'}
     command(fusions, 'bash', str(fusions / 'gpu_jobs' / 'job.sh'), environment=variables, code=1)
@@ -617,7 +618,7 @@ def test_a_job_without_an_index_speaks_for_its_whole_array(fusions):
     assert plan.count('job 5.pbs: no array index in PBS_ARRAY_INDEX, PBS_ARRAYID or SLURM_ARRAY_TASK_ID') == 2
 
 
-def test_a_job_without_a_gpu_says_so(fusions):
+def test_a_job_without_a_gpu_fails(fusions):
     write_site(fusions, GPU='yes')
     variables = job_variables(fusions, '7-t1-r1-seed0') | {'PBS_JOBID': '5.pbs', 'FER_INDEX': '1'}
     script = str(fusions / 'gpu_jobs' / 'job.sh')
@@ -625,7 +626,7 @@ def test_a_job_without_a_gpu_says_so(fusions):
     assert 'TensorFlow finds no GPU' in read_status(fusions / 'runs', '7-t1-r1-seed0').text
 
 
-def test_settings_that_are_not_there_or_not_whole(fusions):
+def test_missing_or_incomplete_site_settings_are_named(fusions):
     script = str(fusions / 'gpu_jobs' / 'submit.sh')
     done = command(fusions, 'bash', script, '--table=7', environment={'FER_SITE': '/none/site.sh'}, code=2)
     assert '/none/site.sh' in done.err
@@ -634,7 +635,7 @@ def test_settings_that_are_not_there_or_not_whole(fusions):
     assert not (fusions / 'runs').exists()
 
 
-def test_a_container_runs_jobs_and_does_not_submit_them(fusions):
+def test_a_container_runs_jobs_but_does_not_submit(fusions):
     site = {'FER_SITE': str(write_site(fusions, CONTAINER='/images/fer.sif', CONTAINER_FLAGS='--nv --bind /data'))}
     tools = fake_qsub(fusions, 'slurm')
     for name, text in {
@@ -655,8 +656,8 @@ def test_a_container_runs_jobs_and_does_not_submit_them(fusions):
 @pytest.mark.parametrize(
     'number', [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))]
 )
-def test_what_is_under_way_ends_with_the_one_who_began_it(fusions, painted_sound, number):
-    """So that nobody else writes to the folder when the work is begun again."""
+def test_commands_end_with_the_process_that_started_them(fusions, painted_sound, number):
+    """Otherwise two processes would write to the folder when the work is started again."""
     folder = long_run(fusions, painted_sound)
     began = ('-m', 'fer.experiment', 'run', '--table=8')
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
@@ -672,14 +673,14 @@ def test_what_is_under_way_ends_with_the_one_who_began_it(fusions, painted_sound
         time.sleep(0.1)
     with open(folder / 'train_log.csv', newline='') as file:
         last = list(csv.DictReader(file))[-1]['step']
-    assert (folder / f'model.ckpt-{last}.index').exists()  # it kept the step it was at
+    assert (folder / f'model.ckpt-{last}.index').exists()  # it saved its last step
 
 
 @pytest.mark.parametrize(
     'scheduler', ['slurm', *(pytest.param(name, marks=pytest.mark.slow) for name in ('openpbs', 'torque'))]
 )
-def test_a_job_that_meets_its_walltime_is_put_back(fusions, site, scheduler, painted_sound):
-    """A run that trains is stopped by the scheduler's signal, ends with 85, and the next job finishes it."""
+def test_a_job_at_its_walltime_is_requeued(fusions, site, scheduler, painted_sound):
+    """The scheduler's signal stops a training run, which ends with 85. The next job finishes it."""
     folder = long_run(fusions, painted_sound)
     index, about = SCHEDULERS[scheduler]
     variables = job_variables(fusions, '8-t1-r1-seed0') | about | {index: '1'} | fake_qsub(fusions, scheduler)
@@ -696,7 +697,7 @@ def test_a_job_that_meets_its_walltime_is_put_back(fusions, site, scheduler, pai
         steps = [int(row['step']) for row in csv.DictReader(file)]
     assert steps == list(range(1, len(steps) + 1))
 
-    # Its end is brought near, which a resumed run may do; the next job goes on and evaluates.
+    # A lower --max_steps, which a resumed run may have, lets the next job finish and evaluate.
     path = fusions / 'configs' / '8-x' / 't1-x' / 'r1.flags'
     path.write_text(path.read_text() + f'--max_steps={steps[-1] + 3}\n')
     command(fusions, *job, environment=variables)
@@ -707,10 +708,10 @@ def test_a_job_that_meets_its_walltime_is_put_back(fusions, site, scheduler, pai
 
 
 @pytest.mark.slow
-def test_a_table_goes_through_a_real_scheduler(fusions, painted_sound):
-    """Arrays, a dependency, a walltime that is met and gone on from, and a failure that others wait for in vain.
+def test_a_table_runs_on_a_real_scheduler(fusions, painted_sound):
+    """Runs arrays, a dependency, a job that reaches its walltime and resumes, and a failure that blocks other jobs.
 
-    Needs a qsub whose jobs start within minutes: Slurm on this machine will do (CONTRIBUTING says how).
+    It needs a qsub whose jobs start within minutes, for example Slurm on this machine (CONTRIBUTING explains how).
     """
     if shutil.which('qsub') is None:
         pytest.skip('no qsub here')
@@ -719,43 +720,43 @@ def test_a_table_goes_through_a_real_scheduler(fusions, painted_sound):
     lines = train_lines('7-t3-r1', *tiny, '--train_epochs=100000', stage='audio', model='audio_gru')
     trained = fusions / 'configs' / '7-x' / 't3-x' / 'r1.flags'
     write_config(fusions, '7-x/t3-x/r1.flags', *(line.replace('.txt', '_clips.txt') for line in lines))
-    heard = 'runs/audio/audio_gru/7-t3-r1-seed0/results_val.txt'
-    write_config(fusions, '7-x/t4-x/r1.flags', *fusion_lines('7-t4-r1', heard))
-    late = 'data/late/results_val.txt'  # not there yet
+    audio = 'runs/audio/audio_gru/7-t3-r1-seed0/results_val.txt'
+    write_config(fusions, '7-x/t4-x/r1.flags', *fusion_lines('7-t4-r1', audio))
+    late = 'data/late/results_val.txt'  # does not exist yet
     write_config(fusions, '7-x/t1-x/r4.flags', *fusion_lines('7-t1-r4', late))
     (fusions / 'configs' / '7-x' / 't2-x' / 'r4.flags').unlink()
     site = {'FER_SITE': str(write_site(fusions, WALLTIME='00:01:00', MARGIN='30'))}
     submit = ('bash', str(fusions / 'gpu_jobs' / 'submit.sh'), '--table=7')
     print(command(fusions, *submit, environment=site).out)
 
-    step, is_mended, plan = 0, False, ['']
+    step, is_repaired, plan = 0, False, ['']
     deadline = time.monotonic() + 1200
     while not plan[-1].endswith('6/6 runs done'):
         assert time.monotonic() < deadline, plan
         time.sleep(3)
         plan = experiment(fusions, 'plan', '--table=7').out.splitlines()
         lines = {line.split()[1]: line for line in plan[:-1]}
-        if not step and 'put back there; step ' in lines['7-t3-r1-seed0']:
+        if not step and 'requeued; step ' in lines['7-t3-r1-seed0']:
             print(*plan, sep='\n')
             step = int(lines['7-t3-r1-seed0'].rpartition(' ')[2])
             trained.write_text(trained.read_text() + f'--max_steps={step + 5}\n')
-        if not is_mended and 'waits in vain' in lines['7-t1-r3-seed0']:
+        if not is_repaired and 'can never start' in lines['7-t1-r3-seed0']:
             print(*plan, sep='\n')
             assert lines['7-t1-r3-seed0'].startswith('blocked')
-            assert 'its array waits for 7-t1-r4-seed0 as well, which failed' in lines['7-t1-r3-seed0']
+            assert 'its job array also waits for 7-t1-r4-seed0, which failed' in lines['7-t1-r3-seed0']
             assert lines['7-t1-r4-seed0'].startswith('failed')
             assert f'fusion.py: {late}: No such file' in lines['7-t1-r4-seed0']
-            is_mended = True
+            is_repaired = True
             (fusions / late).parent.mkdir()
             shutil.copy(fusions / 'data' / 'a' / 'results_val.txt', fusions / late)
             again = command(fusions, *submit, environment=site).out
             print(again)
-            assert 'what waits in vain is submitted again; its old jobs may go: qdel ' in again
+            assert 'tasks that could never start are submitted again; remove their old jobs: qdel ' in again
     print(*plan, sep='\n')
     assert step
-    assert is_mended
+    assert is_repaired
     log = (fusions / 'runs' / 'status' / '7-t3-r1-seed0.log').read_text()
     assert 'stopped by SIGTERM' in log
     assert 'resumed from ' in log
-    with open(fusions / Path(heard).parent / 'train_log.csv', newline='') as file:
+    with open(fusions / Path(audio).parent / 'train_log.csv', newline='') as file:
         assert [int(row['step']) for row in csv.DictReader(file)] == list(range(1, step + 6))

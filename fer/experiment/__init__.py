@@ -1,1 +1,1 @@
-"""What runs of `configs/` need of each other, what is done of them, and running them here or on a cluster."""
+"""Runs of `configs/` with all the runs that they need: planned, run on this machine, or submitted to a cluster."""

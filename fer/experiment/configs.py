@@ -1,6 +1,6 @@
-"""The runs below `configs/`: the settings of each, and which runs it starts from.
+"""The runs below `configs/`: the settings of each, and the runs that it starts from.
 
-What a run needs of others its flagfile says itself, by naming files or folders of theirs, all called `<run>-seed0`.
+A flagfile names files and folders of other runs as `<run>-seed0`, which shows what it needs.
 """
 
 import re
@@ -12,32 +12,32 @@ from fer.runs.flagfiles import find_runs, read_settings
 
 TRAIN, FUSION = 'train.py', 'fusion.py'
 
-# The settings that are paths, and how within them the name of a run's folder ends.
+# The settings that are paths.
 PLACES = ('train_manifest', 'val_manifest', 'init_from', 'audio_run_dir', 'run_dir', 'results', 'output')
-_OF_A_RUN = '-seed0'
+FIRST_SEED = '-seed0'  # the end of a run folder's name in flagfiles
 
 
 class Config(NamedTuple):
-    """A run as its flagfile describes it, for seed 0."""
+    """A run with seed 0, as its flagfile describes it."""
 
     run_id: str
     path: str  # of the flagfile
     program: str  # TRAIN or FUSION
-    settings: dict[str, str]  # every flag, shared defaults included
-    needs: tuple[str, ...]  # run_ids, in the order of the flagfile, each once
+    settings: dict[str, str]  # all flags, including shared defaults
+    needs: tuple[str, ...]  # run ids, in the order of the flagfile, each once
 
     @property
     def folder(self) -> str:
-        """What the run of seed 0 writes to."""
+        """Returns the folder that the run of seed 0 writes to."""
         return self.settings['run_dir' if self.program == TRAIN else 'output']
 
 
 def read_configs(folder: str) -> dict[str, Config]:
-    """All runs below a folder, by run_id, in the order of sections, tables and runs.
+    """Reads all runs below a folder, by run id, in the order of sections, tables and runs.
 
     Raises:
-      InputError: no folder, no run, a flagfile that cannot be read, that lacks what a run must say, or that needs a run
-        there is not, two runs of one name or one folder, or runs that need each other in a circle.
+      InputError: there is no folder or no run, a flagfile is unreadable or incomplete or needs a missing run, two runs
+        share a name or a folder, or runs need each other in a circle.
     """
     found = find_runs(folder)
     if not found:
@@ -46,9 +46,9 @@ def read_configs(folder: str) -> dict[str, Config]:
     owners: dict[str, Config] = {}
     for run_id, path in found:
         config = _read_config(run_id, path)
-        for what, other in ((config.run_id, configs.get(config.run_id)), (config.folder, owners.get(config.folder))):
+        for name, other in ((config.run_id, configs.get(config.run_id)), (config.folder, owners.get(config.folder))):
             if other:
-                raise InputError(f'{path}: {what} is what {other.path} is called or writes to; expected another')
+                raise InputError(f'{path}: name or folder {name} is already used by {other.path}; choose another')
         configs[config.run_id] = owners[config.folder] = config
     for config in configs.values():
         for need in config.needs:
@@ -69,22 +69,22 @@ def _read_config(run_id: str, path: Path) -> Config:
             raise InputError(f'{path}: no --{name}; expected one in a flagfile of {program}')
     if Path(settings[folder_flag]).name != f'{run_id}-seed0':
         raise InputError(
-            f'{path}: --{folder_flag}={settings[folder_flag]}; expected a folder called {run_id}-seed0, as the run'
+            f'{path}: --{folder_flag}={settings[folder_flag]}; expected a folder named {run_id}-seed0, like the run'
         )
     origins = (settings.get(name, '') for name in ('init_from', 'audio_run_dir', 'results'))
-    folders = [name for origin in origins for name in re.split('[/,]', origin) if name.endswith(_OF_A_RUN)]
-    needs = [need for name in folders if (need := name.removesuffix(_OF_A_RUN))]
+    folders = [name for origin in origins for name in re.split('[/,]', origin) if name.endswith(FIRST_SEED)]
+    needs = [need for name in folders if (need := name.removesuffix(FIRST_SEED))]
     return Config(run_id, str(path), program, settings, tuple(dict.fromkeys(needs)))
 
 
 def select(configs: dict[str, Config], tables: list[str]) -> list[str]:
-    """The run_ids that names of sections, tables or runs stand for: `6.3`, `6.3-t1`, `6.3-t1-r5`, `6.5`, `all`.
+    """Returns the run ids of sections, tables or runs, given as `6.3`, `6.3-t1`, `6.3-t1-r5`, `6.5` or `all`.
 
-    A section stands for all that begin with it and a letter as well: 6.5 is 6.5e and 6.5l. Table 0 of a section has
-    what other runs need and no table lists; only its own name stands for it.
+    A section includes those with a letter after it: 6.5 means 6.5e and 6.5l. Table 0 of a section holds runs that no
+    table lists and that other runs need. Only its own name selects it.
 
     Raises:
-      InputError: a name that nothing begins with.
+      InputError: no run has such a name.
     """
     chosen = []
     for table in tables:
@@ -98,16 +98,16 @@ def select(configs: dict[str, Config], tables: list[str]) -> list[str]:
             or (len(parts) == 1 and re.fullmatch(r'[a-z]', run_id.split('-')[0].removeprefix(table) or '-'))
         ]
         if not found:
-            raise InputError(f'--table={table}: nothing of that name; expected a section, a table or a run, or all')
+            raise InputError(f'--table={table}: no run has that name; expected a section, a table, a run or all')
         chosen += found
     return list(dict.fromkeys(chosen))
 
 
 def order(configs: dict[str, Config], run_ids: list[str]) -> list[str]:
-    """The runs and all that they need, each after what it needs; otherwise in the order of `configs`.
+    """Returns the runs and all runs that they need. Each comes after those it needs, else in the order of `configs`.
 
     Raises:
-      InputError: runs that need each other in a circle; names them.
+      InputError: runs need each other in a circle. The message names them.
     """
     position = {run_id: index for index, run_id in enumerate(configs)}
     ordered: dict[str, None] = {}

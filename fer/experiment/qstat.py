@@ -1,4 +1,4 @@
-"""What the scheduler has of the jobs that were handed to it; plain qstat, which all of them have."""
+"""The scheduler's queue, as plain qstat lists it. All supported schedulers have a qstat."""
 
 import re
 import shutil
@@ -6,15 +6,15 @@ import subprocess
 
 _ENDED = ('C', 'F', 'X')  # completed, finished, expired
 _JOB = re.compile(r'^\s*(\d+)\S*\s.*\s([A-Z])\s+\S+\s*$', re.MULTILINE)
-_PATIENCE = 60  # seconds
+_TIMEOUT = 60  # seconds
 
 
 def jobs_in_queue() -> set[str] | None:
-    """The numbers of all jobs that wait or run; None where there is no qstat, or it does not answer."""
+    """Returns the numbers of all jobs that wait or run, or None if qstat is missing or fails."""
     if shutil.which('qstat') is None:
         return None
     try:
-        done = subprocess.run(['qstat'], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_PATIENCE)
+        done = subprocess.run(['qstat'], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
         return None
     if done.returncode:

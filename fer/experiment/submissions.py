@@ -1,4 +1,4 @@
-"""What was handed to the scheduler: a JSON file for each array, kept beside the list that its jobs read."""
+"""Records of submitted job arrays: a JSON file for each, beside the list of tasks that its jobs read."""
 
 import json
 from pathlib import Path
@@ -10,23 +10,24 @@ JOBS_FOLDER = 'jobs'
 
 
 class Submission(NamedTuple):
-    """An array of tasks that was submitted."""
+    """A submitted array of tasks."""
 
     tasks: list[str]
-    jobs: list[str]  # the scheduler's ids, in the order in which they follow each other; none while it is submitted
-    is_array: bool  # whether each of these is an array of jobs
-    awaited: list[str]  # tasks that all have to end well before it begins
+    jobs: list[str]  # the scheduler's ids, one per attempt in order. Empty while the array is being submitted
+    is_array: bool  # each of these jobs is a job array
+    awaited: list[str]  # tasks that must all succeed before it starts
 
 
 def write_submission(path: Path, submission: Submission) -> None:
+    """Writes the record of an array."""
     with atomic_write(path) as file:
         json.dump(submission._asdict(), file, indent=1)
 
 
 def read_submissions(runs: str | Path) -> dict[str, Submission]:
-    """The last submission of each task that ever was submitted; files that cannot be read are none."""
+    """Returns the last submission of each task that was ever submitted. Unreadable files are ignored."""
     found: dict[str, Submission] = {}
-    for path in sorted((Path(runs) / JOBS_FOLDER).glob('*/*.json')):  # folders are called by their time
+    for path in sorted((Path(runs) / JOBS_FOLDER).glob('*/*.json')):  # folders are named by their time
         try:
             submission = Submission(**read_object(path))
             for names in (submission.tasks, submission.jobs, submission.awaited):

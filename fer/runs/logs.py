@@ -1,15 +1,15 @@
-"""The logs of a run folder: what they are called, their columns, and reading them."""
+"""The columns of the logs in a run folder, and a reader for them."""
 
 import csv
 from pathlib import Path
 
 TRAIN_COLUMNS = ('step', 'epoch', 'phase', 'loss', 'accuracy', 'learning_rate', 'frames_per_second')
 VALIDATION_COLUMNS = ('step', 'epoch', 'phase', 'correct', 'total', 'accuracy', 'f1', 'dataset')
-ONE_DATASET = '-'  # what a run that has one validation manifest calls its dataset
+ONE_DATASET = '-'  # the dataset of a run with one validation manifest
 
 
 def read_log(path: Path) -> dict[str, list[str]]:
-    """The columns of a log as they are written, whole rows only: the last may be half there while the run goes on."""
+    """Returns the columns of a log as text. While a run trains, its last row may be incomplete and is left out."""
     with open(path, encoding='utf-8', newline='') as file:
         header, *rows = csv.reader(file)
     whole = [row for row in rows if len(row) == len(header)]

@@ -1,4 +1,4 @@
-"""Which code made a file, when, and which file a number was made from. Standard library only."""
+"""The origin of a file: the code, the time, and the file that its numbers come from. Standard library only."""
 
 import hashlib
 import subprocess
@@ -9,14 +9,14 @@ from fer.installation import CHECKOUT, COMMIT_FILE
 
 
 def now() -> str:
-    """The time, UTC, as ISO 8601 writes it, to the second."""
+    """Returns the time in UTC as ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
 def commit() -> str | None:
-    """Returns the commit of the code, 40 hex digits: the checkout's, or the one that a wheel was built from.
+    """Returns the commit of the code, 40 hex digits: the checkout's, or the one that the wheel was built from.
 
-    None outside both, without git, and for a wheel that was built from uncommitted changes.
+    Returns None outside of both, without git, and for a wheel that was built from uncommitted changes.
     """
     if CHECKOUT is None:
         return COMMIT_FILE.read_text(encoding='ascii').strip() if COMMIT_FILE.exists() else None
@@ -24,7 +24,7 @@ def commit() -> str | None:
 
 
 def uncommitted_changes() -> bool | None:
-    """Returns whether a tracked file of the code differs from that commit, None where `commit` returns None."""
+    """Returns whether a tracked file differs from that commit, or None if `commit` returns None."""
     if CHECKOUT is None:
         return False if commit() else None
     answer = _git('status', '--porcelain', '--untracked-files=no')
@@ -32,19 +32,19 @@ def uncommitted_changes() -> bool | None:
 
 
 def digest(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Returns the SHA-256 of a file's bytes, in hex."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def stamp(results: str | Path) -> dict[str, str | bool | None]:
-    """What a metrics file says of its origin, so that a number changed by hand later shows.
+    """Returns what a metrics file records about its origin, so that a number edited by hand can be found later.
 
     Args:
-      results: the results file that the metrics are of, as written.
+      results: the results file that the metrics are computed from, already written.
 
     Returns:
-      `results_sha256`, its digest; `written`, the time; `commit` and `uncommitted_changes`, of the code that
-      answered, or fused, and computes the metrics.
+      `results_sha256`, the digest of the results, `written`, the time, and `commit` and `uncommitted_changes` of the
+      code that evaluates or fuses.
     """
     return {
         'results_sha256': digest(results),

@@ -1,8 +1,8 @@
-"""What became of each task: one line in a file of its own, which outlives whatever it speaks of.
+"""The status of each task, one line in a file of its own, which remains after the task has ended.
 
-`<runs>/status/<task>.txt` holds state, time, host, job and a text, tab separated. Whoever works on a task touches the
-file as long as it lives, so that work that vanished without a word (a node that died, a job killed from outside) shows:
-its line says that it began, and the file has not been touched since.
+`<runs>/status/<task>.txt` holds state, time, host, job and a text, separated by tabs. A process that works on a task
+touches the file as long as it lives. If the node dies or the job is killed from outside, the line still reads `started`
+but the file is no longer touched.
 """
 
 import os
@@ -22,19 +22,31 @@ QUEUED, STARTED, DONE, STOPPED, FAILED = 'queued', 'started', 'done', 'stopped',
 
 
 class Status(NamedTuple):
+    """The last status line of a task."""
+
     state: str  # one of the above
     time: str  # ISO, UTC
     host: str
-    job: str  # the scheduler's id, or pid and number; of a queued task empty: fer.experiment.submissions knows
-    text: str  # one line; of a failed task, what failed
+    job: str  # the scheduler's id, or `pid <number>`. Empty while queued, when fer.experiment.submissions has the id
+    text: str  # one line: the error of a failed task
     silent: float  # seconds since the last sign of life
 
 
 def status_path(runs: str | Path, name: str) -> Path:
+    """Returns the status file of a task."""
     return Path(runs) / STATUS_FOLDER / f'{name}.txt'
 
 
 def write_status(runs: str | Path, name: str, state: str, text: str = '', job: str | None = None) -> None:
+    """Replaces the status of a task.
+
+    Args:
+      runs: folder of the runs.
+      name: the task.
+      state: one of the states above.
+      text: a message, whose line breaks become spaces.
+      job: the job that works on the task, None for this process.
+    """
     path = status_path(runs, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
@@ -43,7 +55,7 @@ def write_status(runs: str | Path, name: str, state: str, text: str = '', job: s
 
 
 def read_status(runs: str | Path, name: str) -> Status | None:
-    """The last line of a task's file, which a job's script may have added to; None where there is none."""
+    """Returns the last line of a task's status file, or None without a file. A job script may have appended lines."""
     path = status_path(runs, name)
     try:
         silent = time.time() - path.stat().st_mtime
@@ -58,33 +70,34 @@ def read_status(runs: str | Path, name: str) -> Status | None:
 
 
 def job_id() -> str:
-    """What the scheduler calls this job, or this process."""
+    """Returns the scheduler's id of this job, or `pid <number>` of this process."""
     return scheduler_job() or f'pid {os.getpid()}'
 
 
-def number_of(job: str) -> str:
-    """`123` of `123[4].server`: what qstat begins its lines with; empty of what is no job."""
+def job_number(job: str) -> str:
+    """Returns the number that qstat prints for a job: `123` of `123[4].server`. Empty if the text is not a job id."""
     return re.split(r'\D', job, maxsplit=1)[0]
 
 
 def is_alive(status: Status, queue: set[str] | None) -> bool:
-    """Whether somebody works on a task that has begun.
+    """Returns whether a process still works on a started task.
 
-    A process of this machine is asked, and of a job its scheduler; others are believed for as long as they give signs.
+    A process of this machine is looked up. A job of the scheduler must be in its queue. Others count as alive while
+    they give signs of life.
 
     Args:
       status: of the task.
-      queue: the numbers of the scheduler's jobs, None where it cannot be asked.
+      queue: numbers of the scheduler's jobs, None if they are unknown.
     """
     if status.job.startswith('pid '):
         pid = status.job.removeprefix('pid ')
         if not pid.isdecimal() or process_is_gone(status.host, int(pid)):
             return False
-    if queue is not None and number_of(status.job) and number_of(status.job) not in queue:
+    if queue is not None and job_number(status.job) and job_number(status.job) not in queue:
         return False
     return status.silent < SILENT_SECONDS
 
 
 def signs_of_life(runs: str | Path, name: str) -> AbstractContextManager[None]:
-    """Touches a task's file while the block runs."""
+    """Touches a task's status file while the block runs."""
     return heartbeat(lambda: os.utime(status_path(runs, name)))

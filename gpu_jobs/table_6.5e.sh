@@ -1,3 +1,0 @@
-#!/bin/bash
-# The runs of the tables of section 6.5e, and all that they need.
-exec "$(dirname "${BASH_SOURCE[0]}")/submit.sh" --table=6.5e "$@"
