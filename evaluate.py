@@ -1,6 +1,6 @@
 """Evaluates a run on a split: python evaluate.py --run_dir=RUN --manifest=DATA/val.txt --split=val
 
-fer/commands/evaluate.py defines the flags, --help lists them. A wheel installs this command as fer-evaluate.
+fer/training/requests.py defines the flags, and --help lists them. A wheel installs this command as fer-evaluate.
 """
 
 from fer.commands.evaluate import run

@@ -1,6 +1,6 @@
 """Trains one run: python train.py --model=vgg_face --stage=finetune --seq_len=80 --train_manifest=DATA/train.txt ...
 
-fer/training/flags.py defines the flags, --help lists them. A wheel installs this command as fer-train.
+fer/runs/config.py defines the flags, and --help lists them. A wheel installs this command as fer-train.
 """
 
 from fer.commands.train import run

@@ -1,6 +1,5 @@
 """Fixtures for several test files, most of them on a small corpus of painted faces."""
 
-import dataclasses
 from pathlib import Path
 
 import cv2
@@ -176,22 +175,36 @@ def _paint_stills(folder: Path, split: str, number: int, seed: int) -> None:
     manifest.with_suffix('.ledger.csv').unlink()  # its rows are of videos; a manifest without one is its own
 
 
+def settings_from(texts: dict) -> dict:
+    """Returns settings of a run as values: texts of flags are parsed, paths are made texts, all else is kept."""
+    from fer.runs.config import TrainConfig
+    from fer.settings import parse_values
+
+    texts = {name: str(value) if isinstance(value, Path) else value for name, value in texts.items()}
+    return texts | parse_values(TrainConfig, {name: text for name, text in texts.items() if isinstance(text, str)})
+
+
 def tiny_config(data: Path, stage: str, model: str = 'vgg_face', **changes):
-    """The settings of a run of a second or two on `painted_sound`; what is not said is train.py's default."""
-    from fer.runs.config import TrainConfig  # here, not above: most tests do without TensorFlow
-    from fer.training.flags import train_defaults
-    from fer.training.stages import get_stage
+    """Returns the settings of a run of a second or two on `painted_sound`; all others are the defaults of train.py.
+
+    Args:
+      data: the folder of `painted_sound`.
+      stage: of training.
+      model: the network.
+      changes: other settings, as values or as texts of flags.
+    """
+    from fer.runs.config import TrainConfig
+    from fer.training.stages import get_stage  # imported here, not above: most tests need no TensorFlow
 
     kind = {'audio': '_functionals' if model == 'ffn' else '_clips', 'early_fusion': '_audiovisual'}.get(stage, '')
     folder = data / 'stills_a' if stage == 'pretrain' else data
-    settings = {field.name: train_defaults()[field.name] for field in dataclasses.fields(TrainConfig)}
-    settings |= {'stage': stage, 'model': model, 'fusion_option': 2, 'global_pool': model != 'vgg_face'}
-    settings |= {f'{split}_manifest': str(folder / f'{split}{kind}.txt') for split in ('train', 'val')}
+    settings = {'stage': stage, 'model': model, 'global_pool': model != 'vgg_face'}
+    settings |= {f'{split}_manifest': folder / f'{split}{kind}.txt' for split in ('train', 'val')}
     settings |= {'batch_size': min(get_stage(stage, model).batch_size, 4), 'seq_len': 4, 'image_size': 32}
-    settings |= {'width': 0.05, 'rnn_units': 5, 'rnn_layers': 1, 'hidden_units': '6'}
+    settings |= {'width': 0.05, 'rnn_units': 5, 'rnn_layers': 1, 'hidden_units': (6,)}
     settings |= {'learning_rate': 1e-2 if stage == 'audio' else 1e-3}
-    settings |= {'train_epochs': '2' if stage == 'audio' else '1,1'}
-    return TrainConfig(**{name: str(v) if isinstance(v, Path) else v for name, v in (settings | changes).items()})
+    settings |= {'train_epochs': (2,) if stage == 'audio' else (1, 1)}
+    return TrainConfig(**settings_from(settings | changes))
 
 
 def tiny_flags(data: Path) -> list[str]:

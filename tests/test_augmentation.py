@@ -19,9 +19,7 @@ from fer.data.augmentation import (
     augment_view,
     augment_window,
     draw,
-    parse_augment,
 )
-from fer.errors import InputError
 from fer.tf1 import STACK, import_addons, tf
 
 GEOMETRY = ('flip', 'crop', 'rotate', 'shift')
@@ -83,21 +81,6 @@ def warp(image: np.ndarray, forward: np.ndarray) -> np.ndarray:
         ndimage.affine_transform(image[..., c].astype(float), matrix, offset, order=1, mode='nearest') for c in range(3)
     ]
     return np.stack(channels, -1)
-
-
-@pytest.mark.parametrize(
-    ('text', 'kinds'),
-    [('', ()), (' ', ()), ('all', KINDS), ('flip', ('flip',)), ('colour, crop,flip', ('flip', 'crop', 'colour'))],
-)
-def test_parse(text, kinds):
-    assert parse_augment(text) == kinds
-
-
-@pytest.mark.parametrize('text', ['zoom', 'flip,zoom', 'flip,', 'all,flip', 'flip,crop,flip', 'Flip', 'flip;crop', ','])
-def test_parse_refuses(text):
-    with pytest.raises(InputError, match=f'--augment={text}: expected all, or a comma list of flip, crop') as error:
-        parse_augment(text)
-    assert '\n' not in str(error.value)
 
 
 def test_no_kind_changes_nothing():

@@ -15,6 +15,7 @@ from fer.errors import InputError
 from fer.runs.checkpoints import latest_checkpoint
 from fer.tf1 import tf
 from fer.training.evaluate import evaluate
+from fer.training.requests import EvaluationRequest
 from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
@@ -53,8 +54,10 @@ def refusal(capfd, call, *arguments, **settings):
 
 
 def refuses(capfd, data, tmp_path, stage, model='vgg_face', **changes):
-    config = tiny_config(data, stage, model, **{'run_dir': tmp_path / 'run', **changes})
-    line = refusal(capfd, train, config, False, False)
+    def start():
+        train(tiny_config(data, stage, model, **{'run_dir': tmp_path / 'run', **changes}), False, False)
+
+    line = refusal(capfd, start)
     assert not (tmp_path / 'run').exists()
     return line
 
@@ -303,9 +306,7 @@ def test_an_audio_run_without_one_of_its_files(capfd, painted_sound, parents, tm
 
 
 def test_evaluation_with_other_features(capfd, data, parents, tmp_path):
-    settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'audio_results': ''}
-    settings |= {'checkpoint': '', 'nonfinite_audio': ''}
-    settings |= {'tta_views': 1, 'output': str(tmp_path / 'out'), 'run_dir': str(parents / 'audio_gru')}
+    places = {'output': str(tmp_path / 'out'), 'run_dir': str(parents / 'audio_gru')}
     manifest = str(data / 'val_clips.txt')
     for changes, says in (
         ({'manifest': str(data / 'val.txt')}, 'val.txt:1: no sound in the line'),
@@ -313,10 +314,10 @@ def test_evaluation_with_other_features(capfd, data, parents, tmp_path):
         ({'manifest': manifest, 'checkpoint': 'best'}, 'no best checkpoint'),
         ({'manifest': f'{manifest},{manifest}'}, 'expected one manifest'),
     ):
-        assert says in refusal(capfd, evaluate, **(settings | changes))
+        assert says in refusal(capfd, evaluate, EvaluationRequest(**places, **changes))
     for number in range(1, 21):
         change_clip(data, number, names=lambda names: [*names[:50], names[51], names[50], *names[52:]], split='val')
-    line = refusal(capfd, evaluate, **settings, manifest=manifest)
+    line = refusal(capfd, evaluate, EvaluationRequest(**places, manifest=manifest))
     assert line.startswith(f'{manifest}: 112 audio features: feature_51 where the run has feature_50; expected the 112')
     assert not (tmp_path / 'out').exists()
 

@@ -70,7 +70,7 @@ def trained(corpus, tmp_path_factory):
             patch.chdir(ROOT)  # which flagfiles include others from
             flags.FLAGS(['train.py', flagfile])
             named = {name: flags.FLAGS[name].value for name in ('init_from', 'audio_run_dir')}
-            manifests, batch_size = flags.FLAGS.train_manifest.split(','), flags.FLAGS.batch_size
+            manifests, batch_size = flags.FLAGS.train_manifest, flags.FLAGS.batch_size
         # Runs that this one names are trained first. Public weights are not to be had: fresh ones stand in.
         runs = {flag: Path(folder).name for flag, folder in named.items() if folder.startswith('runs/')}
         folders = {flag: train_run(name.removesuffix('-seed0')) for flag, name in runs.items()}

@@ -35,6 +35,7 @@ from fer.runs.names import BEST_STATE, FLAGS_FILE, LAST_STATE
 from fer.tf1 import tf
 from fer.training.evaluate import evaluate
 from fer.training.feature_store import FeatureStore
+from fer.training.requests import EvaluationRequest
 from fer.training.train import train
 
 FULL = os.strerror(errno.ENOSPC)
@@ -363,9 +364,8 @@ def test_evaluation_changes_all_or_nothing(painted_sound, tmp_path, capsys):
     train(make_config(painted_sound, run_dir), resume=False, overwrite=False)
 
     def answer(manifest):
-        settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'audio_results': ''}
-        settings |= {'checkpoint': '', 'tta_views': 1, 'nonfinite_audio': '', 'output': str(tmp_path / 'scores')}
-        evaluate(run_dir=str(run_dir), manifest=str(manifest), **settings)
+        output = str(tmp_path / 'scores')
+        evaluate(EvaluationRequest(run_dir=str(run_dir), manifest=str(manifest), output=output))
 
     answer(painted_sound / 'val_functionals.txt')
     before = contents(tmp_path / 'scores')

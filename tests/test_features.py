@@ -1,5 +1,6 @@
 """Features kept on disk: the same results with them and without, and what is left when jobs meet or are killed."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from test_stage_runs import rows, score, weights
 
 from fer.errors import InputError
 from fer.extract.extract import extract
+from fer.extract.request import ExtractionRequest
 from fer.results.results_file import read_results
 from fer.training import feature_store
 from fer.training.feature_store import FeatureStore, digest, make_room
@@ -430,23 +432,21 @@ def test_a_damaged_image_is_named_and_no_run_is_left(runs, tmp_path):
     middle = content.index(b'\xff\xc0')
     victim.write_bytes(content[:middle] + b'\0' * 40 + content[middle + 40 :])  # no header: it has its ends only
     config = runs.config('no', run_dir=str(tmp_path / 'run'), feature_cache=str(tmp_path / 'cache'))
-    manifests = {f'{split}_manifest': str(data / f'{split}.txt') for split in ('train', 'val')}
-    config = type(config)(**{**vars(config), **manifests})
+    manifests = {f'{split}_manifest': (str(data / f'{split}.txt'),) for split in ('train', 'val')}
+    config = dataclasses.replace(config, **manifests)
     with pytest.raises(InputError, match=r'train.txt:2: .*: damaged inside'):
         train(config, resume=False, overwrite=False)
     assert not (tmp_path / 'run').exists()
 
 
 def test_extraction_with_features_kept(runs, tmp_path, capsys):
-    settings = {'model': '', 'data_root': '', 'item': 'frame', 'batch_size': 7, 'image_size': 0, 'width': 0.0}
-    settings |= {'global_pool': None, 'input_convention': 'source', 'allow_missing': False}
     cache = str(tmp_path / 'cache')
     for run_dir, classes in ((runs.backbone, 7), (runs.make('kept'), 0)):
         files = []
         for number, folder in enumerate(('', cache, cache)):
             files.append(tmp_path / f'{number}.npz')
-            flags = {**settings, 'init_from': str(run_dir), 'manifest': str(runs.data / 'val.txt')}
-            extract(**flags, output=str(files[-1]), feature_cache=folder)
+            places = {'init_from': str(run_dir), 'manifest': str(runs.data / 'val.txt'), 'output': str(files[-1])}
+            extract(ExtractionRequest(**places, batch_size=7, feature_cache=folder))
         out = capsys.readouterr().out
         assert '20 distinct: 0 read' in out
         assert '20 distinct: 20 read' in out

@@ -11,13 +11,12 @@ from tensorboard.plugins.hparams.get_experiment import Handler as ExperimentHand
 from tensorboard.plugins.hparams.list_session_groups import Handler as GroupsHandler
 
 from fer.runs.config import TrainConfig
+from fer.settings import settings_of
 from fer.training.log import RunLog
 
 
 def make_config(**settings):
-    kinds = {'str': '', 'int': 0, 'float': 0.5, 'bool': False}
-    names = {name: kinds[kind.__name__] for name, kind in TrainConfig.__annotations__.items()}
-    return TrainConfig(**{**names, **settings})
+    return TrainConfig(batch_size=4, global_pool=True, **settings)
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def backend(tmp_path):
     with RunLog(one, 0, make_config(stage='pretrain', learning_rate=1e-4, seed=3)) as log:
         log.validated(5, 1, 1, 'rafdb', {'correct': 3, 'total': 4, 'accuracy': 0.75, 'f1': 0.625})
         log.validated(5, 1, 1, 'fer2013', {'correct': 1, 'total': 4, 'accuracy': 0.25, 'f1': 0.125})
-    config = make_config(stage='temporal', bidirectional=True, rnn_units=128)
+    config = make_config(stage='temporal', bidirectional=True, rnn_units=128, train_epochs=(5, 25))
     scores = {'correct': 1, 'total': 2, 'accuracy': 0.5, 'f1': 0.375}
     interrupted = RunLog(other, 0, config)
     interrupted.validated(1, 1, 1, '-', scores)
@@ -44,7 +43,7 @@ def backend(tmp_path):
 def test_every_run_is_a_session_with_its_settings_and_last_scores(backend):
     experiment = ExperimentHandler(RequestContext(), backend, '', api_pb2.GetExperimentRequest()).run()
     settings = {info.name for info in experiment.hparam_infos}
-    assert settings == set(TrainConfig.__annotations__) - {'run_dir', 'data_root'}
+    assert settings == set(settings_of(TrainConfig)) - {'run_dir', 'data_root'}
     request = api_pb2.ListSessionGroupsRequest(
         allowed_statuses=[api_pb2.STATUS_SUCCESS],
         col_params=[api_pb2.ColParams(metric=info.name) for info in experiment.metric_infos],
@@ -72,3 +71,4 @@ def test_every_run_is_a_session_with_its_settings_and_last_scores(backend):
     assert pretrain['seed'].number_value == 3
     assert temporal['bidirectional'].bool_value is True
     assert temporal['rnn_units'].number_value == 128
+    assert temporal['train_epochs'].string_value == '5,25'

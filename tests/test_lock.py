@@ -196,6 +196,7 @@ def test_without_locks_a_process_that_was_silent_for_too_long_ends(tmp_path):
 
 def test_a_run_is_trained_by_one_process_and_evaluated_by_any(painted_sound, tmp_path):
     from fer.training.evaluate import evaluate
+    from fer.training.requests import EvaluationRequest
     from fer.training.train import train
 
     run_dir = tmp_path / 'run'
@@ -208,10 +209,7 @@ def test_a_run_is_trained_by_one_process_and_evaluated_by_any(painted_sound, tmp
         for settings in ({'resume': True, 'overwrite': False}, {'resume': False, 'overwrite': True}):
             with pytest.raises(InputError, match='in use by process'):
                 train(config, **settings)
-        evaluate(
-            str(run_dir), config.val_manifest, 'val', data_root='', batch_size=0, fallback='prior', audio_results='',
-            checkpoint='', tta_views=1, nonfinite_audio='', output='',
-        )  # fmt: skip
+        evaluate(EvaluationRequest(run_dir=str(run_dir), manifest=config.val_manifest[0]))
     assert (run_dir / 'metrics_val.json').exists()
 
 

@@ -59,7 +59,7 @@ def test_tensorflow_addons_have_one_door():
 
 def test_flags_are_read_in_entry_points_only():
     entries = {f'fer/commands/{name}.py' for name in ('train', 'evaluate', 'fusion')} | {'fer/cli.py'}
-    entries |= {'fer/demo/tables.py', 'fer/training/flags.py'}
+    entries |= {'fer/demo/tables.py', 'fer/flags.py'}
     assert {path for path in importers('absl') if not path.endswith('__main__.py')} <= entries
 
 

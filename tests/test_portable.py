@@ -9,6 +9,7 @@ from runs import assert_same_run, weights
 
 from fer.errors import InputError
 from fer.training.evaluate import evaluate
+from fer.training.requests import EvaluationRequest
 from fer.training.train import train
 
 pytestmark = pytest.mark.usefixtures('quick_runs')
@@ -28,11 +29,12 @@ class Place:
         train(self.config(name, init_from=str(self.runs / 'parent'), **changes), resume=True, overwrite=False)
 
     def results(self, name, manifest='', data_root=None):
-        evaluate(
-            run_dir=str(self.runs / name), manifest=str(manifest or self.lists / 'val_functionals.txt'), split='val',
-            data_root=str(self.data if data_root is None else data_root), batch_size=0, fallback='prior',
-            audio_results='', checkpoint='', tta_views=1, nonfinite_audio='', output='',
-        )  # fmt: skip
+        request = EvaluationRequest(
+            run_dir=str(self.runs / name),
+            manifest=str(manifest or self.lists / 'val_functionals.txt'),
+            data_root=str(self.data if data_root is None else data_root),
+        )
+        evaluate(request)
         return (self.runs / name / 'results_val.txt').read_bytes()
 
 

@@ -22,6 +22,7 @@ from fer.stop import Stopped
 from fer.training import checkpoints
 from fer.training.evaluate import evaluate
 from fer.training.log import RunLog
+from fer.training.requests import EvaluationRequest
 from fer.training.train import train
 
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
@@ -70,9 +71,7 @@ def runs(painted_sound, tmp_path_factory):
 
 def score(run_dir, manifest, output, **changes):
     """Evaluates; returns the bytes of the results and the metrics."""
-    settings = {'split': 'val', 'data_root': '', 'batch_size': 0, 'fallback': 'prior', 'audio_results': ''}
-    settings |= {'checkpoint': '', 'tta_views': 1, 'nonfinite_audio': ''}
-    evaluate(run_dir=str(run_dir), manifest=str(manifest), output=str(output), **(settings | changes))
+    evaluate(EvaluationRequest(run_dir=str(run_dir), manifest=str(manifest), output=str(output), **changes))
     return (output / 'results_val.txt').read_bytes(), json.loads((output / 'metrics_val.json').read_text())
 
 

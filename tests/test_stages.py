@@ -160,7 +160,7 @@ def load(blueprint: Blueprint) -> tuple[Blueprint, Split]:
     return blueprint, scale(blueprint, split)
 
 
-def moves(blueprint: Blueprint, split: Split, epochs: list[int]) -> tuple[set[str], list[set[str]]]:
+def moves(blueprint: Blueprint, split: Split, epochs: tuple[int, ...]) -> tuple[set[str], list[set[str]]]:
     """The names of the network's variables, and those that change in a step of each phase."""
     with tf.Graph().as_default():
         graph = build_graph(blueprint, split, None, epochs)
@@ -202,7 +202,7 @@ def test_phase_one_moves_what_is_new_and_phase_two_all(painted_sound, settings, 
     config = tiny_config(painted_sound, l2=1e-2, **settings)
     convention = source_convention(get_network(config.model), None, 'source')
     blueprint = Blueprint(config, convention, None, *(config if there else None for there in members.values()))
-    names, (first, second) = moves(*load(blueprint), [1, 1])
+    names, (first, second) = moves(*load(blueprint), (1, 1))
     expected = {name for name in names if name.startswith(new)}
     assert expected
     assert expected < names
@@ -215,7 +215,7 @@ def test_phase_one_moves_what_is_new_and_phase_two_all(painted_sound, settings, 
 @pytest.mark.parametrize('mode', ['train', 'frozen'])
 def test_moving_averages_of_ffn_move_unless_frozen(painted_sound, mode):
     config = tiny_config(painted_sound, 'audio', 'ffn', batch_norm=True, hidden_units='6,4', batch_norm_mode=mode)
-    names, (moved,) = moves(*load(Blueprint(config, None, None)), [2])
+    names, (moved,) = moves(*load(Blueprint(config, None, None)), (2,))
     averages = {name for name in names if 'moving_' in name}
     assert len(averages) == 4
     assert moved & averages == (averages if mode == 'train' else set())
@@ -227,7 +227,7 @@ def test_moving_averages_of_ffn_move_unless_frozen(painted_sound, mode):
 def test_moving_averages_of_a_cnn_move_in_phase_two_unless_frozen(painted_sound, mode):
     config = tiny_config(painted_sound, 'temporal', 'resnet50', batch_norm_mode=mode)
     blueprint = Blueprint(config, source_convention(get_network('resnet50'), None, 'source'), None)
-    names, (first, second) = moves(*load(blueprint), [1, 1])
+    names, (first, second) = moves(*load(blueprint), (1, 1))
     averages = {name for name in names if 'moving_' in name}
     assert len(averages) == 106
     assert first == {name for name in names if name.startswith('temporal/')}

@@ -14,8 +14,10 @@ from conftest import run, tiny_flags
 from fer.errors import InputError
 from fer.manifest import LedgerRow, write_ledger
 from fer.results.results_file import read_results
+from fer.runs.config import TrainConfig
+from fer.settings import settings_of
 from fer.tf1 import tf
-from fer.training.schedule import learning_rate, parse_epochs, phase_of_epoch
+from fer.training.schedule import learning_rate, phase_of_epoch
 
 # Its run is shared, so it is made in one of pytest-xdist's processes.
 pytestmark = pytest.mark.xdist_group(__name__)
@@ -230,17 +232,20 @@ def test_other_ways_to_classify_repeat_to_the_bit(tmp_path, painted, classify, a
     assert read_bytes(tmp_path / 'a') == read_bytes(tmp_path / 'b')
 
 
-def test_epochs_and_phases():
-    assert parse_epochs('30') == [30]
-    assert parse_epochs('5,25') == [5, 25]
-    assert [phase_of_epoch(epoch, [5, 25]) for epoch in (0, 4, 5, 29)] == [1, 1, 2, 2]
-    assert phase_of_epoch(0, [30]) == 2
+def test_epochs_of_one_and_two_phases():
+    epochs = settings_of(TrainConfig)['train_epochs']
+    assert epochs.parse('30') == (30,)
+    assert epochs.parse('5, 25') == (5, 25)
+    assert epochs.format((5, 25)) == '5,25'
+    assert [phase_of_epoch(epoch, (5, 25)) for epoch in (0, 4, 5, 29)] == [1, 1, 2, 2]
+    assert phase_of_epoch(0, (30,)) == 2
 
 
 @pytest.mark.parametrize('text', ['', '0', '5,', '5,0', '1,2,3', '2.5', '-1', 'ten'])
-def test_epochs_refused(text):
-    with pytest.raises(InputError, match='--train_epochs'):
-        parse_epochs(text)
+def test_malformed_epochs_are_refused(text):
+    epochs = settings_of(TrainConfig)['train_epochs']
+    with pytest.raises(InputError, match=f'--train_epochs={text}: expected 30, or two phases as 5,25'):
+        epochs.check(epochs.parse(text))
 
 
 def test_reducing_learning_rate_is_a_staircase():

@@ -1,6 +1,6 @@
 """Trains one run: python train.py --model=vgg_face --stage=finetune --seq_len=80 --train_manifest=DATA/train.txt ...
 
-The run, with all that replays it, is left in --run_dir. Exit code 2: bad input, nothing written.
+--run_dir gets the run and all that replays it. Exit code 2: bad input, nothing written.
 """
 
 import dataclasses
@@ -11,50 +11,62 @@ from typing import Any
 from absl import flags
 
 from fer import cli
+from fer.flags import define_flags, read_flags
 from fer.runs.config import TrainConfig
-from fer.training.flags import define_train_flags
+from fer.settings import format_values, settings_of
 
-define_train_flags()
-
-
-def default_name(settings: dict) -> str:
-    """A run's name from its main settings."""
-    rnn = '{rnn_cell}{rnn_layers}x{rnn_units}'.format(**settings)
-    rnn += '_bi' * settings['bidirectional'] + '_attention' * settings['attention']
-    own = {
-        'temporal': [rnn],
-        'audio': [f'hidden{settings["hidden_units"]}' if settings['model'] == 'ffn' else rnn],
-        'early_fusion': [f'option{settings["fusion_option"]}', rnn],
-    }
-    parts = [*own.get(settings['stage'], []), '{classify}_{aggregate}_len{seq_len}_lr{learning_rate:g}']
-    name = '_'.join([*parts, '{train_epochs}ep_seed{seed}']).format(**settings)
-    return name.replace(',', '+')  # a comma would part the name in fusion.py's list of results
+define_flags(TrainConfig)
+flags.DEFINE_bool('resume', False, 'Resume the run in --run_dir if there is one.')
+flags.DEFINE_bool('overwrite', False, 'Replace the run in --run_dir if there is one.')
 
 
 def main() -> None:
-    # Here, not above: TensorFlow takes seconds to import, and --help should not.
-    from fer.data.split import split_paths
-    from fer.nets import NETWORKS
-    from fer.training.stages import get_stage
+    # Imported here, not above: TensorFlow takes seconds to import, and --help does not need it.
     from fer.training.train import train
 
-    settings: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
-    stage = get_stage(settings['stage'], settings['model'])
-    settings['fusion_option'] = int(settings['fusion_option'])
-    if settings['global_pool'] is None:
-        network = NETWORKS.get(settings['model'])
-        settings['global_pool'] = bool(network and network.global_pool[0])
-    if settings['batch_size'] is None:
-        settings['batch_size'] = stage.batch_size
-    if not settings['run_dir']:
-        settings['run_dir'] = os.path.join('runs', settings['stage'], settings['model'], default_name(settings))
-    # Absolute, so that the run's flags replay it from any folder.
-    for name in ('data_root', 'init_from', 'audio_run_dir', 'frame_cache', 'feature_cache', 'run_dir'):
-        if settings[name]:
-            settings[name] = os.path.abspath(settings[name])
-    for name in ('train_manifest', 'val_manifest'):
-        settings[name] = ','.join(os.path.abspath(path) for path in split_paths(settings[name]))
-    train(TrainConfig(**settings), flags.FLAGS.resume, flags.FLAGS.overwrite)
+    config = make_absolute(complete(read_flags(TrainConfig)))
+    train(config, resume=flags.FLAGS.resume, overwrite=flags.FLAGS.overwrite)
+
+
+def complete(config: TrainConfig) -> TrainConfig:
+    """Returns settings in which the network and the stage have decided what is not given."""
+    from fer.nets import NETWORKS
+    from fer.training.stages import get_stage
+
+    stage = get_stage(config.stage, config.model)
+    decided: dict[str, Any] = {}
+    if config.global_pool is None:
+        network = NETWORKS.get(config.model)
+        decided['global_pool'] = bool(network and network.global_pool[0])
+    if config.batch_size is None:
+        decided['batch_size'] = stage.batch_size
+    if not config.run_dir:
+        decided['run_dir'] = os.path.join('runs', config.stage, config.model, name_run(config))
+    return dataclasses.replace(config, **decided)
+
+
+def name_run(config: TrainConfig) -> str:
+    """Returns the name of a run, made of its main settings."""
+    texts = {name: text.replace(',', '+') for name, text in format_values(config).items()}  # fusion.py splits at commas
+    rnn = '{rnn_cell}{rnn_layers}x{rnn_units}'.format(**texts)
+    rnn += '_bi' * config.bidirectional + '_attention' * config.attention
+    of_stage = {
+        'temporal': [rnn],
+        'audio': ['hidden{hidden_units}'.format(**texts) if config.model == 'ffn' else rnn],
+        'early_fusion': ['option{fusion_option}'.format(**texts), rnn],
+    }
+    parts = [*of_stage.get(config.stage, []), '{classify}_{aggregate}_len{seq_len}'.format(**texts)]
+    return '_'.join([*parts, f'lr{config.learning_rate:g}', '{train_epochs}ep_seed{seed}'.format(**texts)])
+
+
+def make_absolute(config: TrainConfig) -> TrainConfig:
+    """Returns settings with absolute paths, so that the run's flags replay it from any folder."""
+    paths: dict[str, Any] = {}
+    for name, one in settings_of(TrainConfig).items():
+        value = getattr(config, name)
+        if one.is_path and value:
+            paths[name] = tuple(map(os.path.abspath, value)) if one.is_tuple else os.path.abspath(value)
+    return dataclasses.replace(config, **paths)
 
 
 run = functools.partial(cli.run, main)

@@ -7,7 +7,6 @@ from a seed alone, so neither threads nor the order of reading nor a resumed run
 from collections.abc import Collection
 from typing import NamedTuple
 
-from fer.errors import InputError
 from fer.tf1 import import_addons, tf
 
 KINDS = ('flip', 'crop', 'rotate', 'shift', 'colour', 'cutout')
@@ -73,23 +72,6 @@ VIEWS = tuple(
 
 # Folded into the seed, so that what is drawn for the audio has nothing to do with what is drawn for the images.
 _NOISE, _TIME_MASK = 1, 2
-
-
-def parse_augment(text: str) -> tuple[str, ...]:
-    """Reads `--augment`: '' is none, 'all' is all of `KINDS`, else a comma list of them.
-
-    Returns:
-      The kinds in the order of `KINDS`, which is the order they are applied in.
-
-    Raises:
-      InputError: an unknown kind, or one that is named twice.
-    """
-    if text.strip() in ('', 'all'):
-        return KINDS if text.strip() else ()
-    kinds = [kind.strip() for kind in text.split(',')]
-    if not set(kinds) <= set(KINDS) or len(set(kinds)) < len(kinds):
-        raise InputError(f'--augment={text}: expected all, or a comma list of {", ".join(KINDS)}, each at most once')
-    return tuple(kind for kind in KINDS if kind in kinds)
 
 
 def draw(seed: tf.Tensor) -> Draw:

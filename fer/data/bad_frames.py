@@ -17,7 +17,6 @@ from fer.files import atomic_write
 from fer.manifest import AUDIO_SUFFIX, LedgerRow, Manifest
 from fer.runs.names import BAD_FRAMES_FILE
 
-ON_BAD_FRAME = ('error', 'skip')
 _COLUMNS = ('split', 'part', 'manifest', 'line', 'video_id', 'path', 'reason')
 
 

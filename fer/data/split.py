@@ -55,11 +55,6 @@ class Split(NamedTuple):
         return [row for ledger in self.ledgers for row in ledger]
 
 
-def split_paths(text: str) -> list[str]:
-    """The manifests of a flag, separated by commas; a file that has the whole text as its name is one manifest."""
-    return [text] if os.path.exists(text) else [path.strip() for path in text.split(',') if path.strip()]
-
-
 def dataset_names(paths: Sequence[str]) -> list[str]:
     """How several manifests are told apart: by their folders' names, or whole paths where these are the same."""
     names = [Path(path).resolve().parent.name for path in paths]

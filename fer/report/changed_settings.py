@@ -1,78 +1,70 @@
-"""Whether a run was run with the settings of its flagfile in configs/."""
+"""Settings of a run that are not those of its flagfile in configs/."""
 
 import dataclasses
 import re
-import typing
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from fer.runs.config import TrainConfig, differing
-from fer.training.flags import train_defaults
+from fer.runs.config import TrainConfig, list_differences
+from fer.settings import parse_values, settings_of
 
-# Flags that name files: of these only the names at the end count, without a run's seed.
-_PLACES = ('train_manifest', 'val_manifest', 'init_from', 'audio_run_dir')
+_PLACES = ('train_manifest', 'val_manifest', 'init_from', 'audio_run_dir')  # only the names at their ends count
 _IGNORED = ('seed', 'run_dir', 'data_root')
-_TRUTH = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}  # as absl reads them
 _SEED = re.compile(r'-seed\d+$')
 
 
 def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -> list[str]:
-    """`--width=0.05 (1.0)` for each setting in which a run differs from its flagfile, the flagfile's in brackets.
+    """Returns `--width=0.05 (1.0)` for each setting in which a run differs from its flagfile, that one's in brackets.
 
-    What the flagfile does not name is compared with the default of train.py; a default that train.py settles by the
-    network or the stage is not compared. Seeds are not either, and of files only their names.
+    A setting that the flagfile does not name is compared with the default of train.py, unless the network or the stage
+    decides that default. Seeds are not compared. Of files and folders only the names are, without their seeds.
 
     Args:
-      config: the run's.
-      flags: the flagfile's, as `read_settings` gives them.
-      source: the flagfile, for the errors.
+      config: the settings of the run.
+      flags: the settings of the flagfile, as `read_settings` returns them.
+      source: path of the flagfile, for errors.
 
     Raises:
       InputError: a flag is not one of train.py's, or not of its type.
     """
-    types = typing.get_type_hints(TrainConfig)
-    expected: dict[str, Any] = {}
-    defaults = {name: value for name, value in train_defaults().items() if value is not None}
-    for name, value in {**defaults, **flags}.items():
-        if name not in types:
-            if name not in defaults:
-                raise InputError(f'{source}: --{name} is no setting of train.py')
-            continue
-        try:
-            expected[name] = _TRUTH[str(value).lower()] if types[name] is bool else types[name](value)
-        except (ValueError, KeyError):
-            raise InputError(f'{source}: --{name}={value}: expected {types[name].__name__}') from None
-    return differing(_names_only(config), _names_only(dataclasses.replace(config, **expected)), _IGNORED)
+    settings = settings_of(TrainConfig)
+    for name in flags.keys() - settings.keys() - {'resume', 'overwrite'}:
+        raise InputError(f'{source}: --{name} is not a setting of train.py')
+    expected = {name: one.default for name, one in settings.items() if one.default is not None}
+    try:
+        expected |= parse_values(TrainConfig, flags)
+    except InputError as error:
+        raise InputError(f'{source}: {error}') from None
+    return list_differences(_names_only(config), _names_only(dataclasses.replace(config, **expected)), _IGNORED)
 
 
 def changed_fusion(metrics: dict, flags: dict[str, str]) -> list[str]:
-    """The same of a late fusion, from what its metrics file says of it: its method and the runs it joins."""
+    """Returns the same for a late fusion, whose metrics file has its method and the results files that it joins."""
     method, given = metrics.get('method'), metrics.get('members')
     paths = [path for path in given if isinstance(path, str)] if isinstance(given, list) else []
     found = {
         'method': str(method) if isinstance(method, str | int) else '',
-        'results': _runs_of(paths),
+        'results': _run_names(paths),
     }
     expected = {
         'method': flags.get('method', '2'),
-        'results': _runs_of([path for path in flags.get('results', '').split(',') if path]),
+        'results': _run_names([path for path in flags.get('results', '').split(',') if path]),
     }
     return [f'--{name}={found[name]} ({expected[name]})' for name in found if found[name] != expected[name]]
 
 
 def _names_only(config: TrainConfig) -> TrainConfig:
-    places: dict[str, Any] = {name: _names(getattr(config, name).split(',')) for name in _PLACES}
-    return dataclasses.replace(config, **places)
+    """Returns settings with the name of each file and folder in place of its path."""
+    names: dict[str, Any] = {}
+    for place in _PLACES:
+        value = getattr(config, place)
+        names[place] = tuple(map(_name, value)) if isinstance(value, tuple) else _name(value)
+    return dataclasses.replace(config, **names)
 
 
-def _names(paths: Sequence[str]) -> str:
-    return ','.join(_name(path) for path in paths)
-
-
-def _runs_of(paths: Sequence[str]) -> str:
-    """The runs of results files, in one order whatever that of the files."""
+def _run_names(paths: list[str]) -> str:
+    """Returns the names of the runs of results files, sorted."""
     return ','.join(sorted(_name(str(Path(path).parent)) for path in paths))
 
 

@@ -1,133 +1,394 @@
 """The settings of a run, and the flagfile that replays it."""
 
-import dataclasses
-import typing
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer.errors import InputError
 from fer.files import atomic_write
+from fer.settings import format_values, parse_values, setting, settings_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Every flag of train.py but --resume and --overwrite, under the same name; train.py says what each means."""
+    """Every flag of train.py except --resume and --overwrite, under its name and in the order of flags.txt."""
 
-    model: str
-    stage: str
-    # data
-    train_manifest: str  # several, separated by commas, are trained on together
-    val_manifest: str  # several are each scored
-    data_root: str
-    min_frames: int
-    seq_len: int
-    image_size: int
-    audio_scaling: str
-    nonfinite_audio: str
-    # network
-    width: float
-    global_pool: bool
-    se_vgg: bool
-    dropout: float
-    batch_norm_mode: str
-    rnn_cell: str
-    rnn_layers: int
-    rnn_units: int
-    bidirectional: bool
-    attention: bool
-    rnn_dropout: float
-    hidden_units: str
-    batch_norm: bool
-    fusion_option: int
-    # objective
-    classify: str
-    aggregate: str
-    loss: str
-    focal_gamma: float
-    class_weights: str
-    island_weight: float
-    island_pair_weight: float
-    locality_weight: float
-    locality_neighbours: int
-    l2: float
-    # augmentation
-    augment: str
-    audio_noise: float
-    audio_time_mask: float
-    # optimisation
-    batch_size: int
-    train_epochs: str
-    max_steps: int
-    learning_rate: float
-    lr_schedule: str
-    decay_rate: float
-    decay_steps: int
-    clip_norm: float
-    early_stopping: int
-    # start
-    init_from: str
-    audio_run_dir: str
-    reinit_fc: bool
-    input_convention: str
-    allow_missing: bool
-    seed: int
-    run_dir: str
-    # Bad frames, input and speed. Runs older than these settings did as their defaults say, and can still be read.
-    on_bad_frame: str = 'error'
-    max_bad_fraction: float = 0.01
-    bucket_by_length: bool = False
-    frame_cache: str = ''
-    frame_cache_gb: float = 50.0
-    xla: bool = False
-    mixed_precision: bool = False
-    feature_cache: str = ''
-    feature_cache_gb: float = 20.0
-    frames_per_chunk: int = 0
-    intra_op_threads: int = 0
-    inter_op_threads: int = 0
+    model: str = setting(
+        'Network of the images, or `ffn` or `audio_gru` for audio. An unknown name is answered with a list of all.',
+        'vgg_face',
+        section='4.1, 4.2',
+    )
+    stage: str = setting(
+        'Training stage.',
+        'finetune',
+        choices={
+            'pretrain': 'stills',
+            'finetune': 'frames of videos, each by itself',
+            'temporal': 'a recurrent network on the CNN',
+            'audio': 'audio alone',
+            'early_fusion': 'frames and audio',
+        },
+        section='4',
+    )
+    # Data.
+    train_manifest: tuple[str, ...] = setting(
+        'Manifest (.txt) of the training split. Several, separated by commas, are joined.',
+        (),
+        is_path=True,
+        fewest=1,
+        expected='the path of a manifest',
+    )
+    val_manifest: tuple[str, ...] = setting(
+        'Manifest that is scored after each epoch. Each of several, separated by commas, gets its own score. '
+        'Empty: no validation.',
+        (),
+        is_path=True,
+    )
+    data_root: str = setting(
+        "Folder that relative paths in manifests start from. Empty: each manifest's own folder.", '', is_path=True
+    )
+    min_frames: int = setting('Fewest frames that a video of a manifest may have.', 2, at_least=1, noun='frames')
+    seq_len: int = setting('Window length in frames.', 80, at_least=1, at_most=100_000, noun='frames', section='6.2')
+    image_size: int = setting('Height and width of the images in pixels.', 112, section='5.1')
+    audio_scaling: str = setting(
+        'How openSMILE features are scaled. The statistics are those of the training split, and the run keeps them.',
+        'zscore',
+        choices={'zscore': 'mean 0, deviation 1', 'minmax': 'to [0, 1]', 'none': 'as they are'},
+    )
+    nonfinite_audio: str = setting(
+        'How to handle a NaN or an infinity among the openSMILE features.',
+        'error',
+        choices={'error': 'stop', 'mean': 'count it and use the mean of the training split'},
+    )
+    # Network.
+    width: float = setting(
+        'Multiplies the channels of the network. Small values are for tests and the demo.',
+        1.0,
+        above=0,
+        at_most=16,
+        noun='a factor',
+    )
+    global_pool: bool = setting(
+        'Average the last map of the CNN (True), or keep it flat as the features (False).',
+        None,
+        by_default='the better one of the network in section 6.1',
+        section='6.1',
+    )
+    se_vgg: bool = setting(
+        'Put a squeeze-and-excitation block after each convolution of VGG-Face.', False, section='10'
+    )
+    dropout: float = setting(
+        'Dropout rate after fc6 and fc7 of VGG-Face, after the features of NASNet, and in the hidden layers of ffn.',
+        0.5,
+        at_least=0,
+        below=1,
+        noun='a rate',
+    )
+    batch_norm_mode: str = setting(
+        'What batch normalisation does in training. Phase one always freezes it.',
+        'train',
+        choices={'train': 'use batch statistics and learn their averages', 'frozen': 'use the restored averages'},
+    )
+    rnn_cell: str = setting(
+        'Cell of the recurrent network.', 'gru', choices=dict.fromkeys(('gru', 'lstm'), ''), section='6.3'
+    )
+    rnn_layers: int = setting(
+        'Layers of the recurrent network.', 2, at_least=1, at_most=64, noun='layers', section='6.3'
+    )
+    rnn_units: int = setting(
+        'Units of each layer of the recurrent network, in each direction.',
+        128,
+        at_least=1,
+        at_most=65536,
+        noun='units',
+        section='6.3',
+    )
+    bidirectional: bool = setting('Also read windows from their last frame to their first.', False, section='6.3')
+    attention: bool = setting(
+        "Gate the recurrent network's outputs by its inputs.", False, section='equations 2.10 to 2.12, 6.3'
+    )
+    rnn_dropout: float = setting(
+        'Dropout rate between the outputs of the recurrent network and the classifier.',
+        0.0,
+        at_least=0,
+        below=1,
+        noun='a rate',
+    )
+    hidden_units: tuple[int, ...] = setting(
+        'Hidden layers of ffn.',
+        (1024,),
+        at_least=1,
+        at_most=10**6,
+        fewest=1,
+        expected='units of each layer, such as 1024, or 256,64 for two layers',
+        section='6.4',
+    )
+    batch_norm: bool = setting('Batch normalisation in the hidden layers of ffn.', False, section='6.4')
+    fusion_option: int = setting(
+        'How early fusion joins images and audio.',
+        2,
+        choices={
+            1: 'CNN features and audio descriptors into a GRU',
+            2: 'CNN features and audio GRU into a GRU',
+            3: 'CNN features and audio GRU into a dense layer',
+            4: 'visual GRU and audio GRU into a GRU',
+        },
+        section='4.4, 6.5, figure 6.13',
+    )
+    # Objective.
+    classify: str = setting(
+        'What one prediction, and so one loss, is for.',
+        'exact',
+        choices={
+            'frame': 'each real frame',
+            'exact': 'the real frames of a window together',
+            'padded': 'the padded window',
+        },
+        section='5.8',
+    )
+    aggregate: str = setting(
+        "How the frames' logits become the logits of a window.",
+        'mean',
+        choices=dict.fromkeys(('mean', 'median'), ''),
+        section='5.8',
+    )
+    loss: str = setting('Loss of an item.', 'cross_entropy', choices=dict.fromkeys(('cross_entropy', 'focal'), ''))
+    focal_gamma: float = setting('Exponent of the focal loss.', 2.0, at_least=0)
+    class_weights: str = setting(
+        'Weight of an item in the loss.',
+        'none',
+        choices={
+            'none': '1',
+            'balanced': 'inverse to the frequency of its class in training',
+            'sqrt': 'inverse to the square root of that frequency',
+        },
+        section='2.3',
+    )
+    island_weight: float = setting('Weight of the island loss. 0: without it.', 0.0, at_least=0, section='2.4.7')
+    island_pair_weight: float = setting(
+        'Weight within the island loss of how near the centres of different classes are.',
+        1.0,
+        at_least=0,
+        section='2.4.7',
+    )
+    locality_weight: float = setting(
+        'Weight of the locality-preserving loss. 0: without it.', 0.0, at_least=0, section='2.4.7'
+    )
+    locality_neighbours: int = setting(
+        'Nearest neighbours in the locality-preserving loss, of the same class and batch.',
+        20,
+        at_least=1,
+        noun='neighbours',
+        section='2.4.7',
+    )
+    l2: float = setting('Weight of half the sum of squares of the trained kernels.', 0.0, at_least=0, section='2.4.8')
+    # Augmentation, in training only.
+    augment: tuple[str, ...] = setting(
+        'Changes of the images in training, sampled once for each window. Separate several by commas. Empty: none.',
+        (),
+        choices=dict.fromkeys(('flip', 'crop', 'rotate', 'shift', 'colour', 'cutout'), ''),
+        section='2.2.3',
+    )
+    audio_noise: float = setting(
+        'Standard deviation of the noise that is added to scaled audio features.',
+        0.0,
+        at_least=0,
+        noun='a standard deviation',
+    )
+    audio_time_mask: float = setting(
+        'Largest share of a window whose audio is masked.', 0.0, at_least=0, below=1, noun='a share'
+    )
+    # Optimisation.
+    batch_size: int = setting(
+        'Windows per step.',
+        None,
+        at_least=1,
+        noun='windows',
+        by_default='64 in pretrain, 16 in audio, 4 in other stages',
+    )
+    train_epochs: tuple[int, ...] = setting(
+        'Epochs of training. Two numbers are two phases: the new layers only, then everything.',
+        (30,),
+        at_least=1,
+        fewest=1,
+        most=2,
+        expected='30, or two phases as 5,25',
+        section='6.2, 6.3',
+    )
+    max_steps: int = setting('Stop after so many steps in all.', 0, choices={0: 'no limit'}, at_least=1, noun='steps')
+    learning_rate: float = setting("Adam's learning rate at the start.", 1e-5, above=0, section='6.1')
+    lr_schedule: str = setting(
+        'Schedule of the learning rate.',
+        'reduce',
+        choices={'static': 'constant', 'reduce': 'times --decay_rate every --decay_steps steps'},
+        section='6.1',
+    )
+    decay_rate: float = setting(
+        'Factor of the reducing learning rate.', 0.95, above=0, at_most=1, noun='a factor', section='6.1'
+    )
+    decay_steps: int = setting('Steps between two reductions.', 5000, at_least=1, noun='steps', section='6.1')
+    clip_norm: float = setting(
+        'Largest norm of all gradients together.', 0.0, choices={0: 'no clipping'}, above=0, noun='a norm'
+    )
+    early_stopping: int = setting(
+        'Stop after so many epochs without a better validation, and keep the best checkpoint.',
+        0,
+        choices={0: 'never'},
+        at_least=1,
+        noun='epochs',
+    )
+    # Start.
+    init_from: str = setting(
+        'Weights to start from: a run folder, a TensorFlow checkpoint, or a file of public weights, which is '
+        'recognised by its content. Empty: fresh weights.',
+        '',
+        is_path=True,
+        section='6.1',
+    )
+    audio_run_dir: str = setting(
+        'Run of audio_gru whose network early fusion of option 2, 3 or 4 uses for audio.',
+        '',
+        is_path=True,
+        section='6.5',
+    )
+    reinit_fc: bool = setting('Start with fresh dense layers instead of restored ones.', False, section='6.2')
+    input_convention: str = setting(
+        'Which pixels the network gets.',
+        'source',
+        choices={'source': 'those that the weights were trained on', 'dissertation': '[-1, 1] for any weights'},
+    )
+    allow_missing: bool = setting(
+        'Keep fresh values for variables that the weights do not have or have in another shape.', False
+    )
+    seed: int = setting(
+        'Fixes weights, shuffling and dropout. A run on CPUs repeats to the bit.', 0, at_least=0, at_most=2**31 - 1
+    )
+    run_dir: str = setting(
+        'Folder of the run.', '', is_path=True, by_default='runs/<stage>/<model>/<its main settings>'
+    )
+    # Unreadable files, input and speed. A flags.txt without one of these means its default.
+    on_bad_frame: str = setting(
+        'How to handle unreadable images and audio files.',
+        'error',
+        choices={
+            'error': 'stop',
+            'skip': 'leave out the frame and list it in bad_frames.csv, after decoding every image once before the run',
+        },
+        is_later=True,
+    )
+    max_bad_fraction: float = setting(
+        'Largest share of the frames of a split that --on_bad_frame=skip may leave out.',
+        0.01,
+        at_least=0,
+        at_most=1,
+        noun='a share',
+        is_later=True,
+    )
+    bucket_by_length: bool = setting(
+        'Mix long and short windows in each batch, so that batches have about the same number of frames. '
+        'False: shuffle freely, as in the dissertation.',
+        False,
+        is_later=True,
+    )
+    frame_cache: str = setting(
+        'Folder of decoded frames that runs share. It is filled before the first epoch and gives the same pixels. '
+        'Empty: decode every image in every epoch.',
+        '',
+        is_path=True,
+        is_later=True,
+    )
+    frame_cache_gb: float = setting(
+        'Largest size of --frame_cache in GB of 2^30 bytes. Frames that do not fit are decoded.',
+        50.0,
+        above=0,
+        is_later=True,
+    )
+    xla: bool = setting(
+        'Compile with XLA. It compiles each number of frames again, so it pays if batches repeat theirs '
+        '(pretrain, --seq_len=1). Results differ in their last digits.',
+        False,
+        is_later=True,
+    )
+    mixed_precision: bool = setting(
+        'Compute in 16 bits where that is safe: float16 on GPUs, bfloat16 on CPUs that multiply it. Weights, '
+        'their gradients and sums stay float32.',
+        False,
+        is_later=True,
+    )
+    feature_cache: str = setting(
+        'Folder that keeps the features of frames for every run with the same CNN. A CNN that phase one does not '
+        'train then computes each frame once, not once an epoch. Empty: keep none.',
+        '',
+        is_path=True,
+        is_later=True,
+    )
+    feature_cache_gb: float = setting(
+        'Largest size of --feature_cache in gigabytes. The features that were unused for longest are removed first.',
+        20.0,
+        above=0,
+        is_later=True,
+    )
+    frames_per_chunk: int = setting(
+        'Most frames whose layers a step that trains the CNN keeps at once. Chunks need a third more time. They change '
+        'results beyond rounding only where batch normalisation learns.',
+        0,
+        choices={0: 'as many as keep 8 GB', -1: 'all frames of a batch'},
+        at_least=1,
+        noun='frames',
+        is_later=True,
+    )
+    intra_op_threads: int = setting(
+        'Threads of one operation. They decide the order of sums: with equal numbers, runs on CPUs of one type are the '
+        'same to the bit on any number of cores.',
+        0,
+        choices={0: 'one per core'},
+        at_least=1,
+        at_most=4096,
+        noun='threads',
+        is_later=True,
+    )
+    inter_op_threads: int = setting(
+        'Operations that run at the same time.',
+        0,
+        choices={0: 'one per core'},
+        at_least=1,
+        at_most=4096,
+        noun='threads',
+        is_later=True,
+    )
 
 
 def write_flagfile(path: str | Path, config: TrainConfig) -> None:
     """Writes every setting, defaults included: `python train.py --flagfile=PATH --run_dir=NEW` replays the run."""
     with atomic_write(path) as file:
-        for field in dataclasses.fields(config):
-            file.write(f'--{field.name}={getattr(config, field.name)}\n')
-
-
-_PARSERS = {bool: {'True': True, 'False': False}.__getitem__}  # every other type reads itself
+        file.writelines(f'--{name}={text}\n' for name, text in format_values(config).items())
 
 
 def read_flagfile(path: str | Path) -> TrainConfig:
-    """The settings that `write_flagfile` wrote.
+    """Returns the settings that `write_flagfile` wrote. Only their types are checked.
 
     Raises:
-      InputError: the file is missing, or lacks a setting, or has one that is not of its type.
+      InputError: the file is missing, does not have a setting, or has one that is not of its type.
     """
     try:
         lines = Path(path).read_text(encoding='utf-8').split('\n')
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
         raise InputError(f'{path}: {reason}; expected the flags of a run') from None
-    values = dict(line.removeprefix('--').partition('=')[::2] for line in lines if line.startswith('--'))
-    types = typing.get_type_hints(TrainConfig)
-    settings = {}
-    for field in dataclasses.fields(TrainConfig):
-        if field.name not in values and field.default is not dataclasses.MISSING:
-            continue
-        if field.name not in values:
-            raise InputError(f'{path}: no --{field.name}; expected every flag of the run')
-        try:
-            settings[field.name] = _PARSERS.get(types[field.name], types[field.name])(values[field.name])
-        except (ValueError, KeyError):
-            expected = types[field.name].__name__
-            raise InputError(f'{path}: --{field.name}={values[field.name]}: expected {expected}') from None
-    return TrainConfig(**settings)
+    texts = dict(line.removeprefix('--').partition('=')[::2] for line in lines if line.startswith('--'))
+    for name, one in settings_of(TrainConfig).items():
+        if name not in texts and not one.is_later:
+            raise InputError(f'{path}: no --{name}; expected every flag of the run')
+    try:
+        return TrainConfig(**parse_values(TrainConfig, texts))
+    except InputError as error:
+        raise InputError(f'{path}: {error}') from None
 
 
-def differing(ours: TrainConfig, theirs: TrainConfig, ignore: tuple[str, ...]) -> list[str]:
-    """`--name=ours (theirs)` for each setting, other than those ignored, that the two do not share."""
+def list_differences(ours: TrainConfig, theirs: TrainConfig, ignore: tuple[str, ...]) -> list[str]:
+    """Returns `--name=ours (theirs)` for each setting, except those ignored, in which two runs differ."""
+    texts = format_values(theirs)
     return [
-        f'--{field.name}={getattr(ours, field.name)} ({getattr(theirs, field.name)})'
-        for field in dataclasses.fields(TrainConfig)
-        if field.name not in ignore and getattr(ours, field.name) != getattr(theirs, field.name)
+        f'--{name}={text} ({texts[name]})'
+        for name, text in format_values(ours).items()
+        if name not in ignore and getattr(ours, name) != getattr(theirs, name)
     ]

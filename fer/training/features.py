@@ -8,7 +8,6 @@ values that the CNN gives there, but for the rounding that the size of a batch m
 
 import ast
 import hashlib
-import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -218,12 +217,6 @@ class FeatureCache:
 
     def __exit__(self, *_) -> None:
         self.close()
-
-
-def check_cache_limit(gigabytes: float) -> None:
-    """Raises InputError for a size that no store has."""
-    if not 0 < gigabytes < math.inf:
-        raise InputError(f'--feature_cache_gb={gigabytes}: expected gigabytes, above 0')
 
 
 def build_cache(blueprint: Blueprint, splits: Sequence[Split], folder: str, gigabytes: float) -> FeatureCache | None:

@@ -38,7 +38,9 @@ class TrainGraph(NamedTuple):
     saver: tf.train.Saver  # of every variable, the optimisers' included
 
 
-def build_graph(blueprint: Blueprint, train_split: Split, val_split: Split | None, epochs: list[int]) -> TrainGraph:
+def build_graph(
+    blueprint: Blueprint, train_split: Split, val_split: Split | None, epochs: tuple[int, ...]
+) -> TrainGraph:
     """Adds all that a run needs to the default graph, seeded."""
     config = blueprint.config
     tf.set_random_seed(config.seed)

@@ -1,38 +1,38 @@
-"""What TensorBoard's HParams tab shows: every run below its --logdir with its settings and its validation scores."""
+"""TensorBoard's HParams tab: every run below its --logdir with its settings and its validation scores."""
 
-import dataclasses
-import typing
+from typing import Any
 
 from tensorboard.plugins.hparams import api_pb2, summary
 
 from fer.runs.config import TrainConfig
+from fer.settings import Setting, settings_of
 from fer.training.events import EventFile
 
-# Settings that say where a run and its data lie, not what it is.
-_PLACES = ('run_dir', 'data_root')
+_PLACES = ('run_dir', 'data_root')  # not shown: they are different in every run
 _TYPES = {
     bool: api_pb2.DATA_TYPE_BOOL,
     int: api_pb2.DATA_TYPE_FLOAT64,
     float: api_pb2.DATA_TYPE_FLOAT64,
     str: api_pb2.DATA_TYPE_STRING,
 }
-# The datasets of 6.1, which are scored each. TensorBoard takes its columns from whichever run it reads first, so every
-# run names these, its own or not.
+# The datasets of 6.1, each scored by itself. TensorBoard takes its columns from the run that it reads first, so every
+# run names all of them, even those that it does not use.
 _DATASETS = ('', 'rafdb/', 'affectnet/', 'fer2013/')
 
 
 def write_start(writer: EventFile, config: TrainConfig) -> None:
-    """Adds the columns of the tab, and that a session with these settings has begun.
+    """Adds the columns of the tab and the start of a session with these settings.
 
-    A run that is resumed says so again; TensorBoard keeps what it read first.
+    A resumed run adds them again. TensorBoard keeps those that it read first.
 
     Args:
-      writer: of the run's folder.
-      config: the run.
+      writer: writes to the run's folder.
+      config: the settings of the run.
     """
-    types = typing.get_type_hints(TrainConfig)
-    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in _PLACES]
-    columns = [api_pb2.HParamInfo(name=name, type=_TYPES[types[name]]) for name in names]
+    settings = {name: one for name, one in settings_of(TrainConfig).items() if name not in _PLACES}
+    columns = [
+        api_pb2.HParamInfo(name=name, type=_TYPES[str if one.is_tuple else one.kind]) for name, one in settings.items()
+    ]
     scores = [
         api_pb2.MetricInfo(
             name=api_pb2.MetricName(tag=f'validation/{dataset}{metric}'), display_name=f'{dataset}{metric}'
@@ -41,13 +41,18 @@ def write_start(writer: EventFile, config: TrainConfig) -> None:
         for metric in ('accuracy', 'f1')
     ]
     writer.add_summary(summary.experiment_pb(columns, scores))
-    writer.add_summary(summary.session_start_pb({name: getattr(config, name) for name in names}))
+    values = {name: _shown(one, getattr(config, name)) for name, one in settings.items()}
+    writer.add_summary(summary.session_start_pb(values))
+
+
+def _shown(setting: Setting, value: Any) -> Any:
+    return setting.format(value) if setting.is_tuple else value
 
 
 def write_end(writer: EventFile) -> None:
-    """Adds that the session ended well.
+    """Adds the end of a session that succeeded.
 
-    One that failed writes nothing: TensorBoard would keep that failure, which it read first, when the run has been
-    resumed and is done.
+    A session that failed adds nothing. TensorBoard keeps the status that it read first, so a failure would remain after
+    the run was resumed and finished.
     """
     writer.add_summary(summary.session_end_pb(api_pb2.STATUS_SUCCESS))

@@ -9,7 +9,6 @@ from typing import IO
 
 import numpy as np
 
-from fer.data.split import split_paths
 from fer.errors import InputError
 from fer.files import atomic_write, naming, sync
 from fer.results.plots import draw_curves
@@ -40,7 +39,7 @@ class RunLog:
         self._folder = folder
         self._scores: dict[int, list[float]] = {}  # step: the accuracies of a validation, a dataset each
         for name, columns in ((TRAIN_LOG, TRAIN_COLUMNS), (VALIDATION_LOG, VALIDATION_COLUMNS)):
-            datasets = len(split_paths(config.val_manifest)) if name == VALIDATION_LOG else 1
+            datasets = len(config.val_manifest) if name == VALIDATION_LOG else 1
             try:
                 rows = _trim(folder / name, columns, last_step, datasets)
                 _check_numbers(rows, columns)

@@ -31,7 +31,7 @@ class Loop(NamedTuple):
     session: tf.Session
     graph: TrainGraph
     config: TrainConfig
-    epochs: list[int]  # of each phase
+    epochs: tuple[int, ...]  # of each phase
     folder: Path
     log: RunLog
     fallback: np.ndarray  # float [7], logits of videos without frames

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.errors import InputError
 from fer.tf1 import tf
 
 LOSSES = ('cross_entropy', 'focal')
@@ -50,18 +49,6 @@ class Loss(NamedTuple):
     # bad window would spoil its neighbours'; nor are terms of the variables alone.
     per_item: tf.Tensor
     updates: list[tf.Operation]  # to run with each training step: the centres', where there are any
-
-
-def check_loss(settings: LossSettings) -> None:
-    """Raises InputError, naming the flag, for a setting out of its range."""
-    for name, known in (('loss', LOSSES), ('class_weights', CLASS_WEIGHTS)):
-        if getattr(settings, name) not in known:
-            raise InputError(f'--{name}={getattr(settings, name)}: expected one of {", ".join(known)}')
-    for name in ('focal_gamma', 'island_weight', 'island_pair_weight', 'locality_weight', 'l2'):
-        if not 0 <= getattr(settings, name) < math.inf:
-            raise InputError(f'--{name}={getattr(settings, name)}: expected a number, 0 or above')
-    if settings.locality_neighbours < 1:
-        raise InputError(f'--locality_neighbours={settings.locality_neighbours}: expected at least 1 neighbour')
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -308,7 +295,7 @@ def total_loss(
     real frames.
 
     Args:
-      settings: as `check_loss` takes them.
+      settings: of the run.
       classify: one of fer.training.aggregation.CLASSIFY.
       frame_logits: float [N, C], one row per real frame.
       logits_of_windows: float [B, C].

@@ -21,7 +21,7 @@ from fer.nets.weights.run import read_convention, write_convention
 from fer.results.videos import read_class_counts
 from fer.runs import provenance
 from fer.runs.checkpoints import answering_checkpoint, latest_checkpoint
-from fer.runs.config import TrainConfig, differing, read_flagfile, write_flagfile
+from fer.runs.config import TrainConfig, list_differences, read_flagfile, write_flagfile
 from fer.runs.names import (
     AUDIO_FLAGS_FILE,
     CLASS_COUNTS_FILE,
@@ -37,7 +37,7 @@ from fer.runs.names import (
 )
 from fer.sample_rates import Rates, read_rates, write_rates
 from fer.stack import version
-from fer.training.checks import check_config, check_stage
+from fer.training.checks import check_config
 from fer.training.stages import Blueprint, stage_of
 
 _PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headless', 'absl-py')
@@ -73,7 +73,7 @@ def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
     before = read_flagfile(folder / FLAGS_FILE)
     now, then = ({name: getattr(settings, name) for name in _ORIGINS} for settings in (config, before))
     moved = {name: path for name, path in now.items() if Path(path).name == Path(then[name]).name}
-    changed = differing(config, dataclasses.replace(before, **moved), _MAY_CHANGE_ON_RESUME)
+    changed = list_differences(config, dataclasses.replace(before, **moved), _MAY_CHANGE_ON_RESUME)
     if changed:
         raise InputError(f'--resume: {folder / FLAGS_FILE} has other settings in brackets: {", ".join(changed)}')
     checkpoint = latest_checkpoint(folder)
@@ -172,7 +172,6 @@ def _read_flags(path: Path) -> TrainConfig:
     config = read_flagfile(path)
     try:
         check_config(config)
-        check_stage(config)
     except InputError as error:
         raise InputError(f'{path}: {error}') from None
     return config

@@ -7,7 +7,7 @@ from fer.data.audio import Scaling, check_names, fit_scaling, read_scaling, scal
 from fer.data.bad_frames import Skip
 from fer.data.file_checks import BadFrame
 from fer.data.frame_cache import open_frame_cache
-from fer.data.split import Split, load_split, split_paths
+from fer.data.split import Split, load_split
 from fer.errors import InputError
 from fer.nets import get_network
 from fer.nets.early_fusion import OPTIONS
@@ -101,22 +101,22 @@ def _origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
 
 def load_data(
     config: TrainConfig,
-    manifests: str,
+    manifests: Sequence[str],
     data_root: str,
     labelled: bool,
     known_bad: Sequence[BadFrame] | None = None,
 ) -> Split:
-    """Reads a flag's manifests as the run's stage uses them; see `load_split`.
+    """Reads manifests as the run's stage uses them; see `load_split`.
 
     Args:
       config: of the run.
-      manifests: the flag.
+      manifests: their paths.
       data_root: folder that their relative paths start from.
       labelled: whether labels are required.
       known_bad: with --on_bad_frame=skip, the frames that a run which is resumed has left out.
     """
     return load_split(
-        split_paths(manifests),
+        manifests,
         data_root,
         window_length(config),
         config.min_frames,

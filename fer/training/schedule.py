@@ -1,24 +1,9 @@
 """When the epochs and phases of a run begin, and the learning rate of each step."""
 
-from fer.errors import InputError
 from fer.tf1 import tf
 
-LR_SCHEDULES = ('static', 'reduce')
 
-
-def parse_epochs(text: str) -> list[int]:
-    """`'30'` is one phase of 30 epochs, `'5,25'` two: new layers only, then everything (dissertation 6.2).
-
-    Raises:
-      InputError: not one or two whole numbers above 0.
-    """
-    parts = text.split(',')
-    if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f'--train_epochs={text}: expected 30, or two phases as 5,25')
-    return [int(part) for part in parts]
-
-
-def phase_of_epoch(epoch: int, epochs: list[int]) -> int:
+def phase_of_epoch(epoch: int, epochs: tuple[int, ...]) -> int:
     """1 for training the new layers only, 2 for training everything; a single phase is phase 2."""
     return 1 if len(epochs) == 2 and epoch < epochs[0] else 2
 

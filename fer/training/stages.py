@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from fer.data.audio import FUNCTIONALS, LLD, Scaling
-from fer.data.augmentation import parse_augment
 from fer.data.pipeline import Batch, Reading
 from fer.data.split import Contents
 from fer.emotions import NUM_CLASSES
@@ -144,7 +143,7 @@ def _build_ffn(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callab
     """A whole video's functionals (6.4, table 1)."""
     config = blueprint.config
     hidden, end_points = ffn(
-        batch.audio, NUM_CLASSES, trains(FFN), parse_units(config.hidden_units), config.dropout, config.batch_norm
+        batch.audio, NUM_CLASSES, trains(FFN), config.hidden_units, config.dropout, config.batch_norm
     )
     return Frames(end_points['logits'], hidden)
 
@@ -164,7 +163,7 @@ def _build_early_fusion(blueprint: Blueprint, batch: Batch, seen: Mapping, train
         rnn = _rnn(blueprint.visual or config)
         visual, _ = sequence_classifier(visual, *sequence, 0, trains(TEMPORAL), scope=TEMPORAL, **rnn)
     if option.audio_rnn:
-        assert blueprint.audio, 'check_stage insists on --audio_run_dir'
+        assert blueprint.audio, 'check_config insists on --audio_run_dir'
         rnn = _rnn(blueprint.audio)
         audio, _ = sequence_classifier(audio, *sequence, 0, trains(AUDIO_GRU), scope=AUDIO_GRU, **rnn)
     outputs, end_points = early_fusion(
@@ -247,19 +246,11 @@ def reading(config: TrainConfig) -> Reading:
     return Reading(
         config.image_size if contents.images else 0,
         contents.audio,
-        parse_augment(config.augment),
+        config.augment,
         config.audio_noise,
         config.audio_time_mask,
         config.bucket_by_length,
     )
-
-
-def parse_units(text: str) -> tuple[int, ...]:
-    """`'256,64'` is two hidden layers. Raises InputError unless it is whole numbers above 0."""
-    parts = [part.strip() for part in text.split(',')]
-    if not all(part.isdecimal() and 0 < int(part) <= 10**6 for part in parts):
-        raise InputError(f'--hidden_units={text}: expected units of each layer, as 1024 or 256,64')
-    return tuple(int(part) for part in parts)
 
 
 def loss_settings(config: TrainConfig) -> LossSettings:

@@ -16,14 +16,13 @@ from fer.sample_rates import compare_rates
 from fer.stop import StopSignal
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
-from fer.training.checks import check_config, check_stage
+from fer.training.checks import check_config
 from fer.training.disk_errors import goes_on
 from fer.training.graph import build_graph
 from fer.training.log import RunLog, draw_log
 from fer.training.loop import Loop
 from fer.training.restore import Origin, describe_pixels, initialise, write_restore_report
 from fer.training.run_inputs import cache_frames, fit, load_data, open_origins, scale
-from fer.training.schedule import parse_epochs
 from fer.training.session import check_session, open_session, session_settings, settle_process
 from fer.training.stages import Blueprint, stage_of, trained_variables
 from fer.training.tower import check_gradients
@@ -51,7 +50,6 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     stop = StopSignal()
     with stop.caught():
         check_config(config)
-        check_stage(config)
         check_gradients(config)
         check_session(session_settings(config))
         with locked(Path(config.run_dir)):
@@ -59,7 +57,7 @@ def train(config: TrainConfig, resume: bool, overwrite: bool) -> None:
 
 
 def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal) -> None:
-    epochs = parse_epochs(config.train_epochs)
+    epochs = config.train_epochs
     checkpoint = run_folder.open_run(config, resume, overwrite)
     settle_process(session_settings(config))
     origins: list[Origin] = []
@@ -80,8 +78,8 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
     counts = class_counts(train_split.ledger)
     if counts_before is not None and (counts != counts_before).any():
         raise InputError(
-            f'--resume: {config.train_manifest} has {counts.sum()} videos, in classes {counts.tolist()}; the run began '
-            f'with {counts_before.sum()}, {counts_before.tolist()}'
+            f'--resume: {",".join(config.train_manifest)} has {counts.sum()} videos, in classes {counts.tolist()}; '
+            f'the run began with {counts_before.sum()}, {counts_before.tolist()}'
         )
     blueprint = fit(blueprint, train_split)
     train_split = cache_frames(config, scale(blueprint, train_split))
@@ -156,11 +154,11 @@ def _train(config: TrainConfig, resume: bool, overwrite: bool, stop: StopSignal)
 
 def _check_split(config: TrainConfig, train_split: Split) -> None:
     if not train_split.windows:
-        raise InputError(f'{config.train_manifest}: no video has a frame; expected some to train on')
+        raise InputError(f'{",".join(config.train_manifest)}: no video has a frame; expected some to train on')
     if config.batch_size > len(train_split.windows):
         raise InputError(
             f'--batch_size={config.batch_size}: more than the {len(train_split.windows)} windows of '
-            f'{config.train_manifest}; expected at most as many'
+            f'{",".join(config.train_manifest)}; expected at most as many'
         )
 
 

@@ -82,9 +82,7 @@ def main() -> None:
 
 def _measure(network: str, value: str, *more: str) -> list[float]:
     """What `measure` prints, of a process of its own."""
-    given = [
-        f'--{name}={flags.FLAGS[name].value}' for name in flags.FLAGS if flags.FLAGS[name].present and name not in OWN
-    ]
+    given = [flag.serialize() for name in flags.FLAGS if (flag := flags.FLAGS[name]).present and name not in OWN]
     command = [sys.executable, '-m', 'tests.benchmarks.memory', f'--model={network}', f'--measure={value}']
     done = subprocess.run([*command, *given, *more], stdout=subprocess.PIPE, text=True, check=True)
     return [float(word) for word in done.stdout.split()[-3:]]

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from fer.training.flags import define_train_flags
+from fer.flags import define_flags, read_flags
+from fer.runs.config import TrainConfig
 from tests.benchmarks.faces_on_disk import afew_lengths, write_videos
 
-define_train_flags()
+define_flags(TrainConfig)
 
 
 def drawn_manifest(videos: int, size: int) -> Path:
@@ -36,25 +37,26 @@ class Training:
         """
         from fer.nets import get_network
         from fer.nets.weights.run import default_convention
-        from fer.runs.config import TrainConfig
         from fer.tf1 import tf
         from fer.training.graph import build_graph
         from fer.training.run_inputs import cache_frames, load_data
         from fer.training.session import open_session, session_settings
         from fer.training.stages import Blueprint, stage_of
 
-        settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
-        network = get_network(settings['model'])
-        settings |= {'fusion_option': 2, 'train_manifest': str(manifest), 'val_manifest': '', 'train_epochs': '1'}
-        if settings['global_pool'] is None:
-            settings['global_pool'] = network.global_pool[0]
-        settings |= changes
-        config = TrainConfig(**settings)
-        config = dataclasses.replace(config, batch_size=config.batch_size or stage_of(config).batch_size)
+        config = dataclasses.replace(read_flags(TrainConfig), **changes)
+        network = get_network(config.model)
+        config = dataclasses.replace(
+            config,
+            train_manifest=(str(manifest),),
+            val_manifest=(),
+            train_epochs=(1,),
+            global_pool=network.global_pool[0] if config.global_pool is None else config.global_pool,
+            batch_size=config.batch_size or stage_of(config).batch_size,
+        )
         self.config = config
         self.split = cache_frames(config, load_data(config, config.train_manifest, '', labelled=True))
         with tf.Graph().as_default():
-            epochs = [1, 1] if phase == 1 else [1]
+            epochs = (1, 1) if phase == 1 else (1,)
             graph = build_graph(Blueprint(config, default_convention(network), None), self.split, None, epochs)
             self.parameters = sum(v.shape.num_elements() for v in tf.trainable_variables())
             self.session = open_session(session_settings(config))

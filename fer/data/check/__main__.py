@@ -13,6 +13,7 @@ import functools
 from absl import flags
 
 from fer import cli
+from fer.settings import split_paths
 
 flags.DEFINE_multi_string(
     'manifest', None, 'Manifest (.txt); several, with commas or by repetition, are compared as well.', required=True
@@ -38,7 +39,6 @@ def main() -> int:
     # Here, not above: TensorFlow takes seconds to import, and --help should not.
     from fer.data.check.corpus import check_corpus
     from fer.data.check.report import format_report, write_report
-    from fer.data.split import split_paths
 
     args = flags.FLAGS
     report = check_corpus(
