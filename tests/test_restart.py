@@ -1,4 +1,4 @@
-"""Preparation at scale: jobs, shards, kills and changes, all to the same bytes."""
+"""Preparation with jobs, shards, kills and changes: each ends with the same bytes."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from conftest import ROOT, run
 
 from fer.files import atomic_write
 
-# Its corpus is prepared once, in one of pytest-xdist's processes.
+# All tests run in one of pytest-xdist's processes, so that the corpus is prepared once.
 pytestmark = pytest.mark.xdist_group(__name__)
 
 FLAGS = ('--detector=skin', '--image_size=32')
@@ -21,7 +21,7 @@ FLAGS = ('--detector=skin', '--image_size=32')
 
 @pytest.fixture(scope='module')
 def corpus(tmp_path_factory):
-    """A drawn corpus, and what one job makes of it."""
+    """A folder with a synthetic corpus, and what one job makes of it."""
     folder = tmp_path_factory.mktemp('restart')
     sizes = ('--train_videos=4', '--val_videos=2', '--test_videos=1')
     run('-m', 'fer.prepare.synthetic', f'--output={folder / "raw"}', *sizes)
@@ -65,26 +65,25 @@ def test_shards_give_the_bytes_of_one_job(corpus):
     assert_equal(corpus, 'shards')
 
 
-def test_a_shard_says_what_its_share_lacks(corpus):
-    """Also where another job will write the manifests."""
-    raw = corpus / 'lacking' / 'raw'
+def test_shard_lists_its_unusable_videos(corpus):
+    raw = corpus / 'partial' / 'raw'
     shutil.copytree(corpus / 'raw' / 'Val_AFEW', raw / 'Val_AFEW')
     first, second = sorted((raw / 'Val_AFEW').rglob('*.avi'))
     first.write_bytes(b'')
-    done = prepare(corpus / 'lacking', 'data', '--shard=1/2', code=1)
+    done = prepare(corpus / 'partial', 'data', '--shard=1/2', code=1)
     assert f'val: {first}: undecodable an empty file' in done.out
     assert 'all: 1 items, 0 usable; failures: 1 undecodable' in done.out
-    assert str(second) not in prepare(corpus / 'lacking', 'data', '--shard=1/2', code=1).out
-    last = prepare(corpus / 'lacking', 'data', '--shard=2/2', code=1)
+    assert str(second) not in prepare(corpus / 'partial', 'data', '--shard=1/2', code=1).out
+    last = prepare(corpus / 'partial', 'data', '--shard=2/2', code=1)
     assert 'val: 2 videos, 1 with faces' in last.out
 
 
-def test_killed_half_way_and_started_again(corpus):
+def test_killed_preparation_resumes_to_the_same_bytes(corpus):
     out = corpus / 'killed'
     process = subprocess.Popen(command(corpus, 'killed', '--jobs=2'), cwd=ROOT, stdout=subprocess.DEVNULL)
     finished = []
     while len(finished) < 3:
-        assert process.poll() is None, 'ended before it could be killed'
+        assert process.poll() is None, 'ended before the kill'
         time.sleep(0.02)
         finished = list(out.glob('records/**/*.json'))
     process.send_signal(signal.SIGKILL)
@@ -93,28 +92,28 @@ def test_killed_half_way_and_started_again(corpus):
     assert len(stamps) < 7
     assert not (out / 'train.txt').exists()
     wait_for_workers(out)
-    with atomic_write(corpus / 'any'):  # called as what a writer leaves that is killed in the middle
+    with atomic_write(corpus / 'any'):  # takes the name that a killed writer leaves
         (temporary,) = corpus.glob('.*.tmp')
     for folder in (out, out / 'records' / 'Train_AFEW', out / 'functionals' / 'Train_AFEW'):
         (folder / temporary.name).write_text('half')
     prepare(corpus, 'killed', '--jobs=2')
     assert_equal(corpus, 'killed')
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())  # not done again
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())  # not prepared again
 
 
 def wait_for_workers(out: Path) -> None:
-    """Workers notice within moments that their parent is gone."""
+    """Waits until no file changes. Workers end soon after their parent."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         before = contents(out)
         time.sleep(1)
         if contents(out) == before:
             return
-    raise AssertionError('workers of a killed command write on')
+    raise AssertionError('workers of a killed command still write')
 
 
 @pytest.mark.parametrize('damage', ['image', 'clip', 'table', 'record', 'wav'])
-def test_what_was_damaged_is_done_again_and_nothing_else(corpus, damage):
+def test_only_the_damaged_video_is_prepared_again(corpus, damage):
     out = corpus / f'damaged_{damage}'
     shutil.copytree(corpus / 'once', out)
     flags = (out / 'prepare_flags.txt').read_text()
@@ -128,7 +127,7 @@ def test_what_was_damaged_is_done_again_and_nothing_else(corpus, damage):
     assert sum(path.stat().st_mtime_ns != stamp for path, stamp in stamps.items()) == 1
 
 
-def test_a_video_that_changed_is_done_again(corpus):
+def test_changed_video_is_prepared_again(corpus):
     shutil.copytree(corpus / 'raw', corpus / 'other' / 'raw')
     shutil.copytree(corpus / 'once', corpus / 'other' / 'data')
     first, second, *_ = sorted((corpus / 'other' / 'raw' / 'Train_AFEW').rglob('*.avi'))
@@ -146,7 +145,7 @@ def test_a_video_that_changed_is_done_again(corpus):
 
 
 def prepare_limited(folder, name, kilobytes):
-    """A limit on the size of files stands in for the full disk: what is written fails half-way, with one line."""
+    """Prepares with a limit on the size of files in place of a full disk, and expects one line."""
     limited = ['bash', '-c', f'ulimit -f {kilobytes} && exec "$@"', 'bash', *command(folder, name, '--jobs=2')]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
@@ -156,7 +155,7 @@ def prepare_limited(folder, name, kilobytes):
 
 
 @pytest.mark.parametrize('kilobytes', [8, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 64))])
-def test_a_full_disk_stops_with_one_line_and_goes_on(corpus, kilobytes):
+def test_full_disk_stops_with_one_line_and_resumes(corpus, kilobytes):
     name = f'full_{kilobytes}'
     prepare_limited(corpus, name, kilobytes)
     assert not (corpus / name / 'train.txt').exists()
@@ -165,8 +164,8 @@ def test_a_full_disk_stops_with_one_line_and_goes_on(corpus, kilobytes):
 
 
 @pytest.mark.slow
-def test_a_full_disk_leaves_what_is_prepared(corpus):
-    """Where only the manifests are written anew, which hold more than a kilobyte."""
+def test_full_disk_keeps_what_is_prepared(corpus):
+    """Only the manifests, of more than a kilobyte, are written again."""
     shutil.copytree(corpus / 'once', corpus / 'filled')
     prepare_limited(corpus, 'filled', 1)
     assert {name: data for name, data in contents(corpus / 'filled').items() if name != 'prepare_flags.txt'} == {

@@ -1,4 +1,4 @@
-"""Processes that prepare videos: one that dies costs its item, never the others."""
+"""Processes that prepare videos: a process that dies costs only its own item."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from fer.prepare.workers import Workers
 
 
 def square(number):
-    """Squares, or dies as a crash would, at every try or at the first only."""
+    """Returns the square. A negative number crashes at every try, and Once at the first."""
     if number < 0:
         os.kill(os.getpid(), signal.SIGSEGV)
     if isinstance(number, Once) and not os.path.exists(number.path):
@@ -19,7 +19,7 @@ def square(number):
 
 
 class Once(int):
-    """A number at which a process dies once, as for want of memory."""
+    """A number whose process dies once, as if memory had run out."""
 
     path: str
 
@@ -28,14 +28,14 @@ def start():
     pass
 
 
-def test_a_process_that_dies_costs_its_item_alone(tmp_path):
+def test_process_that_dies_costs_only_its_item(tmp_path):
     numbers = [*range(8), -3, *range(9, 20)]
     with Workers(2, start, ()) as workers:
         found = list(workers.map(square, numbers, lambda number: f'{number} died'))
     assert found == ['-3 died' if number == -3 else number**2 for number in numbers]
 
 
-def test_an_item_that_kills_once_is_computed_again(tmp_path):
+def test_item_that_kills_once_is_computed_again(tmp_path):
     once = Once(5)
     once.path = str(tmp_path / 'killed')
     with Workers(2, start, ()) as workers:
@@ -43,6 +43,6 @@ def test_an_item_that_kills_once_is_computed_again(tmp_path):
     assert os.path.exists(once.path)
 
 
-def test_an_exception_is_raised_as_it_is():
+def test_exception_is_raised_unchanged():
     with Workers(1, start, ()) as workers, pytest.raises(TypeError):
         list(workers.map(square, [1, 'two'], lambda number: 'died'))
