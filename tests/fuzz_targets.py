@@ -40,7 +40,7 @@ from fer.prepare.layout import SourceVideo, set_aside_unusable
 from fer.prepare.media import MediaError, extract_wav, read_frames
 from fer.prepare.prepared import Prepared, without_sound, write_split
 from fer.prepare.records import load_record, save_record
-from fer.prepare.smile.extract import read_sound as read_wav
+from fer.prepare.smile.extract import read_wav
 from fer.prepare.statistics.counting import count_skipped, summarise
 from fer.prepare.statistics.splits import read_split as read_statistics_split
 from fer.prepare.statistics.write import write_statistics

@@ -1,4 +1,4 @@
-"""Where the real clips are, for tests and benchmarks."""
+"""The folder of real clips, for tests and benchmarks."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def find_realdata() -> Path | None:
-    """The folder of real clips: FER_REALDATA, or `realdata` within a folder beside the checkout."""
+    """Returns the folder of real clips: FER_REALDATA, or `realdata` within a folder beside the checkout."""
     beside = sorted(ROOT.parent.glob('*/realdata'))
     folder = Path(os.environ.get('FER_REALDATA', beside[0] if beside else ROOT / 'realdata'))
     return folder if folder.is_dir() else None
 
 
 def realdata() -> Path:
-    """The folder of real clips; skips without it."""
+    """Returns the folder of real clips. Skips the test without it."""
     folder = find_realdata()
     if folder is None:
         pytest.skip('no folder of real clips (FER_REALDATA)')

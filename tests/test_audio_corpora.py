@@ -1,4 +1,4 @@
-"""Corpora of audio without pictures: found by their names, split by speaker, prepared to clips and functionals."""
+"""Corpora of audio without video: found by their names, split by speaker, prepared to clips and functionals."""
 
 import subprocess
 
@@ -36,7 +36,7 @@ def test_audio_is_split_by_speaker(tmp_path, dataset):
     assert sorted(EMOTIONS[item.label] for item in recordings) == ['Anger'] * 6 + ['Neutral'] * 6
 
 
-def test_audio_is_left_out_where_there_are_videos(tmp_path):
+def test_audio_is_left_out_beside_videos(tmp_path):
     put_all(tmp_path, FILES['ravdess'])
     put_all(tmp_path, [name.replace('/03-', '/01-').replace('.wav', '.mp4') for name in FILES['ravdess']])
     splits = find('ravdess', tmp_path)
@@ -45,14 +45,14 @@ def test_audio_is_left_out_where_there_are_videos(tmp_path):
 
 
 TESS = {
-    'OA': ['OAF_angry/OAF_back_angry.wav', 'OAF_neutral/OA_bite_neutral.wav'],  # published without its F
+    'OA': ['OAF_angry/OAF_back_angry.wav', 'OAF_neutral/OA_bite_neutral.wav'],  # published without the F of OAF
     'YA': ['YAF_pleasant_surprised/YAF_back_ps.wav', 'YAF_sad/YAF_back_sad.wav'],
 }
 SAVEE = {speaker: [f'{speaker}/{code}01.wav' for code in ('a', 'sa', 'n')] for speaker in ('DC', 'JE', 'JK', 'KL')}
 
 
 @pytest.mark.parametrize(('dataset', 'names'), [('tess', TESS), ('savee', SAVEE)])
-def test_of_few_speakers_one_is_held_out_at_a_time(tmp_path, dataset, names):
+def test_few_speakers_are_held_out_in_turn(tmp_path, dataset, names):
     put_all(tmp_path, [name for of_speaker in names.values() for name in of_speaker])
     for fold, speaker in enumerate(names, start=1):
         splits = find(dataset, tmp_path, fold=fold)
@@ -66,7 +66,7 @@ def test_of_few_speakers_one_is_held_out_at_a_time(tmp_path, dataset, names):
 
 
 def test_audio_is_prepared_to_clips_and_functionals(tmp_path):
-    """Of every format. One file is no audio, and the others go on."""
+    """Audio in every format is prepared, although one file is not audio."""
     for number, suffix in enumerate(('.wav', '.flac', '.mp3', '.ogg', '.m4a')):
         path = tmp_path / 'raw' / 'train' / ('Sad', 'Fear')[number % 2] / f'{number}{suffix}'
         path.parent.mkdir(parents=True, exist_ok=True)

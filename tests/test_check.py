@@ -16,8 +16,9 @@ from fer.data.check.drift import mean_by_video, measure_image
 from fer.data.check.duplicates import Sights, find_duplicates, same_sounds
 from fer.data.check.report import format_report
 from fer.errors import InputError
-from fer.prepare.synthetic.face import draw_frames
-from fer.prepare.synthetic.script import clip_rng, plan_split, write_script
+from fer.prepare.synthetic.frames import draw_frames
+from fer.prepare.synthetic.plan import clip_rng, plan_split
+from fer.prepare.synthetic.script import write_script
 from fer.sample_rates import write_rates
 from fer.tf1 import tf
 

@@ -14,8 +14,9 @@ from fer.errors import InputError
 from fer.prepare.detectors import DETECTORS, make_detector
 from fer.prepare.faces import TEMPLATE, Face, align
 from fer.prepare.media import read_frames
-from fer.prepare.synthetic.face import draw_frames
-from fer.prepare.synthetic.script import clip_rng, plan_split, write_script
+from fer.prepare.synthetic.frames import draw_frames
+from fer.prepare.synthetic.plan import clip_rng, plan_split
+from fer.prepare.synthetic.script import write_script
 from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, Seen, follow, iou, take_largest
 
 SAD, HAPPY = 'Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4'

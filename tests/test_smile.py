@@ -1,4 +1,4 @@
-"""openSMILE's features against NumPy, and what the command says of bad sounds."""
+"""openSMILE's features compared with NumPy, and the command's messages about bad audio."""
 
 import subprocess
 import wave
@@ -42,7 +42,7 @@ def names_of(*suffixes: str) -> list[str]:
 
 
 def write_wav(path, samples, rate=RATE, width=2):
-    """Writes int16 samples [length] or [length, channels]; other widths get the bytes as they are."""
+    """Writes int16 samples [length] or [length, channels]. For other widths the same bytes are written."""
     samples = np.asarray(samples, '<i2')
     with wave.open(str(path), 'wb') as file:
         file.setparams((samples.shape[1] if samples.ndim == 2 else 1, width, rate, 0, 'NONE', ''))
@@ -51,7 +51,7 @@ def write_wav(path, samples, rate=RATE, width=2):
 
 
 def babble(seconds=1.1, rate=RATE, seed=0):
-    """Noise and a gliding voice-like buzz, rising and falling: int16 [length]."""
+    """Returns noise and a gliding buzz like a voice, louder in the middle: int16 [length]."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
     phase = 2 * np.pi * (180 * time + 40 * time**2)
@@ -62,8 +62,8 @@ def babble(seconds=1.1, rate=RATE, seed=0):
 
 
 @pytest.fixture(scope='module')
-def sound(tmp_path_factory):
-    return write_wav(tmp_path_factory.mktemp('sound') / 'babble.wav', babble())
+def babble_wav(tmp_path_factory):
+    return write_wav(tmp_path_factory.mktemp('audio') / 'babble.wav', babble())
 
 
 def speech():
@@ -78,41 +78,41 @@ def columns(wav, **framing):
     return dict(zip(names, values.T.astype(float), strict=True))
 
 
-def test_names_and_their_order(sound):
+def test_feature_names_and_their_order(babble_wav):
     expected = [f'{name}_{functional}' for name in names_of('', '_de', '_de_de') for functional in FUNCTIONALS]
-    names, values = extract.functionals(sound)
+    names, values = extract.functionals(babble_wav)
     assert names == expected
     assert values.shape == (6552,)
-    names, values = extract.lld(sound)
+    names, values = extract.lld(babble_wav)
     assert names == names_of('', '_de')
-    assert values.shape == (110, 112)  # 109 frames of which the second half lies in 1.1 s, and the smoother's line
+    assert values.shape == (110, 112)  # 109 frames whose second half lies within 1.1 s, and the smoother's line
 
 
-def test_frames_emphasis_window_and_smoothing(sound):
-    """Log energy and zero crossings, from the samples."""
+def test_energy_and_crossings_agree_with_numpy(babble_wav):
+    """Computes log energy and zero crossings from the samples."""
     samples = babble() / 32767
     energy, crossings = [], []
-    for centre in range(320, 16000, 160):  # frames 2 on: all samples are there
+    for centre in range(320, 16000, 160):  # from frame 2 on, all samples exist
         frame = samples[centre - 200 : centre + 200]
         crossings.append(np.mean(frame[1:] * frame[:-1] < 0))
         emphasised = np.r_[0.03 * frame[0], frame[1:] - 0.97 * frame[:-1]]
         energy.append(np.log(np.mean((emphasised * np.hamming(400)) ** 2)))
     smooth = np.ones(3) / 3
-    got = columns(sound)
+    got = columns(babble_wav)
     count = len(energy) - 2
     np.testing.assert_allclose(got['pcm_LOGenergy_sma'][3 : 3 + count], np.convolve(energy, smooth, 'valid'), 2e-4)
     np.testing.assert_allclose(got['pcm_zcr_sma'][3 : 3 + count], np.convolve(crossings, smooth, 'valid'), 0.02, 0.003)
 
 
 @pytest.mark.parametrize('clip', [3, 10, 20])
-def test_spectrum_of_a_clip(clip, sound):
-    """Mel bands, MFCC and spectral statistics of a lone frame, which nothing smooths, from the samples."""
+def test_spectrum_of_a_clip_agrees_with_numpy(clip, babble_wav):
+    """Computes mel bands, MFCC and spectral statistics of an isolated, unsmoothed frame from the samples."""
     frame = babble()[clip * CLIP : (clip + 1) * CLIP] / 32767
     emphasised = np.r_[0.03 * frame[0], frame[1:] - 0.97 * frame[:-1]]
     magnitude = np.abs(np.fft.rfft(emphasised * np.hamming(CLIP), 1024))
     hertz = np.arange(513) * RATE / 1024
     mel = np.log(1 + hertz / 700)
-    edges = np.linspace(0, np.log(1 + 8000 / 700), 28)  # 26 triangles, each from its neighbour's top to the next one's
+    edges = np.linspace(0, np.log(1 + 8000 / 700), 28)  # 26 triangles, each from one neighbour's top to the other's
     rising, falling = mel - edges[:-2, None], edges[2:, None] - mel
     bands = np.clip(np.minimum(rising, falling) / edges[1], 0, None) @ (magnitude * (hertz > 0)) * 32767
     order = np.r_[1:13, 0]  # HTK's: mfcc[12] is coefficient 0
@@ -120,7 +120,7 @@ def test_spectrum_of_a_clip(clip, sound):
     power = magnitude**2
     cumulated = np.cumsum(power) / power.sum()
 
-    names, values = extract.clip_features(sound, 27)[:2]
+    names, values = extract.clip_features(babble_wav, 27)[:2]
     got = dict(zip(names, values[clip], strict=True))
     np.testing.assert_allclose(values[clip, 14:40], bands, rtol=1e-4)
     mfcc = cosines @ np.log(bands) * (1 + 11 * np.sin(np.pi * order / 22))
@@ -129,20 +129,20 @@ def test_spectrum_of_a_clip(clip, sound):
     for share in (25, 50, 75, 90):
         expected = hertz[np.searchsorted(cumulated, share / 100)]
         assert got[f'pcm_fftMag_spectralRollOff{share}.0_sma'] == expected
-    for low, high in ((0, 250), (1000, 4000)):  # the other two bands begin or end between two spectral lines
+    for low, high in ((0, 250), (1000, 4000)):  # the other bands begin or end between spectral lines
         expected = power[(hertz >= low) & (hertz <= high)].sum() / 512
         assert got[f'pcm_fftMag_fband{low}-{high}_sma'] == pytest.approx(expected, rel=1e-4)
     assert got['pcm_fftMag_spectralMaxPos_sma'] == hertz[power.argmax()]
 
 
 def delta(values):
-    """The regression of the HTK book over two frames on each side; ends are repeated."""
+    """Returns the HTK book's regression over two frames on each side. Ends are repeated."""
     padded = np.pad(values, 2, 'edge')
     return (padded[3:-1] - padded[1:-3] + 2 * (padded[4:] - padded[:-4])) / 10
 
 
-def test_second_half_are_deltas_of_the_first(sound):
-    got = columns(sound)
+def test_second_half_is_deltas_of_the_first(babble_wav):
+    got = columns(babble_wav)
     for name in LLD:
         base = got[name.format('')]
         np.testing.assert_allclose(
@@ -151,8 +151,8 @@ def test_second_half_are_deltas_of_the_first(sound):
 
 
 @pytest.mark.parametrize('source', ['babble', 'speech'])
-def test_functionals_are_those_of_the_frames(source, sound):
-    wav = sound if source == 'babble' else speech()
+def test_functionals_agree_with_numpy(source, babble_wav):
+    wav = babble_wav if source == 'babble' else speech()
     frames = columns(wav)
     summary = dict(zip(*extract.functionals(wav), strict=True))
     time = np.arange(len(frames['F0_sma']) - 5)  # the engine summarises before the last five lines are written
@@ -190,14 +190,14 @@ def test_functionals_are_those_of_the_frames(source, sound):
                 assert summary[f'{name.format(suffix)}_centroid'] == pytest.approx(centroid, rel=1e-4)
 
 
-def test_same_to_the_bit_also_through_the_command(sound, tmp_path):
-    names, values = extract.functionals(sound)
-    again, other = extract.functionals(sound)
+def test_command_and_library_agree_to_the_bit(babble_wav, tmp_path):
+    names, values = extract.functionals(babble_wav)
+    again, other = extract.functionals(babble_wav)
     assert names == again
     np.testing.assert_array_equal(values, other)
 
     output = tmp_path / 'functionals.csv'
-    done = run('-m', 'fer.prepare.smile', '--features=functionals', f'--wav={sound}', f'--output={output}')
+    done = run('-m', 'fer.prepare.smile', '--features=functionals', f'--wav={babble_wav}', f'--output={output}')
     header, line = output.read_text().splitlines()
     assert header.split(',') == names
     np.testing.assert_array_equal(np.array(line.split(','), np.float32), values)
@@ -205,23 +205,23 @@ def test_same_to_the_bit_also_through_the_command(sound, tmp_path):
 
     output = tmp_path / 'lld.arff'
     framing = ['--features=lld', '--frame_size=0.04', '--frame_step=0.04', '--format=arff']
-    run('-m', 'fer.prepare.smile', *framing, f'--wav={sound}', f'--output={output}')
+    run('-m', 'fer.prepare.smile', *framing, f'--wav={babble_wav}', f'--output={output}')
     header, _, lines = output.read_text().partition('\n@data\n')
-    names, values = extract.lld(sound, 0.04, 0.04)
+    names, values = extract.lld(babble_wav, 0.04, 0.04)
     assert [line.split()[1] for line in header.splitlines() if line.startswith('@attribute')] == names
     np.testing.assert_array_equal(np.array([line.split(',') for line in lines.splitlines()], np.float32), values)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['functionals.csv', 'lld.arff']
 
 
 @given(values=arrays.arrays(np.float32, (2, 3), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
-def test_written_numbers_are_the_same_floats(values, tmp_path_factory):
+def test_written_numbers_restore_the_same_floats(values, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / 'numbers.csv'
     extract.write_features(path, ['a', 'b', 'c'], values)
     np.testing.assert_array_equal(np.loadtxt(path, np.float32, delimiter=',', skiprows=1), values)
 
 
 @pytest.mark.parametrize('pitch', [220, 350])
-def test_pitch_of_a_tone(pitch, tmp_path):
+def test_pitch_of_a_tone_is_found(pitch, tmp_path):
     time = np.arange(RATE) / RATE
     tone = sum(5000 / harmonic * np.cos(2 * np.pi * pitch * harmonic * time) for harmonic in range(1, 4000 // pitch))
     got = columns(write_wav(tmp_path / 'tone.wav', tone))
@@ -231,7 +231,7 @@ def test_pitch_of_a_tone(pitch, tmp_path):
 
 
 @pytest.mark.parametrize('rate', [8000, 11025, 48000])
-def test_any_rate_and_silence(rate, tmp_path):
+def test_any_rate_and_silence_give_finite_features(rate, tmp_path):
     silence = write_wav(tmp_path / 'silence.wav', np.zeros(rate), rate)
     noise = write_wav(tmp_path / 'noise.wav', np.random.default_rng(0).normal(0, 3000, rate), rate)
     for wav in (silence, noise):
@@ -240,16 +240,18 @@ def test_any_rate_and_silence(rate, tmp_path):
     assert all(got[f'pcm_fftMag_melspec_sma[{band}]'].min() > 0 for band in range(26))
 
 
-def test_features_are_the_same_after_tensorflow(sound):
-    """TensorFlow exports a Fourier transform under the name of openSMILE's."""
-    script = f'import fer.tf1; from fer.prepare.smile.extract import lld; _, values = lld({str(sound)!r}, 0.025, 0.010)'
+def test_features_are_the_same_after_tensorflow(babble_wav):
+    """TensorFlow exports a Fourier transform with the same name as openSMILE's."""
+    script = (
+        f'import fer.tf1; from fer.prepare.smile.extract import lld; _, values = lld({str(babble_wav)!r}, 0.025, 0.010)'
+    )
     done = run('-c', f'{script}; print(values.tobytes().hex())')
-    assert done.out.strip() == extract.lld(sound, 0.025, 0.010)[1].tobytes().hex()
+    assert done.out.strip() == extract.lld(babble_wav, 0.025, 0.010)[1].tobytes().hex()
 
 
-def test_channels_are_mixed_down(sound, tmp_path):
+def test_channels_are_mixed_down(babble_wav, tmp_path):
     mono = babble()
-    _, expected = extract.lld(sound)
+    _, expected = extract.lld(babble_wav)
     _, same = extract.lld(write_wav(tmp_path / 'same.wav', np.stack([mono, mono], 1)))
     np.testing.assert_array_equal(same, expected)
     left = columns(write_wav(tmp_path / 'left.wav', np.stack([mono, 0 * mono], 1)))
@@ -257,8 +259,8 @@ def test_channels_are_mixed_down(sound, tmp_path):
     np.testing.assert_allclose(left['pcm_LOGenergy_sma'], quieter, rtol=1e-5)
 
 
-def test_clips_alone_and_in_context(sound, tmp_path):
-    clips = {context: extract.clip_features(sound, 30, context) for context in ('isolated', 'contextual')}
+def test_isolated_and_contextual_clips_agree_where_comparable(babble_wav, tmp_path):
+    clips = {context: extract.clip_features(babble_wav, 30, context) for context in ('isolated', 'contextual')}
     for got in clips.values():
         assert got.names == names_of('', '_de')
         assert got.values.shape == (30, 112)
@@ -267,18 +269,18 @@ def test_clips_alone_and_in_context(sound, tmp_path):
         assert (got.values[25] != got.values[26]).any()
     alone, around = clips['isolated'].values, clips['contextual'].values
     assert not alone[:, 56:].any()  # no neighbours, no deltas
-    # What needs nothing of earlier frames is, in context, the mean over a clip and its neighbours.
+    # In context, features that need no earlier frames are the mean over a clip and its neighbours.
     memoryless = [index for index in range(55) if not LLD[index].startswith(('F0', 'pcm_fftMag_spectralFlux'))]
     mean = (alone[:25] + alone[1:26] + alone[2:27]) / 3
     np.testing.assert_allclose(around[1:26, memoryless], mean[:, memoryless], rtol=1e-4, atol=1e-3)
     assert around[:27, 42].any()
     assert not alone[:, 42].any()
 
-    # A clip is its samples and nothing else, and a file with a single clip is that clip.
+    # A clip depends on its own samples only, and a file with a single clip gives the features of that clip.
     third = write_wav(tmp_path / 'third.wav', babble()[2 * CLIP : 3 * CLIP])
     for row in (extract.lld(third, 0.04, 0.04)[1], extract.clip_features(third, 1, 'contextual').values):
         np.testing.assert_array_equal(row, alone[2:3])
-    few = extract.clip_features(sound, 4, 'contextual')
+    few = extract.clip_features(babble_wav, 4, 'contextual')
     assert few.padded == 0
     np.testing.assert_array_equal(few.values, around[:4])
 
@@ -287,7 +289,7 @@ def test_real_speech_is_plausible():
     got = columns(speech())
     voiced = got['F0_sma'][got['F0_sma'] > 0]
     assert len(voiced)
-    assert 75 < np.median(voiced) < 400  # two smoothed values from beside silence are lower
+    assert 75 < np.median(voiced) < 400  # smoothing with silence makes two values lower
     assert voiced.max() < 500
     assert -25 < got['pcm_LOGenergy_sma'].min() < got['pcm_LOGenergy_sma'].max() < 0
     assert 0 <= got['voiceProb_sma'].min() < got['voiceProb_sma'].max() <= 1
@@ -302,7 +304,7 @@ def bad_wav(case, path):
         case 'folder':
             path.mkdir()
         case 'text':
-            path.write_text('not a sound\n')
+            path.write_text('not audio\n')
         case 'nothing':
             path.write_bytes(b'')
         case 'header only':
@@ -319,7 +321,7 @@ def bad_wav(case, path):
             path.write_bytes(content)
         case 'chunk beyond the end':
             content = bytearray(write_wav(path, noise).read_bytes())
-            content[4:8] = (30).to_bytes(4, 'little')  # the length of the whole, shorter than its parts
+            content[4:8] = (30).to_bytes(4, 'little')  # declares a length shorter than its chunks
             path.write_bytes(content)
         case 'low rate':
             write_wav(path, noise, rate=4000)
@@ -327,15 +329,15 @@ def bad_wav(case, path):
 
 
 @pytest.mark.parametrize(
-    ('case', 'says'),
+    ('case', 'message'),
     [
         ('absent', 'No such file'),
         ('folder', 'Is a directory'),
         ('text', 'not a PCM wav'),
         ('nothing', 'not a PCM wav'),
         ('header only', 'not a PCM wav'),
-        ('no samples', '0.0000 s of sound'),
-        ('shorter than a frame', '0.0249 s of sound'),
+        ('no samples', '0.0000 s of audio'),
+        ('shorter than a frame', '0.0249 s of audio'),
         ('8 bits', '8-bit samples'),
         ('24 bits', '24-bit samples'),
         ('float', 'not a PCM wav'),
@@ -343,72 +345,72 @@ def bad_wav(case, path):
         ('low rate', '4000 samples/s'),
     ],
 )
-def test_bad_sounds_are_named(case, says, tmp_path):
+def test_bad_audio_is_refused_by_name(case, message, tmp_path):
     path = bad_wav(case, tmp_path / 'bad.wav')
     for compute in (extract.functionals, extract.lld, lambda wav: extract.clip_features(wav, 3)):
         with pytest.raises(InputError, match=r'^[^\n]*$') as error:
             compute(path)
         assert str(error.value).startswith(f'{path}: ')
-        assert says in str(error.value)
+        assert message in str(error.value)
 
 
-def test_command_reads_what_ffmpeg_reads(sound, tmp_path):
-    """The same samples in other containers give the same features to the bit."""
+def test_command_reads_what_ffmpeg_reads(babble_wav, tmp_path):
+    """Reads the same samples from other containers, and expects the same features to the bit."""
     found = {}
     for name, options in {
-        'sound.flac': ('flac',),
+        'audio.flac': ('flac',),
         'extensible.wav': ('pcm_s24le',),  # 24 bits need WAVE_FORMAT_EXTENSIBLE
-        'sound.mkv': ('pcm_s16le',),
+        'audio.mkv': ('pcm_s16le',),
         'plain.wav': ('pcm_s16le',),
     }.items():
-        command = [FFMPEG, '-v', 'error', '-i', str(sound), '-c:a', *options, str(tmp_path / name)]
+        command = [FFMPEG, '-v', 'error', '-i', str(babble_wav), '-c:a', *options, str(tmp_path / name)]
         subprocess.run(command, check=True)
         run('-m', 'fer.prepare.smile', f'--wav={tmp_path / name}', f'--output={tmp_path / "out.csv"}')
         found[name] = (tmp_path / 'out.csv').read_text()
     assert len(set(found.values())) == 1
 
 
-def test_command_says_what_is_wrong(sound, tmp_path):
+def test_command_prints_one_line_about_bad_input(babble_wav, tmp_path):
     output = tmp_path / 'out.csv'
     text = bad_wav('text', tmp_path / 'text.wav')
-    good = [f'--wav={sound}', f'--output={output}']
-    for arguments, says in [
+    good = [f'--wav={babble_wav}', f'--output={output}']
+    for arguments, message in [
         ([f'--wav={text}', f'--output={output}'], f'{text}: Invalid data found'),
         ([f'--wav={tmp_path / "none.wav"}', f'--output={output}'], 'No such file'),
         ([*good, '--features=lld', '--frame_size=0'], 'frame_size=0'),
         ([*good, '--features=lld', '--frame_size=10'], '2.048 s or less'),
         ([*good, '--features=lld', '--frame_step=-1'], 'frame_step=-1'),
         ([*good, '--features=functionals', '--frame_size=0.04'], '--features=lld'),
-        ([f'--wav={sound}', f'--output={tmp_path / "absent" / "out.csv"}'], 'no folder'),
-        ([f'--wav={sound}', f'--output={tmp_path}'], 'a folder'),
+        ([f'--wav={babble_wav}', f'--output={tmp_path / "absent" / "out.csv"}'], 'no folder'),
+        ([f'--wav={babble_wav}', f'--output={tmp_path}'], 'a folder'),
     ]:
         done = run('-m', 'fer.prepare.smile', *arguments, ok=False)
         assert done.code == 2
-        assert says in done.err
+        assert message in done.err
         assert done.err.startswith('python -m fer.prepare.smile: ')
         assert len(done.err.splitlines()) == 1
         assert [path.name for path in tmp_path.iterdir()] == ['text.wav']
 
 
-def test_a_wav_that_breaks_off_has_what_is_there(sound, tmp_path):
-    whole = sound.read_bytes()
-    broken = tmp_path / 'gebrochen ü, 1.wav'  # a path openSMILE itself would not take
+def test_truncated_wav_gives_the_samples_it_has(babble_wav, tmp_path):
+    whole = babble_wav.read_bytes()
+    broken = tmp_path / 'gebrochen ü, 1.wav'  # openSMILE itself does not accept this path
     broken.write_bytes(whole[: 44 + 2 * 8000 + 1])
     half = write_wav(tmp_path / 'half.wav', babble()[:8000])
     np.testing.assert_array_equal(extract.functionals(broken)[1], extract.functionals(half)[1])
 
 
-def test_the_bench_measures_every_way(tmp_path, monkeypatch):
+def test_smile_benchmark_measures_every_method(tmp_path, monkeypatch):
     monkeypatch.setenv('FER_REALDATA', str(tmp_path / 'nowhere'))
     done = run('-m', 'tests.benchmarks.smile', '--rounds=1', '--clips=4', '--process_clips=2')
     title, header, *ways = [line.split() for line in done.out.splitlines()]
-    assert title[:6] == ['a', 'drawn', 'voice:', '4', 'clips', 'of']
+    assert title[:6] == ['a', 'synthetic', 'voice:', '4', 'clips', 'of']
     assert header == ['clips', 'a', 'round', 'clips/s:', 'median', 'lowest', 'highest']
     assert [(line[0], int(line[1])) for line in ways[:3]] == [('contextual', 40), ('isolated', 4), ('process', 2)]
     rates = {line[0]: float(line[2]) for line in ways[:3]}
     assert all(line[2] == line[3] == line[4] for line in ways[:3])  # one round is its own median
     for above, slash, below, ratio, *_ in ways[4:]:
         assert slash == '/'
-        # Both are rounded to a tenth, which is a part of `process`.
+        # Rates are rounded to a tenth, which matters most for `process`.
         assert float(ratio) == pytest.approx(rates[above] / rates[below], rel=0.1 / rates['process'], abs=0.1)
     assert len(ways) == 7

@@ -12,8 +12,9 @@ from fer.manifest import read_ledger, read_manifest
 from fer.prepare.detectors import DETECTORS
 from fer.prepare.faces import align
 from fer.prepare.still_faces import read_journal
-from fer.prepare.synthetic.face import draw_frames
-from fer.prepare.synthetic.script import clip_rng, plan_split, write_script
+from fer.prepare.synthetic.frames import draw_frames
+from fer.prepare.synthetic.plan import clip_rng, plan_split
+from fer.prepare.synthetic.script import write_script
 
 
 @pytest.fixture(scope='module')

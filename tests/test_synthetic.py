@@ -1,4 +1,4 @@
-"""The demo corpus: the same seed gives the same bytes, clips are what their scripts say, the cheap detector works."""
+"""The synthetic corpus: the same seed gives the same bytes, clips follow their scripts, the skin detector works."""
 
 import csv
 import hashlib
@@ -14,19 +14,12 @@ from fer.emotions import AFEW_SPELLING, EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
 from fer.prepare.ffmpeg import FFMPEG
 from fer.prepare.synthetic.corpus import clip_path, write_clip, write_corpus
-from fer.prepare.synthetic.face import draw_frames, shape_face
-from fer.prepare.synthetic.identity import PEOPLE, SPLITS, draw_identity
-from fer.prepare.synthetic.script import (
-    IMAGE_HEIGHT,
-    IMAGE_WIDTH,
-    PROTOTYPES,
-    Plan,
-    View,
-    clip_rng,
-    count_emotions,
-    plan_split,
-    write_script,
-)
+from fer.prepare.synthetic.expressions import PROTOTYPES
+from fer.prepare.synthetic.face import shape_face
+from fer.prepare.synthetic.frames import draw_frames
+from fer.prepare.synthetic.identity import PEOPLE, SPLITS, sample_identity
+from fer.prepare.synthetic.plan import ClipPlan, clip_rng, count_emotions, plan_split
+from fer.prepare.synthetic.script import IMAGE_HEIGHT, IMAGE_WIDTH, Shot, write_script
 from fer.prepare.synthetic.skin_detector import detect_skin
 from fer.prepare.synthetic.voice import SAMPLE_RATE, speak
 
@@ -52,7 +45,7 @@ def decode(path: Path, *options: str) -> bytes:
     ).stdout
 
 
-def all_plans(sizes: dict[str, int]) -> list[Plan]:
+def all_plans(sizes: dict[str, int]) -> list[ClipPlan]:
     return [plan for split in SPLITS for plan in plan_split(split, sizes[split], SEED)]
 
 
@@ -74,7 +67,7 @@ def test_same_bytes_for_any_number_of_jobs(corpus, tmp_path):
     assert file_hashes(tmp_path / 'again') == file_hashes(corpus)
 
 
-def test_another_seed_draws_another_clip(tmp_path):
+def test_another_seed_gives_another_clip(tmp_path):
     clips = {}
     for seed in (SEED, SEED + 1):
         plan = plan_split('Val', 7, SEED)[0]
@@ -93,30 +86,30 @@ def test_clip_does_not_depend_on_the_number_of_clips():
     np.testing.assert_array_equal(first.action_units, other.action_units)
 
 
-def test_clips_are_what_their_scripts_say(corpus):
+def test_clips_follow_their_scripts(corpus):
     for plan in all_plans(SIZES)[::4]:
         script = write_script(plan, SEED)
         path = clip_path(corpus, plan)
         frames = decode(path, '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-fps_mode', 'passthrough')
         frames = np.frombuffer(frames, np.uint8).reshape(-1, IMAGE_HEIGHT, IMAGE_WIDTH, 3)
-        assert len(frames) == len(script.view)
-        drawn = draw_frames(script, clip_rng(plan, SEED, purpose=1))
-        assert np.abs(frames.astype(int) - drawn).mean() < 8  # what the compression costs
+        assert len(frames) == len(script.shots)
+        original = draw_frames(script, clip_rng(plan, SEED, purpose=1))
+        assert np.abs(frames.astype(int) - original).mean() < 8  # by the compression
 
-        sound = np.frombuffer(decode(path, '-f', 's16le'), np.int16)
-        assert len(sound) == len(script.view) * SAMPLE_RATE / 25
-        np.testing.assert_array_equal(sound, speak(script, clip_rng(plan, SEED, purpose=2)))
+        audio = np.frombuffer(decode(path, '-f', 's16le'), np.int16)
+        assert len(audio) == len(script.shots) * SAMPLE_RATE / 25
+        np.testing.assert_array_equal(audio, speak(script, clip_rng(plan, SEED, purpose=2)))
 
         about = subprocess.run([FFMPEG, '-hide_banner', '-i', str(path)], capture_output=True, text=True).stderr
         assert ' 25 fps' in about
         assert '16000 Hz, mono, s16' in about
 
 
-def test_no_half_clips(corpus):
+def test_no_partial_clips_are_left(corpus):
     assert not list(corpus.rglob('*.partial'))
 
 
-def test_counts_are_those_of_afew():
+def test_counts_of_emotions_are_those_of_afew():
     assert count_emotions('Train', 773) == [144, 133, 74, 81, 150, 117, 74]
     assert count_emotions('Val', 383) == [63, 64, 40, 46, 63, 61, 46]
     assert sum(count_emotions('Test', 653)) == 653
@@ -127,7 +120,7 @@ def test_counts_are_those_of_afew():
             assert size < NUM_CLASSES or min(counts) >= 1
 
 
-def test_plans():
+def test_plans_have_unique_ids_and_some_faceless_clips():
     sizes = {'Train': 773, 'Val': 383, 'Test': 653}
     plans = all_plans(sizes)
     ids = [plan.video_id for plan in plans]
@@ -136,13 +129,13 @@ def test_plans():
     faceless = Counter(plan.split for plan in plans if plan.faceless)
     assert faceless['Train'] == 23  # 3% of 773
     assert all(sum(plan.faceless for plan in plan_split(split, 20, SEED)) == 1 for split in SPLITS)
-    # Sorted by id, a clip's emotion says nothing about the next one's: chance agreement is 0.155.
+    # Sorted by id, neighbours share their emotion by chance only, which is 0.155.
     emotions = [plan.emotion for plan in sorted(plans, key=lambda plan: plan.video_id)]
     assert 0.12 < np.mean(np.equal(emotions[1:], emotions[:-1])) < 0.19
 
 
-def test_lengths():
-    lengths = [len(write_script(plan, SEED).view) for plan in plan_split('Train', 773, SEED)]
+def test_lengths_follow_the_dissertation():
+    lengths = [len(write_script(plan, SEED).shots) for plan in plan_split('Train', 773, SEED)]
     assert 51 <= np.median(lengths) <= 59
     assert min(lengths) >= 10
     assert max(lengths) <= 144
@@ -150,19 +143,19 @@ def test_lengths():
 
 
 def test_people_of_the_splits_are_different():
-    people = [draw_identity(SEED, split, number) for split in SPLITS for number in range(PEOPLE[split])]
+    people = [sample_identity(SEED, split, number) for split in SPLITS for number in range(PEOPLE[split])]
     assert len({person.person for person in people}) == sum(PEOPLE.values())
     assert len({person.pitch for person in people}) == sum(PEOPLE.values())
-    seen = {
+    used = {
         split: {write_script(plan, SEED).identity.person for plan in plan_split(split, 60, SEED)} for split in SPLITS
     }
-    assert not seen['Train'] & seen['Val']
-    assert not (seen['Train'] | seen['Val']) & seen['Test']
-    assert len(seen['Train']) > 30
+    assert not used['Train'] & used['Val']
+    assert not (used['Train'] | used['Val']) & used['Test']
+    assert len(used['Train']) > 30
 
 
 def test_apex_shows_the_labelled_emotion():
-    """The prototype's action units are higher at the apex than where the labelled emotion is absent."""
+    """The prototype's action units are higher at the apex than while the labelled emotion is absent."""
     for emotion, name in enumerate(EMOTIONS):
         gains = []
         for plan in plan_split('Train', 60, SEED):
@@ -179,23 +172,23 @@ def test_apex_shows_the_labelled_emotion():
 
 
 def test_voice_follows_the_emotion():
-    """An angry voice is louder than the same voice when it is sad, and both are as long as the clip."""
+    """An angry voice is louder than the same voice when it is sad. Each is as long as the clip."""
     louder = []
     for plan in plan_split('Train', 40, SEED):
         levels = []
         for name in ('Anger', 'Sad'):
             script = write_script(plan._replace(emotion=EMOTIONS.index(name)), SEED)
             script = script._replace(voice=script.voice._replace(noise=False, level=-24.0, expressiveness=1.0))
-            sound = speak(script, clip_rng(plan, SEED, purpose=2))
-            assert len(sound) == len(script.view) * 640
-            levels.append(np.log10(np.mean(np.square(sound, dtype=float)) + 1))
+            audio = speak(script, clip_rng(plan, SEED, purpose=2))
+            assert len(audio) == len(script.shots) * 640
+            levels.append(np.log10(np.mean(np.square(audio, dtype=float)) + 1))
         if min(levels) > 0:
             louder.append(levels[0] > levels[1])
     assert len(louder) > 20
     assert np.mean(louder) > 0.9
 
 
-def test_detector_finds_faces_and_nothing_else():
+def test_skin_detector_finds_only_faces():
     visible = found = faceless = false_alarms = 0
     errors = []
     for plan in [*plan_split('Train', 40, SEED), *plan_split('Val', 28, SEED)]:
@@ -205,7 +198,7 @@ def test_detector_finds_faces_and_nothing_else():
         within = ((truth > 6) & (truth < (IMAGE_WIDTH - 6, IMAGE_HEIGHT - 6))).all(axis=(1, 2))
         for index in range(0, len(frames), 6):
             faces = detect_skin(frames[index])
-            if script.view[index] != View.FACE:
+            if script.shots[index] != Shot.FACE:
                 faceless += 1
                 false_alarms += bool(faces)
             elif within[index] and (script.occluder is None or np.isnan(script.occluder.at[index, 0])):
@@ -222,7 +215,7 @@ def test_detector_finds_faces_and_nothing_else():
     assert np.mean(errors) < 0.04  # of the face's width
 
 
-def test_detector_finds_nothing_in_plain_pictures():
+def test_skin_detector_finds_nothing_in_plain_images():
     assert detect_skin(np.zeros((IMAGE_HEIGHT, IMAGE_WIDTH, 3), np.uint8)) == []
     assert detect_skin(np.full((IMAGE_HEIGHT, IMAGE_WIDTH, 3), (200, 150, 120), np.uint8)) == []
     image = np.full((IMAGE_HEIGHT, IMAGE_WIDTH, 3), 90, np.uint8)
@@ -230,18 +223,18 @@ def test_detector_finds_nothing_in_plain_pictures():
     assert detect_skin(image) == []
 
 
-def test_output_with_files_is_refused(tmp_path):
+def test_output_with_other_files_is_refused(tmp_path):
     real = tmp_path / 'Train_AFEW' / 'Sad' / '000046280.avi'
     real.parent.mkdir(parents=True)
-    real.write_text('not drawn by this program')
+    real.write_text('not a synthetic clip')
     for overwrite in (False, True):
-        with pytest.raises(InputError, match='holds files') as refusal:
+        with pytest.raises(InputError, match='contains files') as refusal:
             write_corpus(tmp_path, SIZES, SEED, jobs=1, overwrite=overwrite)
         assert '\n' not in str(refusal.value)
     assert real.exists()
 
 
-def test_overwrite_replaces_the_corpus_and_nothing_else(tmp_path):
+def test_overwrite_replaces_only_the_corpus(tmp_path):
     (tmp_path / 'notes.txt').write_text('mine')
     (tmp_path / 'Test_AFEW_labels.csv').write_text('video_id,label\n')
     with pytest.raises(InputError, match='--overwrite'):

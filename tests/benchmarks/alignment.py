@@ -1,11 +1,13 @@
-"""Whether each kept frame and its sound clip are of one instant: python -m tests.benchmarks.alignment [--clips=FOLDER]
+"""Checks that each kept frame and its audio clip are of one instant: python -m tests.benchmarks.alignment [--clips=DIR]
 
-Prepares real clips with the command that everybody uses, then looks at every line of the audio-visual manifest. The
-time of a frame is not taken from its number: the source is decoded without any change of rate, the source frame with
-the same pixels is found, and its own time stamps count, from when to when it is on the screen. The time of a clip is
-where its 0.04 s lie in the wav, found by the features: openSMILE's for the wav at that number must be those in the
-clip's CSV. Prints a row per video, with how far a clip's beginning is from the time its frame is on the screen, and
-exits with 1 where that is more than half a frame (of the source or of 25 a second, whichever is longer).
+Prepares real clips with `python -m fer.prepare`, then checks every line of the audio-visual manifest.
+
+The time of a frame does not come from its number. The source is decoded without a change of rate, and the source frame
+with the same pixels is found. Its own time stamps give the time for which it is on the screen. The time of a clip is
+where its 0.04 s lie in the wav. There openSMILE must compute the features that are in the clip's CSV.
+
+Prints a row per video with the largest offset: from the beginning of a clip to the time its frame is on the screen.
+Exits with 1 if it is more than half a frame, of the source or of 25 frames/s, whichever is longer.
 """
 
 import re
@@ -27,11 +29,13 @@ from fer.prepare.media import FRAMES_PER_SECOND, read_frames
 from fer.prepare.smile.extract import clip_features
 from tests.realmedia import find_realdata
 
-flags.DEFINE_string('clips', None, 'Folder of clips, searched at any depth; default: that of the tests (FER_REALDATA).')
-flags.DEFINE_enum('detector', 'mtcnn', ['mtcnn', 'none'], 'none keeps every frame, and is quick.')
+flags.DEFINE_string('clips', None, 'Folder of clips, searched at any depth. Default: that of the tests (FER_REALDATA).')
+flags.DEFINE_enum('detector', 'mtcnn', ['mtcnn', 'none'], 'Face detector. none keeps every frame, and is fast.')
 
 
 class Row(NamedTuple):
+    """The offsets of a video."""
+
     rate: float  # of the source, frames/s
     decoded: int
     kept: int
@@ -61,7 +65,7 @@ def main() -> int:
 
 
 def measure(clips: dict[str, Path], folder: Path, detector: str) -> dict[str, Row]:
-    """Prepares clips, by name, as one split, and compares both times of every frame that was kept."""
+    """Prepares clips, by name, as one split, and compares the time of each kept frame with that of its clip."""
     for name, path in clips.items():
         target = folder / 'raw' / 'Val_AFEW' / 'Neutral' / f'{name}{path.suffix}'
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,11 +83,11 @@ def measure(clips: dict[str, Path], folder: Path, detector: str) -> dict[str, Ro
         if row.video_id in lines:
             video = lines[row.video_id]
             wav = next((data / 'wav').rglob(f'{row.video_id}.wav'))
-            sound = clip_features(wav, len(shown), 'contextual').values
+            expected = clip_features(wav, len(shown), 'contextual').values
             for clip, face in zip(video.audio, video.frames, strict=True):
                 values = np.loadtxt(clip, np.float32, delimiter=',', skiprows=1)
                 number = int(Path(clip).stem)
-                assert np.array_equal(values, sound[number - 1]), f'{clip}: the features of another instant'
+                assert np.array_equal(values, expected[number - 1]), f'{clip}: the features of another instant'
                 begin, end = times[shown[int(Path(face).stem) - 1]]
                 clip_time = (number - 1) / FRAMES_PER_SECOND
                 offsets.append(max(begin - clip_time, clip_time - end, 0.0))
@@ -92,11 +96,11 @@ def measure(clips: dict[str, Path], folder: Path, detector: str) -> dict[str, Ro
 
 
 def source_times(path: Path) -> tuple[np.ndarray, float, list[int]]:
-    """What a video shows and when, by its own frames.
+    """Returns what a video shows and when, by the source's own frames.
 
     Returns:
-      float [frames, 2], seconds from when to when each is on the screen; their rate; and which of them each frame of
-      25 a second is.
+      The seconds from which and to which each source frame is on the screen, float [frames, 2]. Their rate. For each
+      frame at 25 frames/s, the index of its source frame.
     """
     command = [FFMPEG, '-nostdin', '-threads', '1', '-i', str(path), '-map', '0:v:0', '-vf', 'showinfo']
     command += ['-fps_mode', 'passthrough', '-f', 'rawvideo', '-pix_fmt', 'rgb24', 'pipe:']
@@ -106,10 +110,10 @@ def source_times(path: Path) -> tuple[np.ndarray, float, list[int]]:
     source = np.frombuffer(done.stdout, np.uint8).reshape(len(stamps), -1)
     shown: list[int] = []
     for image in read_frames(path):
-        # Frames that look alike are one frame here: the nearest in time is taken.
+        # Of several frames with the same pixels, the nearest in time is taken.
         pixels, time, start = image.ravel(), len(shown) / FRAMES_PER_SECOND, shown[-1] if shown else 0
         alike = [k for k in range(start, min(start + 12, len(source))) if np.array_equal(source[k], pixels)]
-        assert alike, f'{path}: frame {len(shown) + 1} is none of the source'
+        assert alike, f'{path}: frame {len(shown) + 1} is not in the source'
         shown.append(min(alike, key=lambda k: abs(stamps[k] - time)))
     times = np.stack([stamps, np.append(stamps[1:], stamps[-1] + last)], axis=1)
     return times, float(1 / np.median(np.diff(stamps))), shown

@@ -1,9 +1,9 @@
-"""Flash and beep of one instant, in every kind of file: python -m tests.benchmarks.instants
+"""Checks that a flash and a beep stay together in every kind of file: python -m tests.benchmarks.instants
 
-Writes small films with the ffmpeg binary, whose white flash and beep share an instant that is known: containers and
-codecs, rates, a stream that begins later, changes of form in mid-stream, recordings joined. Reads them as preparation
-does. Prints a row per flash, with the flash and the beep as prepared, and exits with 1 where they are more than half a
-frame apart.
+Writes small films with the ffmpeg binary, in which a white flash and a beep share a known instant. The films differ in
+container, codec and rate. In some, a stream begins late, the form changes, or recordings are joined. Reads them like
+preparation. Prints a row per flash with the times of the flash and the beep as prepared. Exits with 1 if they are more
+than half a frame apart.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ from fer.prepare.media import FRAMES_PER_SECOND, Findings, extract_wav, read_fra
 
 FLASH = 0.4  # seconds
 HALF_FRAME = 0.5 / FRAMES_PER_SECOND
-# By name: container, options of the encoders.
+# By name: the container, and the options of the encoders.
 CODECS = {
     'avi, MPEG-4 with B-frames': ('avi', '-c:v mpeg4 -bf 2 -c:a pcm_s16le'),
     'avi, H.264 with B-frames': ('avi', '-c:v libx264 -bf 3 -c:a pcm_s16le'),
@@ -87,7 +87,7 @@ def make_films(folder: Path) -> Iterator[tuple[str, Path, list[float]]]:
     )
     for container in ('avi', 'mkv', 'mp4', 'ts'):
         options = '-c:v mpeg4 -bf 2 -c:a pcm_s16le' if container == 'avi' else H264
-        for late in ('pictures', 'audio') if container != 'avi' else ('pictures',):  # FFmpeg writes no late audio there
+        for late in ('video', 'audio') if container != 'avi' else ('video',):  # FFmpeg writes no late audio to AVI
             path = film(folder / f'late_{late}.{container}', options, **{f'{late}_late': 0.6})
             yield f'{container}, {late} 0.6 s late', path, [1.0]
     first, second = (film(folder / f'{n}.ts', H264, instant=n) for n in (1.0, 0.6))
@@ -109,7 +109,7 @@ def film(
     size: str = '64x64',
     sample_rate: int = 48000,
     select: str = '',
-    pictures_late: float = 0.0,
+    video_late: float = 0.0,
     audio_late: float = 0.0,
 ) -> Path:
     """Writes a black film of 3 s, white and loud for FLASH seconds from `instant` on."""
@@ -117,16 +117,17 @@ def film(
     def gate(late: float) -> str:
         return f'between(t,{instant - late},{instant - late + FLASH})'.replace(',', '\\,')
 
-    picture = f'color=black:size={size}:rate={rate}:duration={3 - pictures_late},geq=lum=255*{gate(pictures_late)}'
-    picture = picture.replace('between(t', 'between(T') + ':cb=128:cr=128' + (f",select='{select}'" if select else '')
+    video = f'color=black:size={size}:rate={rate}:duration={3 - video_late},geq=lum=255*{gate(video_late)}'
+    video = video.replace('between(t', 'between(T') + ':cb=128:cr=128' + (f",select='{select}'" if select else '')
     audio = f'aevalsrc=0.8*sin(2*PI*1000*t)*{gate(audio_late)}:s={sample_rate}:d={3 - audio_late}'
-    inputs = ['-itsoffset', str(pictures_late), '-f', 'lavfi', '-i', picture]
+    inputs = ['-itsoffset', str(video_late), '-f', 'lavfi', '-i', video]
     inputs += ['-itsoffset', str(audio_late), '-f', 'lavfi', '-i', audio]
     subprocess.run([FFMPEG, '-y', '-v', 'error', *inputs, *options.split(), str(path)], check=True)
     return path
 
 
 def join(path: Path, parts: Sequence[Path]) -> Path:
+    """Writes the bytes of files, one after the other, to `path`."""
     path.write_bytes(b''.join(part.read_bytes() for part in parts))
     return path
 
@@ -145,7 +146,7 @@ def measure(name: str, path: Path, instants: Sequence[float]) -> list[Row]:
 
 
 def begins(on: np.ndarray, rate: int) -> list[float]:
-    """Returns when stretches begin, in seconds; pauses of less than 0.2 s do not end one."""
+    """Returns when stretches begin, in seconds. A pause of less than 0.2 s does not end a stretch."""
     indices = np.flatnonzero(on)
     starts = indices[np.diff(indices, prepend=-rate) > 0.2 * rate]
     return [float(start) / rate for start in starts]

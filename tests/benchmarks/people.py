@@ -25,8 +25,9 @@ from fer.prepare.appearance import describe, distance
 from fer.prepare.detectors import DETECTORS, Detector
 from fer.prepare.faces import Face, align
 from fer.prepare.media import read_frames
-from fer.prepare.synthetic.face import draw_frames
-from fer.prepare.synthetic.script import clip_rng, plan_split, write_script
+from fer.prepare.synthetic.frames import draw_frames
+from fer.prepare.synthetic.plan import clip_rng, plan_split
+from fer.prepare.synthetic.script import write_script
 from fer.prepare.tracking import Seen, follow
 from tests.realmedia import find_realdata
 

@@ -1,12 +1,14 @@
-"""The audio network on RAVDESS' speech against a linear SVM: python -m tests.benchmarks.ravdess_audio [--audio=FOLDER]
+"""Compares the audio network with a linear SVM on RAVDESS: python -m tests.benchmarks.ravdess_audio [--audio=DIR]
 
-Five folds of actors (actor modulo 5), so that no actor is in both training and test. Seven classes: Calm is left out.
-Both learn from the same functionals. The SVM is scikit-learn's, on standardised features, with C = 0.001.
+Only its speech is used. There are five folds of actors (actor modulo 5), so that no actor is in training and test.
+There are seven classes, as Calm is left out. The network and the SVM learn from the same functionals. The SVM is
+scikit-learn's, on standardised features, with C = 0.001.
 
-The network's settings are chosen among SETTINGS for each fold apart, on its training actors alone: every pair of the
-other folds' actors is held out in turn, and the settings with the best mean score on the training actors are taken.
-Prepares the corpus first (six minutes), then trains 10 networks for each of SETTINGS, and the five that are scored:
-some twelve minutes on two cores. Prints a row per fold, and the mean and spread of both.
+Each fold chooses the network's settings among SETTINGS, on its training actors alone. Every pair of folds is held out
+in turn, and the settings with the best mean score on the training actors are taken.
+
+Prepares the corpus first, in six minutes. Then trains 10 networks for each of SETTINGS, and the five that are scored,
+in some twelve minutes on two cores. Prints a row per fold, and the mean and the deviation of the network and the SVM.
 """
 
 import csv
@@ -27,9 +29,9 @@ from fer.errors import InputError
 from fer.manifest import LedgerRow, Video, ledger_path, read_ledger, read_manifest, write_ledger, write_manifest
 from tests.realmedia import find_realdata
 
-flags.DEFINE_string('audio', None, 'Folder of RAVDESS, whose audio is used; default: that of the tests (FER_REALDATA).')
-flags.DEFINE_string('data', '', 'Folder of an earlier preparation with functionals; default: prepared first.')
-flags.DEFINE_integer('jobs', 2, 'Recordings prepared, and networks trained, at the same time.', lower_bound=1)
+flags.DEFINE_string('audio', None, 'Folder of RAVDESS, whose audio is used. Default: that of the tests (FER_REALDATA).')
+flags.DEFINE_string('data', '', 'Folder of an earlier preparation with functionals. Default: prepare first.')
+flags.DEFINE_integer('jobs', 2, 'Number of recordings prepared, or networks trained, at a time.', lower_bound=1)
 
 FOLDS = 5
 NETWORK = ('--stage=audio', '--model=ffn', '--batch_size=32', '--learning_rate=1e-4', '--dropout=0.5')
@@ -43,7 +45,7 @@ SETTINGS = {
 
 
 def main() -> None:
-    from sklearn.pipeline import make_pipeline  # here, not above: --help does without them
+    from sklearn.pipeline import make_pipeline  # here, not above, because --help does not need them
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import LinearSVC
 
@@ -77,7 +79,7 @@ def main() -> None:
 def score_settings(
     folder: Path, videos: Sequence[Video], rows: dict[str, LedgerRow], folds: np.ndarray, parts: Sequence[Path]
 ) -> dict[tuple[str, int, int], float]:
-    """Returns accuracies by (settings, fold that is scored, other fold that is held out as well)."""
+    """Returns accuracies by (settings, fold that is scored, other fold that is held out)."""
     tasks = []
     for first, second in itertools.combinations(range(FOLDS), 2):
         train = write_part(folder / f'without{first}{second}', videos, rows, (folds != first) & (folds != second))
@@ -96,12 +98,13 @@ def score_settings(
 
 
 def choose_settings(inner: dict[tuple[str, int, int], float], fold: int) -> str:
-    """Returns the settings with the best mean over the training actors' folds, of networks that never saw `fold`."""
+    """Returns the settings with the best mean over the other folds, by networks trained without `fold`."""
     means = {name: np.mean([inner[name, k, fold] for k in range(FOLDS) if k != fold]) for name in SETTINGS}
     return max(means, key=lambda name: means[name])
 
 
 def prepare(output: Path) -> Path:
+    """Prepares the functionals of RAVDESS' audio."""
     real = find_realdata()
     source = Path(flags.FLAGS.audio) if flags.FLAGS.audio else real / 'ravdess_audio' if real else None
     if source is None or not source.is_dir():
@@ -113,7 +116,7 @@ def prepare(output: Path) -> Path:
 
 
 def read_all(data: Path) -> tuple[list[Video], dict[str, LedgerRow]]:
-    """The recordings of all splits, sorted, and their rows of the ledgers."""
+    """Returns the recordings of all splits, sorted, and their rows in the ledgers."""
     videos, rows = [], {}
     for path in sorted(data.glob('*_functionals.txt')):
         manifest = read_manifest(path, item='video')
@@ -133,9 +136,9 @@ def write_part(folder: Path, videos: Sequence[Video], rows: dict[str, LedgerRow]
 
 
 def values_of(manifest: Path) -> np.ndarray:
-    """float32 [recordings, 6552], not scaled."""
-    sound = read_sound(read_manifest(manifest, item='video'), FUNCTIONALS, 'mean')
-    return np.nan_to_num(np.concatenate(sound.values))
+    """Returns the functionals of a manifest, float32 [recordings, 6552], not scaled."""
+    audio = read_sound(read_manifest(manifest, item='video'), FUNCTIONALS, 'mean')
+    return np.nan_to_num(np.concatenate(audio.values))
 
 
 def score_network(run_dir: Path, settings: str, train: Path, held_out: Sequence[Path]) -> list[float]:

@@ -1,1 +1,1 @@
-"""openSMILE features of sound: `extract` computes and writes them, `python -m fer.prepare.smile` is the command."""
+"""openSMILE features of audio. `extract.py` computes and writes them, `python -m fer.prepare.smile` is the command."""

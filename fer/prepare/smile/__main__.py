@@ -1,12 +1,12 @@
-"""Features of one sound.
+"""Computes the openSMILE features of one audio file.
 
 python -m fer.prepare.smile --features=functionals --wav=IN.wav --output=OUT.csv
     a line of 6,552 values
 python -m fer.prepare.smile --features=lld --frame_size=0.025 --frame_step=0.010 --wav=IN.wav --output=OUT.csv
     112 values, a line per frame
 
-The first line of OUT.csv is the names. IN.wav is any audio or video file that FFmpeg reads, of 8,000 samples/s or more.
-Channels are mixed down. Exit codes: 0 done; 2 bad input, nothing written.
+The first line of OUT.csv has the names. IN.wav is any audio or video file that FFmpeg reads, of 8,000 samples/s or
+more. Channels are mixed down. Exit codes: 0 done; 2 bad input, nothing written.
 """
 
 import contextlib
@@ -23,12 +23,17 @@ from fer.errors import InputError
 from fer.prepare.media import MediaError, extract_wav
 from fer.prepare.smile.extract import FORMATS, functionals, lld, write_features
 
-flags.DEFINE_enum('features', 'functionals', ['functionals', 'lld'], 'Of the whole sound, or of each frame of it.')
-flags.DEFINE_string('wav', None, 'Audio to describe: a wav, or any file that FFmpeg reads.', required=True)
+flags.DEFINE_enum(
+    'features',
+    'functionals',
+    ['functionals', 'lld'],
+    'Features to compute: functionals of the whole audio, or LLD of each frame.',
+)
+flags.DEFINE_string('wav', None, 'Audio to read: a wav, or any file that FFmpeg reads.', required=True)
 flags.DEFINE_string('output', None, 'File to write.', required=True)
 flags.DEFINE_enum('format', 'csv', FORMATS, 'Format of the output.')
-flags.DEFINE_float('frame_size', 0.025, 'Length of a frame in seconds, for --features=lld.')
-flags.DEFINE_float('frame_step', 0.010, 'From one frame to the next in seconds, for --features=lld.')
+flags.DEFINE_float('frame_size', 0.025, 'Length of a frame in seconds. For --features=lld only.')
+flags.DEFINE_float('frame_step', 0.010, 'Seconds from one frame to the next. For --features=lld only.')
 
 
 def main() -> None:
@@ -39,7 +44,7 @@ def main() -> None:
     if output.is_dir():
         raise InputError(f'--output={output}: a folder; expected a file')
     if args.features == 'functionals' and (args['frame_size'].present or args['frame_step'].present):
-        raise InputError('--frame_size, --frame_step: for --features=lld; functionals have 25 ms every 10 ms')
+        raise InputError('--frame_size, --frame_step: only for --features=lld; functionals use 25 ms every 10 ms')
     with as_pcm(args.wav) as wav:
         if args.features == 'lld':
             names, values = lld(wav, args.frame_size, args.frame_step)
@@ -51,13 +56,13 @@ def main() -> None:
 
 @contextlib.contextmanager
 def as_pcm(path: str) -> Iterator[str | Path]:
-    """Gives a 16-bit PCM wav of an audio file: the file itself, or a decoded copy that is removed afterwards."""
+    """Yields a 16-bit PCM wav of an audio file: the file itself, or a decoded copy that is removed afterwards."""
     try:
         with wave.open(path, 'rb') as file:
             is_pcm = file.getsampwidth() == 2
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from None
-    except (EOFError, RuntimeError, wave.Error):  # another format, or a header that FFmpeg may understand
+    except (EOFError, RuntimeError, wave.Error):  # another format, or a header that only FFmpeg may read
         is_pcm = False
     if is_pcm:
         yield path

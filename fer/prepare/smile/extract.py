@@ -1,13 +1,13 @@
-"""openSMILE's emo_large features of a wav (dissertation 5.1.2), computed in-process.
+"""openSMILE's emo_large features of a wav (dissertation 5.1.2), computed in this process.
 
-A whole sound is 6,552 functionals; a frame of it is 112 values, 56 low-level descriptors (LLD) and their 56 first
-deltas. What is computed is in `configs/opensmile/*.conf`, written for this project; the numbers are openSMILE's own
-floats, taken from its memory instead of from a file that rounds them.
+The whole audio gives 6,552 functionals. Each frame of it gives 112 values: 56 low-level descriptors (LLD) and their 56
+first deltas. `configs/opensmile/*.conf`, written for this project, define them. The numbers are openSMILE's own floats,
+read from its memory, because its files would round them.
 
-Sounds are 16-bit PCM wav files, as `fer.prepare.media.extract_wav` writes them. Several channels are mixed down to
-their mean, by openSMILE. Nothing is resampled: a sound is analysed at its own rate, 8,000 samples/s or more. Features
-of sounds of different rates are not comparable, because spectral ones reach up to half the rate; below 16,000
-samples/s the mel bands, meant to end at 8,000 Hz, end there too.
+Input is 16-bit PCM wav, as `fer.prepare.media.extract_wav` writes it. openSMILE mixes several channels down to their
+mean. Audio is not resampled: it is analysed at its own rate, 8,000 samples/s or more. Features at different rates are
+not comparable, because spectral ones reach up to half the rate. The mel bands should end at 8,000 Hz. Below 16,000
+samples/s they end at half the rate too.
 """
 
 import contextlib
@@ -32,116 +32,112 @@ CONFIGS = installation.CONFIGS / 'opensmile'
 FORMATS = ('csv', 'arff')
 CONTEXTS = ('isolated', 'contextual')
 
-CLIP_SECONDS = 0.04  # the dissertation's sound clips, one a video frame at 25 frames/s
+CLIP_SECONDS = 0.04  # the dissertation's audio clips, one per video frame at 25 frames/s
 LOWEST_RATE = 8000  # the highest fixed band of the set ends at 4,000 Hz
-SHORTEST_FRAME = 0.01  # shorter ones have fewer spectral lines than there are mel bands, and openSMILE writes zeros
-LONGEST_FRAME = (
-    32768  # in samples; a Fourier transform of more than 65,536 overruns openSMILE's memory and kills Python
-)
-FUNCTIONALS_FRAME = 0.025  # what configs/opensmile/lld.inc says where nobody asks for another
+SHORTEST_FRAME = 0.01  # seconds; shorter frames have fewer spectral lines than mel bands, and give zeros
+# In samples. A Fourier transform of more than 65,536 writes beyond openSMILE's memory and kills Python.
+LONGEST_FRAME = 32768
+FUNCTIONALS_FRAME = 0.025  # seconds, the default of configs/opensmile/lld.inc
 
-# A lone frame has no neighbours: it is left unsmoothed and its deltas are 0. The smoother itself would take in
-# zeros on one side and write two lines.
+# A single frame has no neighbours, so it is not smoothed and its deltas are 0. The smoother would include zeros on one
+# side and write two lines.
 LONE_FRAME = {'smaWin': 1, 'deltaWin': 0, 'frameCenter': 'left'}
 
 
-class Sound(NamedTuple):
-    """A decoded wav: int16 samples [length, channels] and its rate in samples/s."""
+class Wav(NamedTuple):
+    """A decoded wav."""
 
     path: Path
-    samples: np.ndarray
-    rate: int
+    samples: np.ndarray  # int16 [length, channels]
+    rate: int  # samples/s
 
 
 class Clips(NamedTuple):
-    """Features of a video's 40 ms clips.
+    """Features of a video's 40 ms clips."""
 
-    `values` is float32 [num_clips, 112], columns named by `names`; the last `padded` rows repeat the row before them,
-    because the sound ended earlier. `silent` is bool [num_clips]: every sample of the clip is 0. Such a clip has
-    features like any other, those that openSMILE finds in silence; a padded one is not called silent.
-    """
-
-    names: list[str]
-    values: np.ndarray
-    padded: int
-    silent: np.ndarray
+    names: list[str]  # of the columns
+    values: np.ndarray  # float32 [num_clips, 112]
+    padded: int  # the last rows, which repeat the row before them because the audio ended earlier
+    silent: np.ndarray  # bool [num_clips], every sample of the clip is 0; False for padded clips
 
 
 def functionals(wav: str | Path) -> tuple[list[str], np.ndarray]:
-    """Summarises a whole sound: 39 functionals of 56 LLD, of their first and of their second deltas.
+    """Summarises the whole audio: 39 functionals of 56 LLD, of their first and of their second deltas.
 
-    Frames are 25 ms long, 10 ms apart. openSMILE summarises as the sound ends, before the last five lines of `lld`
-    are written, so functionals are of the lines before these.
+    Frames are 25 ms long and 10 ms apart. openSMILE summarises before it writes the last five lines of `lld`, so
+    functionals do not include these lines.
+
+    Args:
+      wav: a 16-bit PCM wav.
 
     Returns:
       The 6,552 names and their values, float32 [6552].
 
     Raises:
-      InputError: not a 16-bit PCM wav of one frame or more.
+      InputError: the file is not a 16-bit PCM wav of one frame or more.
     """
-    sound = read_sound(wav)
-    _check_frame(sound, FUNCTIONALS_FRAME)
-    names, values = _run('functionals.conf', sound, {})
+    audio = read_wav(wav)
+    _check_frame(audio, FUNCTIONALS_FRAME)
+    names, values = _run('functionals.conf', audio, {})
     return names, values[0]
 
 
 def lld(wav: str | Path, frame_size: float = 0.025, frame_step: float = 0.010) -> tuple[list[str], np.ndarray]:
-    """Describes a sound frame by frame: 56 LLD, smoothed over 3 frames, and their first deltas.
+    """Computes the LLD of each frame: 56 values, smoothed over 3 frames, and their first deltas.
 
-    Frame k is centred on k * frame_step, as the set has it, and openSMILE repeats the first sample where the first
-    frame begins before the sound. The smoother writes one line more than there are frames. A sound that has room for
-    a single frame, such as a 40 ms clip with 40 ms frames, is described as a clip alone: one line, the frame begins
-    with the sound, nothing is smoothed and the deltas are 0.
+    Frame k is centred on k * frame_step. If the first frame begins before the audio, openSMILE repeats the first
+    sample. The smoother writes one line more than there are frames.
+
+    Audio with room for only one frame, such as a 40 ms clip with 40 ms frames, is described like an isolated clip. It
+    gives one line, and the frame begins with the audio. Nothing is smoothed and the deltas are 0.
 
     Args:
       wav: a 16-bit PCM wav.
-      frame_size: length of a frame in seconds, at least 0.01, at most 32,768 samples.
-      frame_step: from one frame to the next in seconds.
+      frame_size: length of a frame in seconds, at least 0.01. At most 32,768 samples.
+      frame_step: seconds from one frame to the next, one sample or more.
 
     Returns:
       The 112 names and their values, float32 [frames + 1, 112] ([1, 112] for a single frame).
 
     Raises:
-      InputError: not a 16-bit PCM wav of one frame or more, or frame lengths that make no sense.
+      InputError: the file is not a 16-bit PCM wav of one frame or more, or the frame lengths are out of range.
     """
-    sound = read_sound(wav)
+    audio = read_wav(wav)
     if not (SHORTEST_FRAME <= frame_size < np.inf):
         raise InputError(f'frame_size={frame_size}: expected {SHORTEST_FRAME} seconds or more')
-    if not (1 / sound.rate <= frame_step < np.inf):
-        raise InputError(f'frame_step={frame_step}: expected seconds, one sample (1/{sound.rate}) or more')
-    _check_frame(sound, frame_size)
-    return _lld(sound, {'frameSize': frame_size, 'frameStep': frame_step})
+    if not (1 / audio.rate <= frame_step < np.inf):
+        raise InputError(f'frame_step={frame_step}: expected seconds, one sample (1/{audio.rate}) or more')
+    _check_frame(audio, frame_size)
+    return _lld(audio, {'frameSize': frame_size, 'frameStep': frame_step})
 
 
 def clip_features(wav: str | Path, num_clips: int, context: str = 'isolated') -> Clips:
-    """Describes the 40 ms clips that go with a video's frames: clip k is the sound from k * 0.04 s on.
+    """Computes the LLD of the 40 ms clips that belong to a video's frames. Clip k begins at k * 0.04 s.
 
-    Clips that the sound does not fill, at its end, repeat the last one that it does fill, as the dissertation pads
-    sequences with their last frame (5.1.5); `Clips.padded` counts them. Sound beyond `num_clips` is left out.
+    At the end, clips that the audio does not fill repeat the last full clip, as the dissertation pads sequences with
+    their last frame (5.1.5). `Clips.padded` counts them. Audio beyond `num_clips` is left out.
 
     Args:
       wav: a 16-bit PCM wav.
       num_clips: the video's frames at 25 frames/s, 1 or more.
-      context: `isolated` runs openSMILE on each clip alone, as the dissertation does: deltas, F0 and the F0 envelope
-        are then always 0, because they need earlier frames. `contextual` is one pass over the whole sound with 40 ms
-        frames, each beginning with its clip: smoothing, deltas and pitch see the clips around, and it is many times
-        faster.
+      context: `isolated` runs openSMILE on each clip alone, like the dissertation. Deltas, F0 and the F0 envelope are
+        then always 0, because they need earlier frames. `contextual` is one pass over the whole audio with 40 ms
+        frames, each beginning with its clip. Smoothing, deltas and pitch then use the clips around, and the pass is
+        many times faster.
 
     Raises:
-      InputError: not a 16-bit PCM wav of one clip or more.
+      InputError: the file is not a 16-bit PCM wav of one clip or more.
     """
     if context not in CONTEXTS or num_clips < 1:
         raise ValueError(f'context={context!r}, num_clips={num_clips}: expected one of {CONTEXTS} and 1 or more')
-    sound = read_sound(wav)
-    _check_frame(sound, CLIP_SECONDS)
-    length = _samples(CLIP_SECONDS, sound.rate)
-    complete = len(sound.samples) // length
-    filled = min(complete, num_clips)
-    clips = cut_clips(sound, filled)
+    audio = read_wav(wav)
+    _check_frame(audio, CLIP_SECONDS)
+    filled = min(len(audio.samples) // _num_samples(CLIP_SECONDS, audio.rate), num_clips)
+    clips = cut_clips(audio, filled)
     framing = {'frameSize': CLIP_SECONDS, 'frameStep': CLIP_SECONDS, 'frameCenter': 'left'}
     if context == 'contextual':
-        names, values = _lld(sound, framing)
-        values = values[:filled]  # the smoother's last line is no clip
+        names, values = _lld(audio, framing)
+        values = values[:filled]  # the smoother's last line belongs to no clip
     else:
         rows = [_run('lld.conf', clip, framing | LONE_FRAME) for clip in clips]
         names, values = rows[0][0], np.concatenate([row for _, row in rows])
@@ -151,20 +147,21 @@ def clip_features(wav: str | Path, num_clips: int, context: str = 'isolated') ->
     return Clips(names, values, padded, silent)
 
 
-def cut_clips(sound: Sound, num_clips: int) -> list[Sound]:
-    """The first clips of 40 ms, as pydub cuts them (dissertation 5.1.2); the sound must be long enough."""
-    channels = sound.samples.shape[1]
-    whole = AudioSegment(sound.samples.tobytes(), sample_width=2, frame_rate=sound.rate, channels=channels)
-    length = _samples(CLIP_SECONDS, sound.rate)  # by samples, not milliseconds: not every rate has whole ones
+def cut_clips(audio: Wav, num_clips: int) -> list[Wav]:
+    """Returns the first clips of 40 ms, cut by pydub (dissertation 5.1.2). The audio must be long enough."""
+    channels = audio.samples.shape[1]
+    whole = AudioSegment(audio.samples.tobytes(), sample_width=2, frame_rate=audio.rate, channels=channels)
+    # By samples, because at some rates a millisecond is not a whole number of them.
+    length = _num_samples(CLIP_SECONDS, audio.rate)
     clips = (whole.get_sample_slice(k * length, (k + 1) * length) for k in range(num_clips))
-    return [sound._replace(samples=np.frombuffer(clip.raw_data, '<i2').reshape(-1, channels)) for clip in clips]
+    return [audio._replace(samples=np.frombuffer(clip.raw_data, '<i2').reshape(-1, channels)) for clip in clips]
 
 
-def read_sound(wav: str | Path) -> Sound:
-    """Reads a 16-bit PCM wav of any number of channels; a file that breaks off has the frames that are there.
+def read_wav(wav: str | Path) -> Wav:
+    """Reads a 16-bit PCM wav of any number of channels. A truncated file gives the samples that are there.
 
     Raises:
-      InputError: anything else, such as 8-bit, 24-bit or float samples, which are not scaled as 16-bit ones are.
+      InputError: the file has another form, such as 8-bit, 24-bit or float samples, which are scaled differently.
     """
     wav = Path(wav)
     try:
@@ -173,31 +170,28 @@ def read_sound(wav: str | Path) -> Sound:
             data = file.readframes(length)
     except OSError as error:
         raise InputError(f'{wav}: {error.strerror}') from error
-    except (
-        wave.Error,
-        EOFError,
-        RuntimeError,
-    ) as error:  # the last: a chunk that ends outside the file, without a word
+    except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError has no message: a chunk ends outside the file
         raise InputError(f'{wav}: not a PCM wav ({str(error) or "breaks off"}); expected 16-bit PCM') from error
     if width != 2:
         raise InputError(f'{wav}: {8 * width}-bit samples; expected 16-bit PCM')
     if rate < LOWEST_RATE:
         raise InputError(f'{wav}: {rate} samples/s; expected {LOWEST_RATE} or more')
     whole = len(data) - len(data) % (2 * channels)
-    return Sound(wav, np.frombuffer(data[:whole], '<i2').reshape(-1, channels), rate)
+    return Wav(wav, np.frombuffer(data[:whole], '<i2').reshape(-1, channels), rate)
 
 
 def write_features(
     path: str | Path, names: Sequence[str], values: np.ndarray, file_format: str = 'csv', durable: bool = True
 ) -> None:
-    """Writes a header and a line per row, with the digits that give each float32 back to the bit.
+    """Writes a header and a line per row, with enough digits to restore each float32 to the bit.
 
     Args:
-      path: the file to write; its folder must exist.
+      path: the file to write. Its folder must exist.
       names: of the columns.
       values: float32 [rows, columns].
-      file_format: `csv`, a line of names and lines of values, separated by commas; or `arff`, for Weka.
-      durable: as in `atomic_write`; preparation, which writes a file a clip and knows them by their digest, need not.
+      file_format: `csv`, a line of names and lines of values, separated by commas, or `arff`, for Weka.
+      durable: whether the file survives a power cut. Preparation passes False, because it writes a file per clip and
+        recognises damaged ones by their digest.
     """
     lines = [','.join(f'{value:.9g}' for value in row) for row in values]
     if file_format == 'arff':
@@ -208,28 +202,38 @@ def write_features(
         file.writelines(f'{line}\n' for line in header + lines)
 
 
-def _lld(sound: Sound, framing: dict[str, object]) -> tuple[list[str], np.ndarray]:
-    names, values = _run('lld.conf', sound, framing)
-    if len(values) <= 2:  # one frame and the smoother's line more
-        names, values = _run('lld.conf', sound, framing | LONE_FRAME)
+def _lld(audio: Wav, framing: dict[str, object]) -> tuple[list[str], np.ndarray]:
+    """Returns the 112 names and their values, float32 [rows, 112]. `framing` are options of lld.conf."""
+    names, values = _run('lld.conf', audio, framing)
+    if len(values) <= 2:  # one frame, and the smoother's extra line
+        names, values = _run('lld.conf', audio, framing | LONE_FRAME)
         values = values[:1]
     return names, values
 
 
-def _run(config: str, sound: Sound, options: dict[str, object]) -> tuple[list[str], np.ndarray]:
-    """Runs a configuration over a sound: the names and values, float32 [rows, columns], that reach its sink.
+def _run(config: str, audio: Wav, options: dict[str, object]) -> tuple[list[str], np.ndarray]:
+    """Runs openSMILE on audio.
 
-    openSMILE gets the samples in a fresh file: it takes no path beyond ASCII and trusts the lengths in wav headers.
+    openSMILE gets the samples in a new file, because it accepts only ASCII paths and trusts the lengths in wav headers.
+
+    Args:
+      config: name of the configuration in configs/opensmile.
+      audio: its input.
+      options: of the configuration.
+
+    Returns:
+      The names and the values, float32 [rows, columns], that reach the configuration's sink.
     """
     rows: list[np.ndarray] = []
     engine = _load_opensmile()()
     with tempfile.TemporaryDirectory(prefix='fer-smile-') as folder:
         (Path(folder) / 'configs').symlink_to(CONFIGS)
-        with naming(f'{folder}/sound.wav'), wave.open(f'{folder}/sound.wav', 'wb') as file:
-            file.setparams((sound.samples.shape[1], 2, sound.rate, len(sound.samples), 'NONE', ''))
-            file.writeframes(sound.samples.tobytes())
+        copy = f'{folder}/audio.wav'
+        with naming(copy), wave.open(copy, 'wb') as file:
+            file.setparams((audio.samples.shape[1], 2, audio.rate, len(audio.samples), 'NONE', ''))
+            file.writeframes(audio.samples.tobytes())
         try:
-            engine.initialize(f'{folder}/configs/{config}', {'I': f'{folder}/sound.wav', **options}, loglevel=0)
+            engine.initialize(f'{folder}/configs/{config}', {'I': copy, **options}, loglevel=0)
             count = engine.external_sink_get_num_elements('sink')
             names = [engine.external_sink_get_element_name('sink', index) for index in range(count)]
             engine.external_sink_set_callback('sink', lambda row: rows.append(row.copy()))
@@ -238,17 +242,17 @@ def _run(config: str, sound: Sound, options: dict[str, object]) -> tuple[list[st
             engine.free()
     values = np.array(rows, np.float32).reshape(-1, count)
     if not len(values) or not np.isfinite(values).all():
-        raise InputError(f'{sound.path}: openSMILE finds no features, or some that are not finite')
+        raise InputError(f'{audio.path}: openSMILE finds no features, or some that are not finite')
     return names, values
 
 
 @functools.cache
 def _load_opensmile() -> type:
-    """Returns the class OpenSMILE of opensmile.core.lib, loaded without the package around it and on its own symbols.
+    """Returns the class OpenSMILE of opensmile.core.lib, loaded without its package and with its own symbols.
 
-    The package would import pandas and more, half a second in every process. The library's Fourier transform is called
-    `rdft`. TensorFlow 2.21 exports a function of that name which computes in doubles, and openSMILE would call that
-    one, and crash, in a process that loaded TensorFlow first.
+    The package would import pandas and more, which takes half a second in every process. The library has a Fourier
+    transform named `rdft`. TensorFlow 2.21 exports a function of the same name, which computes in doubles. In a process
+    that loaded TensorFlow first, openSMILE would call that function and crash.
     """
     package = importlib.util.find_spec('opensmile')
     if package is None or package.origin is None:
@@ -265,17 +269,19 @@ def _load_opensmile() -> type:
     return module.OpenSMILE
 
 
-def _check_frame(sound: Sound, seconds: float) -> None:
-    if _samples(seconds, sound.rate) > LONGEST_FRAME:
-        longest = LONGEST_FRAME / sound.rate
+def _check_frame(audio: Wav, seconds: float) -> None:
+    """Raises InputError if a frame is too long for openSMILE, or longer than the audio."""
+    samples = _num_samples(seconds, audio.rate)
+    if samples > LONGEST_FRAME:
+        longest = LONGEST_FRAME / audio.rate
         raise InputError(
-            f'{sound.path}: frames of {seconds} s; expected {longest:.3f} s or less at {sound.rate} samples/s'
+            f'{audio.path}: frames of {seconds} s; expected {longest:.3f} s or less at {audio.rate} samples/s'
         )
-    if len(sound.samples) < _samples(seconds, sound.rate):
-        duration = len(sound.samples) / sound.rate
-        raise InputError(f'{sound.path}: {duration:.4f} s of sound; expected a frame of {seconds} s or more')
+    if len(audio.samples) < samples:
+        duration = len(audio.samples) / audio.rate
+        raise InputError(f'{audio.path}: {duration:.4f} s of audio; expected a frame of {seconds} s or more')
 
 
-def _samples(seconds: float, rate: int) -> int:
-    """Rounds as openSMILE does, halves up."""
+def _num_samples(seconds: float, rate: int) -> int:
+    """Returns a number of samples, rounded like openSMILE: halves up."""
     return int(seconds * rate + 0.5)

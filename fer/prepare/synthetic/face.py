@@ -1,86 +1,55 @@
-"""The pictures of a script: a parametric face, what is behind it, and light, blur and noise over both.
+"""A person as shapes, from a script: head, body and the places of the landmarks.
 
-The geometry of all T frames is computed at once, as shapes of `[T, P, 2]` points in the face's own coordinates (x to
-the right, y down, 1 is half the face's width, 0 is between nose bridge and tip); the loop over frames only draws.
-Folds and wrinkles are lines that have the colour of the skin at level 0 and darken with their action unit.
+The geometry of all T frames is computed at once, as points [T, P, 2] in face coordinates. x points to the right and y
+down, 1 is half the face's width, and 0 is between nose bridge and tip. Folds and wrinkles are lines that have the
+colour of the skin at level 0 and darken with their action unit.
 """
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from fer.prepare.synthetic.identity import ActionUnit, Identity, cool_colour
-from fer.prepare.synthetic.script import IMAGE_HEIGHT, IMAGE_WIDTH, Occluder, Pose, Script, View
+from fer.prepare.synthetic.identity import ActionUnit, Identity
+from fer.prepare.synthetic.script import Pose, Script
 
-EYE_Y = -0.12  # of the eyes' centres, face coordinates
-RELIEF = 0.8  # how far the middle of the face stands out before its rim, half face widths
-DARKNESS = 0.05  # brightness left in a View.DARK frame
+EYE_Y = -0.12  # of the eyes' centres, in face coordinates
+RELIEF = 0.8  # depth from the middle of the face to its rim, in half face widths
 
-_SUBPIXEL_BITS = 4  # cv2 draws at sixteenths of a pixel, so slow motion does not jump
-_MARGIN = 12  # pixels of background and of noise beyond the frame, for the camera to drift over
 _LIPS, _MOUTH, _TEETH, _EYE_WHITE = (
     np.array(colour, float) for colour in ([176, 88, 92], [58, 20, 26], [224, 222, 214], [226, 228, 230])
 )
+_GLASSES = np.array([34.0, 34, 38])
 
 
 class Shape(NamedTuple):
     """One polygon or line over T frames."""
 
-    points: np.ndarray  # [T, P, 2] float64, pixels
-    colour: np.ndarray  # [T, 3] float64
-    width: np.ndarray | None = None  # [T] int64, of a line, pixels; None fills the polygon
+    points: np.ndarray  # float64 [T, P, 2], pixels
+    colour: np.ndarray  # float64 [T, 3], RGB
+    width: np.ndarray | None = None  # int64 [T], of a line, pixels; None fills the polygon
 
 
-class Face(NamedTuple):
-    """Everything of a person that is drawn, back to front."""
+class FaceShapes(NamedTuple):
+    """The shapes of a person, from back to front."""
 
     body: list[Shape]
     head: list[Shape]
     back_of_head: list[Shape]  # instead of `head`
-    landmarks: np.ndarray  # [T, 5, 2] float64, pixels, in the order of `fer.prepare.faces.Face.landmarks`
+    landmarks: np.ndarray  # float64 [T, 5, 2], pixels, in the order of `fer.prepare.faces.Face.landmarks`
 
 
-def draw_frames(script: Script, rng: np.random.Generator) -> np.ndarray:
-    """`[T, IMAGE_HEIGHT, IMAGE_WIDTH, 3]` uint8 RGB, the frames of a script."""
-    face = shape_face(script)
-    background = _draw_background(rng)
-    light = _light_map(script)
-    noise = (script.light.noise * rng.standard_normal(background.shape)).astype(np.int16)
-    drift = np.cumsum(rng.normal(0, 0.25, size=(len(script.view), 2)), axis=0)
-    drift = np.clip(_MARGIN / 2 + drift, 0, _MARGIN).astype(int)
-    grain = rng.integers(_MARGIN + 1, size=(len(script.view), 2))
-
-    frames = np.empty((len(script.view), IMAGE_HEIGHT, IMAGE_WIDTH, 3), np.uint8)
-    for index, view in enumerate(script.view):
-        scene = background[::-1, ::-1] if view == View.CUTAWAY else background
-        image = _window(scene, drift[index]).copy()
-        if view not in (View.CUTAWAY, View.ABSENT):
-            _draw(image, face.body, index)
-            _draw(image, face.back_of_head if view == View.BACK else face.head, index)
-        if script.occluder is not None and view == View.FACE:
-            _draw_occluder(image, script.occluder, script, index)
-        gain = script.light.gain[index] * (DARKNESS if view == View.DARK else 1)
-        image = cv2.multiply(image, light, scale=gain, dtype=cv2.CV_8U)
-        if script.light.blur:
-            image = cv2.GaussianBlur(image, (0, 0), script.light.blur)
-        frames[index] = cv2.add(image, _window(noise, grain[index]), dtype=cv2.CV_8U)
-    return frames
-
-
-def shape_face(script: Script) -> Face:
-    """The shapes of a script's person, and the true places of the landmarks."""
-    identity, pose = script.identity, script.pose
+def shape_face(script: Script) -> FaceShapes:
+    """Returns the shapes of a script's person, and the true places of the landmarks."""
+    identity = script.identity
     units = script.action_units.T[:, :, np.newaxis]  # [U, T, 1], so that a row broadcasts against points [P]
-    artist = _Artist(pose, identity.skin)
+    artist = _Artist(script.pose, identity.skin)
 
     outline = _head_outline(identity, units)
-    hair = _hair_outline(identity)
-    skin_shade = identity.skin * 0.86
+    hair = artist.flat(_hair_outline(identity), identity.hair * 0.8)
+    ears = [artist.flat(ellipse(x, 0.05, 0.13, 0.24), identity.skin * 0.86) for x in (-1.0, 1.0)]
     head = [
-        artist.flat(hair, identity.hair * 0.8),
-        artist.flat(_ellipse(-1.0, 0.05, 0.13, 0.24), skin_shade),
-        artist.flat(_ellipse(1.0, 0.05, 0.13, 0.24), skin_shade),
+        hair,
+        *ears,
         artist.flat(outline, identity.skin),
         artist.flat(_cheek_shade(outline), identity.skin * 0.93),
         *_folds(artist, identity, units),
@@ -92,47 +61,32 @@ def shape_face(script: Script) -> Face:
         head.append(_brow(artist, identity, units, side))
     head.append(artist.flat(_fringe(identity), identity.hair, depth=0.25))
     if identity.glasses:
-        for side in (-1, 1):
-            rim = _ellipse(side * identity.eye_distance, EYE_Y + 0.03, 0.33, 0.25)
-            head.append(artist.line(np.vstack([rim, rim[:1]]), np.array([34.0, 34, 38]), 0.03))
-        bridge = np.array([[-identity.eye_distance + 0.32, EYE_Y], [identity.eye_distance - 0.32, EYE_Y]])
-        head.append(artist.line(bridge, np.array([34.0, 34, 38]), 0.03))
-
-    mouth_width, corner_y = _mouth_corners(identity, units)
-    nose_y = EYE_Y + identity.nose_length - 0.05 * units[ActionUnit.NOSE_WRINKLE]
-    zero = np.zeros_like(nose_y)
-    landmarks = [
-        artist.project(_points(zero - identity.eye_distance, zero + EYE_Y)),
-        artist.project(_points(zero + identity.eye_distance, zero + EYE_Y)),
-        artist.project(_points(zero, nose_y), lift=0.25),
-        artist.project(_points(-mouth_width, identity.mouth_height + corner_y)),
-        artist.project(_points(mouth_width, identity.mouth_height + corner_y)),
-    ]
-    return Face(
+        head += _glasses(artist, identity)
+    return FaceShapes(
         body=_body(artist, identity),
         head=head,
-        back_of_head=[artist.flat(hair, identity.hair * 0.8), artist.flat(outline * 1.02, identity.hair * 0.9)],
-        landmarks=np.concatenate(landmarks, axis=1),
+        back_of_head=[hair, artist.flat(outline * 1.02, identity.hair * 0.9)],
+        landmarks=_landmarks(artist, identity, units),
     )
 
 
 class _Artist:
-    """Turns face coordinates into shapes in pixels, by the head's pose."""
+    """Maker of shapes in pixels from face coordinates, by the head's pose."""
 
-    def __init__(self, pose: Pose, skin: np.ndarray):
+    def __init__(self, pose: Pose, skin: np.ndarray) -> None:
         self.pose = pose
         self.skin = skin
         self.length = len(pose.x)
 
     def project(self, points: np.ndarray, lift: float = 0.0) -> np.ndarray:
-        """Points on the surface of the face, or `lift` half face widths above it, as they look from the camera.
+        """Projects points on the face into the frame.
 
         Args:
-          points: `[T, P, 2]` or `[P, 2]` float64, face coordinates.
-          lift: height above the surface.
+          points: float64 [T, P, 2] or [P, 2], face coordinates.
+          lift: height above the surface of the face, in half face widths.
 
         Returns:
-          `[T, P, 2]` float64, pixels.
+          float64 [T, P, 2], pixels.
         """
         x, y = points[..., 0], points[..., 1]
         depth = RELIEF * np.sqrt(np.maximum(1 - (x / 1.25) ** 2 - (y / 1.8) ** 2, 0)) + lift
@@ -142,26 +96,34 @@ class _Artist:
         return self._place(across, down, self.pose.roll)
 
     def fill(self, points: np.ndarray, colour: np.ndarray, lift: float = 0.0) -> Shape:
-        """A polygon on the face."""
+        """Returns a polygon on the face."""
         return Shape(self.project(points, lift), self._over_time(colour))
 
-    def flat(self, points: np.ndarray, colour: np.ndarray, depth: float = 0.0, upright: bool = False) -> Shape:
-        """A polygon that keeps its form when the head turns: an outline; `upright` if it does not tilt either."""
+    def flat(self, points: np.ndarray, colour: np.ndarray, *, depth: float = 0.0, upright: bool = False) -> Shape:
+        """Returns a polygon that keeps its form when the head turns: an outline.
+
+        Args:
+          points: float64 [T, P, 2] or [P, 2], face coordinates.
+          colour: float64 [3] or [T, 3], RGB.
+          depth: how far in front of the head's axis it lies, in half face widths.
+          upright: whether it also keeps upright when the head tilts.
+        """
         across = points[..., 0] + depth * np.sin(self.pose.yaw)[:, np.newaxis]
         down = points[..., 1] + depth * np.sin(self.pose.pitch)[:, np.newaxis]
         roll = np.zeros_like(self.pose.roll) if upright else self.pose.roll
         return Shape(self._place(across, down, roll), self._over_time(colour))
 
     def line(self, points: np.ndarray, colour: np.ndarray, width: float, lift: float = 0.0) -> Shape:
-        """A line on the face; `width` in half face widths."""
+        """Returns a line on the face. `width` is in half face widths."""
         pixels = np.maximum(np.rint(width * self.pose.scale), 1).astype(int)
         return Shape(self.project(points, lift), self._over_time(colour), pixels)
 
     def fold(self, points: np.ndarray, level: np.ndarray, width: float = 0.035, lift: float = 0.0) -> Shape:
-        """A crease of the skin of level `[T, 1]` in [0, 1]; 0 cannot be seen."""
+        """Returns a crease of the skin. Its `level`, [T, 1] in [0, 1], is how dark it is. 0 is invisible."""
         return self.line(points, self.skin * (1 - 0.6 * np.clip(level, 0, 1)), width, lift)
 
     def _place(self, across: np.ndarray, down: np.ndarray, roll: np.ndarray) -> np.ndarray:
+        """Moves points of the turned face, each [T, P] in half face widths, to the head's place: [T, P, 2], pixels."""
         scale, roll = self.pose.scale[:, np.newaxis], roll[:, np.newaxis]
         left = self.pose.x[:, np.newaxis] + scale * (across * np.cos(roll) - down * np.sin(roll))
         top = self.pose.y[:, np.newaxis] + scale * (across * np.sin(roll) + down * np.cos(roll))
@@ -172,16 +134,18 @@ class _Artist:
 
 
 def _points(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Returns points [..., P, 2] from their coordinates, broadcast together."""
     return np.stack(np.broadcast_arrays(x, y), axis=-1)
 
 
-def _ellipse(x: float, y: float, half_width: float, half_height: float) -> np.ndarray:
+def ellipse(x: float, y: float, half_width: float, half_height: float) -> np.ndarray:
+    """Returns 16 points on an ellipse around (x, y), float64 [16, 2]."""
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     return _points(x + half_width * np.cos(angle), y + half_height * np.sin(angle))
 
 
 def _head_outline(identity: Identity, units: np.ndarray) -> np.ndarray:
-    """`[T, 40, 2]`, clockwise from the left temple over the skull to the chin."""
+    """Returns the outline [T, 40, 2], clockwise from the left temple over the skull to the chin."""
     upper, lower = np.linspace(np.pi, 2 * np.pi, 20), np.linspace(0, np.pi, 22)[1:-1]
     top = _points(np.cos(upper), identity.upper_height * np.sin(upper))
     x = np.sign(np.cos(lower)) * np.abs(np.cos(lower)) ** identity.jaw_power
@@ -190,7 +154,7 @@ def _head_outline(identity: Identity, units: np.ndarray) -> np.ndarray:
 
 
 def _cheek_shade(outline: np.ndarray) -> np.ndarray:
-    """A crescent along the right side of the face and the chin."""
+    """Returns a crescent along the right side of the face and the chin."""
     rim = outline[:, 14:34]
     return np.concatenate([rim, rim[:, ::-1] * np.array([0.82, 0.9])], axis=1)
 
@@ -238,7 +202,7 @@ def _eye(artist: _Artist, identity: Identity, units: np.ndarray, side: int) -> l
     upper_lid = _points(x, EYE_Y + 0.03 * (1 - droop) - upper * arc)  # [T, 9, 2]
     lower_lid = _points(x, EYE_Y + np.maximum(lower, -upper) * arc)
 
-    # The iris is a disc whose points are pushed back between the lids.
+    # The iris is a disc. Its points are clipped to the space between the lids.
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     iris_x = 0.12 * np.cos(angle)
     lids = 1 - (iris_x / identity.eye_size) ** 2
@@ -322,7 +286,7 @@ def _nose(artist: _Artist, identity: Identity, units: np.ndarray) -> list[Shape]
 
 
 def _mouth_corners(identity: Identity, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Half the mouth's width and the corners' y below the mouth's middle, each `[T, 1]`."""
+    """Returns half the mouth's width, and the corners' y below the mouth's middle, each [T, 1]."""
     pull, depress = units[ActionUnit.CORNER_PULL], units[ActionUnit.CORNER_DEPRESS]
     stretch, drop = units[ActionUnit.LIP_STRETCH], units[ActionUnit.JAW_DROP]
     width = identity.mouth_width * (1 + 0.3 * pull + 0.28 * stretch - 0.2 * drop)
@@ -358,78 +322,25 @@ def _mouth(artist: _Artist, identity: Identity, units: np.ndarray) -> list[Shape
     ]
 
 
-def _draw(image: np.ndarray, shapes: list[Shape], index: int):
-    for points, colour, width in shapes:
-        corners = np.rint(points[index] * 2**_SUBPIXEL_BITS).astype(np.int32)
-        rgb = colour[index].tolist()
-        if width is None:
-            cv2.fillPoly(image, [corners], rgb, cv2.LINE_AA, _SUBPIXEL_BITS)
-        else:
-            cv2.polylines(image, [corners], False, rgb, int(width[index]), cv2.LINE_AA, _SUBPIXEL_BITS)
+def _glasses(artist: _Artist, identity: Identity) -> list[Shape]:
+    shapes = []
+    for side in (-1, 1):
+        rim = ellipse(side * identity.eye_distance, EYE_Y + 0.03, 0.33, 0.25)
+        shapes.append(artist.line(np.vstack([rim, rim[:1]]), _GLASSES, 0.03))
+    bridge = np.array([[-identity.eye_distance + 0.32, EYE_Y], [identity.eye_distance - 0.32, EYE_Y]])
+    return [*shapes, artist.line(bridge, _GLASSES, 0.03)]
 
 
-def _draw_occluder(image: np.ndarray, occluder: Occluder, script: Script, index: int):
-    pose = script.pose
-    if np.isnan(occluder.at[index, 0]):
-        return
-    scale = pose.scale[index]
-    centre = np.array([pose.x[index], pose.y[index]]) + scale * occluder.at[index]
-    for shape in _hand(occluder, script.identity) if occluder.hand else _bar(occluder, script.identity):
-        points, colour, width = shape
-        turn = np.array(
-            [[np.cos(occluder.angle), np.sin(occluder.angle)], [-np.sin(occluder.angle), np.cos(occluder.angle)]]
-        )
-        corners = np.rint((centre + scale * points @ turn) * 2**_SUBPIXEL_BITS).astype(np.int32)
-        if width is None:
-            cv2.fillPoly(image, [corners], colour.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)
-        else:
-            thickness = max(1, round(width * scale))
-            cv2.polylines(image, [corners], False, colour.tolist(), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-
-def _hand(occluder: Occluder, identity: Identity) -> list[tuple[np.ndarray, np.ndarray, float | None]]:
-    """Four fingers, a palm and a sleeve: points in half face widths from the hand, colour, line width or None."""
-    size = occluder.size
-    fingers = [
-        (np.array([[0.5 * finger * size, 0], [0.6 * finger * size, -1.7 * size]]), identity.skin * 0.82, 0.42 * size)
-        for finger in (-1.5, -0.5, 0.5, 1.5)
+def _landmarks(artist: _Artist, identity: Identity, units: np.ndarray) -> np.ndarray:
+    """Returns the places of the landmarks, float64 [T, 5, 2], in pixels."""
+    mouth_width, corner_y = _mouth_corners(identity, units)
+    nose_y = EYE_Y + identity.nose_length - 0.05 * units[ActionUnit.NOSE_WRINKLE]
+    zero = np.zeros_like(nose_y)
+    landmarks = [
+        artist.project(_points(zero - identity.eye_distance, zero + EYE_Y)),
+        artist.project(_points(zero + identity.eye_distance, zero + EYE_Y)),
+        artist.project(_points(zero, nose_y), lift=0.25),
+        artist.project(_points(-mouth_width, identity.mouth_height + corner_y)),
+        artist.project(_points(mouth_width, identity.mouth_height + corner_y)),
     ]
-    palm = (_ellipse(0, 0, size, size), identity.skin * 0.88, None)
-    sleeve = (size * np.array([[-0.7, 0.8], [0.7, 0.8], [1.0, 9], [-1.0, 9]]), identity.clothes * 0.9, None)
-    return [*fingers, palm, sleeve]
-
-
-def _bar(occluder: Occluder, identity: Identity) -> list[tuple[np.ndarray, np.ndarray, float | None]]:
-    size = occluder.size
-    bar = np.array([[-3.0, -size], [3, -size], [3, size], [-3, size]])
-    return [(bar, identity.clothes[[1, 0, 2]] * 0.5, None)]
-
-
-def _window(image: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    left, top = corner
-    return image[top : top + IMAGE_HEIGHT, left : left + IMAGE_WIDTH]
-
-
-def _draw_background(rng: np.random.Generator) -> np.ndarray:
-    """A colour gradient with clutter: `[IMAGE_HEIGHT + _MARGIN, IMAGE_WIDTH + _MARGIN, 3]` uint8."""
-    height, width = IMAGE_HEIGHT + _MARGIN, IMAGE_WIDTH + _MARGIN
-    corners = np.stack([cool_colour(rng) for _ in range(4)]).reshape(2, 2, 3).astype(np.float32)
-    image = np.clip(cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR), 0, 255).astype(np.uint8)
-    for _ in range(rng.integers(3, 14)):
-        centre = rng.uniform([0, 0], [width, height]).astype(int).tolist()
-        axes = rng.integers(4, 45, size=2).tolist()
-        colour = (cool_colour(rng) if rng.random() < 0.85 else rng.uniform(0.6, 1) * np.array([200, 30, 25])).tolist()
-        if rng.random() < 0.5:
-            cv2.ellipse(image, centre, axes, rng.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)
-        else:
-            box = cv2.boxPoints((centre, axes, rng.uniform(0, 180)))
-            cv2.fillPoly(image, [box.astype(np.int32)], colour, cv2.LINE_AA)
-    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 3))
-
-
-def _light_map(script: Script) -> np.ndarray:
-    """`[IMAGE_HEIGHT, IMAGE_WIDTH, 3]` float32 factors of the light's colour and direction."""
-    right, down = script.light.side
-    x = np.linspace(-1, 1, IMAGE_WIDTH)[np.newaxis, :, np.newaxis]
-    y = np.linspace(-1, 1, IMAGE_HEIGHT)[:, np.newaxis, np.newaxis]
-    return ((1 + right * x + down * y) * script.light.cast).astype(np.float32)
+    return np.concatenate(landmarks, axis=1)

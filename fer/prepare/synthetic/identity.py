@@ -1,20 +1,20 @@
-"""People: what stays the same about someone from clip to clip, and the pool of people of each split."""
+"""People: what stays the same about a person in every clip, and the people of each split."""
 
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 
-PEOPLE = {'Train': 330, 'Val': 120, 'Test': 200}  # per split; fewer and a small network learns faces by heart
+PEOPLE = {'Train': 330, 'Val': 120, 'Test': 200}  # per split; with fewer, a small network memorises faces
 SPLITS = tuple(PEOPLE)
 
-# How far a resting face may lean towards an expression. It is what makes a single frame ambiguous: a person with
-# naturally low brows looks angry at rest, so a model has to learn changes, or many people.
+# How far a face at rest may lean towards an expression. This makes a single frame ambiguous: a person with low brows
+# looks angry at rest. So a model has to learn changes, or many people.
 RESTING_LEVEL = 0.25
 
 
 class ActionUnit(IntEnum):
-    """Columns of every action unit array; the facial movements of Ekman and Friesen's FACS (1978), levels 0 to 1."""
+    """Columns of every array of action units: facial movements of Ekman and Friesen's FACS (1978), levels 0 to 1."""
 
     INNER_BROW_RAISE = 0  # AU1
     OUTER_BROW_RAISE = 1  # AU2
@@ -37,42 +37,42 @@ class Identity(NamedTuple):
     """One person. Lengths are in half face widths, colours are RGB in [0, 255]."""
 
     person: int  # unique over the splits
-    upper_height: float  # from the centre of the face up to the top of the skull
-    lower_height: float  # and down to the chin
-    jaw_power: float  # shape of the jaw: below 1 square, above 1 pointed
+    upper_height: float  # from the centre of the face to the top of the skull
+    lower_height: float  # from the centre of the face to the chin
+    jaw_power: float  # shape of the jaw: square below 1, pointed above 1
     eye_distance: float  # from the middle line to the centre of an eye
     eye_size: float  # half an eye's width
-    eye_opening: float  # half an eye's height, over half its width
-    brow_height: float  # from the eye up to the brow
+    eye_opening: float  # height of an eye, relative to its width
+    brow_height: float  # from the eye to the brow
     brow_thickness: float
-    brow_slope: float  # inner end lower than the outer end when positive
+    brow_slope: float  # positive if the inner end is lower than the outer end
     nose_length: float  # from the eyes to the tip
     nose_width: float
-    mouth_height: float  # from the centre of the face down to the mouth
+    mouth_height: float  # from the centre of the face to the mouth
     mouth_width: float  # half the width
     lip_fullness: float
-    hair_length: float  # how far down the hair hangs; 0 is at the ears
+    hair_length: float  # lower end of the hair; 0 is at the ears
     hair_volume: float
-    fringe: float  # how much of the forehead hair covers, in [0, 1]
+    fringe: float  # share of the forehead that hair covers, in [0, 1]
     glasses: bool
-    skin: np.ndarray  # [3] float64
-    hair: np.ndarray  # [3] float64
-    iris: np.ndarray  # [3] float64
-    clothes: np.ndarray  # [3] float64
-    resting: np.ndarray  # [len(ActionUnit)] float64, the expression of the face at rest
-    pitch: float  # Hz, of the unmoved voice
-    formant_scale: float  # over an adult male's formants
+    skin: np.ndarray  # float64 [3]
+    hair: np.ndarray  # float64 [3]
+    iris: np.ndarray  # float64 [3]
+    clothes: np.ndarray  # float64 [3]
+    resting: np.ndarray  # float64 [len(ActionUnit)], the expression at rest
+    pitch: float  # Hz, of the neutral voice
+    formant_scale: float  # relative to an adult male's formants
     speech_rate: float  # syllables per second
 
 
-# Hair and clothes keep away from the reds and browns of skin, which the colour detector of `skin_detector.py` reads.
+# Hair and clothes avoid the reds and browns of skin, because `skin_detector.py` finds skin by its colour.
 _HAIR = np.array([[26, 24, 27], [42, 40, 39], [58, 56, 52], [86, 83, 72], [150, 150, 154], [180, 181, 132]], float)
 _IRIS = np.array([[48, 34, 28], [70, 50, 36], [62, 92, 120], [70, 104, 78], [96, 104, 110]], float)
 _PALEST, _DARKEST = np.array([230, 185, 158], float), np.array([122, 82, 60], float)
 
 
-def draw_identity(seed: int, split: str, number: int) -> Identity:
-    """The person `number` in [0, `PEOPLE[split]`) of a split."""
+def sample_identity(seed: int, split: str, number: int) -> Identity:
+    """Samples the person `number` of a split, in [0, PEOPLE[split])."""
     split_index = SPLITS.index(split)
     rng = np.random.default_rng(np.random.SeedSequence([seed, split_index, number], spawn_key=(0,)))
     female = rng.random() < 0.5
@@ -101,7 +101,7 @@ def draw_identity(seed: int, split: str, number: int) -> Identity:
         hair=_HAIR[rng.integers(len(_HAIR))] * rng.uniform(0.85, 1.1),
         iris=_IRIS[rng.integers(len(_IRIS))],
         clothes=cool_colour(rng),
-        resting=_draw_resting(rng),
+        resting=_sample_resting(rng),
         pitch=rng.normal(205 if female else 122, 18),
         formant_scale=rng.normal(1.15 if female else 1.0, 0.04),
         speech_rate=rng.uniform(3.4, 4.8),
@@ -109,13 +109,14 @@ def draw_identity(seed: int, split: str, number: int) -> Identity:
 
 
 def cool_colour(rng: np.random.Generator) -> np.ndarray:
-    """A colour that nobody's skin has: `[3]` float64 RGB with red at most a little above green."""
+    """Samples a colour that skin never has: float64 [3] RGB with red at most slightly above green."""
     grey, blue, green = rng.uniform(20, 220, size=3)
     red = rng.uniform(0.3, 1.05) * green
     return 0.4 * np.array([red, green, blue]) + 0.6 * grey
 
 
-def _draw_resting(rng: np.random.Generator) -> np.ndarray:
+def _sample_resting(rng: np.random.Generator) -> np.ndarray:
+    """Samples the expression of a face at rest, float64 [len(ActionUnit)]: three action units, slightly on."""
     candidates = [
         ActionUnit.INNER_BROW_RAISE,
         ActionUnit.OUTER_BROW_RAISE,

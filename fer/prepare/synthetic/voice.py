@@ -1,4 +1,4 @@
-"""The sound of a script: a source-filter voice (Fant, Acoustic Theory of Speech Production, 1960) under noise."""
+"""The audio of a script: a source-filter voice (Fant, Acoustic Theory of Speech Production, 1960) with noise."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,12 @@ from scipy import signal
 
 from fer.emotions import EMOTIONS
 from fer.prepare.media import FRAMES_PER_SECOND
-from fer.prepare.synthetic.script import Script, mouth_opening
+from fer.prepare.synthetic.expressions import mouth_opening
+from fer.prepare.synthetic.script import Script
 
-SAMPLE_RATE = 16000  # Hz; 640 samples a frame
+SAMPLE_RATE = 16000  # Hz; 640 samples per frame
 
-# First four formants in Hz of an adult male's a, e, i, o, u (Peterson and Barney, 1952, rounded).
+# The first four formants of an adult male's a, e, i, o, u, in Hz (Peterson and Barney, 1952, rounded).
 _FORMANTS = np.array(
     [
         [730, 1090, 2440, 3400],
@@ -25,12 +26,12 @@ _BANDWIDTHS = np.array([80, 100, 140, 200])  # Hz
 
 
 class Prosody(NamedTuple):
-    """How an emotion sounds at full intensity (after Scherer's reviews of vocal affect)."""
+    """The voice of an emotion at full intensity (after Scherer's reviews of vocal affect)."""
 
-    pitch: float  # semitones over the speaker's own
-    melody: float  # range of the pitch over the neutral range
+    pitch: float  # semitones above the speaker's own pitch
+    melody: float  # range of the pitch, relative to neutral
     energy: float  # dB
-    brightness: float  # share of the sharp glottal pulse, over the neutral 0.4
+    brightness: float  # share of the sharp glottal pulse, added to the neutral 0.4
     tremor: float  # semitones, at 6 Hz
     breath: float  # share of noise in the voice
 
@@ -45,30 +46,30 @@ PROSODY = {
     'Surprise': Prosody(7, 3.0, 4, 0.2, 0, 0.08),
 }
 
-VOICE_FLOOR = 0.5  # share of the emotion that colours the whole clip's voice; the rest follows the apex
+VOICE_FLOOR = 0.5  # share of the emotion that is in the voice for the whole clip; the rest follows the apex
 
 
 def speak(script: Script, rng: np.random.Generator) -> np.ndarray:
-    """`[T * 640]` int16, the mono sound at 16 kHz of a script of T frames."""
-    num_frames = len(script.view)
+    """Makes the mono audio at 16 kHz of a script of T frames, int16 [T * 640]."""
+    num_frames = len(script.shots)
     time = np.arange(num_frames * SAMPLE_RATE // FRAMES_PER_SECOND) / SAMPLE_RATE
     voice = script.voice
-    sound = np.zeros(len(time))
+    audio = np.zeros(len(time))
     if len(voice.syllables):
-        sound = _voice(script, time, rng)
+        audio = _voice(script, time, rng)
     if voice.noise:
-        sound += 10 ** (-voice.snr / 20) * _background(rng, len(time))
-    sound *= 10 ** (voice.level / 20) * 32767
-    return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
+        audio += 10 ** (-voice.snr / 20) * _background(rng, len(time))
+    audio *= 10 ** (voice.level / 20) * 32767
+    return np.clip(np.rint(audio), -32768, 32767).astype(np.int16)
 
 
 def _voice(script: Script, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`[N]` float64, of root mean square 1 where an unmoved speaker speaks."""
+    """Makes the voice, float64 [N]. Neutral speech has a root mean square of 1."""
     identity, voice = script.identity, script.voice
     prosody = PROSODY[EMOTIONS[script.plan.emotion]]
     frame_times = np.arange(len(script.intensity)) / FRAMES_PER_SECOND
     apex = np.interp(time, frame_times, script.intensity)
-    # Even before and after its apex a mood is heard.
+    # The voice keeps a share of the emotion before and after the apex.
     mood = voice.expressiveness * (VOICE_FLOOR * script.intensity.max() + (1 - VOICE_FLOOR) * apex)
 
     melody = _melody(voice.syllables, time, rng) * (1 + (prosody.melody - 1) * mood)
@@ -92,14 +93,14 @@ def _voice(script: Script, time: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def _melody(syllables: np.ndarray, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pitch accents of the syllables over a falling line: `[N]` float64, semitones."""
+    """Samples pitch accents of the syllables over a falling line, float64 [N], in semitones."""
     middles = syllables[:, 0] + syllables[:, 1] / 2
     accents = rng.normal(0, 1.3, size=len(middles))
     return np.interp(time, middles, accents) + np.linspace(0.8, -0.8, len(time))
 
 
 def _resonate(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
-    """The source through one resonator a formant, one after another."""
+    """Filters the source with one resonator per formant, one after another."""
     radius = np.exp(-np.pi * _BANDWIDTHS / SAMPLE_RATE)
     a1, a2 = -2 * radius * np.cos(2 * np.pi * formants / SAMPLE_RATE), radius**2
     zeros = np.zeros(len(formants))
@@ -108,7 +109,7 @@ def _resonate(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Noise of a random colour with slow swells, `[N]` float64 of root mean square 1."""
+    """Makes noise of a random colour that swells slowly, float64 [N] with a root mean square of 1."""
     noise = signal.lfilter([1], [1, -rng.uniform(0.3, 0.97)], rng.standard_normal(length))
     swell = 1 + 0.4 * np.sin(2 * np.pi * (rng.uniform(0.1, 1.5) * np.arange(length) / SAMPLE_RATE + rng.random()))
     noise *= swell
