@@ -1,7 +1,7 @@
 """Ensembles for tests and benchmarks: answers of made-up models, and late fusion as a loop over dictionaries.
 
 The loop follows the dissertation's description (5.10): dictionaries of accuracies, predictions and logits by model, and
-for each video a look at each model.
+a loop over the models for each video.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from fer.fusion.methods import TIE, Answers
 
 
 def make_answers(models: int, videos: int, seed: int = 0) -> Answers:
-    """Models that are right on four videos of ten, and often wrong on the same ones."""
+    """Returns models that are right on four of ten videos, and often wrong on the same ones."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 7, videos)
     logits = rng.normal(size=(models, videos, 7)) + 0.7 * rng.normal(size=(videos, 7)) + 1.3 * np.eye(7)[labels]
@@ -20,13 +20,13 @@ def make_answers(models: int, videos: int, seed: int = 0) -> Answers:
 
 
 def loop_correct(answers: Answers, method: str, subsets: Iterable[list[int]]) -> list[int]:
-    """Videos that each subset of the models has right, by methods 1 to 4 written out over dictionaries."""
+    """Counts the right videos of each subset of the models by a loop over dictionaries, for methods 1 to 4."""
     dictionaries = to_dictionaries(answers)
     return [loop(*dictionaries, method, subset) for subset in subsets]
 
 
 def to_dictionaries(answers: Answers) -> tuple[dict, ...]:
-    """Labels by video; by model: accuracies, those within classes, predictions, logits, largest |logit| by video."""
+    """Returns labels by video, and by model its accuracies, predictions, logits and largest |logit| by video."""
     videos = range(len(answers.labels))
     labels = {v: int(answers.labels[v]) for v in videos}
     accuracies, within, predictions, logits, largest = {}, {}, {}, {}, {}
@@ -52,7 +52,7 @@ def loop(
     method: str,
     subset: list[int],
 ) -> int:
-    """`loop_correct` of one subset, on what `to_dictionaries` returns."""
+    """Counts the right videos of one subset, from what `to_dictionaries` returns."""
     correct = 0
     weights = {m: 1.0 if method == '3' else accuracies[m] for m in subset}
     by_class = {m: [weights[m]] * 7 for m in subset}

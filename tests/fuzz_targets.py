@@ -30,6 +30,7 @@ from fer.experiment.plan import task_states
 from fer.experiment.submissions import Submission, read_submissions, write_submission
 from fer.experiment.tasks import Places, make_tasks
 from fer.fusion.fuse import fuse
+from fer.fusion.requests import FusionRequest
 from fer.fusion.submission import check_submission, read_expected
 from fer.manifest import LedgerRow, read_ledger, read_manifest, write_ledger, write_manifest
 from fer.nets.conventions import Convention, source_pixels
@@ -132,7 +133,15 @@ def read_result(folder: Path) -> None:
 def fuse_results(folder: Path) -> None:
     paths = [str(folder / name / 'results_val.txt') for name in 'ab']
     output = folder / OUTPUT
-    fuse(paths, '5', str(output / 'fused'), repeats=1, submission=str(output / 'submission'))
+    fuse(
+        FusionRequest(
+            weights_from=paths,
+            method='5',
+            output=str(output / 'fused'),
+            repeats=1,
+            submission=str(output / 'submission'),
+        )
+    )
 
 
 def make_expected(folder: Path) -> list[Path]:

@@ -33,7 +33,7 @@ BANNED = {
     r'sounds?|hear|hears|heard': 'audio',
     r'drawn': 'synthetic; sampled; plotted',
     r'say|says|said|sees|knows': 'prints, lists, means: code does not speak or see',
-    r'(?<!there )is no|is none|are none': 'is not',
+    r'(?<!there )is no|(?:is|are) (?-i:none)': 'is not',
     r'in vain': 'can never start',
     r'nobody|nothing else': 'name the subject',
 }

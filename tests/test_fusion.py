@@ -1,4 +1,4 @@
-"""fusion.py: its methods against one-line formulas, its files, its complaints."""
+"""Late fusion: methods compared with their formulas, files, errors and the command."""
 
 import csv
 import hashlib
@@ -46,7 +46,7 @@ def shuffled(results, seed):
 
 @pytest.fixture
 def members(tmp_path):
-    """Two results files of the same videos, the second in another order."""
+    """Writes two results files of the same videos, the second in another order."""
     paths = [tmp_path / 'a' / 'results_val.txt', tmp_path / 'b' / 'results_val.txt']
     results = [make_results(1, fallback=(3, 4)), shuffled(make_results(2, fallback=(4,)), 0)]
     for path, result in zip(paths, results, strict=True):
@@ -64,7 +64,7 @@ def test_results_survive_to_the_bit(tmp_path):
         assert list(map(str, mine)) == list(map(str, theirs)) or mine is back.logits
 
 
-def test_results_in_other_column_orders_and_without_the_last_two(tmp_path):
+def test_results_columns_may_be_reordered_or_missing(tmp_path):
     write_results(tmp_path / 'r.txt', make_results(5))
     rows = [line.split('\t')[:-2] for line in (tmp_path / 'r.txt').read_text().splitlines()]
     (tmp_path / 's.txt').write_text('\n'.join('\t'.join([*row[::-1], 'x']) for row in rows))
@@ -74,7 +74,7 @@ def test_results_in_other_column_orders_and_without_the_last_two(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('change', 'says'),
+    ('change', 'message'),
     [
         (lambda text: '', 'empty'),
         (lambda text: text.splitlines()[0], 'no videos'),
@@ -84,16 +84,16 @@ def test_results_in_other_column_orders_and_without_the_last_two(tmp_path):
         (lambda text: text.replace('000000003\t', '000000003'), ':5: 11 fields; expected 12'),
     ],
 )
-def test_malformed_results(tmp_path, change, says):
+def test_malformed_results_are_refused(tmp_path, change, message):
     path = tmp_path / 'r.txt'
     write_results(path, make_results(5))
     path.write_text(change(path.read_text()))
     with pytest.raises(InputError) as caught:
         read_results(path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_infinite_logits(tmp_path):
+def test_infinite_logits_are_refused(tmp_path):
     results = make_results(5)
     results.logits[7, 2] = np.inf
     write_results(tmp_path / 'r.txt', results)
@@ -103,7 +103,7 @@ def test_infinite_logits(tmp_path):
 
 @pytest.fixture(scope='module')
 def answers():
-    """Four models of unlike scales on 60 videos, whose predictions are not all their largest logits."""
+    """Returns four models of different scales on 60 videos. Some predictions are not their largest logits."""
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 7, 60)
     logits = rng.normal(size=(4, 60, 7)) * np.array([0.1, 1, 1, 30])[:, None, None]
@@ -126,7 +126,7 @@ def stretched(z):
 
 
 def formula(method, answers, v):
-    """The fused scores of one video, model by model and class by class, up to a common factor."""
+    """Returns the fused scores of one video by a loop over models and classes, up to a common factor."""
     logits, predictions, labels = answers[:3]
     accuracies = [np.mean(p == labels) for p in predictions]
     count = [np.sum(labels == k) for k in range(7)]
@@ -167,8 +167,8 @@ def test_methods_against_their_formulas(answers, method):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_a_model_that_does_not_answer_leaves_a_video_to_the_others(answers, method):
-    """Its scores are those of the other models with the same weights, and a model that answers nothing changes none."""
+def test_video_missing_from_a_file_is_answered_by_others(answers, method):
+    """The scores are those of the other models with the same weights."""
     answered = np.ones(answers.predictions.shape, bool)
     answered[2, ::3] = False
     partial = answers._replace(answered=answered)
@@ -186,7 +186,7 @@ def test_a_model_that_does_not_answer_leaves_a_video_to_the_others(answers, meth
         assert (predictions[::3] == predicted[::3]).all()
 
 
-def test_accuracies_are_of_the_videos_that_a_model_answers(answers):
+def test_accuracy_counts_only_videos_a_model_answers(answers):
     answered = np.random.default_rng(4).random(answers.predictions.shape) < 0.7
     found = accuracies_of(answers._replace(answered=answered))
     right = answers.predictions == answers.labels
@@ -195,7 +195,7 @@ def test_accuracies_are_of_the_videos_that_a_model_answers(answers):
 
 
 def write_member(folder, name, ids, labels, seed):
-    """A results file of a model that is right in half of its videos."""
+    """Writes a results file of a model that is right on half of its videos."""
     rng = np.random.default_rng(seed)
     predictions = np.where(rng.random(len(ids)) < 0.5, labels, rng.integers(0, 7, len(ids)))
     logits = np.eye(7)[predictions] + rng.normal(0, 0.1, (len(ids), 7))
@@ -205,7 +205,7 @@ def write_member(folder, name, ids, labels, seed):
     return path
 
 
-def test_a_file_that_lacks_videos(tmp_path):
+def test_file_with_missing_videos_is_completed_on_request(tmp_path):
     ids, labels = [f'v{k:02d}' for k in range(28)], np.arange(28) % 7
     whole = write_member(tmp_path, 'whole', ids, labels, 1)
     part = write_member(tmp_path, 'part', ids[:20], labels[:20], 2)
@@ -214,7 +214,7 @@ def test_a_file_that_lacks_videos(tmp_path):
     assert done.code == 2
     assert 'video v20 is not in' in done.err
     done = run('fusion.py', *flags, '--on_missing=others', f'--output={tmp_path / "others"}')
-    assert f'{part}: misses 8 of 28 videos, such as v20; the others answer' in done.out
+    assert f'{part}: 8 of 28 videos are missing, such as v20; the others answer' in done.out
     fused, alone = (read_results(path) for path in (tmp_path / 'others' / 'results_val.txt', whole))
     np.testing.assert_allclose(fused.logits[20:], alone.logits[20:], atol=1e-8)
     assert (fused.predictions[20:] == alone.predictions[20:]).all()
@@ -230,8 +230,8 @@ def test_a_file_that_lacks_videos(tmp_path):
     np.testing.assert_allclose(fused.logits[20:], (alone.logits[20:] + prior) / 2, atol=1e-8)
 
 
-def test_an_id_that_two_splits_share_does_not_make_them_the_same(tmp_path):
-    """As in AFEW, where a handful of ids occur in training and test."""
+def test_splits_sharing_few_ids_are_not_the_same(tmp_path):
+    """AFEW has a few ids that occur in training and test."""
     labels = np.arange(40) % 7
     ours, theirs = [f'v{k:02d}' for k in range(40)], [f't{k:02d}' for k in range(39)] + ['v03']
     fitted = [write_member(tmp_path / 'val', name, ours, labels, seed) for seed, name in enumerate('ab')]
@@ -261,7 +261,7 @@ def as_regression(inputs, targets, ridge):
     return slopes, model.intercept_ - scaler.mean_ @ slopes
 
 
-def test_ridge_regression_is_scikit_learns(answers):
+def test_ridge_regression_equals_scikit_learn(answers):
     inputs, targets = answers.logits[:, :, 2].T, (answers.labels == 2).astype(float)
     for ridge in (1e-3, 0.3, 50):
         for ours, theirs in zip(
@@ -274,7 +274,7 @@ def test_ridge_regression_is_scikit_learns(answers):
 
 
 @pytest.mark.parametrize('method', ['5', 'per-class'])
-def test_regressions_are_those_of_the_ridge_that_predicts_best(answers, method):
+def test_regression_uses_the_ridge_that_predicts_best(answers, method):
     targets = np.eye(7)[answers.labels]
 
     def regress(logits, targets, ridge):
@@ -304,13 +304,13 @@ def test_regressions_are_those_of_the_ridge_that_predicts_best(answers, method):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_the_order_of_models_and_videos_does_not_matter(answers, method):
+def test_order_of_models_and_videos_is_irrelevant(answers, method):
     scores, predictions = fused_scores(method, answers)
     models = [2, 0, 3, 1]
     other, others = fused_scores(method, take_models(answers, models))
     np.testing.assert_allclose(other, scores, rtol=1e-9, atol=1e-12)
     assert (others == predictions).all()
-    if METHODS[method].evidence:  # folds, which regressions choose their ridge by, depend on the order
+    if METHODS[method].evidence:  # the folds that choose a regression's ridge depend on the order
         videos = np.random.default_rng(0).permutation(60)
         other, others = fused_scores(method, take_videos(answers, videos))
         np.testing.assert_allclose(other, scores[videos], atol=1e-12)
@@ -319,14 +319,14 @@ def test_the_order_of_models_and_videos_does_not_matter(answers, method):
 
 @pytest.mark.parametrize('method', [name for name in METHODS if 'softmax' != name != 'frequency'])
 @pytest.mark.parametrize('scale', [1e-12, 3, 1e12])
-def test_the_scale_of_all_logits_does_not_matter(answers, method, scale):
+def test_scale_of_all_logits_is_irrelevant(answers, method, scale):
     _, predictions = fused_scores(method, answers)
     _, scaled = fused_scores(method, answers._replace(logits=scale * answers.logits))
     assert (scaled == predictions).all()
 
 
 @pytest.mark.parametrize('method', ['1', 'vote', '2-rescaled', '3-rescaled', '4-rescaled', '5', 'per-class'])
-def test_the_scale_of_one_models_logits_does_not_matter_where_it_is_taken_out(answers, method):
+def test_rescaled_methods_ignore_the_scale_of_one_model(answers, method):
     _, predictions = fused_scores(method, answers)
     scales = np.array([1e-3, 1, 50, 7])[:, None, None]
     _, scaled = fused_scores(method, answers._replace(logits=scales * answers.logits))
@@ -335,7 +335,7 @@ def test_the_scale_of_one_models_logits_does_not_matter_where_it_is_taken_out(an
 
 @pytest.mark.parametrize('method', ['1', '2', '3', '4'])
 @pytest.mark.parametrize('never_right', [False, True])
-def test_one_model_alone_is_itself(answers, method, never_right):
+def test_single_model_keeps_its_answers(answers, method, never_right):
     alone = take_models(answers, [1])
     if never_right:
         alone = alone._replace(labels=(alone.predictions[0] + 1) % 7)
@@ -345,7 +345,7 @@ def test_one_model_alone_is_itself(answers, method, never_right):
     assert (predictions == expected.argmax(axis=1)).all()
 
 
-def test_equal_accuracies_make_method_2_method_3_and_1_the_vote(answers):
+def test_equal_accuracies_make_methods_equally_weighted(answers):
     for weighted, plain in (('2', '3'), ('1', 'vote'), ('2-rescaled', '3-rescaled')):
         scores, predictions = fused_scores(weighted, answers, np.full(4, 0.3))
         other, others = fused_scores(plain, answers)
@@ -354,7 +354,7 @@ def test_equal_accuracies_make_method_2_method_3_and_1_the_vote(answers):
 
 
 def test_ties_go_to_the_first_class():
-    # 0.4 + 0.2 against 0.3 + 0.3: equal, but not in floating point.
+    # 0.4 + 0.2 and 0.3 + 0.3 are equal, but not in floating point.
     predictions = np.array([[5], [5], [2], [2]])
     tied = Answers(np.eye(7)[predictions], predictions, np.array([0]))
     for accuracies in ([0.4, 0.2, 0.3, 0.3], [0.3, 0.3, 0.4, 0.2], [0.1, 0.2, 0.3, 0.0]):
@@ -367,7 +367,7 @@ def test_ties_go_to_the_first_class():
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_command(members, tmp_path, method):
+def test_fusion_command_writes_all_files(members, tmp_path, method):
     done = run('fusion.py', f'--results={members[0]},{members[1]}', f'--method={method}', f'--output={tmp_path / "f"}')
     fused = read_results(tmp_path / 'f' / 'results_val.txt')
     first, second = make_results(1, fallback=(3, 4)), make_results(2, fallback=(4,))
@@ -379,7 +379,7 @@ def test_command(members, tmp_path, method):
     scores, predictions = fused_scores(method, answers)
     np.testing.assert_allclose(fused.logits, scores, rtol=1e-6, atol=1e-7)
     assert fused.predictions.tolist() == predictions.tolist()
-    assert fused.fallback[3] == '-'  # the second member saw that video
+    assert fused.fallback[3] == '-'  # the second member has frames of that video
     assert fused.fallback[4] == 'no_face'
     assert fused.frames[3:5].tolist() == [50, 0]
     metrics = json.loads((tmp_path / 'f' / 'metrics_val.json').read_text())
@@ -410,7 +410,7 @@ def split_files(tmp_path, split, seeds, ids='', labelled=True, videos=20):
 
 
 @pytest.mark.parametrize('method', ['2', '4', '5'])
-def test_weights_of_one_split_applied_to_another(tmp_path, method):
+def test_weights_of_one_split_apply_to_another(tmp_path, method):
     val, test = split_files(tmp_path, 'val', (1, 2, 3)), split_files(tmp_path, 'test', (1, 2, 3), 't', videos=13)
     done = run(
         'fusion.py', f'--weights_from={val}', f'--apply_to={test}', f'--method={method}', f'--output={tmp_path}/f'
@@ -428,7 +428,7 @@ def test_weights_of_one_split_applied_to_another(tmp_path, method):
     assert metrics['correct'] == (predictions == unseen.labels).sum()
 
 
-def test_applied_to_what_made_the_weights_is_optimistic(tmp_path):
+def test_score_on_the_source_of_weights_is_optimistic(tmp_path):
     val, test = split_files(tmp_path, 'val', (1, 2)), split_files(tmp_path, 'test', (1, 2))
     done = run('fusion.py', f'--weights_from={val}', f'--apply_to={test}', f'--output={tmp_path}/f')
     assert 'fused: optimistic' in done.out
@@ -447,7 +447,7 @@ def test_cross_validated_weights_never_see_their_videos(answers):
     assert (repeated[1] == cross_validated_method(method, answers, None, 5, 1, 4)[0]).all()
 
 
-def test_folds_hold_each_class_alike():
+def test_folds_are_stratified():
     labels = np.random.default_rng(0).integers(0, 7, 383)
     fold = stratified_folds(labels, 5, 1)
     assert sorted(np.bincount(fold)) == [76, 76, 77, 77, 77]
@@ -456,7 +456,7 @@ def test_folds_hold_each_class_alike():
     assert (fold != stratified_folds(labels, 5, 2)).any()
 
 
-def test_bootstrap_interval_is_scipys():
+def test_bootstrap_interval_equals_scipy():
     values = np.random.default_rng(0).random(80)
     expected = scipy.stats.bootstrap((values,), np.mean, method='percentile', n_resamples=9999, rng=1)
     np.testing.assert_allclose(bootstrap_interval(values), expected.confidence_interval, atol=0.004)
@@ -489,7 +489,7 @@ def test_unlabelled_files_need_accuracies(tmp_path):
         ('other labels', 'b/results_val.txt:'),
     ],
 )
-def test_files_that_disagree(members, tmp_path, which, where):
+def test_files_that_disagree_are_refused(members, tmp_path, which, where):
     second = read_results(members[1])
     if which == 'lacks the first':
         kept = [row for row, video_id in enumerate(second.video_ids) if video_id != '000000000']
@@ -507,7 +507,7 @@ def test_files_that_disagree(members, tmp_path, which, where):
     assert not (tmp_path / 'f').exists()
 
 
-def test_labels_that_contradict_each_other_after_an_unlabelled_file(tmp_path):
+def test_contradicting_labels_are_refused_after_unlabelled_file(tmp_path):
     paths = [tmp_path / f'results_{name}.txt' for name in 'abc']
     write_results(paths[0], make_results(0, labelled=False))
     write_results(paths[1], make_results(1))
@@ -527,7 +527,7 @@ def test_method_3_needs_no_accuracies(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('flags', 'says'),
+    ('flags', 'message'),
     [
         (('--output={inputs}',), 'one of the files to fuse'),
         (('--accuracies=inf,1',), 'expected numbers in [0, 1]'),
@@ -544,18 +544,18 @@ def test_method_3_needs_no_accuracies(tmp_path):
         (('--submission={inputs}',), 'exists and is not empty'),
     ],
 )
-def test_bad_flags(members, tmp_path, flags, says):
+def test_bad_fusion_flags_are_refused(members, tmp_path, flags, message):
     before = members[0].read_bytes()
     command = ('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
     done = run(*command, *(flag.format(inputs=members[0].parent) for flag in flags), ok=False)
     assert done.code == 2
     (line,) = done.err.splitlines()
-    assert says in line
+    assert message in line
     assert members[0].read_bytes() == before
     assert not (tmp_path / 'f').exists()
 
 
-def test_never_imports_tensorflow(members, tmp_path):
+def test_fusion_never_imports_tensorflow(members, tmp_path):
     program = (
         'import sys, runpy\n'
         f"sys.argv = ['fusion.py', '--results={members[0]},{members[1]}', '--output={tmp_path / 'f'}']\n"
@@ -581,7 +581,7 @@ def test_ten_thousand_files_are_refused_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('change', 'says'),
+    ('change', 'message'),
     [
         (lambda text: '', 'b/results_val.txt: empty'),
         (lambda text: text.replace('logit_Surprise\t', ''), 'no column logit_Surprise'),
@@ -589,12 +589,12 @@ def test_ten_thousand_files_are_refused_at_once(tmp_path):
         (lambda text: text.replace('000000003\t', '\t'), 'is not in'),
     ],
 )
-def test_bad_files(members, tmp_path, change, says):
+def test_bad_results_files_are_refused(members, tmp_path, change, message):
     members[1].write_text(change(members[1].read_text()))
     done = run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}', ok=False)
     assert done.code == 2
     (line,) = done.err.splitlines()
-    assert says in line
+    assert message in line
     assert not (tmp_path / 'f').exists()
 
 
@@ -612,20 +612,20 @@ def test_a_video_without_a_label_is_named(members, tmp_path, method):
     assert ('--accuracies' in line) == (method == '1')
 
 
-def test_another_order_of_classes_is_said_aloud(members, tmp_path):
+def test_reordered_classes_are_printed(members, tmp_path):
     expected = run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
-    assert 'reordered' not in expected.out
+    assert 'reordered its classes' not in expected.out
     before = (tmp_path / 'f' / 'results_val.txt').read_bytes()
     rows = [line.split('\t') for line in members[1].read_text().splitlines()]
     order = [0, 7, 6, 5, 4, 3, 2, 1, *range(8, 12)]
     members[1].write_text('\n'.join('\t'.join(row[k] for k in order) for row in rows))
     assert members[1].read_text().startswith(f'video_id\t{LOGIT_COLUMNS[-1]}')
     done = run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
-    assert 'b/results_val.txt: classes stand in the order Surprise, Sad' in done.out
+    assert 'b/results_val.txt: reordered its classes, which are Surprise, Sad' in done.out
     assert (tmp_path / 'f' / 'results_val.txt').read_bytes() == before
 
 
-def test_the_same_models_in_another_order(tmp_path):
+def test_same_models_in_another_order_are_refused(tmp_path):
     val, test = split_files(tmp_path, 'val', (1, 2)), split_files(tmp_path, 'test', (2, 1), 't')
     command = ('fusion.py', f'--weights_from={val}', f'--output={tmp_path}/f')
     done = run(*command, f'--apply_to={test}', ok=False)
@@ -638,7 +638,7 @@ def test_the_same_models_in_another_order(tmp_path):
     assert '--apply_to: 1 files, --weights_from: 2' in done.err
 
 
-def test_patterns_are_their_matches_in_order(tmp_path):
+def test_patterns_match_in_sorted_order(tmp_path):
     paths = split_files(tmp_path, 'val', (1, 2, 3))
     run('fusion.py', f'--results={paths}', f'--output={tmp_path}/f')
     run('fusion.py', f'--results={tmp_path}/run*/results_val.txt', f'--output={tmp_path}/g')
@@ -649,12 +649,12 @@ def test_patterns_are_their_matches_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(('first_only', 'second_only'), [(0, 0), (5, 5), (3, 11), (40, 22), (1, 0)])
-def test_mcnemar_is_scipys(first_only, second_only):
+def test_mcnemar_equals_scipy(first_only, second_only):
     expected = scipy.stats.binomtest(first_only, max(first_only + second_only, 1)).pvalue
     assert mcnemar(first_only, second_only) == pytest.approx(expected if first_only + second_only else 1)
 
 
-def test_paired_bootstrap_draws_videos():
+def test_paired_bootstrap_resamples_videos():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 7, 150)
     first, second = (np.where(rng.random(150) < p, labels, (labels + 1) % 7) for p in (0.55, 0.4))
@@ -669,7 +669,7 @@ def test_paired_bootstrap_draws_videos():
     assert (same.mcnemar, same.bootstrap, same.interval_95) == (1, 1, [0, 0])
 
 
-def test_compare_command(members):
+def test_compare_command_prints_the_tests(members):
     done = run('fusion.py', '--compare', f'--results={members[0]},{members[1]}')
     first, second = make_results(1), make_results(2)
     found = compare(first.labels, first.predictions, second.predictions)
@@ -681,22 +681,22 @@ def test_compare_command(members):
 
 
 @pytest.mark.parametrize('video_id', ['../x', 'a/b', 'a\\b', '..', '', 'nul\0', 'x' * 252, 'é' * 126])
-def test_a_submission_has_no_file_of_another_name(tmp_path, video_id):
-    """Nor is one written in part."""
+def test_ids_that_cannot_name_files_are_refused(tmp_path, video_id):
+    """The submission is refused before any file is written."""
     results = Results(['a', video_id], np.eye(7)[:2], np.arange(2), np.full(2, -1), np.ones(2, int), ['-', '-'])
     with pytest.raises(InputError, match=r'cannot name a file; expected ids without / and \\'):
         write_submission(str(tmp_path / 'submission'), results)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_submission(members, tmp_path):
+def test_submission_command_writes_emotiw_files(members, tmp_path):
     command = ('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
     run(*command, f'--submission={tmp_path / "s"}')
     fused = read_results(tmp_path / 'f' / 'results_val.txt')
     assert len(list((tmp_path / 's').iterdir())) == 20
     for video_id, prediction in zip(fused.video_ids, fused.predictions, strict=True):
-        says = (tmp_path / 's' / f'{video_id}.txt').read_text()
-        assert says == EMOTIONS[prediction].replace('Anger', 'Angry') + '\n'
+        message = (tmp_path / 's' / f'{video_id}.txt').read_text()
+        assert message == EMOTIONS[prediction].replace('Anger', 'Angry') + '\n'
     assert 1 in fused.predictions
     check = ('fusion.py', f'--check_submission={tmp_path / "s"}', f'--expected={members[0]}')
     assert '20 videos, all there' in run(*check).out
@@ -705,7 +705,7 @@ def test_submission(members, tmp_path):
     assert (done.code, done.out) == (1, 'missing: 000000003.txt\n')
 
 
-def test_faults_of_a_submission(tmp_path):
+def test_faults_of_a_submission_are_listed(tmp_path):
     (tmp_path / 'sub').mkdir()
     for name, text in {
         'a.txt': 'Angry\n',
@@ -746,17 +746,17 @@ def test_faults_of_a_submission(tmp_path):
         ('video_id\tprediction\nb\tSad\n', ['b']),
     ],
 )
-def test_lists_of_expected_videos(tmp_path, text, ids):
+def test_expected_videos_are_read_from_lists(tmp_path, text, ids):
     path = tmp_path / 'expected'
     path.write_text(text)
     assert read_expected(str(path)) == ids
 
 
 @pytest.mark.parametrize(
-    ('text', 'says'), [('', 'names no video'), ('a.avi\nb\na.mp4\n', ':3: video a stands on line 1')]
+    ('text', 'message'), [('', 'lists no video'), ('a.avi\nb\na.mp4\n', ':3: video a is already on line 1')]
 )
-def test_bad_lists_of_expected_videos(tmp_path, text, says):
+def test_bad_lists_of_expected_videos_are_refused(tmp_path, text, message):
     path = tmp_path / 'expected'
     path.write_text(text)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         read_expected(str(path))

@@ -1,4 +1,4 @@
-"""Metrics against the dissertation's printed tables, and against its formulas spelled out."""
+"""Metrics compared with the dissertation's printed tables and with scikit-learn."""
 
 import json
 
@@ -14,10 +14,10 @@ from fer.results.metrics import score, score_results, summary, wilson_interval
 from fer.results.results_file import Results
 from fer.results.videos import answer_ledger, class_counts, combine_windows, prior_logits
 
-# Every confusion matrix of the dissertation's chapter 6: percent of each row as printed; the class supports that these
-# percentages allow; and accuracy and F1. Those of 6.6 and 6.8 are the ones that their tables print (46.0 / 42.0 and
-# 44.1 / 38.7), as are those of the datasets other than AFEW; 6.10, 6.12 and 6.15 contradict their tables, and what
-# stands here are the values that their own counts give.
+# Every confusion matrix of the dissertation's chapter 6: the printed percent of each row, the class supports that these
+# percentages allow, accuracy and F1. Accuracy and F1 of 6.6 and 6.8 (46.0 / 42.0 and 44.1 / 38.7) and of the datasets
+# other than AFEW are those of the tables. Figures 6.10, 6.12 and 6.15 contradict their tables, so that the values here
+# follow from their own counts.
 FIGURES = json.loads((ROOT / 'tests' / 'confusion.json').read_text())
 
 
@@ -25,7 +25,7 @@ FIGURES = json.loads((ROOT / 'tests' / 'confusion.json').read_text())
 def test_the_dissertations_matrices_give_its_accuracies_and_f1(figure):
     supports = np.array(figure['supports'])
     counts = np.rint(np.array(figure['row_percent']) * supports[:, np.newaxis] / 100).astype(int)
-    # A percent to one decimal gives a count up to 1,000 videos, and nearly one beyond.
+    # A percent to one decimal gives the exact count up to 1,000 videos, and a close one above.
     assert (abs(counts.sum(axis=1) - supports) <= (supports > 1000)).all()
     labels, predictions = np.indices((7, 7)).reshape(2, -1).repeat(counts.ravel(), axis=1)
     metrics = score(labels, predictions)
@@ -39,7 +39,7 @@ def test_the_dissertations_matrices_give_its_accuracies_and_f1(figure):
         assert 100 * metrics['f1'] == pytest.approx(figure['f1'], abs=0.061)
 
 
-def test_f1_is_over_the_classes_that_have_videos():
+def test_f1_averages_classes_that_have_videos():
     metrics = score(np.array([0, 0, 1]), np.array([0, 1, 1]))
     assert metrics['f1'] == pytest.approx(2 / 3)
     assert metrics['f1_seven'] == pytest.approx((2 / 3 + 2 / 3) / 7)
@@ -47,7 +47,7 @@ def test_f1_is_over_the_classes_that_have_videos():
     assert metrics['per_class']['Neutral'] == pytest.approx({'precision': 1, 'recall': 0.5, 'f1': 2 / 3, 'support': 2})
 
 
-def test_every_figure_is_scikit_learns():
+def test_metrics_equal_scikit_learn():
     rng = np.random.default_rng(8)
     labels, predictions = rng.choice(5, 60), rng.choice([0, 1, 2, 3, 6], 60)
     metrics = score(labels, predictions)
@@ -60,15 +60,15 @@ def test_every_figure_is_scikit_learns():
         np.testing.assert_allclose([row[name] for row in rows], expected)
     assert metrics['confusion'] == sklearn.metrics.confusion_matrix(labels, predictions, labels=classes).tolist()
     assert metrics['accuracy'] == pytest.approx(sklearn.metrics.accuracy_score(labels, predictions))
-    present = np.unique(labels)  # a class that is predicted but absent has no F1 of its own
+    present = np.unique(labels)  # an absent class has no F1, even if it is predicted
     for key, averaged in (('f1', present), ('f1_seven', classes)):
         f1 = sklearn.metrics.f1_score(labels, predictions, labels=averaged, average='macro', zero_division=0)
         assert metrics[key] == pytest.approx(f1)
     assert metrics['classes_absent'] == ['Sad', 'Surprise']
 
 
-def test_the_screen_names_an_absent_class():
-    """CREMA-D has no Surprise, and a perfect answer is 100."""
+def test_summary_names_an_absent_class():
+    """CREMA-D has no Surprise, and a perfect answer scores 100."""
     labels = np.repeat(np.arange(6), 4)
     assert summary(score(labels, labels) | {'with_faces': score(labels, labels)}).startswith(
         '24/24 = 100.0% [86.2, 100.0], F1 100.0 over 6 of 7 classes (no Surprise)'
@@ -76,7 +76,7 @@ def test_the_screen_names_an_absent_class():
 
 
 @pytest.mark.parametrize(('correct', 'total'), [(176, 383), (0, 5), (7, 7), (1, 2)])
-def test_interval_is_scipys(correct, total):
+def test_interval_equals_scipy(correct, total):
     expected = scipy.stats.binomtest(correct, total).proportion_ci(method='wilson')
     assert wilson_interval(correct, total) == pytest.approx([expected.low, expected.high])
 
@@ -92,7 +92,7 @@ def results_of(labels, predictions, fallback):
     )
 
 
-def test_faceless_videos_count():
+def test_videos_without_faces_count():
     metrics = score_results(results_of([0, 1, 2, 0], [0, 1, 3, 4], ['-', '-', '-', 'no_face']), 'val.txt')
     assert (metrics['correct'], metrics['total']) == (2, 4)
     assert (metrics['with_faces']['correct'], metrics['with_faces']['total']) == (2, 3)
@@ -100,18 +100,18 @@ def test_faceless_videos_count():
     assert 'with faces 2/3' in summary(metrics)
 
 
-def test_unlabelled_and_half_labelled():
+def test_half_labelled_results_are_refused():
     assert score_results(results_of([-1, -1], [0, 1], ['-', '-']), 'val.txt') is None
     with pytest.raises(InputError, match=r'val\.txt: video 1 has no label'):
         score_results(results_of([3, -1], [0, 1], ['-', '-']), 'val.txt')
 
 
-def test_all_videos_by_fallback():
+def test_all_videos_may_be_fallbacks():
     metrics = score_results(results_of([0, 1], [0, 0], ['no_face', 'no_face']), 'val.txt')
     assert metrics['with_faces']['total'] == 0
 
 
-def test_windows_weigh_by_their_real_frames():
+def test_windows_are_weighted_by_real_frames():
     rng = np.random.default_rng(0)
     frames = [rng.normal(size=(length, 7)) for length in (5, 3)]
     windows = [frames[0][:4], frames[0][4:], frames[1]]

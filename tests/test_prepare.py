@@ -301,7 +301,7 @@ def test_frames_without_the_face_may_be_filled(tmp_path, prepared, mode):
         (['--output=/proc/nothing/here'], '/proc/nothing'),
     ],
 )
-def test_bad_flags(tmp_path, prepared, flags, says):
+def test_bad_fusion_flags_are_refused(tmp_path, prepared, flags, says):
     folder, _ = prepared
     done = run('-m', 'fer.prepare', f'--source={folder / "raw"}', f'--output={tmp_path / "out"}', *flags, ok=False)
     assert (done.code, done.out) == (2, '')

@@ -1,4 +1,4 @@
-"""The search for an ensemble: against a loop over dictionaries, and what it must not see."""
+"""The search for an ensemble, compared with a loop over dictionaries and tested for leaks between folds."""
 
 import csv
 import json
@@ -29,8 +29,8 @@ def subset(number):
 
 
 @pytest.mark.parametrize('method', SEARCHABLE)
-def test_every_subset_scores_as_its_fusion_does(method):
-    """Also with models that are copies of others or never right, and with votes that tie all the time."""
+def test_every_subset_scores_like_its_fusion(method):
+    """Some models are copies of others or never right, and votes tie all the time."""
     answers = make_answers(7, 61, seed=3)
     logits = answers.logits.copy()
     logits[4] = logits[1]
@@ -47,8 +47,8 @@ def test_every_subset_scores_as_its_fusion_does(method):
 
 
 @pytest.mark.parametrize('method', ['1', '2', '3', '4'])
-def test_identical_to_the_loop_on_1024_subsets(method):
-    """Ten models: every subset; 12, so that both halves have some: every 50th."""
+def test_subset_counts_equal_a_plain_loop(method):
+    """Compares every subset of ten models, and every 50th of twelve, whose two halves both have models."""
     answers = make_answers(10, 40)
     counts = count_correct(answers, method)
     assert counts[1:].tolist() == loop_correct(answers, method, map(subset, range(1, 1024)))
@@ -58,7 +58,7 @@ def test_identical_to_the_loop_on_1024_subsets(method):
     assert counts[list(numbers)].tolist() == loop_correct(answers, method, map(subset, numbers))
 
 
-def test_more_videos_than_a_byte_counts():
+def test_counts_exceed_a_byte():
     answers = make_answers(11, 600)
     for method in ('3', '4'):
         counts = count_correct(answers, method)
@@ -85,7 +85,7 @@ def test_exhaustive_search_finds_the_best_and_smallest():
 
 
 @pytest.mark.parametrize('method', SEARCHABLE)
-def test_greedy_search_against_trying_each_model_by_fusing(method):
+def test_greedy_search_equals_fusing_each_model(method):
     answers = make_answers(5, 70, seed=4)
     chosen, best = [], (-1, [])
     for _ in range(GREEDY_ROUNDS):
@@ -103,7 +103,7 @@ def test_greedy_search_against_trying_each_model_by_fusing(method):
     assert (predict(found, answers, fit_ensemble(found, answers))[1] == answers.labels).sum() == found.correct
 
 
-def test_best_single():
+def test_best_single_model_is_found():
     answers = make_answers(5, 70, seed=4)
     right = (answers.predictions == answers.labels).sum(axis=1)
     found = search(answers, ['3'], 'single')
@@ -111,7 +111,7 @@ def test_best_single():
 
 
 @pytest.mark.parametrize('kind', ['exhaustive', 'greedy', 'single'])
-def test_nested_search_never_sees_what_it_predicts(kind):
+def test_nested_search_never_uses_the_predicted_fold(kind):
     answers = make_answers(5, 50)
     fold = stratified_folds(answers.labels, 5, 9)
     nested = nested_predictions(answers, ['2', '4'], kind, folds=5, repeats=1, seed=9)[0]
@@ -123,7 +123,7 @@ def test_nested_search_never_sees_what_it_predicts(kind):
 
 
 def test_nested_search_finds_nothing_in_noise():
-    """Models that know nothing: the search's own score says otherwise, the nested one does not."""
+    """On random answers the score of the search is far above chance. The nested score is not."""
     optimistic, nested = [], []
     for seed in range(8):
         rng = np.random.default_rng(seed)
@@ -135,7 +135,7 @@ def test_nested_search_finds_nothing_in_noise():
     assert abs(np.mean(nested) - 1 / 7) < 0.025
 
 
-def test_diversity_video_by_video():
+def test_diversity_equals_counts_per_video():
     answers = make_answers(4, 90, seed=6)
     measured = measure_diversity(answers)
     right = [[p == y for p, y in zip(row, answers.labels, strict=True)] for row in answers.predictions]
@@ -155,7 +155,7 @@ def test_diversity_video_by_video():
     assert measured.oracle == pytest.approx(np.mean([any(video) for video in zip(*right, strict=True)]))
 
 
-def test_diversity_of_extremes():
+def test_diversity_of_equal_and_opposite_models():
     labels = np.array([0, 1, 2, 2])
     perfect, opposite = np.array([labels, labels]), np.array([[0, 1, 0, 0], [1, 0, 2, 2]])
     assert np.isnan(measure_diversity(Answers(np.eye(7)[perfect], perfect, labels)).q_statistic).all()
@@ -167,7 +167,7 @@ def test_diversity_of_extremes():
 
 @pytest.fixture
 def runs(tmp_path):
-    """Run folders of five models with answers to two splits, and the answers."""
+    """Writes run folders of five models with answers to two splits, and returns the answers."""
     splits = {}
     for split, videos, seed in (('val', 60, 1), ('holdout', 45, 2)):
         splits[split] = answers = make_answers(5, videos, seed)
@@ -181,7 +181,7 @@ def runs(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['auto', 'greedy'])
-def test_search_command(runs, tmp_path, kind):
+def test_search_command_writes_all_files(runs, tmp_path, kind):
     patterns = [f'{tmp_path}/runs/*/results_{split}.txt' for split in ('val', 'holdout')]
     command = ('fusion.py', f'--search={kind}', f'--weights_from={patterns[0]}', f'--apply_to={patterns[1]}')
     done = run(*command, f'--output={tmp_path}/f', '--repeats=2')
@@ -223,7 +223,7 @@ def test_search_on_one_split_is_called_optimistic(runs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('flags', 'says'),
+    ('flags', 'message'),
     [
         (('--search_methods=1,5',), "'5'; expected some of 1, 2, 3, 4, vote"),
         (('--search_methods=9',), "'9'; expected some of"),
@@ -235,7 +235,7 @@ def test_search_on_one_split_is_called_optimistic(runs, tmp_path):
         (('--results={runs}/many*.txt', '--search=exhaustive'), '21 files; expected at most 20'),
     ],
 )
-def test_bad_searches(runs, tmp_path, flags, says):
+def test_bad_searches_are_refused(runs, tmp_path, flags, message):
     folder = tmp_path / 'runs'
     lines = (folder / 'r0' / 'results_val.txt').read_text().splitlines()
     fields = lines[8].split('\t')
@@ -247,11 +247,11 @@ def test_bad_searches(runs, tmp_path, flags, says):
     done = run(*command, *(flag.format(runs=folder) for flag in flags), ok=False)
     assert done.code == 2
     (line,) = done.err.splitlines()
-    assert says in line
+    assert message in line
     assert not (tmp_path / 'f').exists()
 
 
-def test_the_benchmark_runs():
+def test_search_benchmark_runs():
     done = run('-m', 'tests.benchmarks.search', '--models=9', '--videos=40', '--rounds=1', '--loop_subsets=3')
     assert '511 subsets' in done.out
     assert 'peak memory' in done.out

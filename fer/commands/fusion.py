@@ -1,4 +1,4 @@
-"""Late fusion of results files, from anywhere; never imports TensorFlow.
+"""Fuses results files of any runs. Never imports TensorFlow.
 
   python fusion.py --results=A/results_val.txt,B/results_val.txt --method=2 --output=FOLDER
   python fusion.py --weights_from=A/results_val.txt,B/results_val.txt --apply_to=A/results_test.txt,B/results_test.txt
@@ -18,37 +18,37 @@ from absl import flags
 from fer import cli
 from fer.errors import InputError
 
-flags.DEFINE_list(
-    'results', None, 'Results files to fuse, separated by commas; a * in a path stands for all that match.'
-)
+flags.DEFINE_list('results', None, 'Results files to fuse, separated by commas. A * in a path takes all that match.')
 flags.DEFINE_enum(
     'method',
     '2',
     ['1', '2', '3', '4', '5', 'vote', 'softmax', '2-rescaled', '3-rescaled', '4-rescaled', '4-frequency', 'frequency']
     + ['per-class'],
-    'Late-fusion method, 1 to 5 as in dissertation 6.5. 1: predictions weighted by accuracy; 2: logits weighted by '
-    'accuracy; 3: logits with equal weights; 4: logits weighted by accuracy and the square root of class weights, '
-    "each model's accuracy in that class; 5: linear regression. vote: predictions with equal weights; softmax: mean "
-    'probabilities; -rescaled: logits stretched to [0, 1] first; 4-frequency: 4 with inverse class frequencies for '
-    'class weights; frequency: probabilities weighted by accuracy and inverse class frequency; per-class: linear '
-    'regression with weights of each model in each class.',
+    'Late-fusion method, numbered 1 to 5 as in dissertation 6.5. 1: predictions weighted by accuracy; 2: logits '
+    'weighted by accuracy; 3: logits with equal weights; 4: logits weighted by accuracy and the square root of each '
+    "model's accuracy in the class; 5: linear regression. vote: predictions with equal weights; softmax: mean "
+    'probabilities; -rescaled: logits stretched to [0, 1] first; 4-frequency: 4 with inverse class frequencies '
+    'instead of accuracies in the class; frequency: probabilities weighted by accuracy and inverse class frequency; '
+    'per-class: linear regression with weights of each model in each class.',
 )
 flags.DEFINE_string('output', None, 'Folder to write to, or the path (.txt) of the fused results.')
 flags.DEFINE_list(
-    'accuracies', None, "One accuracy per file, in [0, 1]; by default each model's own, from the labels in the files."
+    'accuracies',
+    None,
+    "Accuracy of each file, in [0, 1]. The default is each model's own, from its labels.",
 )
 flags.DEFINE_list(
     'weights_from',
     None,
-    'With --apply_to: labelled results files that weights are made from, one per model. Without, they are made from '
-    'the very files that are fused, and scores are called optimistic.',
+    'Labelled results files that weights are made from, one per model. Needs --apply_to. Without it, weights are made '
+    'from the fused files themselves, and scores are called optimistic.',
 )
-flags.DEFINE_list('apply_to', None, 'With --weights_from: the same models, in the same order, on the videos to answer.')
+flags.DEFINE_list('apply_to', None, 'Results files to fuse, of the same models in the same order as --weights_from.')
 flags.DEFINE_enum(
     'on_missing',
     'error',
     ['error', 'others', 'prior'],
-    'How to handle a video that some of the files do not have. error: stop. others: the other files answer it. prior: '
+    'How to handle a video that some files do not have. error: stop. others: the other files answer it. prior: '
     'the file answers with the class frequencies of its run, from class_counts.json beside it.',
 )
 flags.DEFINE_bool(
@@ -60,30 +60,30 @@ flags.DEFINE_enum(
     'search',
     None,
     ['auto', 'exhaustive', 'greedy'],
-    'Instead of fusing all files: the best ensemble among their subsets, with a table of what it is worth. exhaustive: '
-    'all subsets of up to 20 files; greedy: forward selection with replacement; auto: whichever fits.',
+    'Search for the best ensemble among the subsets of the files, and print what it is worth. exhaustive: all subsets '
+    'of up to 20 files; greedy: forward selection with replacement; auto: exhaustive if there are few enough files.',
 )
-flags.DEFINE_list(
-    'search_methods', ['1', '2', '3', '4'], 'Methods that --search tries; all but 5 and per-class can be.'
-)
+flags.DEFINE_list('search_methods', ['1', '2', '3', '4'], 'Methods for --search to try: any except 5 and per-class.')
 flags.DEFINE_integer(
-    'folds', 5, 'Folds of the cross-validation that is printed beside an optimistic score; 0 for none.', lower_bound=0
+    'folds', 5, 'Folds of the cross-validation that is printed beside an optimistic score. 0 for none.', lower_bound=0
 )
 flags.DEFINE_integer(
     'repeats',
     None,
-    'Repetitions of the cross-validation, with other folds each time (10; 1 with --search).',
+    'Repetitions of the cross-validation, each with other folds. The default is 10, with --search 1.',
     lower_bound=1,
 )
-flags.DEFINE_integer('seed', 0, 'Of the folds and the bootstrap.', lower_bound=0)
-flags.DEFINE_string('submission', '', 'New folder for a <video_id>.txt per video, as EmotiW takes them.')
-flags.DEFINE_bool('compare', False, 'Instead of fusing: test each pair of --results (McNemar, paired bootstrap).')
-flags.DEFINE_string('check_submission', '', 'Instead of fusing: a folder to check against --expected.')
-flags.DEFINE_string('expected', '', 'Videos that a submission must answer: a ledger, a results file, or an id a line.')
+flags.DEFINE_integer('seed', 0, 'Seed of the folds and of the bootstrap.', lower_bound=0)
+flags.DEFINE_string('submission', '', 'New folder for a <video_id>.txt per video, in the form that EmotiW takes.')
+flags.DEFINE_bool('compare', False, 'Test each pair of --results (McNemar, paired bootstrap) instead of fusing them.')
+flags.DEFINE_string('check_submission', '', 'Folder to check against --expected, instead of fusing.')
+flags.DEFINE_string(
+    'expected', '', 'Videos that a submission must answer: a ledger, a results file, or text with an id per line.'
+)
 
 
 def main() -> int:
-    # Modules are imported here, not above: --help and a mistyped flag are answered before NumPy is imported.
+    # Modules are imported where they are needed, so that --help and a mistyped flag do not wait for NumPy.
     values = flags.FLAGS
     if values.check_submission:
         return check_submission()
@@ -92,6 +92,40 @@ def main() -> int:
 
         print_comparisons(values.results or [], values.seed)
         return 0
+    check_flags(values)
+    shared = {
+        'weights_from': values.results if values.apply_to is None else values.weights_from,
+        'apply_to': values.apply_to,
+        'output': values.output,
+        'folds': values.folds,
+        'seed': values.seed,
+        'submission': values.submission,
+    }
+    if values.repeats is not None:
+        shared['repeats'] = values.repeats
+    from fer.fusion.requests import FusionRequest, SearchRequest
+
+    if values.search is not None:
+        from fer.fusion.find import find
+
+        find(SearchRequest(search=values.search, methods=values.search_methods, **shared))
+        return 0
+    from fer.fusion.fuse import fuse
+
+    fuse(
+        FusionRequest(
+            method=values.method,
+            accuracies=accuracies(),
+            on_missing=values.on_missing,
+            leave_out_common=values.leave_out_common,
+            **shared,
+        )
+    )
+    return 0
+
+
+def check_flags(values: flags.FlagValues) -> None:
+    """Raises InputError for flags that are missing or do not go together."""
     if values.output is None:
         raise InputError('--output: not given; expected a folder or a path that ends in .txt')
     if values.folds == 1:
@@ -99,46 +133,18 @@ def main() -> int:
     given = {name for name in ('results', 'weights_from', 'apply_to') if values[name].value is not None}
     if given not in ({'results'}, {'weights_from', 'apply_to'}):
         raise InputError('--results: expected either these files alone, or both --weights_from and --apply_to')
-    if values.search is not None:
-        if values['method'].present:
-            raise InputError('--method: not with --search; expected --search_methods')
-        if values.accuracies is not None:
-            raise InputError('--accuracies: not with --search, which weighs models by their accuracy on labels')
-        if values.on_missing != 'error' or values.leave_out_common:
-            raise InputError('--on_missing, --leave_out_common: not with --search, whose files answer the same videos')
-        from fer.fusion.find import find
-
-        find(
-            values.results if values.apply_to is None else values.weights_from,
-            values.output,
-            values.search,
-            values.search_methods,
-            values.apply_to,
-            values.folds,
-            values.repeats or 1,
-            values.seed,
-            values.submission,
-        )
-        return 0
-    from fer.fusion.fuse import fuse
-
-    fuse(
-        values.results if values.apply_to is None else values.apply_to,
-        values.method,
-        values.output,
-        accuracies(),
-        values.weights_from,
-        values.folds,
-        values.repeats or 10,
-        values.seed,
-        values.submission,
-        values.on_missing,
-        values.leave_out_common,
-    )
-    return 0
+    if values.search is None:
+        return
+    if values['method'].present:
+        raise InputError('--method: not with --search; expected --search_methods')
+    if values.accuracies is not None:
+        raise InputError('--accuracies: not with --search, which weights models by their accuracy on labels')
+    if values.on_missing != 'error' or values.leave_out_common:
+        raise InputError('--on_missing, --leave_out_common: not with --search, whose files answer the same videos')
 
 
 def accuracies() -> list[float] | None:
+    """Returns the numbers of --accuracies, None where the flag is not given."""
     if flags.FLAGS.accuracies is None:
         return None
     try:
@@ -148,10 +154,11 @@ def accuracies() -> list[float] | None:
 
 
 def check_submission() -> int:
+    """Prints the faults of a submission, and returns the exit code."""
     from fer.fusion import submission
 
     if not flags.FLAGS.expected:
-        raise InputError('--expected: not given; --check_submission needs the videos to expect')
+        raise InputError('--expected: not given; --check_submission needs a list of the videos to expect')
     expected = submission.read_expected(flags.FLAGS.expected)
     faults = submission.check_submission(flags.FLAGS.check_submission, expected)
     print('\n'.join(faults) if faults else f'{flags.FLAGS.check_submission}: {len(expected)} videos, all there')

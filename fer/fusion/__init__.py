@@ -1,1 +1,1 @@
-"""Late fusion of results files. NumPy only, within milliseconds of a start: `fusion.py` never imports TensorFlow."""
+"""Late fusion of results files. Imports NumPy but never TensorFlow, so that `fusion.py` starts fast."""

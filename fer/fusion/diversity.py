@@ -1,4 +1,4 @@
-"""What the members of an ensemble bring: diversity of right and wrong answers, and of emotions."""
+"""Diversity of an ensemble: how the right answers of its members differ, video by video and emotion by emotion."""
 
 from typing import NamedTuple
 
@@ -9,23 +9,22 @@ from fer.fusion.methods import Answers
 
 
 class Diversity(NamedTuple):
-    """Of M models on V labelled videos; the measures of Kuncheva & Whitaker 2003."""
+    """The measures of Kuncheva & Whitaker 2003 for M models on V labelled videos."""
 
     disagreement: np.ndarray  # float64 [M, M], share of videos that two models answer differently
-    q_statistic: (
-        np.ndarray
-    )  # float64 [M, M], in [-1, 1]: 0 for independent models, 1 where both fail on the same videos
-    either: np.ndarray  # float64 [M, M], share of videos that one of the two, or both, have right
+    # float64 [M, M], in [-1, 1]. 0 for independent models, 1 where two models fail on the same videos.
+    q_statistic: np.ndarray
+    either: np.ndarray  # float64 [M, M], share of videos that at least one of two models has right
     oracle: float  # share of videos that any model has right
-    recall: np.ndarray  # float64 [M, 7], share of each class's videos that a model has right; NaN for a class without
-    alone: np.ndarray  # int64 [M, 7], videos of each class that a model has right and no other
+    recall: np.ndarray  # float64 [M, 7], share of each class's videos that a model has right, NaN without videos
+    alone: np.ndarray  # int64 [M, 7], videos of each class that only this model has right
 
 
 def measure_diversity(answers: Answers) -> Diversity:
-    """Compares every two models.
+    """Returns the measures for every two models.
 
-    Q of two models is (both right x both wrong - first right x second right) / (the same with +), each factor a number
-    of videos with that outcome alone; NaN where the denominator is 0.
+    Q of two models is (ad - bc) / (ad + bc). a is the number of videos that both have right, d that both have wrong, b
+    and c that only one of them has right. Q is NaN where the denominator is 0.
     """
     predictions, labels = answers.predictions, answers.labels
     right = (predictions == labels).astype(np.int64)  # [M, V]

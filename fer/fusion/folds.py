@@ -1,21 +1,21 @@
-"""Folds that hold each class alike."""
+"""Stratified folds for cross-validation."""
 
 import numpy as np
 
 
 def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Deals videos out to folds at random, class by class.
+    """Distributes videos to folds at random, class by class.
 
     Args:
       labels: int [V], class indices.
-      folds: how many, from 2 to V.
-      seed: decides who is where.
+      folds: number of folds, from 2 to V.
+      seed: of the random order within each class.
 
     Returns:
-      int [V], each video's fold. Fold sizes differ by one at most, and so do those of each class.
+      int [V], each video's fold. The sizes of folds differ by one at most, and so do those of each class's share.
     """
     rng = np.random.default_rng(seed)
-    # Sorted by class, in random order within: dealing goes on from class to class, so that no fold is first each time.
+    # Sorted by class, in random order within. One count over all classes, so that no fold is always the first.
     order = np.lexsort((rng.random(len(labels)), labels))
     fold = np.empty(len(labels), int)
     fold[order] = np.arange(len(labels)) % folds

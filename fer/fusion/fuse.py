@@ -1,7 +1,7 @@
-"""Late fusion of results files, from paths to paths."""
+"""Late fusion of results files: reads them, fuses them by one method, and writes the answers and their score."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,16 +10,9 @@ import numpy as np
 from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
 from fer.files import atomic_files, atomic_write
-from fer.fusion.members import (
-    Members,
-    are_same_videos,
-    check_same_models,
-    common_videos,
-    fuse_members,
-    read_members,
-    without_videos,
-)
+from fer.fusion.members import Members, are_same_videos, common_videos, fuse_members, without_videos
 from fer.fusion.methods import METHODS, Method, Weights, accuracies_of, apply, fit
+from fer.fusion.requests import FusionRequest
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.validation import cross_validated_method, summarise_predictions
 from fer.results.metrics import score_results, summary, write_metrics
@@ -30,7 +23,7 @@ OPTIMISTIC = 'optimistic, weights made from these same videos: '
 
 
 class Outputs(NamedTuple):
-    """Where everything goes."""
+    """Paths of the files to write."""
 
     results: Path
     metrics: Path
@@ -41,111 +34,105 @@ class Outputs(NamedTuple):
         return Outputs(*(folder / path.name for path in self))
 
 
-def fuse(
-    paths: Sequence[str],
-    method: str,
-    output: str,
-    accuracies: Sequence[float] | None = None,
-    weights_from: Sequence[str] | None = None,
-    folds: int = 5,
-    repeats: int = 10,
-    seed: int = 0,
-    submission: str = '',
-    on_missing: str = 'error',
-    leave_out_common: bool = False,
-) -> None:
+class Fused(NamedTuple):
+    """A fusion that is ready to be written."""
+
+    results: Results
+    metrics: dict | None  # of the scored videos, None without labels
+    weights: Weights
+    members: list[str]  # paths of the files that were fused
+    accuracies: np.ndarray | None  # float64 [M], of the members, None where unknown
+    title: str  # of the confusion matrix
+    optimistic: bool  # whether weights come from labels of the scored videos
+    origin: dict  # how it was made, for the metrics file
+
+
+def fuse(request: FusionRequest) -> None:
     """Fuses results files and writes the result in the same format, with metrics where there are labels.
 
-    A score is called optimistic, wherever it is printed or written, when the weights come from the very videos that
-    it is a score of; the cross-validated one is then given beside it.
-
-    Args:
-      paths: results files of the same videos, in any order of videos.
-      method: a key of METHODS.
-      output: a folder for results_<split>.txt, metrics_<split>.json, confusion_<split>.png and weights_<split>.csv,
-        where <split> is the inputs' (`fused` if they differ); or a path ending in .txt for the results, the others
-        then beside it.
-      accuracies: one per file, in [0, 1]; None takes each model's own, from labels.
-      weights_from: the same models' results files for other videos, with labels, that weights are made from; None
-        makes them from the files' own labels.
-      folds: of the cross-validation; 0 leaves it out.
-      repeats: of the cross-validation, with other folds each time.
-      seed: of the folds.
-      submission: a new folder for EmotiW's files, one per video; empty for none.
-      on_missing: see `read_members`.
-      leave_out_common: whether to leave out of the score the videos whose ids are among those that weights are made
-        from.
+    A score is called optimistic if its weights come from the labels of the same videos. The cross-validated score is
+    then printed and written beside it.
 
     Raises:
-      InputError: files that are malformed or disagree on videos or labels, or weights that cannot be had.
+      InputError: files are malformed or disagree on videos or labels, or weights cannot be made.
     """
-    separate = weights_from is not None
-    members = read_members(paths, '--apply_to' if separate else '--results', on_missing)
-    source = members if weights_from is None else read_members(weights_from, '--weights_from', on_missing)
-    if separate:
-        check_same_models(source.paths, members.paths)
-    chosen = METHODS[method]
-    given = check_accuracies(accuracies, len(members.paths))
-    check_labels(source, chosen, given)
-    answers = members.answers
-    weights = fit(chosen, source.answers, given)
-    fused = fuse_members(members, *apply(chosen, answers, weights))
-    common = common_videos(source, members) if separate else set()
-    scored = without_videos(fused, common) if leave_out_common else fused
-    metrics = score_results(scored, ' + '.join(members.paths))
-    if submission:
-        check_submission_folder(submission, fused)
-    outputs = output_paths([*members.paths, *(source.paths if separate else [])], members.paths, output)
-    validation = None
-    optimistic = is_optimistic(chosen, given, source, members)
-    if metrics is not None and optimistic and not separate and folds:
-        folds = min(folds, len(members.labels))
-        if folds > 1:
-            predictions = cross_validated_method(chosen, answers, given, folds, repeats, seed)
-            validation = summarise_predictions(predictions, members.labels, folds)
+    source, members = request.read(request.on_missing)
+    method = METHODS[request.method]
+    given = check_accuracies(request.accuracies, len(members.paths))
+    check_labels(source, method, given)
+    weights = fit(method, source.answers, given)
+    results = fuse_members(members, *apply(method, members.answers, weights))
+    common = common_videos(source, members) if source is not members else set()
+    scored = without_videos(results, common) if request.leave_out_common else results
+    fused = Fused(
+        results=results,
+        metrics=score_results(scored, ' + '.join(members.paths)),
+        weights=weights,
+        members=members.paths,
+        accuracies=model_accuracies(source, given),
+        title=f'method {request.method}',
+        optimistic=is_optimistic(method, given, source, members),
+        origin={},
+    )
+    if request.submission:
+        check_submission_folder(request.submission, results)
+    outputs = output_paths({*source.paths, *members.paths}, members.paths, request.output)
+    validation = _cross_validate(request, method, given, members) if fused.optimistic and source is members else None
 
-    for note in (*members.notes, *(source.notes if separate else [])):
-        print(note)
+    print_notes(source, members)
     if common:
-        print(describe_common(len(common), len(fused.video_ids), leave_out_common))
-    standing = standings(source, given)
-    for index, path in enumerate(members.paths):
-        accuracy = '' if standing is None else f'accuracy {standing[index]:.4f}  '
-        print(f'{accuracy}weight {weights.model[index]:.4f}  {path}')
-    origin = {
-        'method': int(method) if method.isdigit() else method,
-        'method_title': chosen.title,
+        print(describe_common(len(common), len(results.video_ids), request.leave_out_common))
+    _print_weights(fused)
+    write_fused(outputs, fused._replace(origin=_describe_origin(request, fused, source, members, validation)))
+    print(f'{outputs.results}: {len(results.video_ids)} videos, method {request.method} ({method.title})')
+    if fused.metrics is not None:
+        print(_describe_best_member(members, scored.video_ids))
+    print_score(fused)
+    if validation is not None:
+        print(f'cross-validated: {describe_validation(validation)}')
+    if request.submission:
+        write_submission(request.submission, results)
+
+
+def _cross_validate(request: FusionRequest, method: Method, given: np.ndarray | None, members: Members) -> dict | None:
+    """Returns the score of predictions by weights from the other folds, None without folds or labels."""
+    folds = min(request.folds, len(members.labels))
+    if folds < 2 or (members.labels < 0).any():
+        return None
+    predictions = cross_validated_method(method, members.answers, given, folds, request.repeats, request.seed)
+    return summarise_predictions(predictions, members.labels, folds)
+
+
+def _print_weights(fused: Fused) -> None:
+    for index, path in enumerate(fused.members):
+        accuracy = '' if fused.accuracies is None else f'accuracy {fused.accuracies[index]:.4f}  '
+        print(f'{accuracy}weight {fused.weights.model[index]:.4f}  {path}')
+
+
+def _describe_origin(
+    request: FusionRequest, fused: Fused, source: Members, members: Members, validation: dict | None
+) -> dict:
+    return {
+        'method': int(request.method) if request.method.isdigit() else request.method,
+        'method_title': METHODS[request.method].title,
         'members': members.paths,
-        'accuracies': None if standing is None else standing.tolist(),
-        'weights_from': source.paths if separate else None,
+        'accuracies': None if fused.accuracies is None else fused.accuracies.tolist(),
+        'weights_from': source.paths if source is not members else None,
         'cross_validated': validation,
     }
-    with atomic_files(outputs.results.parent) as folder:
-        write_fused(
-            outputs.moved_to(folder), fused, metrics, weights, members.paths, standing, f'method {method}', optimistic,
-            origin,
-        )  # fmt: skip
-    print(f'{outputs.results}: {len(fused.video_ids)} videos, method {method} ({chosen.title})')
-    if metrics is None:
-        print('no labels, no metrics')
-    else:
-        kept = np.array([not (leave_out_common and video_id in common) for video_id in fused.video_ids])
-        answered = (members.labels == answers.predictions)[:, kept]
-        best = int(answered.sum(axis=1).argmax())
-        right, total = int(answered[best].sum()), int(kept.sum())
-        print(
-            f'best single member, picked on these videos: {right}/{total} = {right / total:.1%}  {members.paths[best]}'
-        )
-        print(f'fused: {OPTIMISTIC if optimistic else ""}{summary(metrics)}')
-        if validation is not None:
-            print(f'cross-validated: {describe_validation(validation)}')
-    if submission:
-        write_submission(submission, fused)
-        print(f'{submission}: {len(fused.video_ids)} files for submission')
+
+
+def _describe_best_member(members: Members, scored: Sequence[str]) -> str:
+    kept = np.isin(members.results[0].video_ids, scored)
+    answers = members.answers
+    right = (members.labels == answers.predictions)[:, kept].sum(axis=1)
+    best, total = int(right.argmax()), int(kept.sum())
+    share = f'{right[best]}/{total} = {right[best] / total:.1%}'
+    return f'best single member, picked on these videos: {share}  {members.paths[best]}'
 
 
 def describe_validation(validation: dict) -> str:
-    """`44.7% [35.1, 54.9], 5 folds, 10 times from 43.3% to 46.7%`."""
+    """Returns text such as `44.7% [35.1, 54.9], 5 folds, 10 times from 43.3% to 46.7%`."""
     low, high = validation['interval_95']
     text = f'{validation["accuracy"]:.1%} [{100 * low:.1f}, {100 * high:.1f}], {validation["folds"]} folds'
     if validation['repeats'] == 1:
@@ -154,7 +141,11 @@ def describe_validation(validation: dict) -> str:
 
 
 def check_accuracies(given: Sequence[float] | None, models: int) -> np.ndarray | None:
-    """float64 [M]: the accuracies of the flag, one per model and within [0, 1]."""
+    """Returns the accuracies of the flag, float64 [M] in [0, 1], one for each model, or None.
+
+    Raises:
+      InputError: their number differs from that of the models, one is outside [0, 1], or all are 0.
+    """
     if given is None:
         return None
     accuracies = np.array(given)
@@ -166,7 +157,7 @@ def check_accuracies(given: Sequence[float] | None, models: int) -> np.ndarray |
 
 
 def check_labels(source: Members, method: Method, given: np.ndarray | None) -> None:
-    """Raises InputError where a method's weights need labels that the files do not have."""
+    """Raises InputError if a method makes weights from labels that the files do not have."""
     if method.needs == 'nothing' or (method.needs == 'accuracies' and given is not None):
         return
     unknown = np.flatnonzero(source.labels < 0)
@@ -179,53 +170,70 @@ def check_labels(source: Members, method: Method, given: np.ndarray | None) -> N
         )
 
 
-def standings(source: Members, given: np.ndarray | None) -> np.ndarray | None:
-    """float64 [M]: the given accuracies, or the models' own; None where there are no labels."""
+def model_accuracies(source: Members, given: np.ndarray | None) -> np.ndarray | None:
+    """Returns the given accuracies or the models' own, float64 [M]. None without labels."""
     if given is not None or (source.labels < 0).any():
         return given
     return accuracies_of(source.answers)
 
 
 def is_optimistic(method: Method, given: np.ndarray | None, source: Members, members: Members) -> bool:
-    """Whether weights are made from labels of videos that they are applied to."""
+    """Returns whether weights are made from labels of the videos that they are applied to."""
     if method.needs == 'nothing' or (method.needs == 'accuracies' and given is not None):
         return False
     return are_same_videos(source, members)
 
 
 def describe_common(number: int, total: int, left_out: bool) -> str:
-    """Says that two splits share ids, and what becomes of these videos."""
+    """Returns a sentence about videos whose ids two splits share, and whether the score counts them."""
     what = 'left out of the score' if left_out else '--leave_out_common leaves them out of the score'
     return f'{number} of {total} videos have ids that are among those that weights are made from; {what}'
 
 
-def write_fused(
-    outputs: Outputs,
-    fused: Results,
-    metrics: dict | None,
-    weights: Weights,
-    paths: Sequence[str],
-    accuracies: np.ndarray | None,
-    title: str,
-    optimistic: bool,
-    origin: dict,
-) -> None:
-    """Writes fused results, weights and, with labels, metrics and picture; `origin` is written among the metrics."""
-    write_results(outputs.results, fused)
-    write_weights(outputs.weights, weights, paths, accuracies)
-    if metrics is None:
+def print_notes(source: Members, members: Members) -> None:
+    """Prints the notes about the files that were read, those of the fused files first."""
+    for note in (*members.notes, *(source.notes if source is not members else [])):
+        print(note)
+
+
+def print_score(fused: Fused) -> None:
+    """Prints the score of a fusion, marked where it is optimistic."""
+    if fused.metrics is None:
+        print('no labels, no metrics')
+    else:
+        print(f'fused: {OPTIMISTIC if fused.optimistic else ""}{summary(fused.metrics)}')
+
+
+def write_fused(outputs: Outputs, fused: Fused, beside: Callable[[Path], None] = lambda folder: None) -> None:
+    """Writes results, weights and, with labels, metrics and picture. All files appear together or none does.
+
+    Args:
+      outputs: paths of the files.
+      fused: what to write.
+      beside: writes further files into the folder that it is given.
+    """
+    with atomic_files(outputs.results.parent) as folder:
+        _write_files(outputs.moved_to(folder), fused)
+        beside(folder)
+
+
+def _write_files(outputs: Outputs, fused: Fused) -> None:
+    write_results(outputs.results, fused.results)
+    write_weights(outputs.weights, fused.weights, fused.members, fused.accuracies)
+    if fused.metrics is None:
         return
-    write_metrics(outputs.metrics, metrics | {'optimistic': optimistic} | origin | stamp(outputs.results))
-    # Here, not above: matplotlib takes longer to import than everything else here takes to run.
+    write_metrics(
+        outputs.metrics, fused.metrics | {'optimistic': fused.optimistic} | fused.origin | stamp(outputs.results)
+    )
+    # Imported here, because matplotlib takes longer to import than the rest of fusion.py takes to run.
     from fer.results.plots import draw_confusion
 
-    draw_confusion(
-        outputs.confusion, metrics['confusion'], f'late fusion, {title}{", optimistic" if optimistic else ""}'
-    )
+    title = f'late fusion, {fused.title}{", optimistic" if fused.optimistic else ""}'
+    draw_confusion(outputs.confusion, fused.metrics['confusion'], title)
 
 
 def write_weights(path: Path, weights: Weights, paths: Sequence[str], accuracies: np.ndarray | None) -> None:
-    """Writes a CSV with a row per member, and a last row `offset` with what is added to each class's score."""
+    """Writes a CSV with a row per member. Its last row, `offset`, is added to each class's score."""
     with atomic_write(path) as file:
         rows = csv.writer(file, lineterminator='\n')
         rows.writerow(['member', 'accuracy', 'weight', *(f'weight_{name}' for name in EMOTIONS)])
@@ -236,8 +244,17 @@ def write_weights(path: Path, weights: Weights, paths: Sequence[str], accuracies
         rows.writerow(['offset', '', '', *(f'{weights.offset[k]:.9g}' for k in range(NUM_CLASSES))])
 
 
-def output_paths(inputs: Sequence[str], applied: Sequence[str], output: str) -> Outputs:
-    """Where results, metrics, confusion matrix and weights go; never over one of the files that are read."""
+def output_paths(inputs: Iterable[str], applied: Sequence[str], output: str) -> Outputs:
+    """Returns the paths of results, metrics, confusion matrix and weights.
+
+    Args:
+      inputs: paths of all files that are read.
+      applied: paths of those that are fused. Their names end in the split.
+      output: folder, or path of the results file.
+
+    Raises:
+      InputError: a file that is read would be overwritten.
+    """
     if output.endswith('.txt'):
         results = Path(output)
         folder, split = results.parent, results.stem.removeprefix('results_')
@@ -246,7 +263,7 @@ def output_paths(inputs: Sequence[str], applied: Sequence[str], output: str) -> 
         folder, split = Path(output), splits.pop() if len(splits) == 1 else 'fused'
         results = folder / f'results_{split}.txt'
     if results.resolve() in {Path(path).resolve() for path in inputs}:
-        raise InputError(f'--output={output}: {results} is one of the files to fuse; expected another place')
+        raise InputError(f'--output={output}: {results} is one of the files to fuse; choose another place')
     return Outputs(
         results,
         folder / f'metrics_{split}.json',

@@ -1,4 +1,4 @@
-"""Results files as members of an ensemble: the same videos in the same order, with one set of labels."""
+"""Results files as members of an ensemble: joined by video, in one order, with one set of labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +9,13 @@ import numpy as np
 from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
 from fer.fusion.methods import Answers
-from fer.results.results_file import UNKNOWN, Results, classes_of, read_results
+from fer.results.results_file import UNKNOWN, Results, classes_of, read_results, take_rows
 from fer.results.videos import prior_logits, read_class_counts
 
 ON_MISSING = ('error', 'others', 'prior')
-NOT_IN_FILE = 'not_in_file'  # the fallback of a video that a member does not answer
-SAME_VIDEOS = 0.1  # share of ids in common above which two splits are of the same videos
-MOST_FILES = 1000  # what greedy search can still go through in minutes
+NOT_IN_FILE = 'not_in_file'  # fallback of a video that a member does not answer
+SAME_VIDEOS = 0.1  # two splits with a larger share of ids in common have the same videos
+MOST_FILES = 1000  # a greedy search of so many takes minutes
 
 
 class Members(NamedTuple):
@@ -23,8 +23,8 @@ class Members(NamedTuple):
 
     paths: list[str]
     results: list[Results]  # each with its videos in the order of the first
-    labels: np.ndarray  # int [V], from whichever files have them; -1 where none has
-    notes: list[str]  # what the reader should know about the files, a line each
+    labels: np.ndarray  # int [V], from any file that has them, -1 where no file has one
+    notes: list[str]  # lines to print about the files
 
     @property
     def answers(self) -> Answers:
@@ -41,13 +41,14 @@ def read_members(given: Sequence[str], flag: str, on_missing: str = 'error') -> 
     """Reads results files and joins them by video.
 
     Args:
-      given: paths, or patterns such as `runs/*/*/*/results_val.txt`, each for its matches in sorted order.
-      flag: where they were given, for the errors: `--results`.
-      on_missing: what to do with a video that some of the files lack, one of ON_MISSING. `error`; `others`: the other
-        files answer it; `prior`: the file's answer is the prior of its run, from class_counts.json beside it.
+      given: paths, or patterns such as `runs/*/*/*/results_val.txt` for their matches in sorted order.
+      flag: the flag that gave them, for errors, such as `--results`.
+      on_missing: how to handle a video that some files do not have, one of ON_MISSING. `error`: stop. `others`: the
+        other files answer it. `prior`: the file answers with its run's class frequencies (class_counts.json).
 
     Raises:
-      InputError: no files, too many, one of them twice, malformed, or they disagree on videos or labels.
+      InputError: there are no files or too many, a file is given twice or malformed, or files disagree on videos or
+        labels.
     """
     paths = _expand(given, flag)
     notes, results = [], []
@@ -55,7 +56,7 @@ def read_members(given: Sequence[str], flag: str, on_missing: str = 'error') -> 
         results.append(read_results(path))
         classes = classes_of(path)
         if classes != list(EMOTIONS):
-            notes.append(f'{path}: classes stand in the order {", ".join(classes)}; reordered by name')
+            notes.append(f'{path}: reordered its classes, which are {", ".join(classes)}')
     if on_missing != 'error':
         results = _complete(results, paths, on_missing, notes)
     results = [_in_order_of(results[0], paths[0], other, path) for other, path in zip(results, paths, strict=True)]
@@ -63,7 +64,7 @@ def read_members(given: Sequence[str], flag: str, on_missing: str = 'error') -> 
 
 
 def _expand(given: Sequence[str], flag: str) -> list[str]:
-    """Paths of existing and patterns' matches; not the same file twice, and not too many."""
+    """Replaces patterns by their matches. Raises InputError for a file that is given twice, and for too many."""
     paths: list[str] = []
     for path in given:
         if not path:
@@ -80,19 +81,18 @@ def _expand(given: Sequence[str], flag: str) -> list[str]:
         raise InputError(f'{flag}: no files; expected paths separated by commas')
     if len(paths) > MOST_FILES:
         raise InputError(f'{flag}: {len(paths)} files; expected at most {MOST_FILES}')
-    seen: dict[Path, str] = {}
-    for path in paths:
-        if (whole := Path(path).resolve()) in seen:
+    resolved = [Path(path).resolve() for path in paths]
+    for index, path in enumerate(paths):
+        if resolved[index] in resolved[:index]:
             raise InputError(f'{flag}: {path} is given twice; expected each file once')
-        seen[whole] = path
     return paths
 
 
 def check_same_models(fitted: Sequence[str], applied: Sequence[str]) -> None:
-    """Members of two splits have to be the same models in the same order; told by their folders' names.
+    """Checks that the files of two splits are of the same models in the same order, by the names of their folders.
 
     Raises:
-      InputError: another number of files, or the same folders in another order.
+      InputError: the numbers of files differ, or the same folders are in another order.
     """
     if len(fitted) != len(applied):
         raise InputError(
@@ -109,7 +109,7 @@ def check_same_models(fitted: Sequence[str], applied: Sequence[str]) -> None:
 
 
 def _complete(results: list[Results], paths: list[str], on_missing: str, notes: list[str]) -> list[Results]:
-    """Gives each file a row for every video that any of them has; says how many rows were added."""
+    """Adds a row to each file for every video that only other files have. Adds the number of rows to the notes."""
     everything = list(dict.fromkeys(video_id for member in results for video_id in member.video_ids))
     completed = []
     for member, path in zip(results, paths, strict=True):
@@ -122,7 +122,7 @@ def _complete(results: list[Results], paths: list[str], on_missing: str, notes: 
         if on_missing == 'prior':
             logits, reason = prior_logits(read_class_counts(Path(path).parent)), 'prior'
         how = 'its answer is the prior' if on_missing == 'prior' else 'the others answer'
-        notes.append(f'{path}: misses {len(absent)} of {len(everything)} videos, such as {absent[0]}; {how}')
+        notes.append(f'{path}: {len(absent)} of {len(everything)} videos are missing, such as {absent[0]}; {how}')
         number = len(absent)
         completed.append(
             Results(
@@ -138,17 +138,17 @@ def _complete(results: list[Results], paths: list[str], on_missing: str, notes: 
 
 
 def common_videos(source: Members, members: Members) -> set[str]:
-    """The ids that two splits share."""
+    """Returns the ids that two splits share."""
     return set(source.results[0].video_ids) & set(members.results[0].video_ids)
 
 
 def are_same_videos(source: Members, members: Members) -> bool:
-    """Returns whether two splits are of the same videos. A few ids of AFEW occur in splits that are not."""
+    """Returns whether two splits have the same videos. A few ids of AFEW occur in two splits."""
     return len(common_videos(source, members)) > SAME_VIDEOS * len(members.results[0].video_ids)
 
 
 def _in_order_of(first: Results, first_path: str, member: Results, path: str) -> Results:
-    """`member` with its videos in the first file's order."""
+    """Returns a member with its videos in the order of the first file."""
     if member.video_ids == first.video_ids:
         return member
     for source, source_path, other, other_path in (
@@ -163,52 +163,36 @@ def _in_order_of(first: Results, first_path: str, member: Results, path: str) ->
                 f'({len(absent)} such videos); expected the same videos in every file'
             )
     row_of = {video_id: row for row, video_id in enumerate(member.video_ids)}
-    rows = [row_of[video_id] for video_id in first.video_ids]
-    return Results(
-        first.video_ids,
-        member.logits[rows],
-        member.predictions[rows],
-        member.labels[rows],
-        member.frames[rows],
-        [member.fallback[row] for row in rows],
-    )
+    return take_rows(member, [row_of[video_id] for video_id in first.video_ids])
 
 
 def _line_of(path: str, video_id: str) -> int:
-    """The line of a results file that answers for a video."""
+    """Returns the number of a video's line in a results file."""
     lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
     return next(number for number, line in enumerate(lines, start=1) if video_id in line.split('\t'))
 
 
 def _merge_labels(members: Sequence[Results], paths: Sequence[str]) -> np.ndarray:
-    """int [V]: each video's label from whichever files have one; they must not contradict each other."""
+    """Returns each video's label from any file that has one, int [V]. Raises InputError if files disagree."""
     labels = members[0].labels.copy()
     for member, path in zip(members, paths, strict=True):
         contradicting = np.flatnonzero((member.labels != labels) & (member.labels >= 0) & (labels >= 0))
         if contradicting.size:
             video_id = member.video_ids[contradicting[0]]
             raise InputError(
-                f'{path}:{_line_of(path, video_id)}: video {video_id} has another label in an earlier file'
+                f'{path}:{_line_of(path, video_id)}: video {video_id} has another label in an earlier file; correct it'
             )
         labels = np.maximum(labels, member.labels)
     return labels
 
 
 def without_videos(results: Results, left_out: set[str]) -> Results:
-    """The answers for the other videos."""
-    rows = [row for row, video_id in enumerate(results.video_ids) if video_id not in left_out]
-    return Results(
-        [results.video_ids[row] for row in rows],
-        results.logits[rows],
-        results.predictions[rows],
-        results.labels[rows],
-        results.frames[rows],
-        [results.fallback[row] for row in rows],
-    )
+    """Returns the answers for all videos except some."""
+    return take_rows(results, [row for row, name in enumerate(results.video_ids) if name not in left_out])
 
 
 def fuse_members(members: Members, logits: np.ndarray, predictions: np.ndarray) -> Results:
-    """The fused answers; a video rests on a fallback only where every member's answer does."""
+    """Returns fused answers. A video has a fallback only if every member's answer is a fallback."""
     fallback = [
         UNKNOWN if UNKNOWN in reasons else next(reason for reason in reasons if reason != NOT_IN_FILE)
         for reasons in zip(*(results.fallback for results in members.results), strict=True)

@@ -1,16 +1,15 @@
-"""Late-fusion methods: 1 to 5 as numbered in dissertation 6.5, and those that 4.4 and 6.5 name besides.
+"""Late-fusion methods: 1 to 5 as numbered in dissertation 6.5, and the others that 4.4 and 6.5 mention.
 
-Every method is linear. With X[m, v, k] what model m says of class k of video v (its logits, or its vote), the fused
-score is
+Every method is linear. With X[m, v, k], the logit or the vote of model m for class k of video v, the fused score is
 
     score[v, k] = offset[k] + sum over m of by_class[m, k] * X[m, v, k]
 
-and methods differ in X and in where the weights come from. For all but the regressions they are a weighted mean over
-the models, within each class, so that one model alone gives itself back, and a fused file can be fused again.
+Methods differ in X and in how the weights are made. Except for the regressions, the weights are a weighted mean over
+the models within each class. One model alone therefore gives its own answers back, and a fused file can be fused again.
 
-Ties: classes whose scores differ by less than TIE of what the members say (the mean of their largest |X| on that
-video, weighted like the models) are equal, and the first of them in class order is the answer. Votes often tie, and
-0.4 + 0.2 is not 0.3 + 0.3 in floating point.
+Ties go to the earlier class. Two scores tie if they differ by less than 1e-9 (TIE), relative to the mean of the
+members' largest |X| on that video, weighted like the models. Votes often tie, and 0.4 + 0.2 is not 0.3 + 0.3 in
+floating point.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,50 +21,50 @@ from fer.emotions import NUM_CLASSES
 from fer.fusion.regression import regress_class_wise, regress_models_then_classes
 
 TIE = 1e-9
-NEVER_RIGHT = 1e-6  # the weight of a model that was never right, so that it alone still is itself
+NEVER_RIGHT = 1e-6  # weight of a model that was never right, so that it can still be fused alone
 
 
 class Answers(NamedTuple):
-    """What M models say about the same V videos."""
+    """The answers of M models to the same V videos."""
 
     logits: np.ndarray  # float64 [M, V, 7]
     predictions: np.ndarray  # int [M, V], class indices
     labels: np.ndarray  # int [V], class indices, -1 where unknown
-    answered: np.ndarray | None = None  # bool [M, V], which of them a model answers; None where it is all
+    answered: np.ndarray | None = None  # bool [M, V], videos that a model answers, None for all
 
     def shares(self) -> np.ndarray:
-        """float64 [M, V]: 1 where a model answers a video, else 0."""
+        """Returns 1 where a model answers a video, else 0, float64 [M, V]."""
         return np.ones(self.predictions.shape) if self.answered is None else self.answered.astype(float)
 
 
 class Weights(NamedTuple):
-    """Weights ready for use; see the module's formula."""
+    """The weights in the module's formula."""
 
-    model: np.ndarray  # float64 [M], what each model weighs over all classes; sums to 1 in a weighted mean
+    model: np.ndarray  # float64 [M], of each model over all classes, sums to 1 in a weighted mean
     by_class: np.ndarray  # float64 [M, 7]
     offset: np.ndarray  # float64 [7]
 
 
 class Evidence(NamedTuple):
-    """What a weighted mean's weights are made of, one model apart from another: it serves every subset of them."""
+    """Factors of the weights of a weighted mean. A model's do not depend on other models, so they serve any subset."""
 
-    model: np.ndarray  # float64 [M], more than 0
-    by_class: np.ndarray | None  # float64 [M, 7], more than 0, a model's standing within each class; None: the same
-    factor: np.ndarray  # float64 [7], more than 0, multiplies a class's score whatever the model
+    model: np.ndarray  # float64 [M], above 0
+    by_class: np.ndarray | None  # float64 [M, 7], above 0, of a model within each class, None if all are equal
+    factor: np.ndarray  # float64 [7], above 0, of a class's score for every model
 
 
 class Method(NamedTuple):
-    """One way of fusing. Either `evidence` or `learn` is set."""
+    """A way of fusing. Either `evidence` or `learn` is set."""
 
     title: str
     inputs: Callable[[Answers], np.ndarray]  # X, float64 [M, V, 7]
-    needs: str  # what weights are made from: 'nothing', 'accuracies' or 'labels' (of the videos themselves)
+    needs: str  # input of the weights: 'nothing', 'accuracies' or 'labels'
     evidence: Callable[[Answers, np.ndarray], Evidence] | None = None  # of answers and the models' accuracies [M]
     learn: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None  # of X and labels
 
 
 def votes(answers: Answers) -> np.ndarray:
-    """1 for each model's predicted class, 0 for the others."""
+    """Returns 1 for each model's predicted class and 0 for the others, float64 [M, V, 7]."""
     return np.eye(NUM_CLASSES)[answers.predictions]
 
 
@@ -74,9 +73,10 @@ def raw_logits(answers: Answers) -> np.ndarray:
 
 
 def rescaled_logits(answers: Answers) -> np.ndarray:
-    """Each video's seven logits of each model stretched to [0, 1] (6.5, Scaling Logits); all 0 where they are equal.
+    """Stretches each model's seven logits of a video to [0, 1] (6.5, Scaling Logits). Equal logits become 0.
 
-    The dissertation does not say over what it rescales; over a video, an answer does not depend on other videos.
+    The dissertation does not specify the range over which it rescales. Rescaling each video keeps an answer
+    independent of other videos.
     """
     lowest = answers.logits.min(axis=2, keepdims=True)
     span = answers.logits.max(axis=2, keepdims=True) - lowest
@@ -84,7 +84,7 @@ def rescaled_logits(answers: Answers) -> np.ndarray:
 
 
 def softmax(answers: Answers) -> np.ndarray:
-    """The models' class probabilities."""
+    """Returns the models' class probabilities, float64 [M, V, 7]."""
     powers = np.exp(answers.logits - answers.logits.max(axis=2, keepdims=True))
     return powers / powers.sum(axis=2, keepdims=True)
 
@@ -98,38 +98,38 @@ def by_accuracy(answers: Answers, accuracies: np.ndarray) -> Evidence:
 
 
 def by_accuracy_and_root_class_accuracy(answers: Answers, accuracies: np.ndarray) -> Evidence:
-    """Model accuracy times the square root of the model's accuracy within each class.
+    """Weights models by accuracy times the square root of their accuracy within each class.
 
-    The dissertation takes 'class weights' from Liu et al. 2018 ([47]), without their formula. 4.4 wants them 'to
-    reflect class specific model performance', which is this; `by_accuracy_and_root_frequency` is the other reading.
-    One right and one wrong video are added to each class, so that no model is silenced where few videos are.
+    The dissertation takes its class weights from Liu et al. 2018 ([47]) without a formula. Section 4.4 describes them
+    as the performance of a model in each class, which is this reading. `by_accuracy_and_root_frequency` is the other.
+    One right and one wrong video are added to each class, so that no weight is 0 in classes with few videos.
     """
     return by_accuracy(answers, accuracies)._replace(by_class=np.sqrt(class_accuracies(answers)))
 
 
 def by_accuracy_and_root_frequency(answers: Answers, accuracies: np.ndarray) -> Evidence:
-    """Model accuracy, and a factor for every model alike: the square root of a class's inverse frequency.
+    """Weights models by accuracy, and classes by the square root of their inverse frequency.
 
-    'Include class weights to reduce imbalance in data' (4.4). It changes the answers of one model alone, too; and a
-    larger factor makes a negative logit smaller.
+    This is 4.4 read as class weights against imbalance. The factors are equal for all models, so they change the
+    answers of a single model, too. A larger factor makes a negative logit smaller.
     """
     return by_accuracy(answers, accuracies)._replace(factor=np.sqrt(inverse_frequencies(answers.labels)))
 
 
 def by_accuracy_and_frequency(answers: Answers, accuracies: np.ndarray) -> Evidence:
-    """Model accuracy, and each class's inverse frequency for every model alike: classes as if equally many."""
+    """Weights models by accuracy, and classes by their inverse frequency, as if all classes were equally frequent."""
     return by_accuracy(answers, accuracies)._replace(factor=inverse_frequencies(answers.labels))
 
 
 def class_accuracies(answers: Answers) -> np.ndarray:
-    """float64 [M, 7], in (0, 1): each model's accuracy in each class, with one right and one wrong video added."""
+    """Returns each model's accuracy in each class, float64 [M, 7]. One right and one wrong video are added."""
     of_class = answers.labels == np.arange(NUM_CLASSES)[:, np.newaxis]  # [7, V]
     right = (answers.predictions == answers.labels) * answers.shares()  # [M, V]
     return (right @ of_class.T.astype(float) + 1) / (answers.shares() @ of_class.T.astype(float) + 2)
 
 
 def inverse_frequencies(labels: np.ndarray) -> np.ndarray:
-    """float64 [7]: videos in a class of average size over those in this one, with one video added to each class."""
+    """Returns the mean size of a class over each class's size, with one video added to each, float64 [7]."""
     counts = np.bincount(labels, minlength=NUM_CLASSES) + 1
     return counts.mean() / counts
 
@@ -173,25 +173,25 @@ METHODS: dict[str, Method] = {
 
 
 def accuracies_of(answers: Answers) -> np.ndarray:
-    """float64 [M]: each model's share of right predictions, of those it made; every video has a label."""
+    """Returns the share of right predictions among those that each model made, float64 [M]. Every video has a label."""
     right = (answers.predictions == answers.labels) * answers.shares()
     return right.sum(axis=1) / np.maximum(answers.shares().sum(axis=1), 1)
 
 
 def take_videos(answers: Answers, videos: np.ndarray) -> Answers:
-    """The same models on some of the videos: a mask or indices."""
+    """Returns the answers to some of the videos, given as a mask or as indices."""
     answered = None if answers.answered is None else answers.answered[:, videos]
     return Answers(answers.logits[:, videos], answers.predictions[:, videos], answers.labels[videos], answered)
 
 
 def take_models(answers: Answers, models: Sequence[int]) -> Answers:
-    """Some of the models, in the order given; one that is named twice counts twice."""
+    """Returns the answers of some models, in the order given. A model that is listed twice counts twice."""
     answered = None if answers.answered is None else answers.answered[list(models)]
     return Answers(answers.logits[list(models)], answers.predictions[list(models)], answers.labels, answered)
 
 
 def weighted_mean(evidence: Evidence) -> Weights:
-    """Weights that sum to 1 over the models, within each class, times the class's factor."""
+    """Returns weights that sum to 1 over the models within each class, times the class's factor."""
     by_class = np.broadcast_to(evidence.model[:, np.newaxis], (len(evidence.model), NUM_CLASSES))
     if evidence.by_class is not None:
         by_class = by_class * evidence.by_class
@@ -203,11 +203,11 @@ def weighted_mean(evidence: Evidence) -> Weights:
 
 
 def fit(method: Method, answers: Answers, accuracies: np.ndarray | None = None) -> Weights:
-    """A method's weights from answers to labelled videos.
+    """Makes a method's weights from answers to labelled videos.
 
     Args:
       method: a value of METHODS.
-      answers: of M models; labels are looked at as far as `method.needs` them.
+      answers: of M models. Labels are used if `method.needs` them.
       accuracies: float [M], instead of those on these videos.
     """
     if method.learn is not None:
@@ -222,7 +222,7 @@ def fit(method: Method, answers: Answers, accuracies: np.ndarray | None = None) 
 def apply(method: Method, answers: Answers, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
     """Fuses answers.
 
-    Where a model does not answer a video, the others do, with its weight shared among them.
+    If a model does not answer a video, its weight is shared among the others.
 
     Returns:
       Fused scores, float64 [V, 7], and predictions, int [V].
@@ -238,17 +238,17 @@ def apply(method: Method, answers: Answers, weights: Weights) -> tuple[np.ndarra
 
 
 def _inputs(method: Method, answers: Answers) -> np.ndarray:
-    """X, float64 [M, V, 7]; 0 where a model does not answer."""
+    """Returns X, float64 [M, V, 7]. It is 0 where a model does not answer."""
     inputs = method.inputs(answers)
     return inputs if answers.answered is None else inputs * answers.shares()[..., np.newaxis]
 
 
 def decide(scores: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
-    """Predictions, int [...]: the first class whose score is the largest but for TIE of the magnitude.
+    """Returns the first class whose score is the largest, or less by at most TIE of the magnitude, int [...].
 
     Args:
       scores: float [..., 7].
-      magnitude: float [...], of what the scores are sums of.
+      magnitude: float [...], of the terms that the scores are sums of.
     """
     largest = scores.max(axis=-1, keepdims=True)
     return (scores >= largest - TIE * magnitude[..., np.newaxis]).argmax(axis=-1)

@@ -1,8 +1,8 @@
-"""Weights by linear regression (method 5, and 4.4's 'learn class weights'), with a ridge chosen by 5-fold validation.
+"""Weights by linear regression (method 5, and the learned class weights of 4.4).
 
-The target is 1 for the true class and 0 for the others. Least squares with M models on a few hundred videos fits noise,
-which the dissertation met as well (6.5: 'it consistently performed the worst'); the ridge pulls weights towards 0, by
-as much as predicts videos best that the regression has not seen.
+The target is 1 for the true class and 0 for the others. Least squares with M models on a few hundred videos fits noise:
+method 5 was the dissertation's worst (6.5). A ridge therefore pulls the weights towards 0. Its strength is the one that
+predicts held-out videos best in a 5-fold cross-validation.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from fer.emotions import NUM_CLASSES
 from fer.fusion.folds import stratified_folds
 
 FOLDS, SEED = 5, 0
-RIDGES = np.logspace(3, -3, 7)  # in units of the rows' number, since inputs are standardised; strongest first
+RIDGES = np.logspace(3, -3, 7)  # per row, because inputs are standardised. Strongest first.
 
 # Weights [M, 7] and offset [7] of inputs [M, V, 7], labels [V] and a ridge.
 Regression = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 
 def regress_models_then_classes(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Method 5: a weight for each model, then a weight and an offset for each class; M + 14 numbers.
+    """Learns a weight for each model, then a weight and an offset for each class: M + 14 numbers (method 5).
 
-    First the M model weights, by one regression over all videos and classes; then each class's weight and offset, by
-    a regression on the models' weighted sum.
+    One regression over all videos and classes gives the M model weights. Then, for each class, a regression on the
+    models' weighted sum gives the weight and the offset.
 
     Args:
       inputs: float64 [M, V, 7].
@@ -36,9 +36,16 @@ def regress_models_then_classes(inputs: np.ndarray, labels: np.ndarray) -> tuple
 
 
 def regress_class_wise(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A weight for each model in each class and an offset for each class, by a regression apiece; 7 M + 7 numbers.
+    """Learns a weight for each model in each class and an offset for each class: 7 M + 7 numbers.
 
-    Arguments and results are those of `regress_models_then_classes`.
+    Each class has a regression of its own.
+
+    Args:
+      inputs: float64 [M, V, 7].
+      labels: int [V], class indices.
+
+    Returns:
+      Weights, float64 [M, 7], and offsets, float64 [7].
     """
     return _with_best_ridge(_class_wise, inputs, labels)
 
@@ -58,7 +65,7 @@ def _class_wise(inputs: np.ndarray, labels: np.ndarray, ridge: float) -> tuple[n
 
 
 def ridge_regression(inputs: np.ndarray, targets: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
-    """Least squares with a penalty of `ridge` x rows x the squared slopes of the standardised inputs.
+    """Solves least squares with a penalty of `ridge` x rows x the squared slopes of the standardised inputs.
 
     Args:
       inputs: float64 [rows, columns].
@@ -66,7 +73,8 @@ def ridge_regression(inputs: np.ndarray, targets: np.ndarray, ridge: float) -> t
       ridge: more than 0.
 
     Returns:
-      Slopes, float64 [columns], of the inputs as they are; a column that never varies gets 0. And the intercept.
+      Slopes of the inputs before standardisation, float64 [columns], and the intercept. A column that never varies has
+      slope 0.
     """
     mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
     standardised = (inputs - mean) / np.where(spread > 0, spread, np.inf)
@@ -76,15 +84,15 @@ def ridge_regression(inputs: np.ndarray, targets: np.ndarray, ridge: float) -> t
 
 
 def _with_best_ridge(regress: Regression, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of all videos under the ridge that has most unseen videos right; the strongest of several."""
+    """Returns weights from all videos, under the ridge that has most held-out videos right. Ties: the strongest."""
     fold = stratified_folds(labels, FOLDS, SEED)
     right = np.zeros(len(RIDGES), int)
     for held_out in range(FOLDS):
-        seen = fold != held_out
-        if seen.all() or not seen.any():  # fewer videos than folds, or a single one
+        kept = fold != held_out
+        if kept.all() or not kept.any():  # fewer videos than folds, or a single video
             continue
         for index, ridge in enumerate(RIDGES):
-            by_class, offset = regress(inputs[:, seen], labels[seen], ridge)
-            scores = np.einsum('mvk,mk->vk', inputs[:, ~seen], by_class) + offset
-            right[index] += (scores.argmax(axis=1) == labels[~seen]).sum()
+            by_class, offset = regress(inputs[:, kept], labels[kept], ridge)
+            scores = np.einsum('mvk,mk->vk', inputs[:, ~kept], by_class) + offset
+            right[index] += (scores.argmax(axis=1) == labels[~kept]).sum()
     return regress(inputs, labels, RIDGES[right.argmax()])

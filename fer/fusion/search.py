@@ -1,7 +1,7 @@
-"""The ensemble that scores best: every subset of up to 20 models, or greedy choice with replacement among more.
+"""Search for the best ensemble: every subset of up to 20 models, or greedy choice with replacement among more.
 
-A search is judged by what it has not seen: the score of the ensemble that it finds, on the videos that it was found on,
-is optimistic, because it is the largest of many noisy numbers (`nested_predictions` is the cure).
+The score of the best ensemble on the videos that it was chosen on is optimistic, because it is the largest of many
+noisy numbers. `nested_predictions` therefore searches on some folds and predicts the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,33 +30,32 @@ from fer.fusion.validation import cross_validated
 MOST_EXHAUSTIVE = 20  # models: 2^20 subsets
 GREEDY_ROUNDS = 30  # members of a greedy ensemble at most, repetitions counted
 
-# Subsets are sums of two halves. The half in the inner loops has this many models at most: its tables stay in a core's
-# cache, and its 1024 subsets are numbered in 16 bits.
+# Subsets are sums of two halves. The half in the inner loops has at most this many models, so that its tables stay in a
+# core's cache, and 16 bits number its 1024 subsets.
 _INNER_ADDITIVE = 10
 _INNER_RATIO = 8
 _VIDEOS_PER_BYTE = 255  # videos whose right answers can be counted in one byte
 
 
 class Ensemble(NamedTuple):
-    """What a search has found."""
+    """The result of a search."""
 
     method: str  # key of METHODS
-    models: list[int]  # in ascending order; one that is chosen n times stands there n times
-    correct: int  # videos right among those searched on: optimistic
+    models: list[int]  # in ascending order, a model that is chosen n times n times
+    correct: int  # right answers on the videos of the search, which is optimistic
     tried: int  # candidates
 
 
 def search(answers: Answers, methods: Sequence[str], kind: str) -> Ensemble:
-    """The ensemble that has most of the videos right.
+    """Returns the ensemble with most right answers.
 
-    Of candidates that have equally many, the one with fewest members wins, then the method that is named first, then
-    the models that stand first.
+    Ties go to the fewest members, then to the method that is listed first, then to the models that are listed first.
 
     Args:
       answers: of M models to V labelled videos.
       methods: keys of METHODS that are weighted means.
-      kind: 'exhaustive' for every subset, M <= MOST_EXHAUSTIVE; 'greedy', forward selection with replacement (Caruana
-        et al. 2004); 'single' for ensembles of one.
+      kind: `exhaustive` for every subset (M <= MOST_EXHAUSTIVE), `greedy` for forward selection with replacement
+        (Caruana et al. 2004), or `single` for ensembles of one model.
     """
     find = {'exhaustive': _best_subset, 'greedy': _best_greedy, 'single': _best_single}[kind]
     found = [find(answers, name) for name in methods]
@@ -67,34 +66,34 @@ def search(answers: Answers, methods: Sequence[str], kind: str) -> Ensemble:
 def nested_predictions(
     answers: Answers, methods: Sequence[str], kind: str, folds: int, repeats: int, seed: int
 ) -> np.ndarray:
-    """int [repeats, V]: each video's prediction by the ensemble that a search of the other folds finds and weighs."""
+    """Predicts each video by the ensemble that a search on the other folds finds and weights, int [repeats, V]."""
 
-    def search_and_predict(seen: Answers, unseen: Answers) -> np.ndarray:
-        ensemble = search(seen, methods, kind)
-        return predict(ensemble, unseen, fit_ensemble(ensemble, seen))[1]
+    def search_and_predict(train: Answers, test: Answers) -> np.ndarray:
+        ensemble = search(train, methods, kind)
+        return predict(ensemble, test, fit_ensemble(ensemble, train))[1]
 
     return cross_validated(answers, search_and_predict, folds, repeats, seed)
 
 
 def fit_ensemble(ensemble: Ensemble, answers: Answers) -> Weights:
-    """The weights of an ensemble's members, from answers of all M models."""
+    """Makes the weights of an ensemble's members from the answers of all M models."""
     return fit(METHODS[ensemble.method], take_models(answers, ensemble.models))
 
 
 def predict(ensemble: Ensemble, answers: Answers, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
-    """Fused scores, float64 [V, 7], and predictions, int [V], from answers of all M models."""
+    """Returns fused scores, float64 [V, 7], and predictions, int [V], from the answers of all M models."""
     return apply(METHODS[ensemble.method], take_models(answers, ensemble.models), weights)
 
 
 def count_correct(answers: Answers, method: str) -> np.ndarray:
-    """How many videos each subset of the models has right.
+    """Counts the videos that each subset of the models has right.
 
     Args:
       answers: of M models to labelled videos.
       method: a key of METHODS whose method is a weighted mean.
 
     Returns:
-      int32 [2^M]; entry s is of the subset of those models m whose bit 2^m is set in s. The empty one has none right.
+      int32 [2^M]. Entry s is of the subset of the models m whose bit 2^m is set in s. The empty subset has 0 right.
     """
     inputs, evidence = _prepare(answers, METHODS[method])
     count = _count_additive if evidence.by_class is None else _count_ratio
@@ -114,7 +113,7 @@ def _best_subset(answers: Answers, name: str) -> Ensemble:
     subsets = np.flatnonzero(correct == correct[1:].max())
     subsets = subsets[subsets > 0]
     sizes = _membership(subsets, models).sum(axis=1)
-    best = int(subsets[sizes.argmin()])  # of the smallest, the lowest number: the models that stand first
+    best = int(subsets[sizes.argmin()])  # smallest subset, then lowest number: the models listed first
     return Ensemble(name, [m for m in range(models) if best >> m & 1], int(correct[best]), len(correct) - 1)
 
 
@@ -131,7 +130,7 @@ def _score(answers: Answers, name: str, models: list[int]) -> Ensemble:
 
 
 def _best_greedy(answers: Answers, name: str) -> Ensemble:
-    """Adds, again and again, the model that helps most; the best ensemble on the way, the smallest of several."""
+    """Adds the model that helps most, GREEDY_ROUNDS times, and returns the best ensemble on the way. Ties: smallest."""
     inputs, evidence = _prepare(answers, METHODS[name])
     models = len(inputs)
     by_class = evidence.model[:, np.newaxis] * (1.0 if evidence.by_class is None else evidence.by_class)
@@ -156,11 +155,11 @@ def _best_greedy(answers: Answers, name: str) -> Ensemble:
 
 
 def _count_additive(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
-    """`count_correct` where models weigh the same in each class: what they sum to is divided by one number.
+    """Counts right answers where a model weighs the same in each class, so that sums need no division.
 
-    A video is right when six sums over the members are all below 0 (the lead of each other class over the true one). A
-    sum is that of an inner and an outer half, and inner + outer < 0 is inner < -outer: the inner sums of a (video,
-    class) are sorted once, and then only their places are compared, 16 bits each, with the place of each -outer.
+    A video is right if six sums over the members are all below 0: the lead of each other class over the true one. A
+    sum is that of an inner and an outer half. As inner + outer < 0 means inner < -outer, the inner sums of a (video,
+    class) are sorted once. After that, only their places (16 bits each) are compared with the place of each -outer.
     """
     contributions = inputs * (evidence.model[:, np.newaxis] * evidence.factor)[:, np.newaxis]
     lead, strict = _leads(contributions, evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2), labels)
@@ -188,16 +187,16 @@ def _count_additive(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) 
 
 
 def _leads(contributions: np.ndarray, magnitudes: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far each other class is ahead of the true one, and of the tie.
+    """Returns how far each other class leads the true class, with the margin of a tie.
 
     Args:
       contributions: float64 [M, V, 7], what each model adds to each score.
-      magnitudes: float64 [M, V], what each adds to the measure of ties.
+      magnitudes: float64 [M, V], what each model adds to the measure of ties.
       labels: int [V].
 
     Returns:
-      float64 [M, 6, V], and bool [6, V]: whether the sum over members has to be below 0, for classes that would win a
-      tie against the true one, or may be 0.
+      Leads, float64 [M, 6, V], and bool [6, V]: true where their sum over members must be below 0, because the class
+      would win a tie against the true class. Elsewhere the sum may be 0.
     """
     others = np.arange(NUM_CLASSES - 1)[:, np.newaxis]
     others = others + (others >= labels)  # [6, V]
@@ -208,10 +207,10 @@ def _leads(contributions: np.ndarray, magnitudes: np.ndarray, labels: np.ndarray
 
 
 def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
-    """`count_correct` where models weigh differently in each class: each score is a sum over a sum of weights.
+    """Counts right answers where models weigh differently in each class, so that each sum is divided by one of weights.
 
-    Which classes lead then depends on the sums of weights, and there is nothing to sort beforehand: scores are
-    computed, for the videos of a class at a time.
+    The leading class then depends on the sums of weights, so that nothing can be sorted in advance. Scores are
+    computed for the videos of one class at a time.
     """
     by_class = evidence.model[:, np.newaxis] * evidence.by_class  # [M, 7]
     order = np.argsort(labels, kind='stable')
@@ -221,7 +220,7 @@ def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> 
     inner_models = min(len(inputs), _INNER_RATIO)
 
     def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inner sums [..., inner], contiguous in the inner loops, and outer sums [outer, ..., 1]."""
+        """Returns inner sums [..., inner], contiguous for the inner loops, and outer sums [outer, ..., 1]."""
         inner, outer = _subset_sums(values[:inner_models]), _subset_sums(values[inner_models:])
         return np.ascontiguousarray(np.moveaxis(inner, 0, -1)), outer[..., np.newaxis]
 
@@ -231,7 +230,7 @@ def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> 
     weight_inner, weight_outer = halves(evidence.model)
 
     def count(block: int) -> np.ndarray:
-        # The empty subset, whose weights are 0, is not looked at.
+        # The weights of the empty subset are 0. Its count is overwritten later.
         with np.errstate(divide='ignore', invalid='ignore'):
             per_class, per_model = 1 / (class_inner + class_outer[block]), 1 / (weight_inner + weight_outer[block])
             total = np.zeros(score_inner.shape[-1], np.int32)
@@ -254,12 +253,12 @@ def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> 
 
 
 def _membership(subsets: np.ndarray, models: int) -> np.ndarray:
-    """bool [subsets, models]."""
+    """Returns which models each subset has, bool [subsets, models]."""
     return (subsets[:, np.newaxis] >> np.arange(models) & 1).astype(bool)
 
 
 def _subset_sums(values: np.ndarray) -> np.ndarray:
-    """Sums over every subset of the first axis: [M, ...] becomes [2^M, ...], numbered as in `count_correct`."""
+    """Sums over every subset of the first axis: [M, ...] to [2^M, ...], numbered as in `count_correct`."""
     sums = np.zeros((1, *values.shape[1:]))
     for value in values:
         sums = np.concatenate([sums, sums + value])
@@ -267,7 +266,7 @@ def _subset_sums(values: np.ndarray) -> np.ndarray:
 
 
 def _count_videos(right: np.ndarray) -> np.ndarray:
-    """int32 [S]: how many of a bool array's rows [V, S] are true, by addition of bytes."""
+    """Counts the true rows of a bool array [V, S] by adding bytes, int32 [S]."""
     total = np.zeros(right.shape[1], np.int32)
     for first in range(0, len(right), _VIDEOS_PER_BYTE):
         total += right[first : first + _VIDEOS_PER_BYTE].view(np.uint8).sum(axis=0, dtype=np.uint8)
@@ -275,7 +274,7 @@ def _count_videos(right: np.ndarray) -> np.ndarray:
 
 
 def _in_threads(count: Callable[[int], np.ndarray], blocks: int) -> np.ndarray:
-    """`count` of each block, one after the other in the result; NumPy lets go of the interpreter in its loops."""
+    """Concatenates `count(block)` of all blocks. NumPy releases the interpreter lock in its loops."""
     cores = count_cpus()
     if blocks < 2 * cores:
         return np.concatenate([count(block) for block in range(blocks)])

@@ -1,4 +1,4 @@
-"""What EmotiW takes (dissertation 5.11): a text file per test video that holds one class name, in AFEW's spelling."""
+"""EmotiW's submissions (dissertation 5.11): a text file per test video with one class name, in AFEW's spelling."""
 
 import csv
 from pathlib import Path
@@ -12,10 +12,10 @@ _LONGEST_NAME = 255  # bytes, of a file in most file systems
 
 
 def check_submission_folder(folder: str, results: Results, flag: str = '--submission') -> None:
-    """Raises InputError where a submission cannot be written whole: a folder in use, or ids that are no file names."""
+    """Raises InputError if the folder is in use, or a video's id cannot be the name of a file."""
     path = Path(folder)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f'{flag}={folder}: exists and is not empty; expected a new or empty folder')
+        raise InputError(f'{flag}={folder}: exists and is not empty; choose a new or empty folder')
     for video_id in results.video_ids:
         too_long = len(f'{video_id}.txt'.encode()) > _LONGEST_NAME
         if set(video_id) & set('/\\\0') or video_id in ('', '.', '..') or too_long:
@@ -26,27 +26,32 @@ def check_submission_folder(folder: str, results: Results, flag: str = '--submis
 
 
 def write_submission(folder: str, results: Results) -> None:
-    """Writes `<video_id>.txt` for each video; the folder is new or empty.
+    """Writes `<video_id>.txt` for each video.
+
+    Args:
+      folder: new or empty.
+      results: the answers.
 
     Raises:
-      InputError: see `check_submission_folder`.
+      InputError: the folder is in use, or a video's id cannot be the name of a file.
     """
     check_submission_folder(folder, results)
-    with atomic_folder(folder) as files:  # all of them or none: a folder that has some is refused
+    with atomic_folder(folder) as files:  # all or none, because a folder with files is refused
         for video_id, prediction in zip(results.video_ids, results.predictions, strict=True):
-            with atomic_write(files / f'{video_id}.txt', durable=False) as file:  # by the hundred, and seen to next
+            with atomic_write(files / f'{video_id}.txt', durable=False) as file:
                 file.write(AFEW_SPELLING[prediction] + '\n')
+    print(f'{folder}: {len(results.video_ids)} files for submission')
 
 
 def read_expected(path: str) -> list[str]:
-    """Ids of the videos that a submission must answer, in the order of the file.
+    """Returns the ids of the videos that a submission must answer, in the order of the file.
 
     Args:
-      path: a ledger (`test.ledger.csv`), a results file, or plain text with an id a line; an id may end in `.avi`,
-        `.mp4` or `.txt`. Blank lines, and lines that start with #, are skipped.
+      path: a ledger (`test.ledger.csv`), a results file, or plain text with an id per line. An id may end in `.avi`,
+        `.mp4` or `.txt`. Blank lines and lines that start with # are skipped.
 
     Raises:
-      InputError: the file cannot be read, names no video, or names one twice.
+      InputError: the file is unreadable, lists no video, or lists a video twice.
     """
     try:
         lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
@@ -68,22 +73,23 @@ def read_expected(path: str) -> list[str]:
         for ending in ('.avi', '.mp4', '.txt'):
             name = name.removesuffix(ending)
         if name in ids:
-            raise InputError(f'{path}:{number}: video {name} stands on line {ids[name]} already')
+            raise InputError(f'{path}:{number}: video {name} is already on line {ids[name]}; remove one of them')
         ids[name] = number
     if not ids:
-        raise InputError(f'{path}: names no video; expected one a line')
+        raise InputError(f'{path}: lists no video; expected one per line')
     return list(ids)
 
 
 def check_submission(folder: str, expected: list[str]) -> list[str]:
-    """What is wrong with a submission, a line for each file or video; nothing when all is well.
+    """Returns the faults of a submission, a line for each file or video.
 
-    Missing: a video without a file. Extra: a file of no expected video, or no .txt at all. Duplicated: a second file
-    of one video, under another case or ending, or in a subfolder. Misspelt: content that is not one class name in
-    AFEW's spelling.
+    - missing: a video without a file.
+    - extra: a file of a video that is not expected, or one that is not called `<video_id>.txt`.
+    - duplicated: a second file of a video, in other case, with another ending, or in a subfolder.
+    - misspelt: content that is not one class name in AFEW's spelling.
 
     Args:
-      folder: the submission; subfolders are looked through.
+      folder: the submission, subfolders included.
       expected: ids of the videos.
 
     Raises:
@@ -115,7 +121,7 @@ def check_submission(folder: str, expected: list[str]) -> list[str]:
 
 
 def _wrong_content(path: Path) -> str | None:
-    """What a submission file says instead of a class name; None where it says one."""
+    """Returns what is wrong with the content of a submission file, None if it is one class name."""
     names = ', '.join(sorted(AFEW_SPELLING))
     try:
         text = path.read_text(encoding='utf-8')

@@ -1,4 +1,4 @@
-"""What the fusion commands print about several models."""
+"""Tables about several models that the fusion commands print."""
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -9,13 +9,14 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.fusion.diversity import Diversity
 from fer.fusion.members import read_members
+from fer.fusion.requests import check_all_labelled
 from fer.fusion.significance import compare
 
-MOST_SHOWN = 20  # members in a printed matrix; the CSV has all
+MOST_SHOWN = 20  # members in a printed matrix. The CSV has all.
 
 
 def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table with its first column left, the others right."""
+    """Prints a table, its first column aligned left and the others right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
         cells = (
@@ -26,7 +27,7 @@ def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_diversity(diversity: Diversity, models: Sequence[int]) -> None:
-    """What each of some models brings, and how every two of them differ."""
+    """Prints the recalls of some models, and how every two of them differ."""
     shown = list(models)[:MOST_SHOWN]
     print(f'\noracle, right where any file is: {diversity.oracle:.1%}')
     print('recall in percent of each emotion (videos of it that this file alone has right, of all files)')
@@ -61,18 +62,16 @@ def _print_matrix(title: str, values: np.ndarray, models: Sequence[int], spell: 
 
 
 def print_comparisons(paths: Sequence[str], seed: int) -> None:
-    """Every pair of results files: difference, McNemar's test and the paired bootstrap.
+    """Prints difference, McNemar's test and the paired bootstrap of every two results files.
 
     Raises:
-      InputError: fewer than two files, files that disagree, or a video without a label.
+      InputError: fewer than two files, files disagree, or a video has no label.
     """
     members = read_members(paths, '--results')
     if len(members.paths) < 2:
         raise InputError('--results: a single file; --compare needs two or more')
     answers, total = members.answers, len(members.labels)
-    if (members.labels < 0).any():
-        video_id = members.results[0].video_ids[int((members.labels < 0).argmax())]
-        raise InputError(f'{members.paths[0]}: video {video_id} has no label in any file; --compare needs them')
+    check_all_labelled(members, '--compare')
     for note in members.notes:
         print(note)
     print(f'{total} videos; one is {1 / total:.2%}')

@@ -1,4 +1,4 @@
-"""Scores of videos that the weights have not seen, and how far a score is to be trusted."""
+"""Cross-validated predictions of fusions, and bootstrap intervals of scores."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from fer.fusion.folds import stratified_folds
 from fer.fusion.methods import Answers, Method, apply, fit, take_videos
 
 SAMPLES = 10_000  # of every bootstrap
-_BLOCK = 500  # samples drawn at a time: 500 x 383 indices are 1.5 MB
+_BLOCK = 500  # samples taken at a time: 500 x 383 indices are 1.5 MB
 
 
 def cross_validated(
@@ -18,43 +18,55 @@ def cross_validated(
     repeats: int,
     seed: int,
 ) -> np.ndarray:
-    """Predictions for each video by weights, or a whole search, that saw only the other folds.
+    """Predicts each video by weights, or by a whole search, made from the other folds only.
 
     Args:
       answers: of labelled videos.
-      fit_and_predict: takes the answers to learn from and those to predict; returns int [V'], predictions.
-      folds: in each repeat; from 2 to V.
-      repeats: with other folds each time.
-      seed: of the first repeat's folds; the others count on from it.
+      fit_and_predict: (answers to learn from, answers to predict) to predictions, int [V'].
+      folds: of each repeat, from 2 to V.
+      repeats: each with other folds.
+      seed: of the first repeat's folds. The next repeats take the next numbers.
 
     Returns:
-      int [repeats, V].
+      Predictions, int [repeats, V].
     """
     predictions = np.empty((repeats, len(answers.labels)), int)
     for repeat in range(repeats):
         fold = stratified_folds(answers.labels, folds, seed + repeat)
         for held_out in range(folds):
-            unseen = fold == held_out
-            predictions[repeat, unseen] = fit_and_predict(take_videos(answers, ~unseen), take_videos(answers, unseen))
+            test = fold == held_out
+            predictions[repeat, test] = fit_and_predict(take_videos(answers, ~test), take_videos(answers, test))
     return predictions
 
 
 def cross_validated_method(
     method: Method, answers: Answers, accuracies: np.ndarray | None, folds: int, repeats: int, seed: int
 ) -> np.ndarray:
-    """`cross_validated` for a method with given members, and given accuracies [M] or None: int [repeats, V]."""
+    """Predicts each video by a method whose weights are made from the other folds only.
 
-    def fit_and_predict(seen: Answers, unseen: Answers) -> np.ndarray:
-        return apply(method, unseen, fit(method, seen, accuracies))[1]
+    Args:
+      method: a value of `fer.fusion.methods.METHODS`.
+      answers: of M models to V labelled videos.
+      accuracies: float64 [M], given ones. None takes those on the other folds.
+      folds: of each repeat, from 2 to V.
+      repeats: each with other folds.
+      seed: of the first repeat's folds. The next repeats take the next numbers.
+
+    Returns:
+      Predictions, int [repeats, V].
+    """
+
+    def fit_and_predict(train: Answers, test: Answers) -> np.ndarray:
+        return apply(method, test, fit(method, train, accuracies))[1]
 
     return cross_validated(answers, fit_and_predict, folds, repeats, seed)
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0) -> list[float]:
-    """The 95% percentile interval (Efron 1979) of the mean of a value per video, [low, high].
+    """Returns the 95% percentile interval (Efron 1979) of the mean of a value per video, [low, high].
 
     Args:
-      values: float [V]: 1 where a prediction is right, 0 where wrong, shares over repeats, or differences of those.
+      values: float [V]. 1 for a right prediction and 0 for a wrong one, their mean over repeats, or differences.
       seed: of the samples.
     """
     rng = np.random.default_rng(seed)
@@ -66,16 +78,16 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> list[float]:
 
 
 def summarise_predictions(predictions: np.ndarray, labels: np.ndarray, folds: int) -> dict:
-    """What repeated cross-validation found, for metrics files.
+    """Summarises a repeated cross-validation for a metrics file.
 
     Args:
       predictions: int [repeats, V].
       labels: int [V].
-      folds: for the record.
+      folds: of each repeat.
 
     Returns:
-      accuracy, the mean over repeats; interval_95, by bootstrap over videos; lowest and highest, of the repeats; folds;
-      repeats.
+      `accuracy` (mean over repeats), `interval_95` (bootstrap over videos), `lowest` and `highest` (of the repeats),
+      `folds` and `repeats`.
     """
     right = predictions == labels
     per_repeat = right.mean(axis=1)

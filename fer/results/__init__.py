@@ -1,1 +1,1 @@
-"""From window logits to one answer per official video, and what that answer is worth. No TensorFlow."""
+"""Results files, metrics and plots: one answer per official video, and its score. Never imports TensorFlow."""

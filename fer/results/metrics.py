@@ -1,11 +1,11 @@
 """Accuracy, macro F1 and the confusion matrix of a split, over all its videos and over those with faces.
 
-The dissertation's two numbers (5.9): accuracy, and F1 as the unweighted mean of the per-class F1. The mean is over the
-classes that have labelled videos. Where all seven have some, as in AFEW, it is the dissertation's. CREMA-D has no
-Surprise, whose F1 of 0 would make 86 of a perfect score. A video predicted as an absent class counts as wrong.
+The dissertation reports accuracy and F1, the unweighted mean of the per-class F1 (5.9). The mean here is over the
+classes that have labelled videos. If all seven have some, as in AFEW, it is the dissertation's. CREMA-D has no
+Surprise, whose F1 of 0 would turn a perfect score into 86. A video predicted as an absent class counts as wrong.
 
-The 95% interval is Wilson's for k successes of N. With 383 videos it is about ten points wide, which every comparison
-of two accuracies should be read beside.
+The 95% interval is Wilson's for k successes of N. With 383 videos it is about ten points wide. Keep that in mind when
+you compare two accuracies.
 """
 
 import json
@@ -19,22 +19,24 @@ from fer.errors import InputError
 from fer.files import atomic_write
 from fer.results.results_file import Results
 
-_NAMED = 2  # absent classes that are named
+_NAMED = 2  # most absent classes that are named
 
 
 def score(labels: np.ndarray, predictions: np.ndarray) -> dict:
-    """Metrics of V predictions.
+    """Computes the metrics of V predictions.
 
     Args:
       labels: int [V], class indices.
       predictions: int [V], class indices.
 
     Returns:
-      accuracy and f1, in [0, 1]; f1_seven, the mean over all seven classes, where an absent one counts 0;
-      classes_absent, the names of those without labelled videos; per_class, a dict of precision, recall, f1 in [0, 1]
-      and support for each class; confusion, [7][7] counts with rows = truth; correct; total; interval_95, the
-      accuracy's [low, high].
-      With no videos at all the rates are 0 and the interval is [0, 1].
+      - `accuracy` and `f1`, in [0, 1].
+      - `f1_seven`: mean over all seven classes, where an absent class counts 0.
+      - `classes_absent`: names of the classes without labelled videos.
+      - `per_class`: precision, recall, f1 in [0, 1] and support of each class.
+      - `confusion`: counts [7][7], rows = truth.
+      - `correct`, `total`, and `interval_95` of the accuracy, [low, high].
+      Without any videos the rates are 0 and the interval is [0, 1].
     """
     confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
     np.add.at(confusion, (labels, predictions), 1)
@@ -65,9 +67,9 @@ def score(labels: np.ndarray, predictions: np.ndarray) -> dict:
 
 
 def wilson_interval(correct: int, total: int) -> list[float]:
-    """Wilson's 95% interval of a proportion (1927), [low, high] in [0, 1]; [0, 1] when there is nothing to count.
+    """Returns Wilson's 95% interval of a proportion (1927), [low, high] in [0, 1]. It is [0, 1] for a total of 0.
 
-    Three lines here, and scipy.stats as the test's oracle: importing it takes as long as the rest of fusion.py.
+    Not taken from scipy.stats, because its import takes as long as the rest of fusion.py. The tests compare the two.
     """
     if not total:
         return [0.0, 1.0]
@@ -78,29 +80,30 @@ def wilson_interval(correct: int, total: int) -> list[float]:
 
 
 def score_results(results: Results, source: str) -> dict | None:
-    """Metrics over every official video, with the same under `with_faces` over those the model itself answered.
+    """Computes the metrics over every official video, and over the videos that the model itself answers.
 
     Args:
       results: the answers.
-      source: where they come from, for the error.
+      source: the file they come from, for the error.
 
     Returns:
-      What `score` returns, `classes`, and `with_faces`; None for an unlabelled split.
+      The metrics of `score`, `classes`, and `with_faces`: the metrics over videos without a fallback. None for a split
+      without labels.
 
     Raises:
-      InputError: some of the videos have a label and others none.
+      InputError: only some of the videos have a label.
     """
     unknown = results.labels < 0
     if unknown.all():
         return None
     if unknown.any():
-        lacking = results.video_ids[int(unknown.argmax())]
-        raise InputError(f'{source}: video {lacking} has no label, others have; expected labels for all or for none')
-    seen = np.array([reason == '-' for reason in results.fallback])
+        without = results.video_ids[int(unknown.argmax())]
+        raise InputError(f'{source}: video {without} has no label, others have; expected labels for all or for none')
+    answered = np.array([reason == '-' for reason in results.fallback])
     return {
         'classes': list(EMOTIONS),
         **score(results.labels, results.predictions),
-        'with_faces': score(results.labels[seen], results.predictions[seen]),
+        'with_faces': score(results.labels[answered], results.predictions[answered]),
     }
 
 
@@ -111,7 +114,7 @@ def write_metrics(path: str | Path, metrics: dict) -> None:
 
 
 def summary(metrics: dict) -> str:
-    """`27/80 = 33.8% [24.4, 44.6], F1 28.1; with faces 26/76 = 34.2% [24.5, 45.4], F1 28.9`."""
+    """Returns text such as `27/80 = 33.8% [24.4, 44.6], F1 28.1; with faces 26/76 = 34.2% [24.5, 45.4], F1 28.9`."""
     return f'{_figures(metrics)}; with faces {_figures(metrics["with_faces"])}'
 
 

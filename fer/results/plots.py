@@ -1,4 +1,4 @@
-"""Confusion matrices and training curves as PNG, drawn without pyplot's global state."""
+"""Plots of confusion matrices and training curves, as PNG. They do not use pyplot's global state."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _COLOURS = [f'tab:{name}' for name in ('orange', 'green', 'red', 'purple', 'brow
 
 
 def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], title: str) -> None:
-    """A confusion matrix as the dissertation prints them: rows are the truth, cells are percent of the row.
+    """Plots a confusion matrix as in the dissertation: rows are the truth, cells are percent of the row.
 
     Args:
       path: PNG to write.
@@ -39,12 +39,12 @@ def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], title: 
 def draw_curves(
     path: str | Path, train: dict[str, np.ndarray], validation: dict[str, dict[str, np.ndarray]], title: str
 ) -> None:
-    """Loss and accuracy against the training step.
+    """Plots loss and accuracy against the training step.
 
     Args:
       path: PNG to write.
-      train: `step`, `loss`, `accuracy` [in 0..1] of each step; drawn as a running mean as well. May be empty arrays.
-      validation: for each dataset, by what to call it, `step` and `accuracy` [in 0..1] after each epoch.
+      train: `step`, `loss` and `accuracy` (in [0, 1]) of each step, plotted with a running mean. May be empty arrays.
+      validation: `step` and `accuracy` (in [0, 1]) after each epoch, by the label of the dataset.
       title: the heading.
     """
     figure = Figure(figsize=(9, 3.6), layout='constrained')

@@ -1,10 +1,11 @@
-"""Results files: one line per video with its logits, prediction and label, tab separated.
+"""Results files: a line per video with its logits, prediction and label, separated by tabs.
 
-The header is `video_id logit_Neutral ... logit_Surprise prediction label frames fallback`. Readers accept files
-without the last two columns, ignore further ones, and find every column by its name.
+The header is `video_id logit_Neutral ... logit_Surprise prediction label frames fallback`. Columns are found by their
+names. The last two may be missing, and further columns are ignored.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,18 +22,18 @@ OPTIONAL_COLUMNS = ('frames', 'fallback')
 
 
 class Results(NamedTuple):
-    """The answers for one split, V videos."""
+    """The answers for the V videos of a split."""
 
     video_ids: list[str]
     logits: np.ndarray  # float64 [V, 7]
     predictions: np.ndarray  # int64 [V], class indices
     labels: np.ndarray  # int64 [V], class indices, -1 where unknown
-    frames: np.ndarray  # int64 [V], real frames the answer rests on; 0 for a fallback, -1 where the file did not say
-    fallback: list[str]  # why the model could not answer, '-' where it did
+    frames: np.ndarray  # int64 [V], real frames behind the answer, 0 for a fallback, -1 where the file has no column
+    fallback: list[str]  # reason why the model has no answer, '-' where it has one
 
 
 def write_results(path: str | Path, results: Results) -> None:
-    """Writes a results file; nine significant digits bring every float32 back to the bit."""
+    """Writes a results file. Nine significant digits restore every float32 to the bit."""
     with atomic_write(path) as file:
         file.write('\t'.join(COLUMNS) + '\n')
         for row, video_id in enumerate(results.video_ids):
@@ -49,11 +50,11 @@ def write_results(path: str | Path, results: Results) -> None:
 
 
 def read_results(path: str | Path) -> Results:
-    """Reads a results file, this project's or another's.
+    """Reads a results file of this project or of another.
 
     Raises:
-      InputError: the file is missing, empty or malformed, a video stands in it twice, or a logit is not finite;
-        names the line.
+      InputError: the file is missing, empty or malformed, lists a video twice, or has a logit that is not finite. The
+        message names the line.
     """
     try:
         lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
@@ -61,7 +62,7 @@ def read_results(path: str | Path) -> Results:
         reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
         raise InputError(f'{path}: {reason}; expected a results file') from None
     if lines == ['']:
-        raise InputError(f'{path}: empty; expected a header and one line a video')
+        raise InputError(f'{path}: empty; expected a header and one line per video')
     header = lines[0].split('\t')
     missing = [name for name in COLUMNS if name not in header and name not in OPTIONAL_COLUMNS]
     if missing:
@@ -76,7 +77,7 @@ def read_results(path: str | Path) -> Results:
                 raise ValueError(f'{len(fields)} fields; expected {len(header)}')
             video_id, *row = _parse_row(fields)
             if video_id in rows:
-                raise ValueError(f'video {video_id} stands here a second time')
+                raise ValueError(f'video {video_id} is listed a second time; remove one of the lines')
         except ValueError as error:
             raise InputError(f'{path}:{number}: {error}') from None
         rows[video_id] = tuple(row)
@@ -86,8 +87,20 @@ def read_results(path: str | Path) -> Results:
     return Results(list(rows), np.array(logits), np.array(predictions), np.array(labels), np.array(frames), [*fallback])
 
 
+def take_rows(results: Results, rows: Sequence[int]) -> Results:
+    """Returns some of the answers, in the order of `rows`."""
+    return Results(
+        [results.video_ids[row] for row in rows],
+        results.logits[rows],
+        results.predictions[rows],
+        results.labels[rows],
+        results.frames[rows],
+        [results.fallback[row] for row in rows],
+    )
+
+
 def classes_of(path: str | Path) -> list[str]:
-    """The seven classes in the order in which a results file's header names them; the file is one that can be read."""
+    """Returns the seven classes in the order of the header of a results file that `read_results` accepts."""
     with open(path, encoding='utf-8-sig') as file:
         header = file.readline().rstrip('\n').split('\t')
     return [name.removeprefix('logit_') for name in header if name in LOGIT_COLUMNS]

@@ -1,6 +1,6 @@
-"""One answer per official video, from the logits of its windows.
+"""Combines the logits of windows into one answer per official video.
 
-Dissertation 5.8 splits a video into windows; EmotiW counts one prediction each, for every video of the split.
+Dissertation 5.8 splits a video into windows. EmotiW counts one prediction for every video of the split.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from fer.runs.names import CLASS_COUNTS_FILE
 
 
 def class_counts(ledger: Sequence[LedgerRow]) -> np.ndarray:
-    """int64 [7]: official videos of each class, those without a face included."""
+    """Counts the official videos of each class, those without a face included, int64 [7]."""
     labels = [row.label for row in ledger if row.label is not None]
     return np.bincount(labels, minlength=emotions.NUM_CLASSES)
 
 
 def prior_logits(counts: np.ndarray) -> np.ndarray:
-    """float64 [7]: log class frequencies with one video added to each class, so that none is impossible."""
+    """Returns log class frequencies, float64 [7]. One video is added to each class, so that all are finite."""
     return np.log((counts + 1) / (counts + 1).sum())
 
 
 def read_class_counts(run_dir: str | Path) -> np.ndarray:
-    """int64 [7]: the training videos of each class, which `--fallback=prior` answers with."""
+    """Reads the training videos of each class, which `--fallback=prior` uses, int64 [7]."""
     path = Path(run_dir) / CLASS_COUNTS_FILE
     try:
         counts = read_object(path)
@@ -45,13 +45,13 @@ def read_class_counts(run_dir: str | Path) -> np.ndarray:
 
 
 def combine_windows(logits: np.ndarray, lengths: np.ndarray, video: np.ndarray, num_videos: int) -> np.ndarray:
-    """Mean of each video's window logits, weighted by the windows' real frames.
+    """Returns the mean of each video's window logits, weighted by the windows' real frames.
 
     Args:
-      logits: float32 [W, 7], one row per window.
+      logits: float32 [W, 7], a row per window.
       lengths: int [W], real frames of each window.
-      video: int [W], which video each window is of.
-      num_videos: V; every video has at least one window.
+      video: int [W], index of each window's video.
+      num_videos: V. Every video has at least one window.
 
     Returns:
       float64 [V, 7].
@@ -69,14 +69,14 @@ def answer_ledger(
     frames: Sequence[int],
     fallback: np.ndarray,
 ) -> Results:
-    """Results for every row of the ledger, in its order.
+    """Returns results for every row of the ledger, in its order.
 
     Args:
       ledger: the split's official videos, with their labels.
-      video_ids: the V videos the model answered, each of them in the ledger.
-      logits: float [V, 7], its answers.
-      frames: their real frames.
-      fallback: float [7], the logits of a video without frames; its row says why it has none.
+      video_ids: the V videos that the model answers, each of them in the ledger.
+      logits: float [V, 7], the model's answers.
+      frames: real frames of the V videos.
+      fallback: float [7], logits of a video without frames. Its row has the reason in column `fallback`.
     """
     answered = {video_id: index for index, video_id in enumerate(video_ids)}
     rows = [answered.get(row.video_id) for row in ledger]
@@ -92,13 +92,18 @@ def answer_ledger(
 
 
 def answer_from(results: Results, other: Results, path: str) -> tuple[Results, int]:
-    """Takes another model's answers for the videos that rest on a fallback, where that model has its own.
+    """Replaces fallbacks by the answers of another model, if that model's answer is not a fallback, too.
+
+    Args:
+      results: the answers of the model itself.
+      other: the answers of the other model.
+      path: the file of `other`, for errors.
 
     Returns:
-      The results, whose `fallback` still says why the model itself has no answer; and how many were taken.
+      The results, whose `fallback` keeps the reason why the model has no answer, and the number of replaced answers.
 
     Raises:
-      InputError: `other`, read from `path`, lacks such a video.
+      InputError: a video with a fallback is missing in `other`.
     """
     row_of = {video_id: row for row, video_id in enumerate(other.video_ids)}
     logits, taken = results.logits.copy(), 0

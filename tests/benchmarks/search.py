@@ -1,8 +1,8 @@
 """Exhaustive search for an ensemble, against a loop over dictionaries: python -m tests.benchmarks.search
 
-All 2^20 - 1 subsets of 20 models with methods 1 to 4 on 383 videos, as many as AFEW's validation set has. The loop is
-the dissertation's own description (5.10): dictionaries of accuracies, predictions and logits, and for each video a look
-at each model. It is measured on random subsets, and both count the same videos right on all of them.
+All 2^20 - 1 subsets of 20 models with methods 1 to 4 on 383 videos, as many as AFEW's validation set has. The loop
+follows the dissertation's description (5.10): dictionaries of accuracies, predictions and logits, and a loop over the
+models for each video. It is timed on random subsets. Both count the same videos right on all of these.
 """
 
 import itertools
