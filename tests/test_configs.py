@@ -1,4 +1,4 @@
-"""The flagfiles of chapter 6 below configs/: each is its row of runs.csv, and each predecessor is another's run."""
+"""The flagfiles of chapter 6 below configs/: each equals its row of runs.csv and starts from other flagfiles' runs."""
 
 import csv
 import json
@@ -27,9 +27,9 @@ PATHS = {
     '-'.join(part.split('-')[0] for part in path.relative_to(ROOT / 'configs').with_suffix('').parts): path
     for path in sorted(ROOT.glob('configs/6.*/t*/r*.flags'))
 }
-UNLISTED = '6.2-t0-r1'  # named by the text, in no table
+UNLISTED = '6.2-t0-r1'  # only the text names it, no table lists it
 
-# Columns of runs.csv that are flags, and those that are flags in another form.
+# {column of runs.csv: flag}, then the columns that are compared in other ways.
 SETTINGS = {
     **{name: name for name in ('model', 'learning_rate', 'lr_schedule', 'batch_size', 'seq_len', 'global_pool')},
     **{name: name for name in ('aggregate', 'classify', 'reinit_fc', 'bidirectional', 'attention', 'rnn_layers')},
@@ -42,7 +42,7 @@ COMMENT = {'afew_accuracy', 'afew_f1', 'avg_accuracy', 'doubt'} | {
     f'{name}_{metric}' for name in ('rafdb', 'affectnet', 'fer2013') for metric in ('accuracy', 'f1')
 }
 
-# Reads flagfiles by a script's own flags, in a process of its own: scripts have flags of the same names.
+# Reads flagfiles with a script's own flags. A process of its own, because scripts have flags of the same names.
 READ = """
 import importlib, json, sys
 from absl import flags
@@ -59,7 +59,7 @@ for path in paths:
 
 
 def read_settings(script: str, paths: list[Path]) -> list[dict]:
-    """{flag: value} of each flagfile, of the flags that it or what it includes gives; from the repository's root."""
+    """Returns {flag: value} of each flagfile, including the flagfiles that it includes."""
     lines = run('-c', READ, script, *(path.relative_to(ROOT) for path in paths)).out.splitlines()
     read = [json.loads(line) for line in lines]
     assert [rest for rest, _ in read] == [[]] * len(paths)
@@ -68,7 +68,7 @@ def read_settings(script: str, paths: list[Path]) -> list[dict]:
 
 @pytest.fixture(scope='module')
 def settings() -> dict[str, dict]:
-    """{run_id or section folder: the settings that come out of its flagfile}."""
+    """Returns {run id or section folder: the settings of its flagfile}."""
     paths = {**DEFAULTS, **PATHS}
     late = {name for name in paths if name.startswith('6.5l-')}
     found = {}
@@ -79,7 +79,7 @@ def settings() -> dict[str, dict]:
 
 
 def read_own(run_id: str) -> tuple[str, list[str], list[str]]:
-    """A flagfile's first comment as one line per paragraph joined, and its flags: (name, value) pairs as written."""
+    """Returns a flagfile's first comment as one line, and the names and values of its flags as written."""
     lines = PATHS[run_id].read_text().splitlines()
     head = next(number for number, line in enumerate(lines) if not line.startswith('# '))
     given = [line for line in lines if not line.startswith('#')]
@@ -93,7 +93,7 @@ def home(settings: dict) -> str:
 
 
 def origin(folder: str) -> str:
-    """The run_id of a run folder."""
+    """Returns the run id of a run folder."""
     return PurePosixPath(folder).name.removesuffix('-seed0')
 
 
@@ -103,7 +103,7 @@ def section_of(run_id: str) -> str:
 
 
 def printed(row: Run) -> str:
-    """What a flagfile's comment says of a row's scores, and of what of it is in doubt."""
+    """Returns the comment that a flagfile must have: the printed scores and doubts of its row."""
     if row.stage == 'pretrain':
         names = {'rafdb': 'RAF-DB', 'affectnet': 'AffectNet', 'fer2013': 'FER2013'}
         scores = [f'{names[n]} {getattr(row, f"{n}_accuracy")}% / {getattr(row, f"{n}_f1")}%' for n in names]
@@ -115,7 +115,7 @@ def printed(row: Run) -> str:
     return f'{text} In doubt: {row.doubt}.' if row.doubt else text
 
 
-def test_the_files_are_the_runs():
+def test_every_run_has_a_flagfile():
     assert len(PATHS) == 113
     assert PATHS.keys() == RUNS.keys() | {UNLISTED}
     for run_id, row in RUNS.items():
@@ -126,14 +126,14 @@ def test_the_files_are_the_runs():
 
 
 def test_every_column_is_compared():
-    """By test_a_file_is_its_row, that is."""
+    """A new column of runs.csv has to be added to test_a_flagfile_equals_its_row."""
     with open(ROOT / 'fer' / 'dissertation' / 'runs.csv', newline='') as file:
         header = next(csv.reader(file))
     assert sorted(header) == sorted([*SETTINGS, *IDENTITY, *ORIGINS, *COMMENT])
 
 
 @pytest.mark.parametrize('run_id', RUNS)
-def test_a_file_is_its_row(settings, run_id):
+def test_a_flagfile_equals_its_row(settings, run_id):
     row, given = RUNS[run_id], settings[run_id]
     comment, names, _ = read_own(run_id)
     assert comment == printed(row)
@@ -141,12 +141,12 @@ def test_a_file_is_its_row(settings, run_id):
     for column, flag in SETTINGS.items():
         cell = getattr(row, column)
         if cell is None:
-            assert flag not in names, f'{flag}: the row does not say; a choice is for defaults.flags'
+            assert flag not in names, f'{flag}: not in the row; choose it in defaults.flags'
         else:
             found = ','.join(map(str, given[flag])) if isinstance(given[flag], list) else given[flag]
             assert found == (str(cell) if column == 'fusion_method' else cell), flag
 
-    # Where it begins and where it ends.
+    # The runs that it starts from, and the folder that it writes to.
     restored = row.init_from.split(';') if row.init_from else []
     assert [origin(given['audio_run_dir'])] == [row.audio_run] if row.audio_run else 'audio_run_dir' not in given
     if row.stage == 'late_fusion':
@@ -159,10 +159,10 @@ def test_a_file_is_its_row(settings, run_id):
         visual = [name for name in restored if name != row.audio_run]
         if row.stage == 'pretrain':
             assert PurePosixPath(given['init_from']).parent.name == 'weights'
-        elif row.fusion_option == 4:  # 4.4: from a run of 6.3, which began with the row's
-            seen = origin(given['init_from'])
-            assert RUNS[seen].stage == 'temporal'
-            assert [origin(settings[seen]['init_from'])] == visual
+        elif row.fusion_option == 4:  # 4.4: a run of 6.3, which started from the row's
+            visual_run = origin(given['init_from'])
+            assert RUNS[visual_run].stage == 'temporal'
+            assert [origin(settings[visual_run]['init_from'])] == visual
         else:
             assert [origin(given['init_from'])] == visual if visual else 'init_from' not in given
     assert home(given) == f'runs/{stage}/{model}/{run_id}-seed0'
@@ -170,7 +170,7 @@ def test_a_file_is_its_row(settings, run_id):
 
 
 @pytest.mark.parametrize('run_id', PATHS)
-def test_a_file_holds_what_differs_from_its_sections_defaults(settings, run_id):
+def test_a_flagfile_repeats_no_default(settings, run_id):
     section = section_of(run_id)
     _, names, values = read_own(run_id)
     assert (names[0], values[0]) == ('flagfile', f'configs/{section}/defaults.flags')
@@ -180,8 +180,8 @@ def test_a_file_holds_what_differs_from_its_sections_defaults(settings, run_id):
     assert settings[run_id].keys() == settings[section].keys() | set(names[1:])
 
 
-def test_data(settings):
-    """Section 5.1: stills of three datasets, then AFEW's faces, sound or both."""
+def test_each_stage_uses_its_manifests(settings):
+    """The data are stills of three datasets, then AFEW's faces, audio or both (5.1)."""
     stills = ('data/rafdb/test.txt', 'data/affectnet/val.txt', 'data/fer2013/val.txt')
     kinds = {'audio_video': '_functionals', 'audio_clips': '_clips', 'early_fusion': '_audiovisual'}
     for run_id, row in RUNS.items():
@@ -206,7 +206,7 @@ def test_public_weights_are_those_of_the_readme(settings):
         assert [1 for models, names in rows if f'`{model}`' in models and PurePosixPath(file).stem in names], file
 
 
-def test_the_unlisted_run_is_run_six_with_windows_of_60(settings):
+def test_the_unlisted_run_varies_run_six(settings):
     own, base = settings[UNLISTED], settings['6.2-t1-r6']
     assert own == {**base, 'seq_len': 60, 'run_dir': 'runs/finetune/vgg_face/6.2-t0-r1-seed0'}
     comment, _, _ = read_own(UNLISTED)
@@ -214,7 +214,7 @@ def test_the_unlisted_run_is_run_six_with_windows_of_60(settings):
     assert [row.run_id for row in RUNS.values() if UNLISTED in (row.members or '')] == ['6.5l-t1-r3']
 
 
-def test_every_predecessor_is_another_files_run(settings):
+def test_every_run_starts_from_configured_runs(settings):
     homes = {home(settings[run_id]): run_id for run_id in PATHS}
     assert len(homes) == len(PATHS)
     graph = {}
@@ -227,12 +227,12 @@ def test_every_predecessor_is_another_files_run(settings):
         graph[run_id] = {homes[folder] for folder in folders}
         assert all(origin(folder) == homes[folder] for folder in folders)
     assert len(list(TopologicalSorter(graph).static_order())) == len(PATHS)  # raises CycleError
-    # Networks of one run fit into the other: the same network, with the same features.
+    # A run starts from the same network with the same features.
     before = {'finetune': 'pretrain', 'temporal': 'finetune', 'early_fusion': 'finetune'}
     for run_id, row in RUNS.items():
         if row.stage in before:
-            seen = RUNS[origin(settings[run_id]['init_from'])]
-            assert seen.stage == ('temporal' if row.fusion_option == 4 else before[row.stage])
-            assert (seen.model, seen.global_pool) == (row.model, row.global_pool)
+            parent = RUNS[origin(settings[run_id]['init_from'])]
+            assert parent.stage == ('temporal' if row.fusion_option == 4 else before[row.stage])
+            assert (parent.model, parent.global_pool) == (row.model, row.global_pool)
         assert (row.audio_run is not None) == (row.fusion_option in (2, 3, 4))
         assert row.audio_run is None or RUNS[row.audio_run].stage == 'audio_clips'

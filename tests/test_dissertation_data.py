@@ -1,4 +1,4 @@
-"""The dissertation's tables and figures as data, and what of its own contradictions can be worked out from them."""
+"""The dissertation's tables and figures as data, and the errata that can be computed from them."""
 
 from itertools import combinations
 
@@ -19,9 +19,9 @@ ERRATA = {erratum.number: erratum for erratum in read_errata()}
 
 VIDEOS = 383  # of AFEW's validation set
 SUPPORTS = (63, 64, 40, 46, 63, 61, 46)  # of its classes, in the order of EMOTIONS
-UNLISTED = '6.2-t0-r1'  # a run that the text names and no table has
+UNLISTED = '6.2-t0-r1'  # only the text names it, no table lists it
 
-# Sets of stills have these many of each class, by both networks' matrices; where these leave a range, its middle.
+# Stills of each class, computed from the matrices of both networks. If a range fits, the middle of it.
 STILLS = {
     'FER2013': (617, 483, 55, 515, 864, 583, 402),
     'RAF-DB': (621, 162, 160, 74, 1183, 477, 329),
@@ -30,7 +30,7 @@ STILLS = {
 
 
 def scores(counts: np.ndarray) -> tuple[float, float]:
-    """Accuracy and the mean of the classes' F1, in percent."""
+    """Returns accuracy and the mean of the classes' F1, in percent."""
     hits = np.diag(counts)
     return 100 * hits.sum() / counts.sum(), 100 * np.mean(2 * hits / (counts.sum(0) + counts.sum(1)))
 
@@ -49,7 +49,7 @@ def concerned(number: int) -> set[str]:
 
 
 def table(section: str, number: int) -> dict[int, str]:
-    """{number of a run: its run_id}; `section` as in run_ids."""
+    """Returns {number of a run: its run id}. The section is given as in run ids."""
     return {row.run: run_id for run_id, row in RUNS.items() if run_id.startswith(f'{section}-t{number}-')}
 
 
@@ -62,7 +62,7 @@ def mean(run_ids) -> float:
 
 
 def rounds_to(value: float, text: float) -> bool:
-    """Whether `text` is `value` to one decimal, whichever way a tie goes."""
+    """Returns whether `value` may be printed as `text` with one decimal. A tie may be rounded both ways."""
     return abs(value - text) <= 0.05 + 1e-9
 
 
@@ -73,7 +73,7 @@ def members(run_id: str) -> list[str]:
 # The data.
 
 
-def test_figures():
+def test_figures_are_complete():
     assert list(FIGURES) == ['6.2a', '6.2b', '6.2c', '6.4a', '6.4b', '6.4c', '6.6', '6.8', '6.10', '6.12', '6.15']
     for figure in FIGURES.values():
         assert figure.row_percent.shape == (len(EMOTIONS),) * 2
@@ -83,19 +83,19 @@ def test_figures():
 
 
 @pytest.mark.parametrize('name', [name for name, figure in FIGURES.items() if figure.counts is not None])
-def test_counts_are_what_the_percentages_say(name):
+def test_counts_equal_the_printed_percentages(name):
     figure = FIGURES[name]
     assert figure.counts.sum() == VIDEOS
     percent = 100 * figure.counts / figure.counts.sum(1, keepdims=True)
     np.testing.assert_allclose(percent, figure.row_percent, atol=0.05 + 1e-9)
     assert (tuple(figure.counts.sum(1)) == SUPPORTS) == (name not in ('6.12', '6.15'))
-    # Which run's matrix it is follows from the scores of all runs.
-    same = [run_id for run_id, row in RUNS.items() if (row.afew_accuracy, row.afew_f1) == rounded(name)]
-    assert same == ([figure.matches] if figure.matches else [])
+    # The scores of all runs show which run the matrix belongs to.
+    equal = [run_id for run_id, row in RUNS.items() if (row.afew_accuracy, row.afew_f1) == rounded(name)]
+    assert equal == ([figure.matches] if figure.matches else [])
 
 
 @pytest.mark.parametrize('name', [name for name, figure in FIGURES.items() if figure.counts is None])
-def test_matrices_of_stills_are_those_of_their_runs(name):
+def test_matrices_of_stills_match_their_runs(name):
     figure = FIGURES[name]
     counts = figure.row_percent * np.array(STILLS[figure.dataset])[:, None] / 100
     column = figure.dataset.lower().replace('-', '')
@@ -105,29 +105,29 @@ def test_matrices_of_stills_are_those_of_their_runs(name):
     assert figure.run_id == figure.matches
 
 
-def test_accuracies_are_numbers_of_383_videos():
-    """To one decimal, which holds of some 38% of all numbers: whoever copied one wrongly would likely be caught."""
+def test_accuracies_are_shares_of_383_videos():
+    """Only some 38% of all numbers with one decimal are such a share, so most copying errors would be found."""
     possible = {round(100 * videos / VIDEOS, 1) for videos in range(VIDEOS + 1)}
     single = [row for row in RUNS.values() if row.afew_f1 is not None]
     assert len(single) == 79
     assert {row.afew_accuracy for row in single} <= possible
     late = [run_id for run_id, row in RUNS.items() if row.stage == 'late_fusion']
     assert len(late) == 16
-    # Erratum 32 has the rest.
+    # Erratum 32 covers the others.
     assert [i for i in late if RUNS[i].afew_accuracy not in possible] == ['6.5l-t2-r1', '6.5l-t4-r1', '6.5l-t4-r3']
 
 
-def test_comparisons():
+def test_chapter_7_agrees_with_chapter_6():
     assert [sum(row.table == number for row in COMPARISONS) for number in (1, 2, 3, 4)] == [9, 4, 3, 6]
     assert {row.entrant for row in COMPARISONS} == {'TP', 'EmotiW', *PAPERS}
     own = {row.run_id: row.val_acc for row in COMPARISONS if row.entrant == 'TP'}
     assert all((row.run_id is None) == (row.entrant != 'TP') for row in COMPARISONS)
-    # As in chapter 6, but for the sound of erratum 1.
+    # As in chapter 6, except the audio run of erratum 1.
     assert own == {run_id: RUNS[run_id].afew_accuracy for run_id in own} | {'6.4-t1-r5': 27.2}
     assert sorted(own) == ['6.4-t1-r5', '6.5l-t1-r3', '6.5l-t2-r2', '6.5l-t4-r7']
 
 
-def test_entrants():
+def test_entrants_are_complete():
     assert [(row.paper, row.model) for row in read_entrants()] == [
         *(('[18]', 'VGG-Face'), ('[18]', 'ResNet-50'), ('[18]', 'DenseNet-121')),
         *(('[48]', 'VGG-Face'), ('[48]', 'ResNet-50')),
@@ -135,8 +135,8 @@ def test_entrants():
     assert {(row.section, row.table) for row in read_entrants()} == {('6.2', 7)}
 
 
-def test_members():
-    """Late fusion's members: where a doubt is not about their mean, theirs is the printed one."""
+def test_members_have_the_printed_mean():
+    """The mean of late fusion's members is the printed one, except where the row's doubt gives another."""
     off = set()
     for run_id, row in RUNS.items():
         if row.stage != 'late_fusion':
@@ -149,7 +149,7 @@ def test_members():
             off.add(run_id)
             assert f'mean is {mean(found):.1f}' in row.doubt
     assert off == {'6.5l-t2-r1', '6.5l-t2-r3', '6.5l-t4-r2', '6.5l-t4-r7'}
-    # Nobody uses DenseNet-121 but the run of which 6.5 says so.
+    # DenseNet-121 is a member of one late fusion only, the one that 6.5 names it for.
     dense = {run_id for run_id, row in RUNS.items() if row.model == 'densenet121'}
     late = [run_id for run_id, row in RUNS.items() if row.stage == 'late_fusion']
     assert [run_id for run_id in late if dense & set(members(run_id))] == ['6.5l-t4-r7']
@@ -159,8 +159,8 @@ def test_members():
     assert members('6.5l-t4-r2') == [*members('6.5l-t4-r1'), '6.4-t1-r5']
 
 
-def test_the_unlisted_member_is_beside_run_one():
-    """Beside Run Two's ten members it would have had to be better than every single network there is."""
+def test_the_unlisted_member_joins_run_one():
+    """With Run Two's ten members it would need a higher accuracy than every single network has."""
     row = RUNS['6.5l-t1-r3']
     others = [*members('6.5l-t1-r2'), '6.2-t1-r12']
     needed = row.avg_accuracy * (len(others) + 1) - sum(accuracies(others))
@@ -169,7 +169,7 @@ def test_the_unlisted_member_is_beside_run_one():
     assert set(members('6.5l-t1-r3')) == {*members('6.5l-t1-r1'), '6.2-t1-r12', UNLISTED}
 
 
-# The errata, by number. 6, 7, 9, 24 and 27 are about the text, or what it says is all that there is to see.
+# The errata, by number. Errata 6, 9, 24 and 27 concern the text alone and cannot be computed.
 
 
 def test_errata_are_33():
@@ -231,7 +231,7 @@ def test_erratum_8():
 
 
 def gains(before: str, after: str) -> dict[str, int]:
-    """{column of a score: whether it rises (1), stays (0) or falls (-1)}."""
+    """Returns {column of a score: 1 if it rises, 0 if it stays, -1 if it falls}."""
     names = [name for name in RUNS[before]._fields if name.endswith(('_accuracy', '_f1')) and name != 'avg_accuracy']
     pairs = {name: (getattr(RUNS[before], name), getattr(RUNS[after], name)) for name in names}
     return {name: int(np.sign(two - one)) for name, (one, two) in pairs.items() if one is not None}
@@ -315,7 +315,7 @@ def test_erratum_21():
 
 
 def settings_apart(one: str, other: str) -> set[str]:
-    """Columns of settings in which two runs differ."""
+    """Returns the columns of settings in which two runs differ."""
     names = RUNS[one]._fields[: RUNS[one]._fields.index('avg_accuracy')]
     return {name for name in names if getattr(RUNS[one], name) != getattr(RUNS[other], name)} - {'run_id', 'run'}
 
@@ -346,21 +346,21 @@ def test_erratum_26():
 def test_erratum_28():
     options = [RUNS[run_id].fusion_option for run_id in table('6.5e', 1).values()]
     assert options.count(4) == 1
-    # Apart from Run Four, these are the only two that differ in phases, and they do in nothing else.
+    # Apart from Run Four, only these two differ in phases, and in no other setting.
     pairs = [pair for pair in combinations(table('6.5e', 1).values(), 2) if settings_apart(*pair) == {'epochs'}]
     assert pairs == [('6.5e-t1-r5', '6.5e-t1-r6')]
 
 
 def test_erratum_29():
-    fused, seen, one_way = {}, {}, {}
+    fused, temporal, one_way = {}, {}, {}
     for row in RUNS.values():
         if row.stage == 'early_fusion':
             fused[row.model] = max(fused.get(row.model, 0), row.afew_accuracy)
         elif row.stage == 'temporal':
-            seen[row.model] = max(seen.get(row.model, 0), row.afew_accuracy)
+            temporal[row.model] = max(temporal.get(row.model, 0), row.afew_accuracy)
             if not row.bidirectional:
                 one_way[row.model] = max(one_way.get(row.model, 0), row.afew_accuracy)
-    drops = {model: round(seen[model] - accuracy, 1) for model, accuracy in fused.items()}
+    drops = {model: round(temporal[model] - accuracy, 1) for model, accuracy in fused.items()}
     assert drops == {'vgg_face': 0.8, 'se_resnet50': 3.2, 'resnet50': 3.9, 'se_resnext50': 6.3}
     assert (fused['vgg_face'], one_way['vgg_face']) == (44.6, 44.4)
     best = {run_id for run_id, row in RUNS.items() if row.stage == 'early_fusion'}
@@ -381,8 +381,8 @@ def test_erratum_31():
 
 
 def test_erratum_32():
-    """Which accuracies are no number of 383 videos, `test_accuracies_are_numbers_of_383_videos` says."""
-    best = {}  # of each network in one direction; VGG-Face's two best are as accurate
+    """`test_accuracies_are_shares_of_383_videos` finds the accuracies that are not shares of 383 videos."""
+    best = {}  # accuracy of each network in one direction. VGG-Face's two best are equal
     for row in RUNS.values():
         if row.stage == 'temporal' and not row.bidirectional:
             best[row.model] = max(best.get(row.model, 0), row.afew_accuracy)
@@ -393,10 +393,10 @@ def test_erratum_32():
     for chosen in (five, four):
         assert not rounds_to(np.mean(chosen), RUNS['6.5l-t2-r1'].avg_accuracy)
         assert not rounds_to(np.mean(chosen + both_ways), RUNS['6.5l-t2-r3'].avg_accuracy)
-    # One run on sound lowers a mean of 42.7 to 40.8 only if it joins some seven others.
+    # One audio run lowers a mean of 42.7 to 40.8 only if it joins some seven others.
     before, after = (RUNS[f'6.5l-t4-r{run}'].avg_accuracy for run in (1, 2))
-    sound = max(accuracies(table('6.4', 1).values()))
-    fits = [n for n in range(1, 40) if rounds_to((n * before + sound) / (n + 1), after)]
+    audio = max(accuracies(table('6.4', 1).values()))
+    fits = [n for n in range(1, 40) if rounds_to((n * before + audio) / (n + 1), after)]
     assert fits == [7]
 
 

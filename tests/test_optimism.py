@@ -1,4 +1,4 @@
-"""The simulation of optimism: that its models are what it says, and that it runs."""
+"""The simulation of optimistic scores: its models have the stated accuracies, and it runs."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from conftest import run
 
 
 @pytest.mark.parametrize('accuracy', [0.35, 0.47, 0.8])
-def test_models_are_as_accurate_as_meant(accuracy):
+def test_models_have_the_intended_accuracy(accuracy):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 7, 30_000)
     skill = optimism.skill_of(accuracy)
@@ -21,11 +21,11 @@ def test_models_of_a_family_fail_together():
     labels = rng.integers(0, 7, 20_000)
     models = optimism.FAMILIES + 2
     answers = optimism.make_population(models, 20_000, np.full(models, optimism.skill_of(0.4)), labels, rng)
-    same = [(answers.predictions[0] == answers.predictions[other]).mean() for other in (optimism.FAMILIES, 1)]
-    assert same[0] > same[1] + 0.05
+    agreement = [(answers.predictions[0] == answers.predictions[other]).mean() for other in (optimism.FAMILIES, 1)]
+    assert agreement[0] > agreement[1] + 0.05
 
 
-def test_it_runs():
+def test_the_command_prints_every_way():
     done = run('-m', 'tests.benchmarks.optimism', '--studies=2', '--models=4', '--processes=1')
     rows = [line for line in done.out.splitlines() if line.startswith('| ') and 'chosen' not in line]
     assert [row.split(' | ')[0] for row in rows] == [f'| {name}' for name in optimism.ways(0)]

@@ -826,7 +826,7 @@ def test_names_from_outside_are_escaped(tmp_path, painted):
 
 
 def test_videos_and_flagfiles_from_outside_are_escaped(tmp_path):
-    """In addition, no cell of a CSV file is a formula."""
+    """In addition, no cell of a CSV file begins a formula."""
     root, configs = tmp_path / 'runs', tmp_path / 'configs'
     folder = make_run(root, '6.2-t1-r13')
     with open(folder / 'results_val.txt', 'a') as file:

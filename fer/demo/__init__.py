@@ -1,1 +1,1 @@
-"""The whole way on drawn corpora, each step a command that anyone can type."""
+"""Demonstrations of the whole system on a synthetic corpus. Each step is a command that anyone can type."""

@@ -1,4 +1,4 @@
-"""Steps of a demo."""
+"""The steps of a demo, each a command in a process of its own."""
 
 import subprocess
 import sys
@@ -8,9 +8,14 @@ from fer.installation import CHECKOUT, script
 
 
 def step(*arguments: str, label: str = '') -> None:
-    """Prints and runs `python ARGUMENTS`, and stops the demo where it fails.
+    """Prints and runs `python ARGUMENTS`.
 
-    With a label, which is for steps that run beside another, each line of output is marked with it.
+    Args:
+      arguments: of the command.
+      label: marks each line of output, for steps that run side by side.
+
+    Raises:
+      InputError: the command fails.
     """
     if CHECKOUT is None and arguments[0].endswith('.py'):
         arguments = (*script(arguments[0]), *arguments[1:])

@@ -1,9 +1,8 @@
-"""All of chapter 6 on a drawn corpus: python -m fer.demo.tables, in the repository's root (make tables-demo).
+"""Makes all runs of chapter 6 on a synthetic corpus: python -m fer.demo.tables, in the repository's root.
 
-Every run of the tables, narrow and for two steps, with what it starts from, then the late fusion of what came out, in
-one report. It shows that each flagfile runs and each number finds its cell; the numbers themselves say nothing.
-
-What is finished is not made again, so that the command can be stopped and typed again.
+Trains every run of the tables, narrow and for two steps, with the runs that it starts from, fuses them, and writes one
+report (make tables-demo). This tests that each flagfile runs and each number reaches its cell. The numbers have no
+meaning. Finished runs are not repeated, so the command can be stopped and started again.
 """
 
 import functools
@@ -15,16 +14,16 @@ from fer import cli, emotions
 from fer.demo.steps import step
 from fer.manifest import read_manifest, write_manifest
 
-SIZES = {'train': 40, 'val': 20, 'test': 4}  # videos; the largest batch of 6.4 is 32 sounds
-STILLS = {'rafdb': 'test', 'affectnet': 'val', 'fer2013': 'val'}  # datasets of 6.1: the split that is validated on
+SIZES = {'train': 40, 'val': 20, 'test': 4}  # videos (the largest batch of 6.4 has 32)
+STILLS = {'rafdb': 'test', 'affectnet': 'val', 'fer2013': 'val'}  # datasets of 6.1: the validation split
 NOTE = (
-    'Drawn faces and voices, networks a twentieth as wide, fresh weights and two steps a run: this page shows that the '
-    'machinery works. Its numbers say nothing of the dissertation, nor of the networks.'
+    'Synthetic faces and voices, networks a twentieth as wide, fresh weights and two steps a run: this page shows that '
+    'the software works. Its numbers have no meaning for the dissertation or the networks.'
 )
 
 flags.DEFINE_string('output', 'demo/tables', 'Folder of the corpus, the runs and the report.')
-flags.DEFINE_list('table', ['all'], 'Tables, as in fer.experiment.')
-flags.DEFINE_integer('jobs', 2, 'Runs side by side.', lower_bound=1)
+flags.DEFINE_list('table', ['all'], 'Tables to make, as in fer.experiment.')
+flags.DEFINE_integer('jobs', 2, 'Number of runs side by side.', lower_bound=1)
 
 
 def main() -> None:
@@ -35,7 +34,7 @@ def main() -> None:
         step('-m', 'fer.prepare.synthetic', f'--output={raw}', '--overwrite', *sizes)
         settings = ('--detector=skin', '--image_size=32', '--margin=0')
         step('-m', 'fer.prepare', '--dataset=afew', f'--source={raw}', f'--output={data / "afew"}', *settings)
-    draw_stills(data)
+    make_stills(data)
     step(
         *('-m', 'fer.experiment', 'run', f'--table={",".join(flags.FLAGS.table)}', f'--jobs={flags.FLAGS.jobs}'),
         *(f'--data={data}', '--weights=', f'--runs={runs}', '--overrides=configs/demo/tables.flags'),
@@ -45,8 +44,8 @@ def main() -> None:
     print(f'\n{report / "index.html"}')
 
 
-def draw_stills(data: Path) -> None:
-    """Every third face of the videos as a dataset of stills, three times over."""
+def make_stills(data: Path) -> None:
+    """Makes three datasets of stills, each from every third face of the videos."""
     for source in ('train', 'val'):
         videos = read_manifest(data / 'afew' / f'{source}.txt').videos
         labelled = [(video, video.label) for video in videos if video.label is not None]

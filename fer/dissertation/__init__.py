@@ -1,1 +1,1 @@
-"""The runs of the dissertation's chapter 6 as data: their settings, what each restores, and the scores it printed."""
+"""The dissertation's results as data: the runs of chapter 6 with their settings and scores, its figures and errata."""

@@ -11,13 +11,13 @@ class Comparison(NamedTuple):
     table: int
     table_title: str
     entrant: str  # TP is the dissertation, [n] a number of its bibliography (`entrants.PAPERS`)
-    run: str  # as the entrant's row is called; empty for the organisers' baseline
+    run: str  # name of the entrant's row, empty for the organisers' baseline
     description: str
     val_acc: float  # percent
     test_acc: float | None  # percent
-    run_id: str | None  # of a TP row: the run of chapter 6 that it is
+    run_id: str | None  # of a TP row: its run in chapter 6
 
 
 def read_comparisons() -> list[Comparison]:
-    """The 22 rows in the order of the tables."""
+    """Returns the 22 rows in the order of the tables."""
     return read_table('chapter7.csv', Comparison)

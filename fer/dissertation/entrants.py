@@ -1,10 +1,10 @@
-"""Single networks of entrants to EmotiW 2018, beside which section 6.2 puts its own (its table 7)."""
+"""Single networks of entrants to EmotiW 2018, which section 6.2 compares with its own (table 7)."""
 
 from typing import NamedTuple
 
 from fer.dissertation.tables import read_table
 
-# Whose work a number of the dissertation's bibliography is.
+# {number in the dissertation's bibliography: authors}
 PAPERS = {'[18]': 'Fan et al.', '[47]': 'Liu et al.', '[48]': 'Lu et al.', '[56]': 'Vielzeuf et al.'}
 
 
@@ -19,5 +19,5 @@ class Entrant(NamedTuple):
 
 
 def read_entrants() -> list[Entrant]:
-    """The five rows of the table."""
+    """Returns the five rows of the table."""
     return read_table('entrants_2018.csv', Entrant)

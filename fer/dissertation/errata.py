@@ -1,4 +1,4 @@
-"""Where the dissertation's results contradict each other, its text, or arithmetic."""
+"""Contradictions of the dissertation's results with each other, its text, or arithmetic."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ class Erratum(NamedTuple):
 
     number: int
     place: str  # in the dissertation
-    runs: str | None  # the run_ids concerned, with semicolons; None where it is about none of them
+    runs: str | None  # run ids, separated by semicolons, None if no run is concerned
     text: str
 
 
 def read_errata() -> list[Erratum]:
-    """The 33 inconsistencies, by number."""
+    """Returns the 33 errata by number."""
     return read_table('errata.csv', Erratum)

@@ -1,8 +1,8 @@
-"""Every run of the result tables of chapter 6: what its row and its section say of it, and the scores they print.
+"""All runs in the result tables of chapter 6: the settings in their rows and sections, and the printed scores.
 
-`runs.csv` beside this module has what the dissertation states, numbers as it prints them; an empty cell is not
-applicable or not stated, and `doubt` says what is inferred, misprinted or open. What a run cannot do without and
-nothing states is chosen in the flagfiles below configs/, with the reason.
+`runs.csv` beside this module holds what the dissertation states, with numbers as printed. An empty cell does not apply
+or is not stated. The column `doubt` lists what is inferred, misprinted or open. Settings that a run needs and that are
+not stated anywhere are chosen in the flagfiles below configs/, with the reason.
 """
 
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from fer.dissertation.tables import read_table
 
 
 class Run(NamedTuple):
-    """A row of `runs.csv`; None where its cell is empty."""
+    """A row of `runs.csv`, with None for an empty cell."""
 
-    run_id: str  # <section>-t<table>-r<run>; 6.5e is early fusion, 6.5l late fusion, whose tables count from 1 each
+    run_id: str  # <section>-t<table>-r<run>. 6.5e is early fusion, 6.5l late fusion, each with tables from 1
     section: str
     table: int
     run: int
@@ -23,12 +23,12 @@ class Run(NamedTuple):
     lr_schedule: str | None
     batch_size: int | None
     epochs: str | None  # 30, or 5,25 for two phases
-    seq_len: int | None  # None for stills and for whole videos' sound
-    global_pool: bool | None  # None for VGG-Face and for sound
+    seq_len: int | None  # None for stills and for the audio of whole videos
+    global_pool: bool | None  # None for VGG-Face and for audio
     aggregate: str | None
     classify: str | None
     reinit_fc: bool | None
-    bidirectional: bool | None  # of early fusion's classifier, as the next three
+    bidirectional: bool | None  # in early fusion, this and the next three are of the classifier
     attention: bool | None
     rnn_layers: int | None
     rnn_units: int | None
@@ -36,14 +36,14 @@ class Run(NamedTuple):
     dropout: float | None
     batch_norm: bool | None
     fusion_option: int | None  # of early fusion (4.4)
-    audio_run: str | None  # the run_id whose GRU early fusion hears with
+    audio_run: str | None  # run id of early fusion's audio GRU
     fusion_method: int | None  # of late fusion (6.5)
-    avg_accuracy: float | None  # percent, the mean of late fusion's members as printed
-    init_from: str | None  # the run_ids restored, with semicolons
-    # The run_ids that late fusion joins, with semicolons. The tables do not name them: where `doubt` says so they are
-    # chosen. 6.2-t0-r1, one of them, has no row.
+    avg_accuracy: float | None  # percent, the printed mean of late fusion's members
+    init_from: str | None  # run ids restored, separated by semicolons
+    # Run ids of late fusion's members, separated by semicolons. The tables do not name them: `doubt` lists our choices.
+    # One of them, 6.2-t0-r1, has no row.
     members: str | None
-    # Percent; F1 is the mean of the classes' F1. AFEW's are of its validation set.
+    # Percent. F1 is the mean of the classes' F1. AFEW's scores are of its validation set.
     afew_accuracy: float | None
     afew_f1: float | None
     rafdb_accuracy: float | None
@@ -52,9 +52,9 @@ class Run(NamedTuple):
     affectnet_f1: float | None
     fer2013_accuracy: float | None
     fer2013_f1: float | None
-    doubt: str | None  # what of the row is inferred, unstated, misprinted or ambiguous; None where all is stated
+    doubt: str | None  # what is inferred, not stated, misprinted or ambiguous, None if everything is stated
 
 
 def read_runs() -> list[Run]:
-    """The 112 runs in the order of the tables."""
+    """Returns the 112 runs in the order of the tables."""
     return read_table('runs.csv', Run)

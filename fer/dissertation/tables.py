@@ -1,4 +1,4 @@
-"""Reading the package's CSV files, each row as its named tuple."""
+"""A reader for the CSV files of this package, with a named tuple for each row."""
 
 import csv
 import types
@@ -12,12 +12,12 @@ Row = TypeVar('Row')
 
 
 def read_table(name: str, row_type: type[Row]) -> list[Row]:
-    """The rows of a file of this package in their order.
+    """Reads the rows of a file of this package, in order.
 
     Args:
       name: of the file.
-      row_type: a NamedTuple whose fields are the columns: of type str, int, float or bool, or one of these or None. An
-        empty cell is None where the type allows it and an empty text elsewhere.
+      row_type: a NamedTuple whose fields are the columns, of type str, int, float or bool, optionally `| None`. An
+        empty cell becomes None if the type allows it, else an empty text.
     """
     kinds = typing.get_type_hints(row_type)
     with open(_FOLDER / name, encoding='utf-8', newline='') as file:
@@ -28,7 +28,7 @@ def read_table(name: str, row_type: type[Row]) -> list[Row]:
 
 
 def _cell(text: str, kind: Any) -> Any:
-    """A cell as its field's type, `kind` being that type or `type | None`."""
+    """Converts a cell to the type of its field. `kind` is that type or `type | None`."""
     options = typing.get_args(kind) or (kind,)
     if text == '' and types.NoneType in options:
         return None

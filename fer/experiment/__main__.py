@@ -5,8 +5,8 @@ The verb is one of
   run       runs it on this machine
   submit    submits it with qsub, as job arrays that wait for each other (gpu_jobs/)
 
-Run it in the repository's root, because flagfiles name data/, weights/ and runs/. Exit codes: 0 done; 1 (run) not all
-runs are done; 2 bad input; 85 stopped by a signal or --time_limit, and the same command resumes the work.
+Run it in the repository's root, because flagfiles name data/, weights/ and runs/. Exit codes: 0 done, 1 (of run) some
+runs are not done, 2 bad input, 85 stopped by a signal or --time_limit. After 85 the same command resumes the work.
 """
 
 import functools

@@ -14,7 +14,7 @@ _BLOCKING = (FAILED, BLOCKED, MISSING, OTHER)
 
 
 class TaskState(NamedTuple):
-    """How far a task is."""
+    """The state of a task, with its reason."""
 
     state: str  # of fer.runs.status, or one of the above
     text: str

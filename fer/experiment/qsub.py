@@ -31,7 +31,7 @@ DIALECTS = {
 
 
 class Request(NamedTuple):
-    """What a job asks the scheduler for."""
+    """The requests of a job to the scheduler."""
 
     queue: str  # '' is the default queue
     resources: str

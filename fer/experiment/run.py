@@ -29,7 +29,7 @@ from fer.stop import SIGNALS, STOP_CODE, StopSignal
 
 
 class Machine(NamedTuple):
-    """How tasks run on this machine."""
+    """The limits within which tasks run on this machine."""
 
     runs: str
     jobs: int  # side by side

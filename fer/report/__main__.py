@@ -2,7 +2,7 @@
 
 Reads every run folder <run id>-seed<k> below --runs, where the run id names a run of chapter 6 (6.2-t1-r13-seed0).
 Writes index.html, report.md, tables.csv and errata.csv. Numbers are recomputed from results files. Missing, unfinished
-and suspicious runs are listed in their rows. Exit codes: 0 done; 2 bad input, nothing written.
+and suspicious runs are listed in their rows. Exit codes: 0 done, 2 bad input and nothing written.
 """
 
 import functools

@@ -14,7 +14,7 @@ class Image(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A figure of the dissertation, drawn from our numbers."""
+    """A figure of the dissertation, plotted from our numbers."""
 
     number: str  # of the dissertation's figure
     title: str

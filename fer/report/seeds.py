@@ -78,7 +78,7 @@ class SeedRun(NamedTuple):
 
 @dataclasses.dataclass
 class _Findings:
-    """What is found while a run folder is read, in the fields of SeedRun."""
+    """Findings of reading a run folder, as in the fields of SeedRun."""
 
     seed: int
     missing: list[str] = dataclasses.field(default_factory=list)

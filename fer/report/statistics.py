@@ -1,4 +1,4 @@
-"""The figures of chapter 2, drawn from prepared data: lengths and classes of the videos."""
+"""The figures of chapter 2, plotted from prepared data: lengths and classes of the videos."""
 
 import csv
 from collections.abc import Sequence

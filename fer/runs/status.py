@@ -2,7 +2,7 @@
 
 `<runs>/status/<task>.txt` holds state, time, host, job and a text, separated by tabs. A process that works on a task
 touches the file as long as it lives. If the node dies or the job is killed from outside, the line still reads `started`
-but the file is no longer touched.
+while nothing touches the file any more.
 """
 
 import os

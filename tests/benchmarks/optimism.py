@@ -1,13 +1,15 @@
-"""How far an ensemble's score on the videos it was searched on lies from the truth: python -m tests.benchmarks.optimism
+"""Measures how optimistic the score of an ensemble is on the videos that it was chosen on.
 
-Studies are made up, each as the dissertation's: some models of 35 to 47% accuracy, 383 labelled videos to choose an
-ensemble on, and fresh videos, as many as are needed to know the ensemble's true accuracy, and a test set of AFEW's 653.
-In each, ensembles are chosen by trial and error as in 6.5, by exhaustive and by greedy search, and scored three ways:
-on the 383 videos themselves (optimistic), by nested cross-validation within them, and on the fresh ones.
+Run it with `python -m tests.benchmarks.optimism`. It simulates studies like the dissertation's. Each has some models of
+35 to 47% accuracy, 383 labelled videos to choose an ensemble on, a test set of 653 videos as in AFEW, and enough fresh
+videos to measure the ensemble's true accuracy. Ensembles are chosen by trial and error as in 6.5, by exhaustive
+search, and by greedy search. Each is scored in three ways: on the 383 videos themselves (optimistic), by nested
+cross-validation within them, and on the fresh videos.
 
-The models: the true class's logit is raised by a model's own skill; a disturbance that all models share, one that its
-family shares (the same network trained otherwise) and one of its own are added. Skills are set so that the models'
-true accuracies spread evenly from 35 to 47%, and the shares so that the best ensembles reach the fifties, as in 6.5.
+A model's logits are the sum of its skill, added to the true class, and of three disturbances: one that all models
+share, one that its family shares (the same network trained in another way), and one of its own. Skills are set so that
+the models' true accuracies spread evenly from 35 to 47%, and the shares so that the best ensembles reach the fifties,
+as in 6.5.
 """
 
 import math
@@ -32,15 +34,15 @@ LOWEST, HIGHEST = 0.35, 0.47
 FAMILIES = 5  # networks, each trained several ways
 SHARED, FAMILY, OWN = 0.62, 0.19, 0.19  # of the disturbances' variance
 TRIED = ('1', '2', '3', '4')
-TRIALS = 60  # ensembles that a person looks at
+TRIALS = 60  # ensembles that a person tries
 
-flags.DEFINE_integer('studies', 200, 'Made-up studies.', lower_bound=2)
-flags.DEFINE_integer('models', 14, 'Models in each.', lower_bound=2, upper_bound=20)
-flags.DEFINE_integer('processes', 2, 'Studies at a time.', lower_bound=1)
+flags.DEFINE_integer('studies', 200, 'Number of simulated studies.', lower_bound=2)
+flags.DEFINE_integer('models', 14, 'Number of models in each study.', lower_bound=2, upper_bound=20)
+flags.DEFINE_integer('processes', 2, 'Number of studies at the same time.', lower_bound=1)
 
 
 class Outcome(NamedTuple):
-    """What one way of choosing gave in one study; accuracies in [0, 1]."""
+    """The accuracies in [0, 1] of the ensemble that one way of choosing gave in one study."""
 
     optimistic: float
     validated: float
@@ -49,7 +51,15 @@ class Outcome(NamedTuple):
 
 
 def make_population(models: int, videos: int, skills: np.ndarray, labels: np.ndarray, rng: np.random.Generator):
-    """Answers of the models to videos of those labels."""
+    """Simulates the predictions of models.
+
+    Args:
+      models: their number.
+      videos: their number.
+      skills: float [models], as `skill_of` returns them.
+      labels: int [videos].
+      rng: the source of random numbers.
+    """
     family = np.arange(models) % FAMILIES
     logits = math.sqrt(SHARED) * rng.normal(size=(1, videos, 7)) + math.sqrt(OWN) * rng.normal(size=(models, videos, 7))
     logits += math.sqrt(FAMILY) * rng.normal(size=(FAMILIES, videos, 7))[family]
@@ -58,7 +68,7 @@ def make_population(models: int, videos: int, skills: np.ndarray, labels: np.nda
 
 
 def skill_of(accuracy: float) -> float:
-    """How far the true class is raised above six others, all standard normal, to be largest that often."""
+    """Returns by how much the true class must be raised above six others, all standard normal, for an accuracy."""
     grid = np.linspace(-8, 12, 4001)
     density = np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi)
     below = np.cumsum(density) * (grid[1] - grid[0])  # the normal distribution function
@@ -72,7 +82,7 @@ def skill_of(accuracy: float) -> float:
 
 
 def trial_and_error(answers: Answers, rng: np.random.Generator) -> Ensemble:
-    """The dissertation's search: sensible ensembles first, then the best so far with a model or the method changed."""
+    """Searches like the dissertation: plausible ensembles first, then the best one with one thing changed."""
     models = len(answers.logits)
     ranking = np.argsort(-(answers.predictions == answers.labels).mean(axis=1), kind='stable')
     queue = [list(range(models)), *(sorted(ranking[:count].tolist()) for count in (3, 5, 8) if count < models)]
@@ -87,7 +97,7 @@ def trial_and_error(answers: Answers, rng: np.random.Generator) -> Ensemble:
                 method = str(rng.choice(TRIED))
             else:
                 members = sorted({*members} ^ {int(rng.integers(models))})
-                if rng.random() < 0.5:  # one in, one out
+                if rng.random() < 0.5:  # one model in, one out
                     members = sorted({*members} ^ {int(rng.integers(models))})
             if not members:
                 continue
@@ -100,7 +110,7 @@ def trial_and_error(answers: Answers, rng: np.random.Generator) -> Ensemble:
 
 
 def ways(seed: int) -> dict[str, Callable[[Answers], Ensemble]]:
-    """Ways of choosing, from answers to an ensemble."""
+    """Returns the ways of choosing an ensemble, by name."""
     return {
         'best single model': lambda answers: search(answers, ('3',), 'single'),
         'all models, method 3': lambda answers: Ensemble('3', list(range(len(answers.logits))), 0, 1),
@@ -111,10 +121,10 @@ def ways(seed: int) -> dict[str, Callable[[Answers], Ensemble]]:
 
 
 def run_study(models: int, seed: int) -> dict[str, Outcome]:
-    """Every way of choosing in one made-up study."""
+    """Chooses and scores an ensemble in every way in one simulated study."""
     rng = np.random.default_rng(seed)
     skills = np.array([skill_of(accuracy) for accuracy in np.linspace(LOWEST, HIGHEST, models)])
-    rng.shuffle(skills)  # a family has good and bad ones
+    rng.shuffle(skills)  # so that a family has good and bad models
     labels = np.repeat(np.arange(7), SUPPORTS)
     shares = np.array(SUPPORTS) / sum(SUPPORTS)
     val = make_population(models, len(labels), skills, labels, rng)
