@@ -1,6 +1,6 @@
-"""Damage to files: what copying, spreadsheets, text editors and people who mean harm do to them. Seeded.
+"""Seeded damage to files, such as copying, spreadsheets, text editors and attackers cause.
 
-A mutation takes a random generator and the bytes of a file that is right, and gives bytes that mostly are not.
+A mutation takes a random generator and the bytes of a valid file, and returns bytes that are mostly invalid.
 """
 
 import json
@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 Mutation = Callable[[random.Random, bytes], bytes]
 
-_DEEP = 100_000  # far beyond what a parser that calls itself can follow
-_LONG = 200_000  # characters; beyond csv's limit of a field, and Python's of the digits of a number
+_DEEP = 100_000  # too deep for a recursive parser
+_LONG = 200_000  # characters, above csv's limit of a field and Python's limit of digits
 TOKENS = [
     *('', ' ', '\0', '\ufeff', '\r\n', '\r', '\n', '\t', ',', ',,,,', '"', '""', "'", ';', '#', '=', '--', '-', '/'),
     *('0', '-0', '-1', '1.5', '1e999', '-1e999', 'nan', 'NaN', 'inf', 'Infinity', '1e-400', '0x10', '1_000', '٣', '²'),
@@ -67,7 +67,7 @@ def zero_part(rng: random.Random, content: bytes) -> bytes:
 
 
 def overwrite_integer(rng: random.Random, content: bytes) -> bytes:
-    """A size, an offset or a count, as formats of 1, 2, 4 or 8 bytes in either order have them."""
+    """Replaces 1, 2, 4 or 8 bytes, in either order, which may be a size, an offset or a count."""
     width = rng.choice([1, 2, 4, 4, 8, 8])
     if len(content) < width:
         return content
@@ -141,7 +141,7 @@ def lengthen_line(rng: random.Random, content: bytes) -> bytes:
 
 
 def recode(rng: random.Random, content: bytes) -> bytes:
-    """What editors and spreadsheets of other systems save."""
+    """Saves text as editors and spreadsheets of other systems do."""
     text = content.decode(errors='replace')
     return rng.choice(
         [
@@ -165,7 +165,7 @@ def recode(rng: random.Random, content: bytes) -> bytes:
 
 
 def change_json(rng: random.Random, content: bytes) -> bytes:
-    """Other values, keys and nestings; what is no JSON is left as it is."""
+    """Changes values, keys and nesting. Content that is not JSON stays."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -181,7 +181,7 @@ def change_json(rng: random.Random, content: bytes) -> bytes:
         holder[rng.choice(TOKENS)] = _hostile(rng)
     elif how == 2 and isinstance(holder, list):
         holder.insert(key, _hostile(rng))
-    elif how == 3 and isinstance(holder, dict):  # twice the same key
+    elif how == 3 and isinstance(holder, dict):  # the same key twice
         text, twice = json.dumps(value), f'{json.dumps(key)}: '
         return text.replace(twice, f'{twice}{json.dumps(_hostile(rng))}, {twice}', 1).encode()
     elif how == 4:
@@ -195,7 +195,7 @@ def change_json(rng: random.Random, content: bytes) -> bytes:
 
 
 def change_safetensors(rng: random.Random, content: bytes) -> bytes:
-    """Another header, or another length of it."""
+    """Changes the header, or its length."""
     length = int.from_bytes(content[:8], 'little')
     header, body = content[8 : 8 + length], content[8 + length :]
     if rng.random() < 0.3:
@@ -216,14 +216,14 @@ MUTATIONS: dict[str, list[Mutation]] = {
 
 
 def mutate(rng: random.Random, content: bytes, kind: str) -> bytes:
-    """One to four mutations of a kind of file."""
+    """Applies one to four mutations of a kind of file."""
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         content = rng.choice(MUTATIONS[kind])(rng, content)
     return content
 
 
 def _place(rng: random.Random, most: int) -> int:
-    """From 0 to `most`, half of the time near the beginning, where headers are."""
+    """Returns a place from 0 to `most`, half of the time near the beginning, where headers are."""
     return rng.randint(0, min(most, 600) if rng.random() < 0.5 else most)
 
 
@@ -235,7 +235,7 @@ def _change_line(rng: random.Random, content: bytes, change: Callable[[bytes], b
 
 
 def _holders(value):
-    """Every (container, key) of a value of JSON."""
+    """Yields every (container, key) of a JSON value."""
     keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     for key in list(keys):
         yield value, key

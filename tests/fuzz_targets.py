@@ -1,6 +1,6 @@
-"""What of other people's making is read: for each kind of file a right one, and the function that reads it.
+"""Targets of the fuzzer: for each kind of file that is read, a function that writes a valid one and one that reads it.
 
-The right ones are written by the project's own writers where it has one, and else as the test of that reader does.
+Valid files are written by the project's own writers, or by helpers of other tests.
 """
 
 import json
@@ -66,12 +66,12 @@ from fer.training.run_folder import latest_checkpoint, read_blueprint, read_clas
 
 OUTPUT = 'out'  # the only folder, beside the inputs, that a reader may write to
 VIDEOS = 4
-RUN = '6.2-t1-r13'  # whose curves the report draws
+RUN = '6.2-t1-r13'  # the report plots its curves
 
 
 class Target(NamedTuple):
-    make: Callable[[Path], list[Path]]  # writes right files below an empty folder; those that are damaged, one a time
-    read: Callable[[Path], object]  # reads what is in the folder, as the commands do
+    make: Callable[[Path], list[Path]]  # writes valid files below an empty folder, returns those to damage
+    read: Callable[[Path], object]  # reads the folder as the commands do
     inputs: int  # of the 20,000
 
 
@@ -158,7 +158,7 @@ def read_expecteds(folder: Path) -> None:
         check_submission(str(folder / 'submission'), read_expected(str(folder / name)))
 
 
-# Sound
+# Audio
 
 
 def make_sound(folder: Path) -> list[Path]:
@@ -270,7 +270,7 @@ def make_ferv39k(folder: Path) -> list[Path]:
 
 
 def prepare(dataset: str, folder: Path) -> None:
-    """What `python -m fer.prepare` does of images and folders of faces."""
+    """Prepares images and folders of faces as `python -m fer.prepare` does."""
     output = folder / OUTPUT
     output.mkdir()
     splits = DATASETS[dataset](folder, Options())
@@ -473,7 +473,7 @@ def small_vgg() -> dict:
 
 
 def keras_vgg() -> dict[str, list[np.ndarray]]:
-    """{layer of Keras' VGG16: its arrays}"""
+    """Returns arrays by the names of Keras' VGG16 layers."""
     names = {'fc6': 'fc1', 'fc7': 'fc2', 'fc8': 'predictions'}
     return {names.get(key) or f'block{key[0]}_conv{key[1]}': list(arrays) for key, arrays in small_vgg().items()}
 
@@ -536,20 +536,20 @@ def read_weights(path: Path) -> None:
         if all(name in weights.names for name in take.names):
             try:
                 value_shape(weights, take)
-            except ValueError:  # which the restore report says
+            except ValueError:  # the restore report lists it
                 continue
             value(weights, take)
 
 
 def read_foreign(folder: Path) -> None:
-    """None of these is ever read; the right ones are refused as well."""
-    complaints = []
+    """Tries formats that are always refused, even if they are valid."""
+    errors = []
     for name in ('model.keras', 'model.pth', 'model.tar'):
         try:
             read_weights(folder / name)
         except InputError as error:
-            complaints.append(error)
-    assert len(complaints) == 3
+            errors.append(error)
+    assert len(errors) == 3
 
 
 # Media
@@ -568,7 +568,7 @@ def read_videos(folder: Path) -> None:
                 pass
             (folder / OUTPUT).mkdir(exist_ok=True)
             extract_wav(folder / name, folder / OUTPUT / 'a.wav')
-        except MediaError:  # which the ledger says
+        except MediaError:  # the ledger lists it
             continue
 
 

@@ -1,7 +1,7 @@
-"""The process in which damaged files are read: python tests/fuzz_worker.py FOLDER SEED JOBS, started by test_fuzz.py.
+"""The process that reads damaged files: python tests/fuzz_worker.py FOLDER SEED JOBS, started by test_fuzz.py.
 
-One of its own, because what is looked for includes crashes of libraries, memory that runs out and loops that end
-never. Before each input it prints its name, so that whoever reads that knows which one it died of.
+It is a process of its own, because libraries may crash, fill the memory or never end. It prints the name of each input
+before it reads it, so that test_fuzz.py can name the input that killed it.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from fuzz_targets import OUTPUT, TARGETS
 from fer import cli
 from fer.prepare.ffmpeg import FFMPEG
 
-PATIENCE = 5  # seconds of an input; of the processor, which other jobs may be at
+PATIENCE = 5  # seconds of CPU time of an input
 MEMORY = 2 * 2**30  # bytes that an input may take
 LONGEST = 3000  # characters of a line
 _TEMPORARY = 'tmp'
@@ -34,18 +34,18 @@ _CODE = ('os.system', 'os.exec', 'os.posix_spawn', 'pickle.find_class')
 
 
 class TooLong(BaseException):
-    """No Exception, so that no parser takes it for its own."""
+    """An input takes too long. Derives from BaseException, so that no parser can swallow it."""
 
 
 class Watch:
-    """Notes each file that is changed outside of some folders, and code that is run; once `allowed` is set."""
+    """Records files that are changed outside the folders `allowed`, and code that is run, once `allowed` is set."""
 
     def __init__(self) -> None:
         self.allowed: list[str] | None = None
         self.found: list[str] = []
-        sys.addaudithook(self._see)
+        sys.addaudithook(self._record)
 
-    def _see(self, event: str, arguments: tuple) -> None:
+    def _record(self, event: str, arguments: tuple) -> None:
         if self.allowed is None:
             return
         if event == 'open':
@@ -67,7 +67,7 @@ class Watch:
 
 
 def damage(seed: int, name: str, number: int, paths: list[Path]) -> tuple[Path, bytes]:
-    """One of a target's files, and what it is to hold; always the same for the same seed, name and number."""
+    """Chooses a file of a target and damages its content. The same seed, name and number give the same damage."""
     rng = random.Random(f'{seed} {name} {number}')
     path = rng.choice(paths)
     content = path.read_bytes()
@@ -87,25 +87,25 @@ def _kind(path: Path, content: bytes) -> str:
 
 
 def read(function: Callable[[Path], object], folder: Path, names: list[str]) -> tuple[str, str]:
-    """Reads as a command does.
+    """Reads a folder as a command does.
 
     Args:
-      function: reads what is in the folder.
+      function: reads the files in the folder.
       folder: its argument.
-      names: of which one has to be in the line that it may end in.
+      names: the error's line must have one of them.
 
     Returns:
-      How it ended, `read`, `refused` or what is wrong; and what it said.
+      The outcome, which is `read`, `refused` or a fault, and the error's text.
     """
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             cli._call(lambda: function(folder) and None)
         return 'read', ''
     except SystemExit as ended:
-        lines = said.getvalue().splitlines()
+        lines = errors.getvalue().splitlines()
         if ended.code != 2 or len(lines) != 1 or not lines[0].isprintable() or len(lines[0]) > LONGEST:
-            return 'not one line of text', f'{ended.code} {said.getvalue()!r}'
+            return 'not one line of text', f'{ended.code} {errors.getvalue()!r}'
         if not any(name in lines[0] for name in names):
             return 'names no file', lines[0]
         return 'refused', lines[0]
@@ -114,13 +114,13 @@ def read(function: Callable[[Path], object], folder: Path, names: list[str]) -> 
 
 
 def names_of(folder: Path, paths: list[Path]) -> list[str]:
-    """What a complaint has to name one of: a file; a checkpoint by what its files have in common; a flag's folder."""
+    """Returns the names of which an error must have one: a file, a prefix of a checkpoint, or the flag with the folder."""
     return [*(path.name.partition('.data-')[0].removesuffix('.index') for path in paths), f'--source={folder}: ']
 
 
 @contextlib.contextmanager
 def patience() -> Iterator[None]:
-    """Ends what takes too long, and the process where a library does not listen to that."""
+    """Raises TooLong after PATIENCE, and ends the process if a library blocks the signal."""
     signal.signal(signal.SIGPROF, _too_long)
     signal.setitimer(signal.ITIMER_PROF, PATIENCE)
     faulthandler.dump_traceback_later(12 * PATIENCE, exit=True, file=sys.stderr)
@@ -132,22 +132,22 @@ def patience() -> Iterator[None]:
 
 
 def main(root: Path, seed: int, jobs: dict[str, list[int]]) -> None:
-    """Reads damaged files and prints a line of JSON before and after each; those that show a fault are kept.
+    """Reads damaged files, and prints a line of JSON before and after each. Files that show a fault are kept.
 
     Args:
-      root: an empty folder; files that are kept go to its folder `found`.
+      root: an empty folder. Files that show a fault are kept in its folder `found`.
       seed: of the damage.
-      jobs: for each target the first input, and one past the last.
+      jobs: [first, one past the last] number of the inputs of each target.
     """
     channel, sys.stderr = os.fdopen(os.dup(1), 'w'), os.fdopen(os.dup(2), 'w')
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is said on the way, by libraries as well
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries print there, too
     os.dup2(1, 2)
     faulthandler.enable(sys.stderr)
     watch = Watch()
     (root / 'found').mkdir()
 
-    def say(**what) -> None:
-        print(json.dumps(what), file=channel, flush=True)
+    def send(**record) -> None:
+        print(json.dumps(record), file=channel, flush=True)
 
     for name, (first, last) in jobs.items():
         target, folder, pristine = TARGETS[name], root / 'read', root / 'pristine'
@@ -159,8 +159,8 @@ def main(root: Path, seed: int, jobs: dict[str, list[int]]) -> None:
         (folder / _TEMPORARY).mkdir()
         tempfile.tempdir = str(folder / _TEMPORARY)
         names = names_of(folder, paths)
-        how, said = read(target.read, folder, names)
-        assert how == 'read', (name, how, said)  # what is right is read; this also imports what is imported late
+        outcome, message = read(target.read, folder, names)  # also imports what is imported late
+        assert outcome == 'read', (name, outcome, message)
         used = os.sysconf('SC_PAGE_SIZE') * int(Path('/proc/self/statm').read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
         for number in range(first, last):
@@ -169,22 +169,22 @@ def main(root: Path, seed: int, jobs: dict[str, list[int]]) -> None:
             kept = root / 'found' / f'{name} {number} {path.name}'
             path.write_bytes(damaged)
             kept.write_bytes(damaged)
-            say(target=name, number=number, kept=str(kept))
+            send(target=name, number=number, kept=str(kept))
             watch.allowed = [str(folder / OUTPUT), str(folder / _TEMPORARY)]
             with patience():
-                how, said = read(target.read, folder, names)
+                outcome, message = read(target.read, folder, names)
             watch.allowed = None
             if watch.found:
-                how, said = 'outside', watch.found[0]
+                outcome, message = 'outside', watch.found[0]
                 watch.found.clear()
-            if how in ('read', 'refused'):
+            if outcome in ('read', 'refused'):
                 kept.unlink()
-            say(how=how, said=said if kept.exists() else '')
+            send(outcome=outcome, message=message if kept.exists() else '')
             path.write_bytes((pristine / path.relative_to(folder)).read_bytes())
 
 
 def _restore(folder: Path, pristine: Path) -> None:
-    """The output folder as it was; everything else is only read."""
+    """Restores the output folder. No reader writes elsewhere."""
     if (folder / OUTPUT).exists():
         shutil.rmtree(folder / OUTPUT)
         if (pristine / OUTPUT).exists():

@@ -1,8 +1,8 @@
-"""Whatever a file holds, reading it ends well, or in one line and exit code 2.
+"""Damaged files of every kind: each is read, or refused in one line with exit code 2.
 
-No traceback, no crash, no more than five seconds, no more than 2 GB, no code that a file brings, and nothing written
-outside of the output folder. fuzz_targets.py has the kinds of files, fuzz_mutate.py what is done to them, and
-fuzz_worker.py the process that reads them. FER_FUZZ_SEED=7 has other damage done.
+Reading one never ends in a traceback or a crash, and takes at most five seconds and 2 GB. It never runs code from the
+file, and never writes outside the output folder. fuzz_targets.py lists the kinds of files, fuzz_mutate.py damages them, and
+fuzz_worker.py is the process that reads them. FER_FUZZ_SEED=7 chooses other damage.
 """
 
 import json
@@ -20,22 +20,22 @@ from fuzz_targets import TARGETS
 from fuzz_worker import names_of, patience, read
 
 SEED = int(os.environ.get('FER_FUZZ_SEED', '2019'))
-SHARE = 600 / 20000  # of the inputs that the ordinary suite reads
+SHARE = 600 / 20000  # of the inputs, for the ordinary suite
 
 
-def test_damaged_files(tmp_path):
+def test_damaged_files_are_read_or_refused(tmp_path):
     check({name: round(SHARE * target.inputs) for name, target in TARGETS.items()}, tmp_path, processes=1)
 
 
 @pytest.mark.slow
-def test_twenty_thousand_damaged_files(tmp_path):
+def test_twenty_thousand_damaged_files_are_read_or_refused(tmp_path):
     jobs = {name: target.inputs for name, target in TARGETS.items()}
     assert sum(jobs.values()) >= 20_000
     check(jobs, tmp_path, processes=2)
 
 
 def check(jobs: dict[str, int], folder: Path, processes: int) -> None:
-    """Reads so many damaged inputs of each target and prints what came of them."""
+    """Reads a number of damaged inputs of each target, prints the counts and fails if any input shows a fault."""
     names = list(jobs)
     shares = [{name: jobs[name] for name in names[part::processes]} for part in range(processes)]
     with ThreadPoolExecutor(processes) as pool:
@@ -50,16 +50,16 @@ def check(jobs: dict[str, int], folder: Path, processes: int) -> None:
     assert sum(counts.values()) == sum(jobs.values())
 
 
-# What was found, made small: (target, of which file, damage).
+# Damage that once showed a fault, reduced: (target, pattern of the file, damage).
 FOUND: list[tuple[str, str, Callable[[bytes], bytes]]] = [
-    ('manifest of both', '*', lambda c: c.replace(b'00001', b'9' * 5000)),  # Python reads 4300 digits
+    ('manifest of both', '*', lambda c: c.replace(b'00001', b'9' * 5000)),  # Python reads at most 4300 digits
     ('manifest of faces', '*', lambda c: c.replace(b'faces/a/v0', 'faces/\x85a/v0'.encode(), 2)),  # a line break of C1
-    ('ledger', '*', lambda c: b'x' * 200_000 + c),  # a field longer than csv takes, in the header
-    ('results file', 'a/*', lambda c: bytes(3000) + c),  # thousands of characters that no terminal shows
+    ('ledger', '*', lambda c: b'x' * 200_000 + c),  # a field in the header that is too long for csv
+    ('results file', 'a/*', lambda c: bytes(3000) + c),  # thousands of unprintable characters
     ('list for a submission', '*.csv', lambda c: c.replace(b'v0', b'v' * 200_000)),
-    ('flagfile', '*/r2.flags', lambda c: c.replace(b'runs/a/', b'x' * 200_000)),  # a search that takes its square
+    ('flagfile', '*/r2.flags', lambda c: c.replace(b'runs/a/', b'x' * 200_000)),  # a search in quadratic time
     ('results files, fused', '*', lambda c: c.replace(b'v1\t', b'v\0\t')),
-    ('arrays of AffectNet', '*/0_exp.npy', lambda c: c[:-4] + b'\xff\xff\xff\x7f'),  # text of no characters
+    ('arrays of AffectNet', '*/0_exp.npy', lambda c: c[:-4] + b'\xff\xff\xff\x7f'),  # text without characters
     ('arrays of AffectNet', '*/0_exp.npy', lambda c: c.replace(b'}', b' ')),  # a header that NumPy cannot parse
     ('feature store', '*.npy', lambda c: c.replace(b'}', b' ')),
     ('lists of FERV39k', '*/train_All.csv', lambda c: c.replace(b'0001', b'x' * 300)),
@@ -69,40 +69,48 @@ FOUND: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ('record of preparation', '*', lambda c: c.replace(b'["faces/1.jpg"], "clips"', b'[1], "clips"')),
     ('record of preparation', '*', lambda c: c.replace(b'["clips/1.csv"]', b'["clips/1.csv", "clips/2.csv"]')),
     ('frames.csv', '*/v0/frames.csv', lambda c: c.replace(b',no_face,', b',,')),
-    ('frames.csv', '*/v0/frames.csv', lambda c: b',' * 200_000 + c),  # pandas takes the square of columns without names
+    ('frames.csv', '*/v0/frames.csv', lambda c: b',' * 200_000 + c),  # pandas needs quadratic time without names
     ('class_counts.json', '*', lambda c: c.replace(b': 5', b': 1e999')),
     ('class_counts.json', '*', lambda c: c.replace(b': 5', b': -5')),
     ('runs in a plan', '*/a.json', lambda c: c.replace(b'"6.2-t1-r1-seed0"', b'[]')),
     ('state of checkpoints', '*', lambda c: b'\xff' + c),
-    ('state of checkpoints', '*', lambda c: c.replace(b'/model.ckpt', b'/' + b'm' * 3000)),  # no file's name
+    ('state of checkpoints', '*', lambda c: c.replace(b'/model.ckpt', b'/' + b'm' * 3000)),  # too long for a file
     ('logs of a run that resumes', '*/train_log.csv', lambda c: c.replace(b',0.25,', b',,')),
-    ('MatConvNet', '*', lambda c: c[:380] + b'\1' + c[381:]),  # one byte of dimensions; SciPy crashes of it
-    ('Keras model', '*', lambda c: c[: (at := c.index(b'GCOL') + 1400)] + bytes(200) + c[at + 200 :]),  # HDF5: for ever
-    ('ledger', '*', lambda c: c.replace(b',3,1.25', b',1000003,1.25')),  # named the manifest
-    ('flagfile', '*/r2.flags', lambda c: c + b'--flagfile=/dev/zero\n'),  # read to the end of all memory
+    ('MatConvNet', '*', lambda c: c[:380] + b'\1' + c[381:]),  # one byte of dimensions crashes SciPy
+    (
+        'Keras model',
+        '*',
+        lambda c: c[: (at := c.index(b'GCOL') + 1400)] + bytes(200) + c[at + 200 :],
+    ),  # HDF5 never ends
+    ('ledger', '*', lambda c: c.replace(b',3,1.25', b',1000003,1.25')),  # the message named the manifest
+    ('flagfile', '*/r2.flags', lambda c: c + b'--flagfile=/dev/zero\n'),  # was read until memory was full
     ('frame cache', '*.json', lambda c: c.replace(b'"videos": 1', b'"videos": "1"')),
-    ('images in folders', '*.bmp', lambda c: c[:18] + b'H\0?H' + c[22:]),  # wider than OpenCV counts
+    ('images in folders', '*.bmp', lambda c: c[:18] + b'H\0?H' + c[22:]),  # too wide for OpenCV
     ('archives and pickles', '*.keras', lambda c: c.replace(b'PK\1\2\x14\3\x14', b'PK\1\2\x14\3\xff')),
 ]
 
 
 @pytest.mark.parametrize(('name', 'pattern', 'damage'), FOUND)
-def test_what_was_found(tmp_path, name, pattern, damage):
+def test_earlier_faults_stay_mended(tmp_path, name, pattern, damage):
     paths = TARGETS[name].make(tmp_path)
     path = next(path for path in paths if path.match(pattern))
     content = path.read_bytes()
     path.write_bytes(damage(content))
     assert path.read_bytes() != content
     with patience():
-        how, said = read(TARGETS[name].read, tmp_path, names_of(tmp_path, paths))
-    assert how in ('read', 'refused'), f'{how}: {said}'
+        outcome, message = read(TARGETS[name].read, tmp_path, names_of(tmp_path, paths))
+    assert outcome in ('read', 'refused'), f'{outcome}: {message}'
 
 
 def read_damaged(folder: Path, jobs: dict[str, int]) -> tuple[Counter, list[str]]:
-    """Reads so many damaged inputs of each target in processes of their own; one that dies is followed by another.
+    """Reads damaged inputs in processes of their own. A process that dies is replaced by another.
+
+    Args:
+      folder: for the files.
+      jobs: number of inputs of each target.
 
     Returns:
-      How many inputs of each target were read, and how many refused; and whatever else came of any.
+      Numbers of inputs by (target, outcome), and a line for each fault.
     """
     counts: Counter = Counter()
     findings: list[str] = []
@@ -121,20 +129,20 @@ def read_damaged(folder: Path, jobs: dict[str, int]) -> tuple[Counter, list[str]
             )
         current = None
         for line in worker.stdout:
-            said = json.loads(line)
-            if 'target' in said:
-                current = said
+            record = json.loads(line)
+            if 'target' in record:
+                current = record
                 continue
-            counts[current['target'], said['how']] += 1
-            if said['how'] not in ('read', 'refused'):
-                findings.append(f'{current}: {said["how"]}: {said["said"]}')
+            counts[current['target'], record['outcome']] += 1
+            if record['outcome'] not in ('read', 'refused'):
+                findings.append(f'{current}: {record["outcome"]}: {record["message"]}')
             _done(waiting, current)
             current = None
         code = worker.wait()
         if current is not None:
             counts[current['target'], 'crashed'] += 1
-            said = (root / 'stderr').read_text()[-2000:]
-            findings.append(f'{current}: the process died, exit code {code}: {said}')
+            errors_text = (root / 'stderr').read_text()[-2000:]
+            findings.append(f'{current}: the process died, exit code {code}: {errors_text}')
             _done(waiting, current)
         elif waiting:
             raise AssertionError((root / 'stderr').read_text()[-3000:])
@@ -142,7 +150,7 @@ def read_damaged(folder: Path, jobs: dict[str, int]) -> tuple[Counter, list[str]
 
 
 def _done(waiting: dict[str, list[int]], current: dict) -> None:
-    """Takes an input from what waits."""
+    """Removes an input from those that wait."""
     numbers = waiting[current['target']]
     numbers[0] = current['number'] + 1
     if numbers[0] == numbers[1]:
