@@ -225,7 +225,7 @@ def test_pitch_of_a_tone_is_found(pitch, tmp_path):
     time = np.arange(RATE) / RATE
     tone = sum(5000 / harmonic * np.cos(2 * np.pi * pitch * harmonic * time) for harmonic in range(1, 4000 // pitch))
     got = columns(write_wav(tmp_path / 'tone.wav', tone))
-    lag = RATE / pitch  # in samples; the engine finds it to a whole sample
+    lag = RATE / pitch  # in samples. openSMILE finds it to a whole sample
     assert RATE / (lag + 1) < np.median(got['F0_sma']) < RATE / (lag - 1)
     assert np.median(got['voiceProb_sma']) > 0.7
 

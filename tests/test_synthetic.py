@@ -77,7 +77,7 @@ def test_another_seed_gives_another_clip(tmp_path):
     assert clips[SEED] != clips[SEED + 1]
 
 
-def test_clip_does_not_depend_on_the_number_of_clips():
+def test_clip_is_independent_of_the_number_of_clips():
     few, many = plan_split('Train', 30, SEED)[4], plan_split('Train', 500, SEED)[4]
     assert few.video_id == many.video_id
     first, second = (write_script(few._replace(emotion=3, faceless=False), SEED) for _ in range(2))

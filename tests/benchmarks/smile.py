@@ -43,7 +43,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer('process_clips', 5, 'Number of clips in a round that get a process each.', lower_bound=1)
 
 GOAL = 8  # contextual over isolated
-PASSES = 10  # over the audio in a round of `contextual`; one pass is too short to measure well
+PASSES = 10  # over the audio in a round of `contextual`. One pass is too short to measure well
 
 # Arguments: the folder of the package opensmile, configuration, wav, CSV, then name=value pairs.
 _PROCESS = """

@@ -14,17 +14,17 @@ from fer.files import atomic_write
 from fer.prepare.media.streams import HALF_FRAME, Findings, ReadingPlan, decode
 
 _JITTER_WINDOW = 1.0  # seconds of audio that show whether late stamps stay late
-_SHORT_WINDOW, _SHORT_JITTER = 0.2, 0.06  # seconds; near the end a stamp must be later than this to make a gap
-_CANCELS = 1e-3  # power of the mixed audio per power of its channels; 30 dB less
+_SHORT_WINDOW, _SHORT_JITTER = 0.2, 0.06  # seconds. Near the end only later stamps make a gap
+_CANCELS = 1e-3  # power of the mixed audio per power of its channels, 30 dB less
 
 
 class _Chunk(NamedTuple):
     """A stretch of audio, decoded together."""
 
-    due: float | None  # seconds; None if the file has no time stamp for it
+    due: float | None  # seconds, None if the file has no time stamp for it
     frame: av.audio.frame.AudioFrame
-    offset: float  # seconds; the same for all chunks of one piece of the file
-    gap: float = 0.0  # seconds of silence before it; negative if it overlaps the audio before it
+    offset: float  # seconds, the same for all chunks of one piece of the file
+    gap: float = 0.0  # seconds of silence before it, negative if it overlaps the audio before it
 
     @property
     def duration(self) -> float:

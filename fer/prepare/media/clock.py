@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-STEP_BACK = 0.1  # seconds; decoding stamps that fall by more begin a new piece
-_NEAR = 10.0  # seconds; a stream joins a piece of the other stream if its stamps are at most this much earlier
+STEP_BACK = 0.1  # seconds. Decoding stamps that fall by more begin a new piece
+_NEAR = 10.0  # seconds. A stream joins a piece of the other stream if its stamps are at most this much earlier
 
 
 class Stamp(NamedTuple):

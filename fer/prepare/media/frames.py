@@ -10,7 +10,7 @@ import numpy as np
 from fer.prepare.media.streams import FRAMES_PER_SECOND, Findings, ReadingPlan, decode
 
 _TICK = 1_000_000 // FRAMES_PER_SECOND  # microseconds from one frame of the output to the next
-_PAUSE = 100_000  # microseconds between frames of the source; longer than at any rate that shows motion
+_PAUSE = 100_000  # microseconds between frames of the source, longer than at any rate that shows motion
 
 
 class _TimedFrame(NamedTuple):

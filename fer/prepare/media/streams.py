@@ -17,10 +17,10 @@ from av._core import library_meta
 
 from fer.prepare.media.clock import Clock, Jump, Stamp, set_clock
 
-FRAMES_PER_SECOND = 25  # AFEW's rate; the dissertation's frames and audio clips are 0.04 s apart (2.2.2)
+FRAMES_PER_SECOND = 25  # AFEW's rate. The dissertation's frames and audio clips are 0.04 s apart (2.2.2)
 HALF_FRAME = 0.5 / FRAMES_PER_SECOND
 _LONGEST_GAP = 10.0  # seconds that stamps may be ahead of every packet
-_LONGEST_PAUSE = 60.0  # the same without audio; recordings of a screen may show one frame for so long
+_LONGEST_PAUSE = 60.0  # the same without audio. Recordings of a screen may show one frame for so long
 _STAMPS_JUMP = 0x200  # flag of a container format: AVFMT_TS_DISCONT
 # A player prefers streams without these marks.
 _SECONDARY = (
@@ -69,10 +69,10 @@ class Findings:
 class ReadingPlan(NamedTuple):
     """The streams of a file that are read, and when their packets are due."""
 
-    streams: dict[str, int]  # index by kind, `video` or `audio`; a kind that the file does not have is missing
+    streams: dict[str, int]  # index by kind, `video` or `audio`, without the kinds that the file does not have
     offsets: dict[str, list[float]]  # by kind, seconds to add to the stamps of each packet of the stream
     clock: Clock
-    audio_end: float  # seconds, declared by the container; infinite if it declares none
+    audio_end: float  # seconds, declared by the container, or infinite
     counted: bool  # the video has no presentation stamps, so frames are placed by their order
     late_by_decoding: bool  # if the first counted frame is late, its decoding stamp is late, not its presentation
     longest_gap: float  # seconds
@@ -230,7 +230,7 @@ def _report_jumps(jumps: list[Jump], findings: Findings) -> None:
 def _packets(
     container: av.container.InputContainer, stream: av.stream.Stream | None, errors: list[str]
 ) -> Iterator[av.packet.Packet]:
-    """Yields the packets of a stream, or of all streams if `stream` is None, up to where the file breaks off.
+    """Yields the packets of a stream, or of all streams without `stream`, up to where the file breaks off.
 
     The last packet of each stream is empty.
     """

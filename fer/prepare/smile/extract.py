@@ -34,7 +34,7 @@ CONTEXTS = ('isolated', 'contextual')
 
 CLIP_SECONDS = 0.04  # the dissertation's audio clips, one per video frame at 25 frames/s
 LOWEST_RATE = 8000  # the highest fixed band of the set ends at 4,000 Hz
-SHORTEST_FRAME = 0.01  # seconds; shorter frames have fewer spectral lines than mel bands, and give zeros
+SHORTEST_FRAME = 0.01  # seconds. Shorter frames have fewer spectral lines than mel bands, and give zeros
 # In samples. A Fourier transform of more than 65,536 writes beyond openSMILE's memory and kills Python.
 LONGEST_FRAME = 32768
 FUNCTIONALS_FRAME = 0.025  # seconds, the default of configs/opensmile/lld.inc
@@ -58,7 +58,7 @@ class Clips(NamedTuple):
     names: list[str]  # of the columns
     values: np.ndarray  # float32 [num_clips, 112]
     padded: int  # the last rows, which repeat the row before them because the audio ended earlier
-    silent: np.ndarray  # bool [num_clips], every sample of the clip is 0; False for padded clips
+    silent: np.ndarray  # bool [num_clips], every sample of the clip is 0. Padded clips are False
 
 
 def functionals(wav: str | Path) -> tuple[list[str], np.ndarray]:
@@ -181,7 +181,7 @@ def read_wav(wav: str | Path) -> Wav:
 
 
 def write_features(
-    path: str | Path, names: Sequence[str], values: np.ndarray, file_format: str = 'csv', durable: bool = True
+    path: str | Path, names: Sequence[str], values: np.ndarray, file_format: str = 'csv', *, durable: bool = True
 ) -> None:
     """Writes a header and a line per row, with enough digits to restore each float32 to the bit.
 

@@ -29,7 +29,7 @@ class SplitContents(NamedTuple):
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 [videos with frames]. Empty if a line is the audio of a whole video, or an image."""
+        """Lengths in frames, int64 [videos with frames]. Empty if a line is the audio of a whole video, or an image."""
         return np.array(list(self.lines.values()) if self.item == 'frame' else [], np.int64)
 
     def reason(self, row: LedgerRow) -> str:

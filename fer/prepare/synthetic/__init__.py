@@ -5,7 +5,7 @@ AFEW must not be redistributed, so this corpus replaces it wherever the whole pi
   identity.py       a person: face, colours, resting expression, voice. Each split has its own people
   plan.py           the emotions of a split's clips, and which clips show no face
   script.py         what happens in a clip, frame by frame: emotion, head, light, hands, gaps, syllables
-  expressions.py    how an emotion shows in a face over time
+  expressions.py    the action units of each emotion over time
   face.py           a person as shapes, from a script
   frames.py         the frames of a script
   voice.py          the audio of a script

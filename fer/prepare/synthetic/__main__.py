@@ -26,7 +26,7 @@ def main() -> None:
     from fer.prepare.synthetic.corpus import write_corpus  # here, not above, because SciPy takes a second to import
 
     sizes = {'Train': FLAGS.train_videos, 'Val': FLAGS.val_videos, 'Test': FLAGS.test_videos}
-    write_corpus(FLAGS.output, sizes, FLAGS.seed, FLAGS.jobs, FLAGS.overwrite)
+    write_corpus(FLAGS.output, sizes, FLAGS.seed, FLAGS.jobs, overwrite=FLAGS.overwrite)
 
 
 run = functools.partial(cli.run, main)

@@ -28,10 +28,10 @@ LABELS_FILE = 'Test_AFEW_labels.csv'
 
 # One thread, and no version strings of the encoder in the file, so that the same input gives the same bytes.
 _BIT_EXACT = {'fflags': '+bitexact', 'flags:v': '+bitexact', 'flags:a': '+bitexact', 'threads': 1}
-_QUALITY = 4  # mpeg4 quantiser from 1 (best) to 31; 4 looks like a ripped DVD
+_QUALITY = 4  # mpeg4 quantiser from 1 (best) to 31. 4 looks like a ripped DVD
 
 
-def write_corpus(output: str | Path, sizes: dict[str, int], seed: int, jobs: int, overwrite: bool = False) -> None:
+def write_corpus(output: str | Path, sizes: dict[str, int], seed: int, jobs: int, *, overwrite: bool = False) -> None:
     """Writes all clips, several at a time, with a progress bar.
 
     Args:
@@ -73,6 +73,7 @@ def _clear(output: Path, overwrite: bool) -> None:
 
 
 def _write_clips(output: Path, plans: Sequence[ClipPlan], seed: int, jobs: int) -> None:
+    """Writes the clips in several processes. An error in one of them stops the others."""
     # New processes (spawn) instead of copies (fork), because a copy of a process with threads may hang.
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
@@ -120,13 +121,5 @@ def _encoder(audio_path: str, path: Path) -> ffmpeg.nodes.OutputStream:
         'pipe:', format='rawvideo', pix_fmt='rgb24', s=f'{IMAGE_WIDTH}x{IMAGE_HEIGHT}', r=FRAMES_PER_SECOND
     )
     audio = ffmpeg.input(f'file:{audio_path}', format='s16le', ar=SAMPLE_RATE, ac=1)
-    options = {'qscale:v': _QUALITY, **_BIT_EXACT}
-    command = ffmpeg.output(
-        *(frames, audio, f'file:{path}'),
-        format='avi',
-        vcodec='mpeg4',
-        pix_fmt='yuv420p',
-        acodec='pcm_s16le',
-        **options,
-    )
-    return ffmpeg.overwrite_output(command)
+    options = {'format': 'avi', 'vcodec': 'mpeg4', 'pix_fmt': 'yuv420p', 'qscale:v': _QUALITY, 'acodec': 'pcm_s16le'}
+    return ffmpeg.overwrite_output(ffmpeg.output(frames, audio, f'file:{path}', **options, **_BIT_EXACT))

@@ -1,4 +1,4 @@
-"""How an emotion shows in a face over time: action units, and the curves that move them."""
+"""Expressions over time: the action units of each emotion, and the curves that move them."""
 
 from typing import NamedTuple
 

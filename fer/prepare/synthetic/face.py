@@ -26,7 +26,7 @@ class Shape(NamedTuple):
 
     points: np.ndarray  # float64 [T, P, 2], pixels
     colour: np.ndarray  # float64 [T, 3], RGB
-    width: np.ndarray | None = None  # int64 [T], of a line, pixels; None fills the polygon
+    width: np.ndarray | None = None  # int64 [T], pixels, of a line. None fills the polygon
 
 
 class FaceShapes(NamedTuple):

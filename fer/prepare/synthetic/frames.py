@@ -66,7 +66,7 @@ def _draw_occluder(image: np.ndarray, occluder: Occluder, script: Script, index:
 
 
 def _draw_shape(image: np.ndarray, points: np.ndarray, colour: np.ndarray, width: int | None) -> None:
-    """Draws a line of a width in pixels, or a polygon if `width` is None. Points are float64 [P, 2], pixels."""
+    """Draws a line of a width in pixels, or a polygon without a width. Points are float64 [P, 2], pixels."""
     corners = np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
     if width is None:
         cv2.fillPoly(image, [corners], colour.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)

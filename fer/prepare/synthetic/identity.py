@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-PEOPLE = {'Train': 330, 'Val': 120, 'Test': 200}  # per split; with fewer, a small network memorises faces
+PEOPLE = {'Train': 330, 'Val': 120, 'Test': 200}  # per split. With fewer, a small network memorises faces
 SPLITS = tuple(PEOPLE)
 
 # How far a face at rest may lean towards an expression. This makes a single frame ambiguous: a person with low brows
@@ -51,7 +51,7 @@ class Identity(NamedTuple):
     mouth_height: float  # from the centre of the face to the mouth
     mouth_width: float  # half the width
     lip_fullness: float
-    hair_length: float  # lower end of the hair; 0 is at the ears
+    hair_length: float  # lower end of the hair, 0 at the ears
     hair_volume: float
     fringe: float  # share of the forehead that hair covers, in [0, 1]
     glasses: bool

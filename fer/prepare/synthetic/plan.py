@@ -1,4 +1,4 @@
-"""What the corpus as a whole decides about each clip: its id, its emotion, and whether it shows a face."""
+"""Plans of clips, made for a split as a whole: id, emotion, and whether the clip shows a face."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ FACELESS_MIN_CLIPS = 20  # a split of this many clips has at least one of them
 
 
 class ClipPlan(NamedTuple):
-    """What the corpus decides about one clip."""
+    """The part of a clip that is decided for its split as a whole."""
 
     split: str
     number: int  # of the clip in its split, from 0

@@ -1,4 +1,4 @@
-"""What happens in a clip, frame by frame, before its frames and audio are made.
+"""The script of a clip: everything that happens, frame by frame, before its frames and audio are made.
 
 This module decides how difficult the corpus is. Its constants, and those of `expressions.py`, were tuned with a small
 network that looks at single frames of unseen people and averages over the clip. It is right about half of the time,
@@ -23,15 +23,15 @@ from fer.prepare.synthetic.expressions import (
 from fer.prepare.synthetic.identity import PEOPLE, Identity, sample_identity
 from fer.prepare.synthetic.plan import ClipPlan, clip_rng
 
-IMAGE_HEIGHT, IMAGE_WIDTH = 144, 192  # pixels, about a quarter of AFEW's 576 x 720; faces are 50 to 85 wide
+IMAGE_HEIGHT, IMAGE_WIDTH = 144, 192  # pixels, about a quarter of AFEW's 576 x 720. Faces are 50 to 85 wide
 
 # Length of a clip: log-normal, like the histograms of the dissertation's figures 2.1 to 2.3.
 MEDIAN_LENGTH, LENGTH_SIGMA, MIN_LENGTH, MAX_LENGTH = 55, 0.5, 10, 144  # frames, natural log, frames, frames
 
 GAP_SHARE = 0.25  # clips that lose the face for a stretch
 OCCLUSION_SHARE = 0.22  # clips in which an object passes before the face
-TALKING_SHARE = 0.85  # clips with a voice; the others have noise or silence
-QUIET_SHARE = {'Fear': 0.22, 'Surprise': 0.22}  # "too shocked to speak" (dissertation, 9.1); others 1 - TALKING_SHARE
+TALKING_SHARE = 0.85  # clips with a voice. The others have noise or silence
+QUIET_SHARE = {'Fear': 0.22, 'Surprise': 0.22}  # "too shocked to speak" (dissertation, 9.1). Others: 1 - TALKING_SHARE
 
 # How strongly the labelled emotion shows. Low values make clips that look Neutral to anyone.
 MIN_AMPLITUDE = 0.65
@@ -70,7 +70,7 @@ class Light(NamedTuple):
     gain: np.ndarray  # float64 [T], brightness relative to good exposure
     cast: np.ndarray  # float64 [3], colour of the light
     side: np.ndarray  # float64 [2], change of brightness over half the frame, to the right and down
-    blur: float  # standard deviation in pixels; 0 is sharp
+    blur: float  # standard deviation in pixels, 0 for a sharp frame
     noise: float  # standard deviation in grey levels
 
 

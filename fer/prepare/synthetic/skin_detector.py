@@ -23,14 +23,14 @@ from fer.prepare.faces import Face
 # Skin reflects more red than green, and more green than blue. The ratios hold for all skin tones and moderate casts.
 RED_OVER_GREEN = (1.12, 1.85)
 GREEN_OVER_BLUE = (0.98, 1.75)
-MIN_RED, MIN_BLUE = 38, 10  # grey levels; in darker pixels the ratios are noise
+MIN_RED, MIN_BLUE = 38, 10  # grey levels. In darker pixels the ratios are noise
 
 MIN_AREA = 0.018  # share of the image
 ASPECTS = (0.85, 1.9)  # height over width of the ellipse
 MIN_FILL = 0.78  # share of the ellipse that is skin, eyes and mouth included
 MIN_SCORE = 0.35
-MIN_DARKNESS = 0.1  # of the darkest place of a face: 1 less its share of the brightness around it
-MIN_MATCH = 0.3  # correlation of a face's dark places with the template; bare skin stays below
+MIN_DARKNESS = 0.1  # of the darkest place of a face: 1 - its brightness / the brightness around it
+MIN_MATCH = 0.3  # correlation of a face's dark places with the template. Bare skin stays below
 
 # Places of the landmarks in the upright ellipse, (x, y) in half axes from its centre. The ellipse covers the visible
 # skin, from the hairline to the collar.

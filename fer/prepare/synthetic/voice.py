@@ -10,7 +10,7 @@ from fer.prepare.media import FRAMES_PER_SECOND
 from fer.prepare.synthetic.expressions import mouth_opening
 from fer.prepare.synthetic.script import Script
 
-SAMPLE_RATE = 16000  # Hz; 640 samples per frame
+SAMPLE_RATE = 16000  # Hz, 640 samples per frame
 
 # The first four formants of an adult male's a, e, i, o, u, in Hz (Peterson and Barney, 1952, rounded).
 _FORMANTS = np.array(
@@ -46,7 +46,7 @@ PROSODY = {
     'Surprise': Prosody(7, 3.0, 4, 0.2, 0, 0.08),
 }
 
-VOICE_FLOOR = 0.5  # share of the emotion that is in the voice for the whole clip; the rest follows the apex
+VOICE_FLOOR = 0.5  # share of the emotion that is in the voice for the whole clip. The rest follows the apex
 
 
 def speak(script: Script, rng: np.random.Generator) -> np.ndarray:
