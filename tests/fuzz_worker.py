@@ -114,7 +114,7 @@ def read(function: Callable[[Path], object], folder: Path, names: list[str]) -> 
 
 
 def names_of(folder: Path, paths: list[Path]) -> list[str]:
-    """Returns the names of which an error must have one: a file, a prefix of a checkpoint, or the flag with the folder."""
+    """Returns names of which an error contains one: a file, a prefix of a checkpoint, or the flag of the folder."""
     return [*(path.name.partition('.data-')[0].removesuffix('.index') for path in paths), f'--source={folder}: ']
 
 

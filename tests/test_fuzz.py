@@ -1,8 +1,8 @@
 """Damaged files of every kind: each is read, or refused in one line with exit code 2.
 
 Reading one never ends in a traceback or a crash, and takes at most five seconds and 2 GB. It never runs code from the
-file, and never writes outside the output folder. fuzz_targets.py lists the kinds of files, fuzz_mutate.py damages them, and
-fuzz_worker.py is the process that reads them. FER_FUZZ_SEED=7 chooses other damage.
+file, and never writes outside the output folder. fuzz_targets.py lists the kinds of files, fuzz_mutate.py damages them,
+and fuzz_worker.py is the process that reads them. FER_FUZZ_SEED=7 chooses other damage.
 """
 
 import json
