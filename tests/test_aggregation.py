@@ -1,4 +1,4 @@
-"""The packed batch against padding first, as the dissertation does: same logits, loss and gradients."""
+"""The packed batch gives the logits, loss and gradients of padding first, as in the dissertation."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from fer.data.windows import pad_index
 from fer.nets.vgg_face import vgg_face
 from fer.tf1 import tf
 from fer.training.aggregation import AGGREGATE, CLASSIFY, window_logits
-from fer.training.losses import LossSettings, total_loss
+from fer.training.losses import LossSettings, Predictions, total_loss
 
 LENGTHS = [3, 1, 5, 2]
 SEQ_LEN = 5
@@ -21,7 +21,7 @@ def packed(images):
 
 
 def naive(images, classify, aggregate):
-    """Repeats each window's last image, runs the network on all B x T of them, loops over the windows."""
+    """Repeats each window's last image, runs the network on all B x T images, then loops over the windows."""
     padded, first = [], 0
     for length in LENGTHS:
         padded += [images[first + min(t, length - 1)] for t in range(SEQ_LEN)]
@@ -58,10 +58,11 @@ def test_packed_equals_padded(classify, aggregate):
         images = tf.constant(images)
         frame_logits, lengths, index = packed(images)
         logits = window_logits(frame_logits, lengths, index, classify, aggregate)
-        loss = total_loss(LossSettings(), classify, frame_logits, logits, tf.constant(LABELS), lengths).total
+        predictions = Predictions(frame_logits, logits, tf.constant(LABELS), lengths)
+        loss = total_loss(LossSettings(), classify, predictions).total
         variables = tf.trainable_variables()
         expected_logits, expected_loss = naive(images, classify, aggregate)
-        assert tf.trainable_variables() == variables  # both on the same weights
+        assert tf.trainable_variables() == variables  # the second network reuses the weights
         found = [logits, loss, *(tf.convert_to_tensor(g) for g in tf.gradients(loss, variables))]
         gradients = tf.gradients(expected_loss, variables)
         expected = [expected_logits, expected_loss, *(tf.convert_to_tensor(g) for g in gradients)]

@@ -59,7 +59,7 @@ LOST = {IMAGE: 'train001', CLIP: 'train005'}
 
 def lines_of(contents):
     """Those that are bad where only this is read."""
-    return [n for n, (field, *_) in DAMAGES.items() if (contents.images if field == IMAGE else contents.audio)]
+    return [n for n, (field, *_) in DAMAGES.items() if (contents.images if field == IMAGE else contents.audio_size)]
 
 
 def file_of(data, line, field, split='train'):
@@ -94,7 +94,7 @@ def load(path, skip, contents=BOTH, seq_len=4):
 def batches(split, contents):
     """Every value of an epoch's shuffled batches."""
     with tf.Graph().as_default(), tf.Session() as session:
-        reading = Reading(32 if contents.images else 0, contents.audio)
+        reading = Reading(32 if contents.images else 0, contents.audio_size)
         pipeline = build_pipeline(split, 4, 3, reading, shuffle_seed=1)
         session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
         parts = {name: part for name, part in pipeline.batch._asdict().items() if part is not None}
@@ -166,7 +166,7 @@ def config(stage, data, run_dir, **changes):
 def skipped(request, data, tmp_path_factory):
     """A run of two epochs of three steps on the damaged corpus; its folder is called after its stage."""
     run_dir = tmp_path_factory.mktemp('runs') / request.param
-    train(config(request.param, data, run_dir), False, False)
+    train(config(request.param, data, run_dir), resume=False, overwrite=False)
     return run_dir
 
 
@@ -192,7 +192,7 @@ def test_a_run_names_what_it_left_out(data, skipped):
 def test_a_run_is_that_of_manifests_without_the_lines(data, skipped, tmp_path):
     stage = skipped.name
     manifests = {'train_manifest': without(data, lines_of(CONTENTS[stage])), 'val_manifest': without(data, {4}, 'val')}
-    train(config(stage, data, tmp_path / 'whole', on_bad_frame='error', **manifests), False, False)
+    train(config(stage, data, tmp_path / 'whole', on_bad_frame='error', **manifests), resume=False, overwrite=False)
     assert_same_run(tmp_path / 'whole', skipped)
     assert not (tmp_path / 'whole' / 'bad_frames.csv').exists()
 
@@ -222,14 +222,14 @@ def test_evaluation_leaves_out_and_answers_for_every_video(data, skipped, tmp_pa
 
 
 def stop_after(monkeypatch, step):
-    trained = RunLog.trained
+    log_step = RunLog.log_step
 
-    def log_and_stop(self, number, *values):
-        trained(self, number, *values)
-        if number == step:
+    def log_and_stop(self, record):
+        log_step(self, record)
+        if record.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(RunLog, 'trained', log_and_stop)
+    monkeypatch.setattr(RunLog, 'log_step', log_and_stop)
 
 
 def test_a_resumed_run_leaves_out_what_it_left_out(data, skipped, tmp_path, monkeypatch):
@@ -238,7 +238,7 @@ def test_a_resumed_run_leaves_out_what_it_left_out(data, skipped, tmp_path, monk
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(Stopped):
-            train(config(stage, data, tmp_path / 'run'), False, False)
+            train(config(stage, data, tmp_path / 'run'), resume=False, overwrite=False)
     moved = shutil.copytree(data, tmp_path / 'moved')
     run_dir = (tmp_path / 'run').rename(tmp_path / 'elsewhere')
     for line, field in ((2, IMAGE), (12, CLIP)):
@@ -247,7 +247,7 @@ def test_a_resumed_run_leaves_out_what_it_left_out(data, skipped, tmp_path, monk
 
     def refused(says):
         with pytest.raises(InputError, match=says):
-            train(resumed, True, False)
+            train(resumed, resume=True, overwrite=False)
 
     for field, says in ((CLIP, '1 lines'), (IMAGE, 'truncated JPEG.*bad_frames.csv of the run')):
         spoilt = file_of(moved, 20, field)
@@ -267,7 +267,7 @@ def test_a_resumed_run_leaves_out_what_it_left_out(data, skipped, tmp_path, monk
     refused('bad_frames.csv: .*No such file.*expected the bad frames of the run')
     kept.rename(run_dir / 'bad_frames.csv')
 
-    train(resumed, True, False)
+    train(resumed, resume=True, overwrite=False)
     assert_same_run(skipped, run_dir)
     rows = read_rows(run_dir / 'bad_frames.csv')
     assert [int(row['line']) for row in rows] == [*lines_of(CONTENTS[stage]), 4]
@@ -285,7 +285,7 @@ def test_flags_of_a_run_that_is_older(skipped, tmp_path):
 @pytest.mark.parametrize(('name', 'value'), [('on_bad_frame', 'drop'), ('max_bad_fraction', 1.5)])
 def test_settings_out_of_range(data, tmp_path, name, value):
     with pytest.raises(InputError, match=f'--{name}={value}: expected'):
-        train(config('audio', data, tmp_path / 'run', **{name: value}), False, False)
+        train(config('audio', data, tmp_path / 'run', **{name: value}), resume=False, overwrite=False)
 
 
 def test_the_first_image_that_does_not_decode_is_named(data):

@@ -39,7 +39,7 @@ def parents(painted_sound, tmp_path_factory):
     folder = tmp_path_factory.mktemp('parents')
     for stage, model in (('audio', 'audio_gru'), ('audio', 'ffn'), ('temporal', 'vgg_face')):
         settings = {'run_dir': folder / model, 'train_epochs': '1', 'max_steps': 1, 'val_manifest': ''}
-        train(tiny_config(painted_sound, stage, model, **settings), False, False)
+        train(tiny_config(painted_sound, stage, model, **settings), resume=False, overwrite=False)
     return folder
 
 
@@ -55,7 +55,9 @@ def refusal(capfd, call, *arguments, **settings):
 
 def refuses(capfd, data, tmp_path, stage, model='vgg_face', **changes):
     def start():
-        train(tiny_config(data, stage, model, **{'run_dir': tmp_path / 'run', **changes}), False, False)
+        train(
+            tiny_config(data, stage, model, **{'run_dir': tmp_path / 'run', **changes}), resume=False, overwrite=False
+        )
 
     line = refusal(capfd, start)
     assert not (tmp_path / 'run').exists()
@@ -182,11 +184,11 @@ def test_values_that_are_not_finite_are_counted_and_taken_for_the_mean(capfd, da
     change_clip(data, 9, set_value(column, 'nan'))
     change_clip(data, 4, set_value(3, 'inf'), split='val')
     settings = {'nonfinite_audio': 'mean', 'max_steps': 1, 'train_epochs': '1', 'audio_scaling': 'minmax'}
-    train(tiny_config(data, 'audio', 'audio_gru', run_dir=tmp_path / 'nan', **settings), False, False)
+    train(tiny_config(data, 'audio', 'audio_gru', run_dir=tmp_path / 'nan', **settings), resume=False, overwrite=False)
     out = capfd.readouterr().out
     assert out.count('1 NaN or infinite values of sound replaced by the mean') == 2
     change_clip(data, 9, set_value(column, f'{np.mean(others):.9g}'))
-    train(tiny_config(data, 'audio', 'audio_gru', run_dir=tmp_path / 'mean', **settings), False, False)
+    train(tiny_config(data, 'audio', 'audio_gru', run_dir=tmp_path / 'mean', **settings), resume=False, overwrite=False)
     assert '1 NaN' in capfd.readouterr().out  # of validation
     found, expected = (tf.train.load_checkpoint(str(tmp_path / name)) for name in ('nan', 'mean'))
     for name in expected.get_variable_to_shape_map():
@@ -239,7 +241,7 @@ def test_settings_refused(capfd, painted_sound, tmp_path, name):
 )
 def test_a_network_of_another_stage(capfd, painted_sound, tmp_path, stage, model, says):
     config = tiny_config(painted_sound, 'temporal', run_dir=tmp_path / 'run')
-    line = refusal(capfd, train, dataclasses.replace(config, stage=stage, model=model), False, False)
+    line = refusal(capfd, train, dataclasses.replace(config, stage=stage, model=model), resume=False, overwrite=False)
     assert line.startswith(f'--model={model}: {says}')
     assert not (tmp_path / 'run').exists()
 
@@ -278,7 +280,7 @@ def test_a_restored_run_of_another_network(capfd, painted_sound, parents, tmp_pa
 def test_a_restored_run_of_other_sizes(capfd, painted_sound, parents, tmp_path):
     settings = {'init_from': parents / 'vgg_face', 'rnn_units': 6}
     config = tiny_config(painted_sound, 'temporal', run_dir=tmp_path / 'run', **settings)
-    line = refusal(capfd, train, config, False, False)
+    line = refusal(capfd, train, config, resume=False, overwrite=False)
     assert 'vgg_face/model.ckpt-1: ' in line
     assert 'temporal' in line
     assert not (tmp_path / 'run').exists()
@@ -331,7 +333,7 @@ def test_a_loss_that_turns_nan_in_the_second_epoch(data, tmp_path):
     config = tiny_config(
         data, 'audio', 'ffn', run_dir=run_dir, audio_scaling='none', train_epochs='3', max_steps=2, dropout=0.0
     )
-    train(config, False, False)
+    train(config, resume=False, overwrite=False)
     good = latest_checkpoint(run_dir)
     assert good.endswith('model.ckpt-2')
     kept = {path: path.read_bytes() for path in run_dir.glob('model.ckpt-2*')}
@@ -362,7 +364,7 @@ def test_steps_far_too_large_are_stopped_too(painted_sound, tmp_path):
     run_dir = tmp_path / 'run'
     settings = {'learning_rate': 1e37, 'train_epochs': '5', 'val_manifest': '', 'batch_size': 8, 'dropout': 0.0}
     with pytest.raises(InputError, match=r'^step \d+: the (loss is|gradients have norm) ') as caught:
-        train(tiny_config(painted_sound, 'audio', 'ffn', run_dir=run_dir, **settings), False, False)
+        train(tiny_config(painted_sound, 'audio', 'ffn', run_dir=run_dir, **settings), resume=False, overwrite=False)
     step = int(str(caught.value).split(':')[0].removeprefix('step '))
     assert step > 1
     assert str(caught.value).endswith(f'last good checkpoint: {run_dir}/model.ckpt-{step - 1}')
@@ -376,5 +378,9 @@ def test_a_moving_average_that_overflows_is_never_saved(data, tmp_path):
     settings = {'audio_scaling': 'none', 'batch_norm': True, 'dropout': 0.0, 'val_manifest': '', 'batch_size': 8}
     run_dir = tmp_path / 'run'
     with pytest.raises(InputError, match=r'^step 1: a variable is not finite; last good checkpoint: none yet$'):
-        train(tiny_config(data, 'audio', 'ffn', run_dir=run_dir, train_epochs='1', **settings), False, False)
+        train(
+            tiny_config(data, 'audio', 'ffn', run_dir=run_dir, train_epochs='1', **settings),
+            resume=False,
+            overwrite=False,
+        )
     assert not run_dir.exists()

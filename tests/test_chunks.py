@@ -1,4 +1,4 @@
-"""Gradients by chunks of frames against those of the whole batch, and what is chunked when nobody says."""
+"""Gradients in chunks of frames against those of the whole batch, and the choice of the chunk size."""
 
 import dataclasses
 
@@ -14,17 +14,18 @@ from fer.nets.conventions import Convention
 from fer.nets.summary import summarise
 from fer.tf1 import slim, tf
 from fer.training import chunks
-from fer.training.chunks import chunked_gradients, frames_of_chunk, run_in_chunks
+from fer.training.chunks import Chunked, choose_chunk_size, chunked_gradients
+from fer.training.schedule import Phase
 from fer.training.session import open_session
-from fer.training.stages import chunk_of
+from fer.training.stages import phase_chunk_size
 from fer.training.tower import build_tower
 from fer.training.train import train
 
-# Its graphs are as much as one of pytest-xdist's processes should do.
+# All tests of this file run in one process, because each process would build its graphs.
 pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs')]
 
 TERMS = {'island_weight': 0.1, 'locality_weight': 0.1, 'locality_neighbours': 2, 'l2': 0.01}
-# 13 frames: chunks of 4 are 4, 3, 3 and 3; of 5, 5, 4 and 4; one of 20 is not filled.
+# Of 13 frames, size 4 gives chunks of 4, 3, 3 and 3, size 5 gives 5, 4 and 4, and size 20 one chunk.
 CASES = {
     'temporal, dropout': ({'stage': 'temporal', 'dropout': 0.5}, (4, 20)),
     'temporal, no dropout': ({'stage': 'temporal', 'dropout': 0.0}, (5,)),
@@ -43,45 +44,45 @@ SLOW = ('temporal, se_resnet50', 'early fusion 3, resnet50', 'finetune, frames, 
 
 @pytest.mark.parametrize('name', [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES])
 @pytest.mark.usefixtures('shallow_networks')
-def test_gradients_are_those_of_the_whole_batch(name):
+def test_gradients_in_chunks_equal_whole_batch(name):
     settings, sizes = CASES[name]
     blueprint = make_blueprint(batch_norm_mode='frozen', **settings)
     model = blueprint.config.model
     with tf.Graph().as_default():
         tf.set_random_seed(1)
-        tf.train.get_or_create_global_step()  # masks of dropout follow from it
+        tf.train.get_or_create_global_step()  # dropout masks depend on it
         batch, values = make_batch(blueprint)
-        whole = build_tower(blueprint, batch, True)
+        whole = build_tower(blueprint, batch, is_training=True)
         variables = tf.trainable_variables()
         pairs = tf.train.GradientDescentOptimizer(1.0).compute_gradients(whole.loss.total, variables)
         expected = {v.op.name: g for g, v in pairs if g is not None}
         ways = []
         for size in sizes:
-            tower = build_tower(blueprint, batch, True, chunk=size)
+            tower = build_tower(blueprint, batch, is_training=True, chunk_size=size)
             found = chunked_gradients(tower.loss.total, tower.chunked, variables)
             ways.append(({v.op.name: g for g, v in found if g is not None}, tower.loss.total))
         with open_session() as session:
             start(session)
-            load_seeded(session, model)  # at a scale that no layer saturates at
+            load_seeded(session, model)  # small enough that no layer saturates
             expected, loss = session.run((expected, whole.loss.total), values)
             ways = session.run(ways, values)
-    seen = [key for key in expected if key.startswith(f'{model}/')]
-    assert len(seen) > 20
-    # Few units are dead, and no comparison below is of zeros alone.
-    assert np.mean([np.abs(expected[key]).max() > 0 for key in seen]) > 0.8
+    of_cnn = [key for key in expected if key.startswith(f'{model}/')]
+    assert len(of_cnn) > 20
+    # Few gradients are all zero, so the comparisons below mean something.
+    assert np.mean([np.abs(expected[key]).max() > 0 for key in of_cnn]) > 0.8
     largest = max(np.abs(gradient).max() for gradient in expected.values())
     for found, loss_in_chunks in ways:
         assert sorted(found) == sorted(expected)
         np.testing.assert_allclose(loss_in_chunks, loss, rtol=1e-5)
         for key, gradient in expected.items():
-            # What is next to nothing beside the others is the rounding of sums that cancel.
+            # A gradient far below the largest is the rounding of sums that cancel.
             bound = max(1e-4 * np.abs(gradient).max(), 5e-7 * largest)
             np.testing.assert_allclose(found[key], gradient, rtol=0, atol=bound, err_msg=key)
 
 
 @pytest.mark.usefixtures('shallow_networks')
-def test_a_chunk_is_a_batch_of_its_own_where_batch_norm_learns():
-    """Against the network on each chunk by itself: gradients, and moving averages, which move once per chunk."""
+def test_batch_norm_treats_each_chunk_as_batch():
+    """Compares gradients and moving averages with the network on each chunk alone. The averages move once per chunk."""
 
     def network(images):
         features, _ = NETWORKS['resnet50'].build(images, num_classes=0, is_training=True, width=0.03)
@@ -92,18 +93,18 @@ def test_a_chunk_is_a_batch_of_its_own_where_batch_norm_learns():
     assert [len(part) for part in parts] == [3, 3, 2]
     with tf.Graph().as_default():
         frames = tf.placeholder(tf.float32, [None, 32, 32, 3])
-        chunked = run_in_chunks(network, frames, 3, ['features'])
+        chunked = Chunked(network, frames, 3, ['features'])
         depth = int(chunked.outputs['features'].shape[1])
         upstream = np.random.default_rng(1).normal(size=(8, depth)).astype(np.float32)
         loss = tf.reduce_sum(chunked.outputs['features'] * upstream)
         variables = tf.trainable_variables()
         found = [gradient for gradient, _ in chunked_gradients(loss, chunked, variables)]
-        assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == []  # a loop has them
+        assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == []  # they are in the loop
         alone = network(frames)['features']
         of_alone = tf.placeholder(tf.float32, [None, depth])
         expected = tf.gradients(alone, variables, of_alone)
         averages = {v.op.name: v for v in tf.global_variables() if 'moving_' in v.op.name}
-        # The statistics of each layer are what its update moves the average to.
+        # The update of a layer moves its average towards the layer's statistics.
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         assert len(updates) == len(averages) == 46
         with open_session() as session:
@@ -120,7 +121,7 @@ def test_a_chunk_is_a_batch_of_its_own_where_batch_norm_learns():
                 singles.append(session.run((alone, expected), {frames: part, of_alone: gradient}))
                 session.run(updates, {frames: part})
             in_turn = session.run(averages)
-    assert all((before[name] == unmoved[name]).all() for name in averages)  # the first pass moves nothing
+    assert all((before[name] == unmoved[name]).all() for name in averages)  # the first pass moves no average
     np.testing.assert_allclose(outputs, np.concatenate([features for features, _ in singles]), rtol=1e-4, atol=1e-4)
     for variable, total, *terms in zip(variables, sums, *(gradients for _, gradients in singles), strict=True):
         scale = max(np.abs(term).max() for term in terms)
@@ -130,7 +131,7 @@ def test_a_chunk_is_a_batch_of_its_own_where_batch_norm_learns():
         assert (after[name] != before[name]).any()
 
 
-def test_the_network_is_built_twice_whatever_comes():
+def test_network_is_built_twice_for_any_batch():
     built = []
 
     def network(images):
@@ -140,7 +141,7 @@ def test_the_network_is_built_twice_whatever_comes():
 
     with tf.Graph().as_default() as graph:
         frames = tf.placeholder(tf.float32, [None, 2, 2, 1])
-        chunked = run_in_chunks(network, frames, 4, ['features', 'twice'])
+        chunked = Chunked(network, frames, 4, ['features', 'twice'])
         unused = tf.get_variable('unused', [3])
         loss = tf.reduce_sum(tf.square(chunked.outputs['features']))
         pairs = chunked_gradients(loss, chunked, [*tf.trainable_variables()])
@@ -153,7 +154,7 @@ def test_the_network_is_built_twice_whatever_comes():
             for number in (1, 4, 5, 9, 40):
                 values = np.random.default_rng(number).normal(size=(number, 2, 2, 1))
                 outputs, (weights, biases) = session.run((chunked.outputs, gradients), {frames: values})
-                upstream = 2 * outputs['features']  # 0 as well where the ReLU lets nothing through
+                upstream = 2 * outputs['features']  # also 0 where the ReLU gives 0
                 flat = values.reshape(number, 4)
                 np.testing.assert_allclose(weights, flat.T @ upstream, rtol=1e-4, atol=1e-5)
                 np.testing.assert_allclose(biases, upstream.sum(axis=0), rtol=1e-4, atol=1e-5)
@@ -169,22 +170,22 @@ VGG = {'model': 'vgg_face', 'width': 1.0, 'global_pool': False}
     ('frames_per_chunk', 'frames', 'expected'),
     [(-1, 10**6, 0), (40, 320, 40), (320, 320, 0), (319, 320, 319), (1000, 320, 0), (1, 2, 1), (0, 4, 0), (0, 320, 0)],
 )
-def test_what_is_chunked(frames_per_chunk, frames, expected):
-    assert frames_of_chunk(frames_per_chunk, frames, image_size=112, **VGG) == expected
+def test_chunk_size_of_explicit_flag(frames_per_chunk, frames, expected):
+    assert choose_chunk_size(frames_per_chunk, frames, image_size=112, **VGG) == expected
 
 
-def test_unasked_as_many_frames_as_the_budget_holds():
+def test_automatic_chunk_size_fills_the_budget():
     kept = summarise(get_network('vgg_face'), 112, 0, False).kept
-    size = frames_of_chunk(0, 10**4, image_size=112, **VGG)
+    size = choose_chunk_size(0, 10**4, image_size=112, **VGG)
     assert size * kept <= chunks.ACTIVATIONS < (size + 1) * kept
     assert 320 < size < 640  # 15 MB a frame
-    assert frames_of_chunk(0, 10**4, image_size=224, **VGG) == pytest.approx(size / 4, rel=0.05)
+    assert choose_chunk_size(0, 10**4, image_size=224, **VGG) == pytest.approx(size / 4, rel=0.05)
 
 
 @pytest.mark.parametrize('name', [pytest.param(n, marks=[pytest.mark.slow] if 'nasnet' in n else []) for n in NETWORKS])
 @pytest.mark.usefixtures('shallow_networks')
-def test_what_a_step_keeps_is_what_its_gradients_read(name):
-    """The estimate, from the forward graph alone, against the graph of the gradients."""
+def test_kept_bytes_match_the_gradient_graph(name):
+    """The estimate comes from the forward graph alone."""
     network, options = NETWORKS[name], {'width': 0.1, 'global_pool': True}
     found = summarise(network, 48, 0, **options).kept
     with tf.Graph().as_default() as graph:
@@ -195,7 +196,7 @@ def test_what_a_step_keeps_is_what_its_gradients_read(name):
         tf.gradients(features, tf.trainable_variables())
         read = {t for op in graph.get_operations() if op not in forward for t in op.inputs if t.op in forward}
         per_frame = [t for t in read if t.dtype == tf.float32 and t.shape.rank in (2, 4) and t.shape[0] == 1]
-        # A kernel of 1x1 is no batch of one.
+        # A kernel of 1x1 looks like a batch of one, but is not counted.
         expected = sum(4 * t.shape.num_elements() for t in per_frame if t.op.type != 'ReadVariableOp')
     assert found == pytest.approx(expected, rel=0.05)
 
@@ -210,21 +211,23 @@ def test_what_a_step_keeps_is_what_its_gradients_read(name):
         ({'stage': 'audio', 'model': 'audio_gru'}, (0, 0)),
     ],
 )
-def test_a_phase_that_keeps_no_map_is_not_chunked(settings, expected):
+def test_phase_without_maps_uses_no_chunks(settings, expected):
     blueprint = make_blueprint(frames_per_chunk=3, **settings)
-    assert tuple(chunk_of(blueprint, phase, 20) for phase in (1, 2)) == expected
+    assert tuple(phase_chunk_size(blueprint, phase, 20) for phase in Phase) == expected
 
 
-def test_conventions_reach_the_estimate():
+def test_estimate_accepts_conventions():
     blueprint = make_blueprint(stage='temporal', model='resnet50', frames_per_chunk=0, image_size=112, width=1.0)
     assert isinstance(blueprint.convention, Convention)
     large = dataclasses.replace(blueprint.config, image_size=224)
-    sizes = [chunk_of(blueprint._replace(config=config), 2, 10**4) for config in (blueprint.config, large)]
+    sizes = [
+        phase_chunk_size(blueprint._replace(config=config), Phase.ALL, 10**4) for config in (blueprint.config, large)
+    ]
     assert 0 < sizes[1] * 3 < sizes[0] < 10**4
 
 
-def test_a_run_in_chunks_learns_what_one_without_does(painted_sound, tmp_path, capsys):
-    """Both phases, dropout and the terms of the loss included; learning in phase two moves the CNN."""
+def test_runs_with_and_without_chunks_agree(painted_sound, tmp_path, capsys):
+    """Includes both phases, dropout and a term of the loss. Phase two moves the CNN."""
     settings = {
         'stage': 'finetune',
         'train_epochs': '1,2',
@@ -246,5 +249,7 @@ def test_a_run_in_chunks_learns_what_one_without_does(painted_sound, tmp_path, c
     readers = [tf.train.load_checkpoint(str(tmp_path / name)) for name in ('-1', '5')]
     assert readers[0].get_variable_to_shape_map() == readers[1].get_variable_to_shape_map()
     weights, others = (reader.get_tensor('vgg_face/conv1/conv1_1/weights') for reader in readers)
-    np.testing.assert_allclose(others, weights, rtol=0, atol=2e-4)  # six steps of 1e-4 at most
-    train(dataclasses.replace(configs[1], frames_per_chunk=3), resume=True, overwrite=False)  # resumes may change it
+    np.testing.assert_allclose(others, weights, rtol=0, atol=2e-4)  # at most six steps of 1e-4
+    train(
+        dataclasses.replace(configs[1], frames_per_chunk=3), resume=True, overwrite=False
+    )  # a resumed run may change it

@@ -181,7 +181,7 @@ def test_missing_weights_are_allowed_on_demand(painted, tmp_path, hikapok):
     for text in (
         'se_resnet50/block2/unit_2/conv2/weights [3, 3, 8, 8]: no conv3_2_3x3/kernel in the file',
         'its shape there is [9]',
-        'conv9_1/kernel [3] in the file: no variable takes it',
+        'conv9_1/kernel [3] in the file: no variable matches it',
     ):
         assert text in line
     assert not (tmp_path / 'run').exists()

@@ -231,9 +231,11 @@ def assert_a_full_disk_is_survived(data, folder, room, expected, capsys) -> None
     assert_checkpoints_are_whole(folder)
     checkpoint = latest_checkpoint(folder)
     if checkpoint:
-        assert f'--resume goes on from step {Path(checkpoint).name.rpartition("-")[2]}' in line
+        assert f'--resume resumes from step {Path(checkpoint).name.rpartition("-")[2]}' in line
     else:
-        assert '--resume begins' in line or 'run it again' in line  # the latter where not even its lock has room
+        assert (
+            '--resume starts the run again' in line or 'run it again' in line
+        )  # the second if there is no room for the lock
     train(config, resume=True, overwrite=False)
     assert final_state(folder) == expected
 

@@ -228,7 +228,7 @@ class Runs:
     def backbone(self):
         path = self.folder / 'backbone'
         if not path.exists():
-            train(tiny_config(self.data, 'finetune', run_dir=path, train_epochs='1'), False, False)
+            train(tiny_config(self.data, 'finetune', run_dir=path, train_epochs='1'), resume=False, overwrite=False)
         return path
 
     def make(self, name, **changes):
@@ -292,7 +292,11 @@ def test_early_fusion_learns_what_it_learns_without(painted_sound, tmp_path, opt
     """Fresh weights, and noise on the sound; resnet50's batch statistics are learned in phase two."""
     settings = {'fusion_option': option, 'model': model, 'audio_noise': 0.1, 'seed': 3, 'train_epochs': '2,1'}
     if option == 4:
-        train(tiny_config(painted_sound, 'audio', 'audio_gru', run_dir=tmp_path / 'audio', max_steps=1), False, False)
+        train(
+            tiny_config(painted_sound, 'audio', 'audio_gru', run_dir=tmp_path / 'audio', max_steps=1),
+            resume=False,
+            overwrite=False,
+        )
         settings['audio_run_dir'] = tmp_path / 'audio'
     for name in ('plain', 'kept'):
         cache = str(tmp_path / 'cache') if name == 'kept' else ''
@@ -344,7 +348,11 @@ def test_a_run_that_resumes_in_phase_one_goes_on_with_features(runs, tmp_path, c
 def test_a_run_that_resumes_in_phase_two_computes_none(runs, tmp_path, capsys):
     shutil.copytree(runs.make('kept'), tmp_path / 'run')
     capsys.readouterr()
-    train(runs.config('kept', run_dir=str(tmp_path / 'run'), feature_cache=str(tmp_path / 'none')), True, False)
+    train(
+        runs.config('kept', run_dir=str(tmp_path / 'run'), feature_cache=str(tmp_path / 'none')),
+        resume=True,
+        overwrite=False,
+    )
     assert 'features: ' not in capsys.readouterr().out
     assert not (tmp_path / 'none').exists()
 
@@ -380,13 +388,17 @@ def test_what_is_not_kept_is_said(runs, tmp_path, capsys, changes, says):
 
 def test_settings_that_make_no_sense(runs, tmp_path, painted_sound):
     with pytest.raises(InputError, match='--feature_cache_gb=0'):
-        train(runs.config('no', feature_cache_gb=0), False, False)
+        train(runs.config('no', feature_cache_gb=0), resume=False, overwrite=False)
     with pytest.raises(InputError, match='--frames_per_chunk=-2'):
-        train(runs.config('no', frames_per_chunk=-2), False, False)
+        train(runs.config('no', frames_per_chunk=-2), resume=False, overwrite=False)
     audio = tiny_config(painted_sound, 'audio', 'audio_gru', run_dir=tmp_path / 'no', feature_cache='somewhere')
     with pytest.raises(InputError, match='--feature_cache=somewhere: expected none for --stage=audio'):
-        train(audio, False, False)
-    train(tiny_config(painted_sound, 'audio', 'audio_gru', run_dir=tmp_path / 'run', max_steps=1), False, False)
+        train(audio, resume=False, overwrite=False)
+    train(
+        tiny_config(painted_sound, 'audio', 'audio_gru', run_dir=tmp_path / 'run', max_steps=1),
+        resume=False,
+        overwrite=False,
+    )
     with pytest.raises(InputError, match='--feature_cache=somewhere: expected none for --stage=audio'):
         score(tmp_path / 'run', painted_sound / 'val_clips.txt', tmp_path, feature_cache='somewhere')
 

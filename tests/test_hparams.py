@@ -26,15 +26,15 @@ def backend(tmp_path):
     for folder in (one, other):
         folder.mkdir(parents=True)
     with RunLog(one, 0, make_config(stage='pretrain', learning_rate=1e-4, seed=3)) as log:
-        log.validated(5, 1, 1, 'rafdb', {'correct': 3, 'total': 4, 'accuracy': 0.75, 'f1': 0.625})
-        log.validated(5, 1, 1, 'fer2013', {'correct': 1, 'total': 4, 'accuracy': 0.25, 'f1': 0.125})
+        log.log_validation(5, 1, 1, 'rafdb', {'correct': 3, 'total': 4, 'accuracy': 0.75, 'f1': 0.625})
+        log.log_validation(5, 1, 1, 'fer2013', {'correct': 1, 'total': 4, 'accuracy': 0.25, 'f1': 0.125})
     config = make_config(stage='temporal', bidirectional=True, rnn_units=128, train_epochs=(5, 25))
     scores = {'correct': 1, 'total': 2, 'accuracy': 0.5, 'f1': 0.375}
     interrupted = RunLog(other, 0, config)
-    interrupted.validated(1, 1, 1, '-', scores)
+    interrupted.log_validation(1, 1, 1, '-', scores)
     interrupted.__exit__(KeyboardInterrupt, None, None)
     with RunLog(other, 1, config) as log:
-        log.validated(2, 2, 1, '-', scores | {'correct': 2, 'accuracy': 1.0, 'f1': 0.875})
+        log.log_validation(2, 2, 1, '-', scores | {'correct': 2, 'accuracy': 1.0, 'f1': 0.875})
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
     multiplexer.Reload()
     return Context(TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(tmp_path))))

@@ -97,7 +97,7 @@ def test_a_copied_run_leaves_the_first_alone(painted_sound, tmp_path):
         'model.ckpt-4.index',
         'model.ckpt-6.index',
     ]
-    with pytest.raises(InputError, match=r'has other settings in brackets: --init_from=.*elsewhere'):
+    with pytest.raises(InputError, match=r'settings differ from .*: --init_from=.*elsewhere'):
         train(dataclasses.replace(config, init_from=str(tmp_path / 'elsewhere')), resume=True, overwrite=False)
 
 

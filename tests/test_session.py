@@ -17,8 +17,9 @@ from fer.tf1 import tf
 from fer.training.graph import LOSS_SCALE, build_graph, build_step
 from fer.training.losses import Loss
 from fer.training.run_inputs import load_data
+from fer.training.schedule import Phase
 from fer.training.session import SessionSettings, check_session, open_session, session_config, session_settings
-from fer.training.stages import Blueprint
+from fer.training.stages import Blueprint, get_stage
 from fer.training.tower import Tower, build_tower
 from fer.training.train import train
 
@@ -51,12 +52,14 @@ def test_mixed_precision_needs_a_gpu_or_such_a_cpu(monkeypatch, tmp_path):
     for flags in (None, 'flags\t: fpu avx2 avx512_bf16x\n'):
         if flags:
             (tmp_path / 'cpuinfo').write_text(flags)
-        with pytest.raises(InputError, match='--mixed_precision: no GPU is found here, and none of amx_bf16, avx512_b'):
+        with pytest.raises(
+            InputError, match='--mixed_precision: found no GPU, and the CPU has none of amx_bf16, avx512_b'
+        ):
             check_session(mixed)
     (tmp_path / 'cpuinfo').write_text('flags\t: fpu avx2 avx512_bf16\n')
     check_session(mixed)
     monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
-    with pytest.raises(InputError, match='or oneDNN is turned off'):
+    with pytest.raises(InputError, match='or oneDNN is off'):
         check_session(mixed)
     monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['a GPU'])
     check_session(mixed)
@@ -76,8 +79,15 @@ def test_gradients_in_mixed_precision_are_near_those_in_float32(chunk):
         with tf.Graph().as_default():
             tf.train.get_or_create_global_step()
             batch, values = make_batch(blueprint)
-            tower = build_tower(blueprint, batch, True, chunk=chunk)
-            step = build_step(tower, tf.constant(0.0), tf.trainable_variables(), 0.0, 2, settings.mixed_precision)
+            tower = build_tower(blueprint, batch, is_training=True, chunk_size=chunk)
+            step = build_step(
+                tower,
+                tf.constant(0.0),
+                tf.trainable_variables(),
+                0.0,
+                Phase.ALL,
+                mixed_precision=settings.mixed_precision,
+            )
             with open_session(settings) as session:
                 start(session)
                 load_seeded(session, blueprint.config.model)
@@ -92,7 +102,7 @@ def test_threads_out_of_range(painted, tmp_path, name):
         check_session(SessionSettings(**{name: -1}))
     config = tiny_config(painted, 'finetune', run_dir=tmp_path / 'run', **{name: -1})
     with pytest.raises(InputError, match=f'--{name}=-1: expected 0'):
-        train(config, False, False)
+        train(config, resume=False, overwrite=False)
     assert not (tmp_path / 'run').exists()
 
 
@@ -105,7 +115,7 @@ def test_steps_in_mixed_precision_are_the_same_steps():
             loss = tf.reduce_sum(weights**3)
             tower = Tower(weights, loss, Loss(loss, loss, []))
             tf.train.get_or_create_global_step()
-            step = build_step(tower, tf.constant(0.1), [weights], 0.0, 2, mixed)
+            step = build_step(tower, tf.constant(0.1), [weights], 0.0, Phase.ALL, mixed_precision=mixed)
             session.run(tf.global_variables_initializer())
             norms = [session.run([step.norm, step.train])[0] for _ in range(3)]
             moved.append((norms, session.run(weights), session.run(tf.train.get_global_step())))
@@ -130,23 +140,24 @@ def test_a_run_before_these_flags_can_still_be_read(painted, tmp_path):
 def test_a_run_with_all_of_them_resumes_with_another_cache(painted, tmp_path, capsys):
     settings = {'run_dir': tmp_path / 'run', 'bucket_by_length': True, 'intra_op_threads': 1, 'inter_op_threads': 1}
     plain = tiny_config(painted, 'finetune', **settings, max_steps=3)
-    train(dataclasses.replace(plain, run_dir=str(tmp_path / 'plain')), False, False)
-    train(dataclasses.replace(plain, max_steps=2), False, False)
-    train(dataclasses.replace(plain, frame_cache=str(tmp_path / 'cache')), True, False)
+    train(dataclasses.replace(plain, run_dir=str(tmp_path / 'plain')), resume=False, overwrite=False)
+    train(dataclasses.replace(plain, max_steps=2), resume=False, overwrite=False)
+    train(dataclasses.replace(plain, frame_cache=str(tmp_path / 'cache')), resume=True, overwrite=False)
     assert 'frame cache: filled' in capsys.readouterr().out
     first, second = (tf.train.load_checkpoint(str(tmp_path / name)) for name in ('plain', 'run'))
     for name in first.get_variable_to_shape_map():
         np.testing.assert_array_equal(first.get_tensor(name), second.get_tensor(name))
-    with pytest.raises(InputError, match=r'--resume: .* other settings in brackets: --bucket_by_length=False'):
-        train(dataclasses.replace(plain, bucket_by_length=False), True, False)
+    with pytest.raises(InputError, match=r'--resume: .* settings differ from .*: --bucket_by_length=False'):
+        train(dataclasses.replace(plain, bucket_by_length=False), resume=True, overwrite=False)
 
 
 def test_gradients_are_tied_to_one_op(painted, tmp_path):
     """Each op of the gradients once waited for each update of a moving average by itself: NASNet has 1,600."""
     config = tiny_config(painted, 'finetune', 'resnet50', run_dir=tmp_path / 'run', train_epochs='1')
-    split = load_data(config, config.train_manifest, '', True)
+    blueprint = Blueprint(config, get_stage('finetune', 'resnet50'), SLIM)
+    split = load_data(blueprint, config.train_manifest, '', labelled=True)
     with tf.Graph().as_default() as graph:
-        build_graph(Blueprint(config, SLIM, None), split, None, (1,))
+        build_graph(blueprint, split, None, (1,))
         ties = [len(operation.control_inputs) for operation in graph.get_operations() if operation.type != 'NoOp']
     assert sum(number > 10 for number in ties) < 5  # what ends a step does wait for every variable's
 
@@ -164,7 +175,8 @@ def test_images_that_are_decoded_before_a_run_leave_it_its_threads(painted, tmp_
         'from fer.training.train import train\n'
         'data, run_dir, threads = sys.argv[1:]\n'
         'settings = {"run_dir": run_dir, "max_steps": 1, "val_manifest": "", "on_bad_frame": "skip"}\n'
-        'train(tiny_config(Path(data), "finetune", intra_op_threads=int(threads), **settings), False, False)\n'
+        'config = tiny_config(Path(data), "finetune", intra_op_threads=int(threads), **settings)\n'
+        'train(config, resume=False, overwrite=False)\n'
         'print(len(os.listdir("/proc/self/task")))'
     )
     few, many = (int(run('-c', code, painted, tmp_path / n, n).out.splitlines()[-1]) for n in ('2', '32'))

@@ -77,7 +77,7 @@ def score(run_dir, manifest, output, **changes):
 
 def train_and_kill(config, run_dir):
     """Trains in a process of its own and kills it as soon as the first epoch is scored."""
-    process = CONTEXT.Process(target=train, args=(config, False, False))
+    process = CONTEXT.Process(target=train, args=(config,), kwargs={'resume': False, 'overwrite': False})
     process.start()
     log = run_dir / 'val_log.csv'
     while process.is_alive() and not (log.exists() and log.read_text().count('\n') > 1):
@@ -124,15 +124,15 @@ def test_a_run_stopped_inside_an_epoch_resumes_to_the_same_logits(runs, tmp_path
     """By SIGTERM in phase one, then by SIGUSR1 in phase two: the step under way is kept, and nothing is done twice."""
     whole, stopped = runs[name], tmp_path / 'stopped'
     config = runs.config(name, stopped)
-    trained = RunLog.trained
+    log_step = RunLog.log_step
     for stop, number in ((2, signal.SIGTERM), (5, signal.SIGUSR1)):
 
-        def log_and_stop(self, step, *values, stop=stop, number=number):
-            trained(self, step, *values)
-            if step == stop:
+        def log_and_stop(self, record, stop=stop, number=number):
+            log_step(self, record)
+            if record.step == stop:
                 os.kill(os.getpid(), number)
 
-        monkeypatch.setattr(RunLog, 'trained', log_and_stop)
+        monkeypatch.setattr(RunLog, 'log_step', log_and_stop)
         with pytest.raises(Stopped, match=f'stopped by {number.name}: step {stop} of'):
             train(config, resume=True, overwrite=False)
         assert weights(stopped)['global_step'] == stop
@@ -226,12 +226,14 @@ def test_pretrain_scores_each_dataset_as_evaluation_does(runs, tmp_path):
 
 def test_training_on_validation_videos_is_said(runs, tmp_path, capsys):
     manifests = ','.join(str(runs.data / f'{split}_clips.txt') for split in ('train', 'val'))
-    train(runs.config('audio_gru', tmp_path / 'run', train_manifest=manifests, max_steps=1), False, False)
+    train(
+        runs.config('audio_gru', tmp_path / 'run', train_manifest=manifests, max_steps=1), resume=False, overwrite=False
+    )
     out = capsys.readouterr().out
-    assert '5 of the validation videos are trained on' in out
+    assert '5 of the validation videos are also trained on' in out
     assert 'training: 15 videos (2 without frames), 51 frames' in out
-    train(runs.config('audio_gru', tmp_path / 'other', max_steps=1), False, False)
-    assert 'are trained on' not in capsys.readouterr().out
+    train(runs.config('audio_gru', tmp_path / 'other', max_steps=1), resume=False, overwrite=False)
+    assert 'are also trained on' not in capsys.readouterr().out
 
 
 def test_sampling_rates_that_differ_are_printed(runs, tmp_path, capsys):
@@ -242,7 +244,7 @@ def test_sampling_rates_that_differ_are_printed(runs, tmp_path, capsys):
     write_rates(rates['train'], {48000: 7, 44100: 2})
     write_rates(rates['val'], {16000: 6})
     changes = {f'{split}_manifest': str(data / f'{split}_functionals.txt') for split in ('train', 'val')}
-    train(runs.config('ffn', tmp_path / 'run', max_steps=1, **changes), False, False)
+    train(runs.config('ffn', tmp_path / 'run', max_steps=1, **changes), resume=False, overwrite=False)
     expected = 'sampling rates differ: training 7 at 48000 Hz and 2 at 44100 Hz, {} 6 at 16000 Hz; features of'
     assert expected.format('validation') in capsys.readouterr().out
     score(tmp_path / 'run', changes['val_manifest'], tmp_path / 'val')
@@ -252,7 +254,7 @@ def test_sampling_rates_that_differ_are_printed(runs, tmp_path, capsys):
     score(tmp_path / 'run', changes['val_manifest'], tmp_path / 'unknown')
     assert 'val 6' not in capsys.readouterr().out
     with pytest.raises(InputError, match=r"train_functionals.rates.csv:2: found '48000,x'"):
-        train(runs.config('ffn', tmp_path / 'other', **changes), False, False)
+        train(runs.config('ffn', tmp_path / 'other', **changes), resume=False, overwrite=False)
 
 
 def test_early_stopping_keeps_the_best_and_stays_stopped(runs, tmp_path, capsys):
@@ -282,7 +284,7 @@ def test_early_stopping_keeps_the_best_and_stays_stopped(runs, tmp_path, capsys)
 def test_early_stopping_goes_on_while_validation_gets_better(runs, tmp_path):
     """What is in best/ is the epoch with the highest accuracy, the first of equals, and fewer than 2 came after."""
     run_dir = tmp_path / 'run'
-    train(runs.config('audio_gru', run_dir, early_stopping=2), False, False)
+    train(runs.config('audio_gru', run_dir, early_stopping=2), resume=False, overwrite=False)
     logged = rows(run_dir, 'val_log.csv')
     accuracies = [float(row['accuracy']) for row in logged]
     best = logged[accuracies.index(max(accuracies))]
@@ -292,7 +294,7 @@ def test_early_stopping_goes_on_while_validation_gets_better(runs, tmp_path):
 def test_dense_layers_are_fresh_where_that_is_asked_for(runs, tmp_path):
     source, run_dir = runs['finetune'], tmp_path / 'run'
     settings = {'init_from': source, 'learning_rate': 1e-12, 'max_steps': 1, 'train_epochs': '1', 'seed': 3}
-    train(runs.config('finetune', run_dir, reinit_fc=True, **settings), False, False)
+    train(runs.config('finetune', run_dir, reinit_fc=True, **settings), resume=False, overwrite=False)
     report = (run_dir / 'restored.txt').read_text()
     assert '# vgg_face: 26 of 32 variables restored, 6 fresh' in report
     fresh = {line.split('\t')[0] for line in report.splitlines() if line.endswith('fresh: --reinit_fc')}
@@ -305,7 +307,7 @@ def test_dense_layers_are_fresh_where_that_is_asked_for(runs, tmp_path):
 
 def test_windows_of_one_frame_train_and_answer_for_every_video(runs, tmp_path):
     run_dir = tmp_path / 'run'
-    train(runs.config('audio_gru', run_dir, seq_len=1, max_steps=2), False, False)
+    train(runs.config('audio_gru', run_dir, seq_len=1, max_steps=2), resume=False, overwrite=False)
     score(run_dir, runs.manifest('audio_gru'), tmp_path)
     results = read_results(tmp_path / 'results_val.txt')
     assert results.frames.tolist() == [3, 0, 6, 2, 4, 5]
@@ -321,8 +323,8 @@ ALL_AT_ONCE = {
 def test_all_that_lies_beyond_the_dissertation_repeats_to_the_bit(runs, tmp_path):
     settings = {**ALL_AT_ONCE, 'fusion_option': 1, 'init_from': '', 'audio_run_dir': '', 'train_epochs': '2'}
     first, second = (runs.config('early_fusion', tmp_path / name, **settings) for name in ('first', 'second'))
-    train(first, False, False)
-    train(second, False, False)
+    train(first, resume=False, overwrite=False)
+    train(second, resume=False, overwrite=False)
     assert_same_run(tmp_path / 'first', tmp_path / 'second')
     assert all(np.isfinite(value).all() for value in weights(tmp_path / 'first').values())
     centres = weights(tmp_path / 'first')['island/centres']
@@ -342,8 +344,8 @@ def test_each_of_them_changes_what_is_learned(runs, tmp_path, setting, value):
     run_dir = tmp_path / 'run'
     changes = {'max_steps': 1, 'val_manifest': '', 'batch_size': 11}  # all windows: each has neighbours of its class
     if not (runs.folder / 'plain').exists():
-        train(runs.config('audio_gru', runs.folder / 'plain', **changes), False, False)
-    train(runs.config('audio_gru', run_dir, **changes, **{setting: value}), False, False)
+        train(runs.config('audio_gru', runs.folder / 'plain', **changes), resume=False, overwrite=False)
+    train(runs.config('audio_gru', run_dir, **changes, **{setting: value}), resume=False, overwrite=False)
     plain, ours = weights(runs.folder / 'plain'), weights(run_dir)
     moments = [name for name in plain if name.endswith('/Adam')]
     assert moments
@@ -352,7 +354,7 @@ def test_each_of_them_changes_what_is_learned(runs, tmp_path, setting, value):
 
 def test_views_at_test_time_change_logits_and_one_view_is_none(runs, tmp_path):
     run_dir, manifest = tmp_path / 'run', runs.manifest('temporal')
-    train(runs.config('temporal', run_dir, val_manifest='', max_steps=1), False, False)
+    train(runs.config('temporal', run_dir, val_manifest='', max_steps=1), resume=False, overwrite=False)
     plain, _ = score(run_dir, manifest, tmp_path / 'plain')
     one, _ = score(run_dir, manifest, tmp_path / 'one', tta_views=1)
     score(run_dir, manifest, tmp_path / 'three', tta_views=3)

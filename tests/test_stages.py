@@ -1,4 +1,4 @@
-"""The graphs of every stage: training and evaluation agree, and what a phase does not train does not move."""
+"""The graphs of every stage: training and evaluation agree, and a phase moves only the layers that it trains."""
 
 import dataclasses
 from pathlib import Path
@@ -11,15 +11,17 @@ from fer.data.pipeline import Batch
 from fer.data.split import Split
 from fer.data.windows import pad_index
 from fer.nets import NETWORKS, get_network
+from fer.runs.config import TrainConfig
 from fer.tf1 import tf
 from fer.training.graph import build_graph
 from fer.training.restore import source_convention
-from fer.training.run_inputs import fit, load_data, open_origins, scale
+from fer.training.run_inputs import apply_audio_scaling, fit_audio_scaling, load_data, open_origins
+from fer.training.schedule import Phase
 from fer.training.session import open_session
-from fer.training.stages import Blueprint, reading
+from fer.training.stages import Blueprint, get_stage, make_reading
 from fer.training.tower import build_tower
 
-# Its graphs are as much as one of pytest-xdist's processes should do.
+# All tests of this file run in one process, because each process would build its graphs.
 pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs', 'shallow_networks')]
 
 STAGES = {
@@ -37,38 +39,40 @@ LENGTHS = [3, 1, 5, 4]
 
 
 def make_blueprint(**settings) -> Blueprint:
-    """Of a run without files; the GRUs that early fusion joins have sizes of their own."""
+    """Returns the blueprint of a run without files. The GRUs that early fusion joins have other sizes than its own."""
     config = tiny_config(Path('nowhere'), **{'dropout': 0.0, 'seq_len': 5, **settings})
     convention = None
     if config.model in NETWORKS:
         convention = source_convention(get_network(config.model), None, 'source')
-    audio = visual = None
+    audio_run = visual_run = None
     if config.stage == 'early_fusion':
-        audio = dataclasses.replace(config, rnn_units=3, attention=True) if config.fusion_option > 1 else None
-        visual = dataclasses.replace(config, rnn_units=4, rnn_cell='lstm') if config.fusion_option == 4 else None
-    return Blueprint(config, convention, None, audio, visual)
+        audio_run = dataclasses.replace(config, rnn_units=3, attention=True) if config.fusion_option > 1 else None
+        visual_run = dataclasses.replace(config, rnn_units=4, rnn_cell='lstm') if config.fusion_option == 4 else None
+    return Blueprint(config, get_stage(config.stage, config.model), convention, None, audio_run, visual_run)
 
 
 def make_batch(blueprint: Blueprint, seed: int = 0) -> tuple[Batch, dict]:
-    """A batch to be fed, and random values for it; windows of stills and whole videos are one frame."""
-    read = reading(blueprint.config)
+    """Returns a batch of placeholders and random values for it. A still and a whole video are windows of one frame."""
+    reading = make_reading(blueprint)
     alone = blueprint.config.stage == 'pretrain' or blueprint.config.model == 'ffn' or blueprint.config.seq_len == 1
     lengths = tf.placeholder(tf.int32, [None])
-    images = tf.placeholder(tf.float32, [None, read.image_size, read.image_size, 3]) if read.image_size else None
-    audio = tf.placeholder(tf.float32, [None, read.audio]) if read.audio else None
+    images = (
+        tf.placeholder(tf.float32, [None, reading.image_size, reading.image_size, 3]) if reading.image_size else None
+    )
+    audio = tf.placeholder(tf.float32, [None, reading.audio]) if reading.audio else None
     index = pad_index(lengths, 1 if alone else 5)
     batch = Batch(images, audio, lengths, index, tf.placeholder(tf.int32, [None]), tf.placeholder(tf.int32, [None]))
     values = {lengths: [1] * 4 if alone else LENGTHS, batch.labels: [1, 0, 6, 1], batch.windows: [0, 1, 2, 3]}
     rng, frames = np.random.default_rng(seed), 4 if alone else sum(LENGTHS)
     if images is not None:
-        values[images] = rng.uniform(-1, 1, (frames, read.image_size, read.image_size, 3))
+        values[images] = rng.uniform(-1, 1, (frames, reading.image_size, reading.image_size, 3))
     if audio is not None:
-        values[audio] = rng.normal(size=(frames, read.audio))
+        values[audio] = rng.normal(size=(frames, reading.audio))
     return batch, values
 
 
 def one_window(batch: Batch, values: dict, window: int) -> dict:
-    """The values of a batch of this window alone."""
+    """Returns the values of a batch that has only this window."""
     first = sum(values[batch.lengths][:window])
     frames = slice(first, first + values[batch.lengths][window])
     per_frame = {key: values[key][frames] for key in (batch.images, batch.audio) if key is not None}
@@ -76,7 +80,7 @@ def one_window(batch: Batch, values: dict, window: int) -> dict:
 
 
 def start(session: tf.Session, seed: int = 1) -> None:
-    """First values, with biases and moving averages such as training leaves: none of them 0 or 1."""
+    """Sets first values, with biases and moving averages as after training: none of them 0 or 1."""
     session.run(tf.global_variables_initializer())
     rng = np.random.default_rng(seed)
     low = {'biases': -0.2, 'beta': -0.2, 'gamma': 0.5, 'moving_mean': -0.2, 'moving_variance': 0.5}
@@ -90,32 +94,35 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize('name', STAGES)
-def test_training_and_evaluation_give_the_same_logits(name):
+def test_training_and_evaluation_give_equal_logits(name):
     blueprint = make_blueprint(batch_norm_mode='frozen', **STAGES[name])
     with tf.Graph().as_default():
         tf.set_random_seed(1)
         batch, values = make_batch(blueprint)
-        towers = [build_tower(blueprint, batch, False)]
-        towers += [build_tower(blueprint, batch, True, phase) for phase in (1, 2)]
+        towers = [build_tower(blueprint, batch, is_training=False)]
+        towers += [build_tower(blueprint, batch, is_training=True, phase=phase) for phase in Phase]
         with open_session() as session:
             start(session)
             logits, *others = session.run([tower.window_logits for tower in towers], values)
             alone = [session.run(towers[0].window_logits, one_window(batch, values, window)) for window in range(4)]
             _, trained_alone = session.run([t.window_logits for t in towers[1:]], one_window(batch, values, 2))
     assert logits.shape == (4, 7)
-    assert (logits.std(axis=0) > 1e-3 * np.abs(logits).max()).all()  # windows differ, or all below would hold anyway
+    assert (
+        logits.std(axis=0) > 1e-3 * np.abs(logits).max()
+    ).all()  # windows differ, so the comparisons below mean something
     for other in others:
         assert_same(other, logits)
     assert_same(np.concatenate(alone), logits)
     assert_same(trained_alone, logits[2:3])
 
 
-def test_batch_statistics_are_seen_by_the_test_above():
+def test_phase_two_normalises_with_batch_statistics():
+    """Shows that the test above would fail if training and evaluation normalised differently."""
     blueprint = make_blueprint(batch_norm_mode='train', **STAGES['ffn'])
     with tf.Graph().as_default():
         batch, values = make_batch(blueprint)
-        towers = [build_tower(blueprint, batch, False)]
-        towers += [build_tower(blueprint, batch, True, phase) for phase in (1, 2)]
+        towers = [build_tower(blueprint, batch, is_training=False)]
+        towers += [build_tower(blueprint, batch, is_training=True, phase=phase) for phase in Phase]
         with open_session() as session:
             start(session)
             logits, phase_one, phase_two = session.run([tower.window_logits for tower in towers], values)
@@ -123,28 +130,31 @@ def test_batch_statistics_are_seen_by_the_test_above():
     assert np.abs(phase_two - logits).max() > 0.01 * np.abs(logits).max()
 
 
-def test_dropout_acts_where_a_phase_trains_and_nowhere_else():
-    """Phase one of early fusion: the CNN acts as in evaluation, the dropout before the classifier acts."""
+def test_dropout_acts_only_in_trained_parts():
+    """In phase one of early fusion, the CNN acts as in evaluation, but the dropout before the classifier acts."""
     for rnn_dropout, still_same in ((0.0, True), (0.5, False)):
         blueprint = make_blueprint(stage='early_fusion', fusion_option=3, dropout=0.5, rnn_dropout=rnn_dropout)
         with tf.Graph().as_default():
-            tf.train.get_or_create_global_step()  # masks follow from it
+            tf.train.get_or_create_global_step()  # dropout masks depend on it
             batch, values = make_batch(blueprint)
-            towers = [build_tower(blueprint, batch, False), build_tower(blueprint, batch, True, 1)]
+            towers = [
+                build_tower(blueprint, batch, is_training=False),
+                build_tower(blueprint, batch, is_training=True, phase=Phase.NEW_LAYERS),
+            ]
             with open_session() as session:
                 start(session)
                 logits, phase_one = session.run([tower.window_logits for tower in towers], values)
         assert np.allclose(phase_one, logits, rtol=1e-5, atol=1e-6) == still_same
 
 
-def test_with_windows_of_one_frame_all_ways_to_classify_are_one():
+def test_classify_modes_agree_for_windows_of_one_frame():
     losses = []
     for classify, aggregate in (('frame', 'mean'), ('exact', 'mean'), ('padded', 'median')):
         blueprint = make_blueprint(stage='temporal', seq_len=1, classify=classify, aggregate=aggregate)
         with tf.Graph().as_default():
             tf.set_random_seed(1)
             batch, values = make_batch(blueprint)
-            tower = build_tower(blueprint, batch, True)
+            tower = build_tower(blueprint, batch, is_training=True)
             with open_session() as session:
                 start(session)
                 losses.append(session.run([tower.loss.total, tower.loss.per_item], values))
@@ -153,19 +163,24 @@ def test_with_windows_of_one_frame_all_ways_to_classify_are_one():
         np.testing.assert_allclose(per_item, losses[0][1], rtol=1e-6)
 
 
+def make_cnn_blueprint(config: TrainConfig) -> Blueprint:
+    convention = source_convention(get_network(config.model), None, 'source')
+    return Blueprint(config, get_stage(config.stage, config.model), convention)
+
+
 def load(blueprint: Blueprint) -> tuple[Blueprint, Split]:
     config = blueprint.config
-    split = load_data(config, config.train_manifest, '', labelled=True)
-    blueprint = fit(blueprint, split)
-    return blueprint, scale(blueprint, split)
+    split = load_data(blueprint, config.train_manifest, '', labelled=True)
+    blueprint = fit_audio_scaling(blueprint, split)
+    return blueprint, apply_audio_scaling(blueprint, split)
 
 
 def moves(blueprint: Blueprint, split: Split, epochs: tuple[int, ...]) -> tuple[set[str], list[set[str]]]:
-    """The names of the network's variables, and those that change in a step of each phase."""
+    """Returns the names of the network's variables, and of those that change in a step of each phase."""
     with tf.Graph().as_default():
         graph = build_graph(blueprint, split, None, epochs)
         variables = {v.op.name: v for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)}
-        pipeline, moved = graph.training[2].pipeline, []
+        pipeline, moved = graph.training[Phase.ALL].pipeline, []
         with open_session() as session:
             start(session)
             session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
@@ -195,13 +210,13 @@ def moves(blueprint: Blueprint, split: Split, epochs: tuple[int, ...]) -> tuple[
         ),
     ],
 )
-def test_phase_one_moves_what_is_new_and_phase_two_all(painted_sound, settings, new):
-    """L2 gives every kernel a gradient in phase two, whatever units of a network as narrow as this are dead."""
+def test_phase_one_moves_new_layers_phase_two_all(painted_sound, settings, new):
+    """L2 gives every kernel a gradient in phase two, even if units of this narrow network are dead."""
     settings = dict(settings)
     members = {name: settings.pop(name, False) for name in ('audio', 'visual')}
     config = tiny_config(painted_sound, l2=1e-2, **settings)
-    convention = source_convention(get_network(config.model), None, 'source')
-    blueprint = Blueprint(config, convention, None, *(config if there else None for there in members.values()))
+    runs = (config if exists else None for exists in members.values())
+    blueprint = make_cnn_blueprint(config)._replace(**dict(zip(('audio_run', 'visual_run'), runs, strict=True)))
     names, (first, second) = moves(*load(blueprint), (1, 1))
     expected = {name for name in names if name.startswith(new)}
     assert expected
@@ -213,9 +228,9 @@ def test_phase_one_moves_what_is_new_and_phase_two_all(painted_sound, settings, 
 
 
 @pytest.mark.parametrize('mode', ['train', 'frozen'])
-def test_moving_averages_of_ffn_move_unless_frozen(painted_sound, mode):
+def test_moving_averages_of_ffn_stay_if_frozen(painted_sound, mode):
     config = tiny_config(painted_sound, 'audio', 'ffn', batch_norm=True, hidden_units='6,4', batch_norm_mode=mode)
-    names, (moved,) = moves(*load(Blueprint(config, None, None)), (2,))
+    names, (moved,) = moves(*load(Blueprint(config, get_stage('audio', 'ffn'), None)), (2,))
     averages = {name for name in names if 'moving_' in name}
     assert len(averages) == 4
     assert moved & averages == (averages if mode == 'train' else set())
@@ -224,20 +239,19 @@ def test_moving_averages_of_ffn_move_unless_frozen(painted_sound, mode):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('mode', ['train', 'frozen'])
-def test_moving_averages_of_a_cnn_move_in_phase_two_unless_frozen(painted_sound, mode):
+def test_moving_averages_of_cnn_stay_if_frozen(painted_sound, mode):
     config = tiny_config(painted_sound, 'temporal', 'resnet50', batch_norm_mode=mode)
-    blueprint = Blueprint(config, source_convention(get_network('resnet50'), None, 'source'), None)
-    names, (first, second) = moves(*load(blueprint), (1, 1))
+    names, (first, second) = moves(*load(make_cnn_blueprint(config)), (1, 1))
     averages = {name for name in names if 'moving_' in name}
     assert len(averages) == 106
     assert first == {name for name in names if name.startswith('temporal/')}
     assert second & averages == (averages if mode == 'train' else set())
 
 
-def test_where_each_part_starts_is_said_by_its_own_flag(painted_sound):
-    """Without weights to start from, all parts of a network are fresh, each for its own reason."""
+def test_fresh_parts_name_the_missing_flag(painted_sound):
+    """Without weights to start from, every part of a network is fresh."""
     blueprint, origins = open_origins(tiny_config(painted_sound, 'temporal'))
-    assert [(origin.scope, origin.why) for origin in origins] == [
+    assert [(origin.scope, origin.reason_fresh) for origin in origins] == [
         ('vgg_face', 'no --init_from'),
         ('temporal', 'no --init_from'),
     ]

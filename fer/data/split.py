@@ -27,7 +27,7 @@ class Contents(NamedTuple):
 
     item: str  # what a line is: frame, video or still (fer/manifest.py)
     images: bool  # whether its images are used
-    audio: int  # values of its audio CSVs, 0 where they are not used
+    audio_size: int  # values of its audio CSVs, 0 if they are not used
 
 
 class FrameFeatures(NamedTuple):
@@ -94,7 +94,7 @@ def load_split(
         for video in manifest.videos[:1]:  # the lines of a manifest are all of one form
             lacks = (
                 (contents.images and not video.frames, 'image in the line; expected [audio.csv,]face.jpg[,label]'),
-                (contents.audio and not video.audio, 'sound in the line; expected audio.csv[,face.jpg][,label]'),
+                (contents.audio_size and not video.audio, 'sound in the line; expected audio.csv[,face.jpg][,label]'),
                 (labelled and video.label is None, 'label in the line; expected one to train and validate on'),
             )
             for lacking, what in lacks:
@@ -109,7 +109,7 @@ def load_split(
         ledgers.append(ledger)
     bad: list[BadFrame] = []
     if skip:
-        manifests, ledgers, bad = leave_out_bad_frames(manifests, ledgers, contents.images, contents.audio, skip)
+        manifests, ledgers, bad = leave_out_bad_frames(manifests, ledgers, contents.images, contents.audio_size, skip)
     audio: list[np.ndarray] = []
     names: list[str] = []
     replaced = 0
@@ -118,15 +118,15 @@ def load_split(
             check_images(manifest, note='; --on_bad_frame=skip leaves it out')
         elif contents.images and skip and skip.known is not None:  # else they have just been decoded
             check_images(manifest, note=f'; it is not in {BAD_FRAMES_FILE} of the run, which began with it')
-        if contents.audio:
-            sound = read_sound(manifest, contents.audio, nonfinite)
+        if contents.audio_size:
+            sound = read_sound(manifest, contents.audio_size, nonfinite)
             if names and sound.names and sound.names != names:
                 raise InputError(f'{manifest.path}: other audio features than {manifests[0].path}')
             names = names or sound.names
             audio += sound.values
             replaced += sound.replaced
     videos = [video for manifest in manifests for video in manifest.videos]
-    rates: Rates = read_rates(rates_path(path) for path in paths) if contents.audio else {}
+    rates: Rates = read_rates(rates_path(path) for path in paths) if contents.audio_size else {}
     windows = split_windows(videos, seq_len)
     return Split(manifests, ledgers, videos, windows, audio, names, replaced, bad=tuple(bad), sample_rates=rates)
 

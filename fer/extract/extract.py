@@ -156,7 +156,7 @@ def _restore(session: tf.Session, request: ExtractionRequest, plan: CnnPlan) -> 
     if needed and not request.allow_missing:
         raise InputError(
             f'{plan.weights.path}: features need {needed[0].name} {list(needed[0].shape)}, which is not restored '
-            f'at --image_size={plan.image_size}: {needed[0].why}'
+            f'at --image_size={plan.image_size}: {needed[0].reason}'
         )
     print(f'{plan.model}, {len(report.variables) - len(other)} of {len(report.variables)} variables restored from')
     pixels = f'{plan.image_size}x{plan.image_size} pixels, {describe_pixels(plan.arguments["convention"])}'

@@ -215,15 +215,17 @@ def features_of_map(net: tf.Tensor, global_pool: bool) -> tf.Tensor:
     return tf.reduce_mean(net, [1, 2]) if global_pool else slim.flatten(net)
 
 
-class Rows(NamedTuple):
-    """Which of a batch's frames a part of them are."""
+class ChunkPosition(NamedTuple):
+    """Position of a chunk of frames within its batch."""
 
-    first: tf.Tensor  # int32 []
+    first: tf.Tensor  # int32 [], the chunk's first frame
     total: tf.Tensor  # int32 [], frames of the batch
 
 
 @slim.add_arg_scope
-def dropout(inputs: tf.Tensor, rate: float, is_training: bool, scope: str, rows: Rows | None = None) -> tf.Tensor:
+def dropout(
+    inputs: tf.Tensor, rate: float, is_training: bool, scope: str, chunk: ChunkPosition | None = None
+) -> tf.Tensor:
     """Dropout whose mask follows from the run's seed, the layer's name and the step, and from nothing else.
 
     slim's keeps a generator inside the session, so a run that stops and resumes draws other masks than one that
@@ -234,8 +236,7 @@ def dropout(inputs: tf.Tensor, rate: float, is_training: bool, scope: str, rows:
       rate: share of units dropped, in [0, 1); the rest are scaled by 1 / (1 - rate).
       is_training: False returns `inputs`.
       scope: the layer's name, distinct within a network.
-      rows: where the batch comes in parts, which part `inputs` are: their units are dropped that would be if it came
-        whole.
+      chunk: the position of `inputs` in a batch that passes in chunks. It drops the units that the whole batch would.
 
     Raises:
       ValueError: there is no global step yet. (Made here, it would get the name of the network around it.)
@@ -249,10 +250,10 @@ def dropout(inputs: tf.Tensor, rate: float, is_training: bool, scope: str, rows:
             raise ValueError(f'dropout {scope}: no global step; call tf.train.get_or_create_global_step() first')
         seed = tf.stack([tf.constant(graph_seed + zlib.crc32(scope.encode()), tf.int64), tf.cast(step, tf.int64)])
         shape = tf.shape(inputs)
-        if rows is None:
+        if chunk is None:
             uniform = tf.random.stateless_uniform(shape, seed)
         else:
-            whole = tf.random.stateless_uniform(tf.concat([[rows.total], shape[1:]], axis=0), seed)
-            uniform = whole[rows.first : rows.first + shape[0]]
+            whole = tf.random.stateless_uniform(tf.concat([[chunk.total], shape[1:]], axis=0), seed)
+            uniform = whole[chunk.first : chunk.first + shape[0]]
         keep = uniform >= rate
         return tf.where(keep, inputs / (1 - rate), tf.zeros_like(inputs))

@@ -1,8 +1,10 @@
-"""From the logits of frames to the logits of windows (dissertation 5.8).
+"""Combines the logits of frames into the logits of windows (dissertation 5.8).
 
-`--classify` says what one prediction is for: `frame`, each real frame, with the video's label; `exact`, the real
-frames of a window; `padded`, the window after its last frame was repeated to `seq_len`. `--aggregate` says how the
-frames' logits become one: `mean` or `median`.
+`--classify` names what is classified:
+- `frame`: each real frame, with the label of its video.
+- `exact`: a window, from its real frames.
+- `padded`: a window whose last frame was repeated up to `seq_len` frames.
+`--aggregate` names how the logits of frames are combined: `mean` or `median`.
 """
 
 from fer.tf1 import tf
@@ -14,7 +16,7 @@ AGGREGATE = ('mean', 'median')
 def window_logits(
     frame_logits: tf.Tensor, lengths: tf.Tensor, pad_index: tf.Tensor, classify: str, aggregate: str
 ) -> tf.Tensor:
-    """The logits a window is judged by. With `classify='frame'` too, where only the loss is per frame.
+    """Returns the logits that decide each window's class. `frame` is as `exact` here: only its loss is per frame.
 
     Args:
       frame_logits: float [N, C], one row per real frame.
@@ -28,12 +30,12 @@ def window_logits(
     """
     padded = tf.gather(frame_logits, pad_index)  # [B, T, C]
     count = tf.fill(tf.shape(lengths), tf.shape(pad_index)[1]) if classify == 'padded' else lengths  # [B]
-    real = tf.sequence_mask(count, tf.shape(pad_index)[1])[:, :, tf.newaxis]  # [B, T, 1]
+    counted = tf.sequence_mask(count, tf.shape(pad_index)[1])[:, :, tf.newaxis]  # [B, T, 1]
     if aggregate == 'mean':
-        total = tf.reduce_sum(tf.where_v2(real, padded, tf.zeros_like(padded)), axis=1)
+        total = tf.reduce_sum(tf.where_v2(counted, padded, tf.zeros_like(padded)), axis=1)
         return total / tf.cast(count, padded.dtype)[:, tf.newaxis]
-    # Sorted, what does not count goes to the end, so the middle of the first `count` is the median.
+    # Infinity moves positions that do not count to the end, so the median is the middle of the first `count`.
     last = tf.fill(tf.shape(padded), tf.constant(float('inf'), padded.dtype))
-    ordered = tf.sort(tf.where_v2(real, padded, last), axis=1)
+    ordered = tf.sort(tf.where_v2(counted, padded, last), axis=1)
     middle = tf.stack([(count - 1) // 2, count // 2], axis=1)  # [B, 2]
     return tf.reduce_mean(tf.gather(ordered, middle, batch_dims=1), axis=1)

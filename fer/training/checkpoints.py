@@ -1,7 +1,7 @@
-"""Saving the variables of a run, and going on from what was saved.
+"""Saves the variables of a run in checkpoints, and restores them.
 
-A checkpoint is two files, `<prefix>-<step>.data-00000-of-00001` and, written after it, `<prefix>-<step>.index`; it
-counts once a state file (`checkpoint`, `best_checkpoint`) names it.
+A checkpoint is two files: `<prefix>-<step>.data-00000-of-00001`, then `<prefix>-<step>.index`. It counts once a state
+file (`checkpoint`, `best_checkpoint`) names it.
 """
 
 import re
@@ -15,22 +15,22 @@ from fer.tf1 import tf
 from fer.training.disk_errors import tensorflow_writes
 
 _STATES = {LAST_PREFIX: LAST_STATE, BEST_PREFIX: BEST_STATE}
-_KEPT = {LAST_PREFIX: 2, BEST_PREFIX: 1}  # checkpoints of each
+_KEPT = {LAST_PREFIX: 2, BEST_PREFIX: 1}  # number of checkpoints
 
 
 def save(saver: tf.train.Saver, session: tf.Session, folder: Path, prefix: str, step: int) -> None:
-    """Saves what `saver` is of as `<prefix>-<step>`, and then takes away the oldest of the prefix.
+    """Saves the variables of `saver` as `<prefix>-<step>`, then removes the oldest checkpoints of the prefix.
 
-    There is a whole checkpoint at every moment, on the disk itself: its files, then the state file that names it, and
-    only then do older ones go. TensorFlow does as much but for the disk, where a power cut could leave a name without
-    content, and but for a full one, where it leaves what it has written.
+    A complete checkpoint is on the disk at every moment. The new files are written first, then the state file that
+    names them, and only then are older ones removed. TensorFlow keeps this order, but after a power cut a file may have
+    a name and no content, and on a full disk TensorFlow leaves unfinished files. This function prevents that.
 
     Raises:
-      OSError: the disk does not take it; the folder is as it was.
+      OSError: the disk is full. The folder is as it was.
     """
     name = f'{prefix}-{step}'
     older = [Path(path).name for path in whole_checkpoints(folder, _STATES[prefix])]
-    if name in older:  # a resumed run passes the step that it was stopped at again
+    if name in older:  # a resumed run saves the step that it was stopped at again
         return
     kept = [*older, name][-_KEPT[prefix] :]
     try:
@@ -50,13 +50,13 @@ def save(saver: tf.train.Saver, session: tf.Session, folder: Path, prefix: str, 
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Takes away the files of a run folder that sessions which were killed while saving have left."""
+    """Removes the checkpoint files that sessions left in a run folder when they were killed while saving."""
     for prefix, state_file in _STATES.items():
         _remove_all_but(folder, prefix, [Path(path).name for path in whole_checkpoints(folder, state_file)])
 
 
 def _remove_all_but(folder: Path, prefix: str, names: list[str]) -> None:
-    """Takes away the checkpoints of a prefix that are none of `names`, and what is left of those not finished."""
+    """Removes the checkpoints of a prefix that are not in `names`, and unfinished files."""
     part = re.compile(rf'(?P<checkpoint>{re.escape(prefix)}-\d+)\.(index|data-\d+-of-\d+)(?P<half>\.tempstate\d+)?')
     for path in folder.iterdir():
         match = part.fullmatch(path.name)
@@ -65,10 +65,10 @@ def _remove_all_but(folder: Path, prefix: str, names: list[str]) -> None:
 
 
 def restore_model(session: tf.Session, checkpoint: str, variables: list[tf.Variable]) -> None:
-    """Restores all `variables`, every one of which the checkpoint must have.
+    """Restores all `variables` from a checkpoint.
 
     Raises:
-      InputError: the checkpoint is damaged, or lacks one of them, or has it in another shape.
+      InputError: the checkpoint is damaged, or a variable is missing or has another shape there.
     """
     try:
         tf.train.Saver(variables).restore(session, checkpoint)

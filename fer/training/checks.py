@@ -5,7 +5,7 @@ from fer.nets import get_network
 from fer.nets.early_fusion import OPTIONS
 from fer.runs.config import TrainConfig
 from fer.settings import check_values
-from fer.training.stages import Stage, stage_of
+from fer.training.stages import Stage, get_stage
 
 
 def check_config(config: TrainConfig) -> None:
@@ -13,7 +13,7 @@ def check_config(config: TrainConfig) -> None:
     check_values(config)
     if config.early_stopping and not config.val_manifest:
         raise InputError(f'--early_stopping={config.early_stopping}: expected 0 without --val_manifest')
-    stage = stage_of(config)
+    stage = get_stage(config.stage, config.model)
     if stage.contents.images:
         _check_network(config)
     else:
@@ -57,7 +57,7 @@ def _check_no_images(config: TrainConfig) -> None:
 def _check_audio(config: TrainConfig, stage: Stage) -> None:
     if not (config.audio_noise or config.audio_time_mask):
         return
-    if not stage.contents.audio:
+    if not stage.contents.audio_size:
         raise InputError(f'--audio_noise, --audio_time_mask: expected 0 for --stage={config.stage}, which has no audio')
     if config.audio_scaling != 'zscore':
         raise InputError('--audio_noise, --audio_time_mask: expected --audio_scaling=zscore, whose mean is 0')

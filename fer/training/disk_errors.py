@@ -1,4 +1,4 @@
-"""What training does when the disk takes no more: one line that says which file, and where the run goes on."""
+"""Errors of a full disk during training: one line that names the file and where the run resumes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ from fer.tf1 import tf
 
 @contextmanager
 def tensorflow_writes(path: Path) -> Iterator[None]:
-    """Makes what TensorFlow raises when it cannot write the OSError that Python would raise, with the file's name.
+    """Turns TensorFlow's error for a failed write into the OSError that Python would raise, with the file's name.
 
-    TensorFlow has an exception for a full disk, another for a file that grows too large, and no number in either: the
-    system's words for it are what they have in common.
+    TensorFlow raises one exception for a full disk and another for a file that grows too large. Neither has an error
+    number, but the message of each has the system's words for it.
     """
     try:
         yield
@@ -27,11 +27,11 @@ def tensorflow_writes(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def goes_on(folder: Path) -> Iterator[None]:
-    """Says, of a disk that takes no more, what is to be done and from where the run in `folder` then goes on.
+def explain_full_disk(folder: Path) -> Iterator[None]:
+    """Adds to the error of a full disk what to do, and from which step the run in `folder` then resumes.
 
     Raises:
-      InputError: with that line.
+      InputError: a full disk, with that line.
     """
     try:
         yield
@@ -39,5 +39,5 @@ def goes_on(folder: Path) -> Iterator[None]:
         if error.errno not in REMEDIES:
             raise
         checkpoint = latest_checkpoint(folder)
-        where = f'goes on from step {checkpoint.rpartition("-")[2]}' if checkpoint else 'begins the run anew'
+        where = f'resumes from step {checkpoint.rpartition("-")[2]}' if checkpoint else 'starts the run again'
         raise InputError(f'{describe(error)}; {REMEDIES[error.errno]}, then --resume {where}') from None

@@ -24,9 +24,9 @@ from fer.training import checkpoints, run_folder
 from fer.training.features import FeatureCache, build_cache
 from fer.training.predict import predict
 from fer.training.requests import EvaluationRequest
-from fer.training.run_inputs import load_data, scale
-from fer.training.session import check_session, open_session, session_settings, settle_process
-from fer.training.stages import Blueprint, stage_of
+from fer.training.run_inputs import apply_audio_scaling, load_data
+from fer.training.session import check_session, open_first_session, open_session, session_settings
+from fer.training.stages import Blueprint
 from fer.training.tower import build_side
 
 
@@ -44,8 +44,9 @@ def evaluate(request: EvaluationRequest) -> None:
     blueprint = adapt_blueprint(request)
     checkpoint = find_checkpoint(request)
     prior = prior_logits(run_folder.read_class_counts(request.run_dir))
-    settle_process(session_settings(blueprint.config))
-    data = scale(blueprint, load_data(blueprint.config, [request.manifest], request.data_root, labelled=False))
+    open_first_session(session_settings(blueprint.config))
+    data = load_data(blueprint, [request.manifest], request.data_root, labelled=False)
+    data = apply_audio_scaling(blueprint, data)
     results = answer_videos(request, blueprint, checkpoint, data, prior)
     if audio:
         results, number = answer_from(results, audio, request.audio_results)
@@ -67,7 +68,7 @@ def adapt_blueprint(request: EvaluationRequest) -> Blueprint:
     blueprint = run_folder.read_blueprint(request.run_dir)
     blueprint = blueprint._replace(config=adapt_config(blueprint.config, request))
     check_session(session_settings(blueprint.config))
-    _check_images(request, blueprint.config)
+    _check_images(request, blueprint)
     return blueprint
 
 
@@ -91,15 +92,16 @@ def adapt_config(config: TrainConfig, request: EvaluationRequest) -> TrainConfig
     )
 
 
-def _check_images(request: EvaluationRequest, config: TrainConfig) -> None:
+def _check_images(request: EvaluationRequest, blueprint: Blueprint) -> None:
     """Raises InputError for a request about images where the run has none."""
-    if stage_of(config).contents.images:
+    if blueprint.stage.contents.images:
         return
+    stage = blueprint.config.stage
     if request.tta_views > 1:
-        raise InputError(f'--tta_views={request.tta_views}: expected 1 for --stage={config.stage}, which has no images')
+        raise InputError(f'--tta_views={request.tta_views}: expected 1 for --stage={stage}, which has no images')
     if request.feature_cache:
         raise InputError(
-            f'--feature_cache={request.feature_cache}: expected none for --stage={config.stage}, which has no images'
+            f'--feature_cache={request.feature_cache}: expected none for --stage={stage}, which has no images'
         )
 
 

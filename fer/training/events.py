@@ -8,20 +8,20 @@ from pathlib import Path
 from fer.tf1 import tf
 from fer.training.disk_errors import tensorflow_writes
 
-_VERSION = 'brain.Event:2'  # what the first record of such a file says
+_VERSION = 'brain.Event:2'  # of the first record of a file
 
 
 class EventFile:
     """A new event file in a folder.
 
-    TensorFlow's own FileWriter writes in a thread of its own, where a full disk is a traceback on the screen. Here it
-    is an OSError of whoever writes. A record that is cut short ends its file for TensorBoard; a session that resumes
-    the run has another.
+    TensorFlow's FileWriter writes in its own thread, where a full disk prints a traceback. This class raises an OSError
+    in the caller instead. TensorBoard stops reading a file at a record that is cut short. A session that resumes the
+    run starts another file.
     """
 
     def __init__(self, folder: Path):
         now = time.time()
-        # TensorBoard reads files in the order of their names. Sessions that begin within a second differ in the rest.
+        # TensorBoard reads files in the order of their names. Host and process tell apart sessions that start together.
         self._path = folder / f'events.out.tfevents.{now:.6f}.{socket.gethostname()}.{os.getpid()}'
         with tensorflow_writes(self._path):
             self._records = tf.io.TFRecordWriter(str(self._path))

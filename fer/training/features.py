@@ -25,7 +25,7 @@ from fer.tf1 import tf
 from fer.training.feature_store import FeatureStore, digest
 from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES
-from fer.training.stages import Blueprint, cnn_arguments, stage_of
+from fer.training.stages import Blueprint, cnn_arguments
 
 FORMAT = 1  # of what is kept
 _FRAMES = 32  # that pass the CNN at once
@@ -229,7 +229,7 @@ def build_cache(blueprint: Blueprint, splits: Sequence[Split], folder: str, giga
       gigabytes: that it may have.
     """
     config = blueprint.config
-    num_classes = stage_of(config).num_classes
+    num_classes = blueprint.stage.cnn_classes
     arguments = cnn_arguments(blueprint)
     cnn = build_frozen_cnn(config.model, config.image_size, num_classes, arguments, config.mixed_precision)
     cache = FeatureCache(cnn, tuple(cnn.outputs), folder, gigabytes)

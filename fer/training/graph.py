@@ -1,4 +1,4 @@
-"""The graph of a run: both splits' inputs and towers, the steps of each phase, and what else the loop runs."""
+"""The graph of a run: pipelines and towers of both splits, the training step of each phase, and what the loop runs."""
 
 from typing import NamedTuple
 
@@ -10,16 +10,17 @@ from fer.tf1 import tf
 from fer.training.chunks import chunked_gradients
 from fer.training.features import FeatureCache, build_cache
 from fer.training.losses import class_weights
-from fer.training.schedule import learning_rate
-from fer.training.stages import Blueprint, stage_of, trained_variables
+from fer.training.schedule import Phase, learning_rate, phases_of
+from fer.training.stages import Blueprint, trained_variables
 from fer.training.tower import Side, Tower, build_side
 
-# What the loss is multiplied by, and gradients divided by, in mixed precision: float16 ends at 6e-8, and gradients of a
-# loss near 1 do not come near its other end, 65504. Fixed, because a scale that is tried out has steps that fail.
+# In mixed precision, the loss is multiplied by this factor and gradients are divided by it. The smallest value of
+# float16 is 6e-8. Its largest is 65504, far above the gradients of a loss near 1. The factor is fixed, because dynamic
+# scaling skips steps.
 LOSS_SCALE = 128.0
 
 
-class Step(NamedTuple):
+class TrainStep(NamedTuple):
     """One step of a phase's optimiser."""
 
     train: tf.Operation
@@ -27,41 +28,36 @@ class Step(NamedTuple):
 
 
 class TrainGraph(NamedTuple):
-    """What the loop runs; both sides share the network's variables."""
+    """The tensors and operations that the loop runs. Both sides share the network's variables."""
 
-    training: dict[int, Side]  # by phase; the same one where both read images
-    validation: dict[int, Side]  # by phase of training; empty without validation
-    cache: FeatureCache | None  # of what phase one reads instead of images
-    steps: dict[int, Step]  # by phase
+    training: dict[Phase, Side]  # the same side for both phases if both read images
+    validation: dict[Phase, Side]  # by phase of training, empty without validation
+    cache: FeatureCache | None  # of the features that phase one reads instead of images
+    steps: dict[Phase, TrainStep]
     rate: tf.Tensor  # float32, the learning rate of the current step
-    finite: tf.Tensor  # bool, whether every value of the network's variables is
-    saver: tf.train.Saver  # of every variable, the optimisers' included
+    finite: tf.Tensor  # bool, whether every value of the network's variables is finite
+    saver: tf.train.Saver  # of every variable, those of the optimisers included
 
 
 def build_graph(
     blueprint: Blueprint, train_split: Split, val_split: Split | None, epochs: tuple[int, ...]
 ) -> TrainGraph:
-    """Adds all that a run needs to the default graph, seeded."""
+    """Adds everything that a run needs to the default graph, and sets its seed.
+
+    Args:
+      blueprint: of the run.
+      train_split: the videos to train on.
+      val_split: the videos to validate on, if any.
+      epochs: of each phase.
+    """
     config = blueprint.config
     tf.set_random_seed(config.seed)
     global_step = tf.train.get_or_create_global_step()
-    phases = (1, 2) if len(epochs) == 2 else (2,)
-    weights = None
-    if config.class_weights != 'none':
-        weights = class_weights(_item_counts(train_split, config.classify), config.class_weights)
-    # The cache's CNN comes first, so that variables are made, and their first values drawn, in the order of a run
-    # without it.
+    phases = phases_of(epochs)
+    # The cache's CNN is added first, so that variables get the order and the first values of a run without a cache.
     cache = _build_cache(blueprint, train_split, val_split, phases)
-    if cache and not config.augment:
-        kept = build_side(blueprint, cache.attach(train_split), (1,), weights)
-        training = {1: kept, 2: build_side(blueprint, train_split, (2,), weights)}
-    else:
-        training = dict.fromkeys(phases, build_side(blueprint, train_split, phases, weights))
-    validation = {}
-    if val_split:
-        validation = dict.fromkeys(phases, build_side(blueprint, val_split))
-        if cache:
-            validation[1] = build_side(blueprint, cache.attach(val_split))
+    training = _build_training(blueprint, train_split, cache, phases)
+    validation = _build_validation(blueprint, val_split, cache, phases)
     rate = learning_rate(config.learning_rate, config.lr_schedule, config.decay_rate, config.decay_steps, global_step)
     steps = {
         phase: build_step(
@@ -70,7 +66,7 @@ def build_graph(
             trained_variables(blueprint, phase),
             config.clip_norm,
             phase,
-            config.mixed_precision,
+            mixed_precision=config.mixed_precision,
         )
         for phase, side in training.items()
     }
@@ -80,22 +76,49 @@ def build_graph(
 
 
 def _build_cache(
-    blueprint: Blueprint, train_split: Split, val_split: Split | None, phases: tuple[int, ...]
+    blueprint: Blueprint, train_split: Split, val_split: Split | None, phases: tuple[Phase, ...]
 ) -> FeatureCache | None:
-    """The cache that phase one reads from: where it is asked for, the CNN is frozen, and images stay as they are."""
+    """Returns the cache that phase one reads from, if it is wanted, the CNN is frozen and images never change."""
     config = blueprint.config
     if not config.feature_cache:
         return None
-    cnn = next(part for part in stage_of(config).parts(blueprint) if part.scope == config.model)
+    cnn = next(part for part in blueprint.stage.parts(blueprint) if part.scope == config.model)
     splits = [split for split in (train_split if not config.augment else None, val_split) if split]
-    if 1 not in phases or cnn.new or not splits:
+    if Phase.NEW_LAYERS not in phases or cnn.new_layers or not splits:
         print('features: not kept; no phase has a frozen CNN and images that are not augmented')
         return None
     return build_cache(blueprint, splits, config.feature_cache, config.feature_cache_gb)
 
 
+def _build_training(
+    blueprint: Blueprint, split: Split, cache: FeatureCache | None, phases: tuple[Phase, ...]
+) -> dict[Phase, Side]:
+    """Returns the training side of each phase. Phase one reads features if there is a cache and no augmentation."""
+    config, weights = blueprint.config, None
+    if config.class_weights != 'none':
+        weights = class_weights(_item_counts(split, config.classify), config.class_weights)
+    if cache and not config.augment:
+        return {
+            Phase.NEW_LAYERS: build_side(blueprint, cache.attach(split), (Phase.NEW_LAYERS,), weights),
+            Phase.ALL: build_side(blueprint, split, (Phase.ALL,), weights),
+        }
+    return dict.fromkeys(phases, build_side(blueprint, split, phases, weights))
+
+
+def _build_validation(
+    blueprint: Blueprint, split: Split | None, cache: FeatureCache | None, phases: tuple[Phase, ...]
+) -> dict[Phase, Side]:
+    """Returns the validation side of each phase. Phase one reads features if there is a cache."""
+    if split is None:
+        return {}
+    validation = dict.fromkeys(phases, build_side(blueprint, split))
+    if cache:
+        validation[Phase.NEW_LAYERS] = build_side(blueprint, cache.attach(split))
+    return validation
+
+
 def _item_counts(split: Split, classify: str) -> np.ndarray:
-    """int64 [7]: how many items of each class the loss is taken of in an epoch, windows or frames."""
+    """Returns the items of each class in an epoch, windows or frames, int64 [7]."""
     counts = np.zeros(NUM_CLASSES, np.int64)
     for window in split.windows:
         counts[split.videos[window.video].label] += window.length if classify == 'frame' else 1
@@ -107,26 +130,27 @@ def build_step(
     rate: tf.Tensor,
     variables: list[tf.Variable],
     clip_norm: float,
-    phase: int,
+    phase: Phase,
+    *,
     mixed_precision: bool = False,
-) -> Step:
-    """One Adam step on `variables`, after the updates of batch norm's moving averages and of the loss's own state.
+) -> TrainStep:
+    """Adds an Adam step on `variables`. It runs after the updates of batch norm's moving averages and of the loss.
 
-    Each phase has an Adam of its own. Sharing one would start phase two's new variables with moments of zero but a
-    bias correction that has run out, which makes their first steps three times too long.
+    Each phase has its own Adam. With a shared one, the variables that are new in phase two would start with moments of
+    zero but without bias correction, which makes their first steps three times too long.
 
     Args:
       tower: of the phase.
       rate: float32 scalar, the learning rate.
-      variables: those the phase trains.
-      clip_norm: gradients are scaled down together to at most this norm; 0 leaves them.
+      variables: those that the phase trains.
+      clip_norm: gradients are scaled down together to at most this norm. 0 leaves them as they are.
       phase: names the optimiser.
-      mixed_precision: whether gradients may pass through float16, and so need `LOSS_SCALE`.
+      mixed_precision: whether gradients may pass through float16, which requires `LOSS_SCALE`.
     """
     assert tower.loss is not None
-    # Phase one's tower has batch norm frozen and adds no update; only phase two's are there.
-    updates = [] if phase == 1 else tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    # As one op: NASNet has 1,600 updates, and each op of the gradients would be tied to each of them.
+    # Batch norm is frozen in the tower of phase one, so the updates of the collection all belong to phase two.
+    updates = [] if phase == Phase.NEW_LAYERS else tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    # One op for all, because NASNet has 1,600 updates and each op of the gradients would depend on each of them.
     updated = tf.group(*updates, *tower.loss.updates)
     with tf.variable_scope(f'phase_{phase}'), tf.control_dependencies([updated]):
         optimizer = tf.train.AdamOptimizer(rate)
@@ -142,4 +166,4 @@ def build_step(
         if clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
         train_op = optimizer.apply_gradients(zip(gradients, trained, strict=True), tf.train.get_global_step())
-    return Step(train_op, norm)
+    return TrainStep(train_op, norm)

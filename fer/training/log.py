@@ -1,11 +1,11 @@
-"""What a run says of itself while it trains: train_log.csv, val_log.csv, TensorBoard scalars, and curves.png."""
+"""The logs that a run writes while it trains: train_log.csv, val_log.csv, TensorBoard scalars, and curves.png."""
 
 import contextlib
 import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -18,17 +18,31 @@ from fer.runs.names import CURVES_FILE, TRAIN_LOG, VALIDATION_LOG
 from fer.tf1 import tf
 from fer.training import hparams
 from fer.training.events import EventFile
+from fer.training.schedule import Phase
+
+
+class StepRecord(NamedTuple):
+    """One training step, as it is logged."""
+
+    step: int  # from 1
+    epoch: int  # from 1
+    phase: Phase
+    loss: float
+    accuracy: float  # share of the batch's windows classified correctly
+    rate: float  # learning rate
+    frames_per_second: float
+    gradient_norm: float  # before clipping
 
 
 class RunLog:
-    """The open logs of a run folder; a context manager.
+    """The open logs of a run folder, as a context manager.
 
-    A run that resumes from `last_step` first drops what an interrupted session logged after it, and the scores of a
-    validation that are not all there. Rows are appended: of what a session that was killed or met a full disk leaves,
-    its last checkpoint's rows are whole, since `flush` comes before the checkpoint, and the rest is dropped.
+    A resumed run first removes the rows that an interrupted session logged after `last_step`, and the scores of an
+    incomplete validation. Rows are appended. If a session is killed or the disk is full, the rows up to its last
+    checkpoint are complete, because `flush` runs before each checkpoint.
 
     Args:
-      folder: of the run, which is there.
+      folder: of the run. It exists.
       last_step: 0, or the step of the checkpoint that the run resumes from.
       config: the run's settings, for TensorBoard's HParams tab.
     """
@@ -37,7 +51,7 @@ class RunLog:
         self._files: dict[Path, IO] = {}
         self._writers = {}
         self._folder = folder
-        self._scores: dict[int, list[float]] = {}  # step: the accuracies of a validation, a dataset each
+        self._scores: dict[int, list[float]] = {}  # of each step, the validation accuracy of each dataset
         for name, columns in ((TRAIN_LOG, TRAIN_COLUMNS), (VALIDATION_LOG, VALIDATION_COLUMNS)):
             datasets = len(config.val_manifest) if name == VALIDATION_LOG else 1
             try:
@@ -62,28 +76,19 @@ class RunLog:
             hparams.write_end(self._board)
             self.flush()
         for close in (self._board.close, *(file.close for file in self._files.values())):
-            with contextlib.suppress(OSError):  # of a disk that is full, which is being said already
+            with contextlib.suppress(OSError):  # from a full disk, which another error already reports
                 close()
 
-    def trained(
-        self,
-        step: int,
-        epoch: int,
-        phase: int,
-        loss: float,
-        accuracy: float,
-        rate: float,
-        frames_per_second: float,
-        gradient_norm: float,
-    ) -> None:
-        """One training step; `step` and `epoch` count from 1, `accuracy` is the batch's share of windows right."""
+    def log_step(self, record: StepRecord) -> None:
+        """Logs one training step."""
+        step, epoch, phase, loss, accuracy, rate, frames_per_second, gradient_norm = record
         row = (step, epoch, phase, f'{loss:.9g}', f'{accuracy:.4f}', f'{rate:.6g}', f'{frames_per_second:.1f}')
         self._write(TRAIN_LOG, row)
         values = {'loss': loss, 'accuracy': accuracy, 'learning_rate': rate, 'frames_per_second': frames_per_second}
         self._add_scalars('train', {**values, 'gradient_norm': gradient_norm}, step)
 
-    def validated(self, step: int, epoch: int, phase: int, dataset: str, metrics: dict) -> None:
-        """One dataset after an epoch, `metrics` as `fer.results.metrics.score_results` gives them."""
+    def log_validation(self, step: int, epoch: int, phase: Phase, dataset: str, metrics: dict) -> None:
+        """Logs the scores of one dataset after an epoch, from `fer.results.metrics.score_results`."""
         figures = (metrics['correct'], metrics['total'], metrics['accuracy'], metrics['f1'])
         self._write(VALIDATION_LOG, (step, epoch, phase, *figures, dataset))
         self._scores.setdefault(step, []).append(metrics['accuracy'])
@@ -91,25 +96,27 @@ class RunLog:
         self._add_scalars(tag, {name: metrics[name] for name in ('accuracy', 'f1')}, step)
 
     def has_validated(self, step: int) -> bool:
-        """Whether the validation datasets were scored at this step, by this session or an earlier one of the run."""
+        """Returns whether this session or an earlier one of the run has scored the validation data at this step."""
         return step in self._scores
 
     def best_step(self) -> int | None:
-        """The step with the highest validation accuracy, the mean over datasets; the first of equals."""
+        """Returns the step with the highest mean accuracy over validation datasets, the first one if steps tie."""
         means = {step: sum(scores) / len(scores) for step, scores in self._scores.items()}
         return max(means, key=lambda step: (means[step], -step)) if means else None
 
     def validations_after(self, step: int) -> int:
+        """Returns how many later steps have validation scores."""
         return sum(1 for validated in self._scores if validated > step)
 
     def flush(self) -> None:
+        """Writes all rows to the disk itself."""
         for path, file in self._files.items():
             with naming(path):
                 sync(file)
         self._board.flush()
 
     def _write(self, name: str, row: Sequence[object]) -> None:
-        with naming(self._folder / name):  # where its buffer is full
+        with naming(self._folder / name):  # a row reaches the disk when the buffer is full
             self._writers[name].writerow(row)
 
     def _add_scalars(self, side: str, values: dict[str, float], step: int) -> None:
@@ -118,13 +125,13 @@ class RunLog:
 
 
 def _trim(path: Path, columns: tuple[str, ...], last_step: int, datasets: int) -> list[dict[str, str]]:
-    """Starts a log with its header, or cuts an older one back to `last_step`, and to the last step that has every row.
+    """Starts a log with its header, or cuts an older one back to complete steps up to `last_step`.
 
     Args:
       path: of the log.
       columns: its header.
-      last_step: of the rows to keep.
-      datasets: rows that each step has.
+      last_step: the last step to keep.
+      datasets: rows of each step.
 
     Returns:
       The rows kept.
@@ -132,7 +139,7 @@ def _trim(path: Path, columns: tuple[str, ...], last_step: int, datasets: int) -
     rows = []
     if path.exists():
         with open(path, encoding='utf-8', newline='') as file:
-            whole = [line for line in file if line.endswith('\n')]  # the last one may have been cut inside a name
+            whole = [line for line in file if line.endswith('\n')]  # a killed session may have cut the last one
         rows = [
             row
             for row in csv.DictReader(whole)
@@ -149,7 +156,7 @@ def _trim(path: Path, columns: tuple[str, ...], last_step: int, datasets: int) -
 
 
 def _check_numbers(rows: list[dict[str, str]], columns: tuple[str, ...]) -> None:
-    """Raises ValueError for a row that the curves cannot be drawn from, which would end the run when it is all done."""
+    """Raises ValueError for a row that curves cannot be plotted from, which would fail when the run has finished."""
     for row in rows:
         for name in columns:
             if name != 'dataset' and not math.isfinite(float(row[name])):

@@ -20,13 +20,23 @@ from fer.stop import StopSignal
 from fer.tf1 import tf
 from fer.training import checkpoints
 from fer.training.graph import TrainGraph
-from fer.training.log import RunLog
+from fer.training.log import RunLog, StepRecord
 from fer.training.predict import predict, run_named
-from fer.training.schedule import phase_of_epoch
+from fer.training.schedule import Phase, phase_of_epoch
+
+
+class _Epoch(NamedTuple):
+    """An epoch, or the rest of one."""
+
+    number: int  # from 0
+    phase: Phase
+    first_step: int  # the last step taken before
+    last_step: int  # where the epoch, or the run, ends
+    label: str  # for the progress bar and the line of the epoch
 
 
 class Loop(NamedTuple):
-    """A run under way."""
+    """A run in progress."""
 
     session: tf.Session
     graph: TrainGraph
@@ -38,43 +48,66 @@ class Loop(NamedTuple):
     stop: StopSignal
 
     def run(self, step: int) -> tuple[int, str]:
-        """From `step` to the end of the last epoch, to --max_steps, which may lie inside one, or to early stopping.
+        """Trains from `step` to the end of the last epoch, to --max_steps, or to early stopping.
+
+        --max_steps may lie inside an epoch.
 
         Returns:
-          The last step, and what ended the run there: epochs, max_steps or early_stopping.
+          The last step, and the reason that the run ended: epochs, max_steps or early_stopping.
         """
-        steps_per_epoch = self._steps_per_epoch
-        last_step, reason = sum(self.epochs) * steps_per_epoch, 'epochs'
-        if 0 < self.config.max_steps < last_step:
-            last_step, reason = self.config.max_steps, 'max_steps'
-        ended = step % steps_per_epoch == 0 or step >= last_step  # else it was stopped inside an epoch
-        if step and ended and self.graph.validation:
-            if not self.log.has_validated(step):  # killed between its checkpoint and its score
-                print(f'step {step}{self._validate(step)}', flush=True)
-            self._keep_best(step)
+        last_step, reason = self._end()
+        self._finish_validation(step, last_step)
         while step < last_step and not self._stops_early(step):
-            epoch = step // steps_per_epoch
-            phase = phase_of_epoch(epoch, self.epochs)
-            until = min((epoch + 1) * steps_per_epoch, last_step)
-            label = f'epoch {epoch + 1}/{sum(self.epochs)} phase {phase}'
+            epoch = self._next_epoch(step, last_step)
             with self.stop.held():
-                step, loss = self._train_epoch(epoch, phase, step, until, label)
-                if not self.session.run(self.graph.finite):  # a moving average, say, which no loss of training shows
-                    raise InputError(f'step {step}: a variable is not finite; last good checkpoint: {self._last()}')
-                self.log.flush()  # before the checkpoint: a run that is killed in between resumes with every row
-                checkpoints.save(self.graph.saver, self.session, self.folder, LAST_PREFIX, step)
-                self.stop.check(f'step {step} of {last_step} is kept in {self.folder}; --resume goes on with it')
+                step, loss = self._train_epoch(epoch)
+                self._save(step)
+                self.stop.check(f'step {step} of {last_step} is kept in {self.folder}; resume it with --resume')
             scores = self._validate(step) if self.graph.validation else ''
             self._keep_best(step)
-            print(f'{label} step {step}: loss {loss:.4f}{scores}', flush=True)
+            print(f'{epoch.label} step {step}: loss {loss:.4f}{scores}', flush=True)
         return step, reason if step >= last_step else 'early_stopping'
 
     @property
     def _steps_per_epoch(self) -> int:
-        return self.graph.training[2].pipeline.num_batches
+        return self.graph.training[Phase.ALL].pipeline.num_batches
+
+    def _end(self) -> tuple[int, str]:
+        """Returns the last step without early stopping, and what ends the run there."""
+        last_step = sum(self.epochs) * self._steps_per_epoch
+        if 0 < self.config.max_steps < last_step:
+            return self.config.max_steps, 'max_steps'
+        return last_step, 'epochs'
+
+    def _next_epoch(self, step: int, last_step: int) -> _Epoch:
+        """Returns the epoch of the step after `step`."""
+        number = step // self._steps_per_epoch
+        phase = phase_of_epoch(number, self.epochs)
+        until = min((number + 1) * self._steps_per_epoch, last_step)
+        return _Epoch(number, phase, step, until, f'epoch {number + 1}/{sum(self.epochs)} phase {phase}')
+
+    def _finish_validation(self, step: int, last_step: int) -> None:
+        """Scores the step that a run is resumed from, if the earlier session was killed before it could."""
+        inside_epoch = step % self._steps_per_epoch != 0 and step < last_step
+        if not step or inside_epoch or not self.graph.validation:
+            return
+        if not self.log.has_validated(step):
+            print(f'step {step}{self._validate(step)}', flush=True)
+        self._keep_best(step)
+
+    def _save(self, step: int) -> None:
+        """Writes the logs and a checkpoint.
+
+        Raises:
+          InputError: a variable is not finite. The loss does not show that of a moving average.
+        """
+        if not self.session.run(self.graph.finite):
+            raise InputError(f'step {step}: a variable is not finite; last good checkpoint: {self._last_checkpoint()}')
+        self.log.flush()  # before the checkpoint, so that a run that is killed in between resumes with every row
+        checkpoints.save(self.graph.saver, self.session, self.folder, LAST_PREFIX, step)
 
     def _validate(self, step: int) -> str:
-        """Scores every official validation video, dataset by dataset, logs it and says it."""
+        """Scores every official validation video and logs the scores of each dataset. Returns them as text."""
         epoch = (step - 1) // self._steps_per_epoch
         phase = phase_of_epoch(epoch, self.epochs)
         side = self.graph.validation[phase]
@@ -84,20 +117,20 @@ class Loop(NamedTuple):
         names = dataset_names(paths) if len(paths) > 1 else [ONE_DATASET]
         for name, path, results in zip(names, paths, answers, strict=True):
             metrics = score_results(results, path)
-            assert metrics is not None, 'load_split insists on labels'
-            self.log.validated(step, epoch + 1, phase, name, metrics)
+            assert metrics is not None, 'load_split requires labels'
+            self.log.log_validation(step, epoch + 1, phase, name, metrics)
             texts.append(f'{name} {summary(metrics)}' if len(paths) > 1 else summary(metrics))
         self.log.flush()
         return f'; validation {"; ".join(texts)}'
 
     def _keep_best(self, step: int) -> None:
-        """Keeps the checkpoint of the best validation so far, where there is early stopping."""
+        """Saves the checkpoint of `step` if it has the best validation so far and early stopping is on."""
         if self.config.early_stopping and self.log.best_step() == step:
-            with self.stop.held():  # or a signal leaves half of its files
+            with self.stop.held():  # a signal could leave half of its files
                 checkpoints.save(self.graph.saver, self.session, self.folder, BEST_PREFIX, step)
 
     def _stops_early(self, step: int) -> bool:
-        """Whether validation has not improved for --early_stopping epochs; phase one is always seen through."""
+        """Returns whether validation has not improved for --early_stopping epochs. Phase one is always completed."""
         phase_one = self.epochs[0] * self._steps_per_epoch if len(self.epochs) == 2 else 0
         best = self.log.best_step()
         if not self.config.early_stopping or best is None or step < phase_one:
@@ -108,49 +141,53 @@ class Loop(NamedTuple):
         print(f'early stopping: no better validation for {since} epochs; best at step {best}')
         return True
 
-    def _train_epoch(self, epoch: int, phase: int, step: int, until: int, label: str) -> tuple[int, float]:
-        """The steps of one epoch after `step`, up to and with `until` unless it is stopped.
+    def _train_epoch(self, epoch: _Epoch) -> tuple[int, float]:
+        """Takes the steps of an epoch, until a signal stops it.
 
         Returns:
           The last step taken, and the mean loss of the steps.
         """
-        split, pipeline, towers = self.graph.training[phase]
-        loss, optimiser = towers[phase].loss, self.graph.steps[phase]
-        assert loss is not None
-        done = step - epoch * pipeline.num_batches
-        self.session.run(pipeline.initializer, {pipeline.epoch: epoch, pipeline.skip: done})
+        split, pipeline, towers = self.graph.training[epoch.phase]
+        tower, step = towers[epoch.phase], self.graph.steps[epoch.phase]
+        assert tower.loss is not None
+        done = epoch.first_step - epoch.number * pipeline.num_batches
+        self.session.run(pipeline.initializer, {pipeline.epoch: epoch.number, pipeline.skip: done})
         fetches = [
-            *(optimiser.train, loss.total, loss.per_item, optimiser.norm, towers[phase].accuracy, self.graph.rate),
+            *(step.train, tower.loss.total, tower.loss.per_item, step.norm, tower.accuracy, self.graph.rate),
             *(pipeline.batch.lengths, pipeline.batch.windows),
         ]
         losses = []
-        bar = progress(range(step + 1, until + 1), label=label, unit='step')
+        bar = progress(range(epoch.first_step + 1, epoch.last_step + 1), label=epoch.label, unit='step')
         for number in bar:
             began = time.perf_counter()
-            _, total, per_item, norm, accuracy, rate, lengths, windows = run_named(self.session, fetches, split)
+            _, loss, per_item, norm, accuracy, rate, lengths, windows = run_named(self.session, fetches, split)
             speed = int(lengths.sum()) / (time.perf_counter() - began)
-            if not (math.isfinite(total) and math.isfinite(norm)):
-                raise InputError(self._not_finite(number, total, norm, windows[~np.isfinite(per_item)], windows))
-            losses.append(float(total))
-            self.log.trained(number, epoch + 1, phase, total, accuracy, rate, speed, norm)
-            bar.set_postfix(loss=f'{total:.3f}', fps=f'{speed:.0f}', refresh=False)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                bad = windows[~np.isfinite(per_item)]
+                raise InputError(self._describe_not_finite(number, loss, norm, bad, windows))
+            losses.append(float(loss))
+            self.log.log_step(StepRecord(number, epoch.number + 1, epoch.phase, loss, accuracy, rate, speed, norm))
+            bar.set_postfix(loss=f'{loss:.3f}', fps=f'{speed:.0f}', refresh=False)
             if self.stop.received:
                 break
         bar.close()
         return number, sum(losses) / len(losses)
 
-    def _not_finite(self, step: int, loss: float, norm: float, bad: Sequence[int], windows: Sequence[int]) -> str:
-        """Which files a loss or gradient that is not finite came from, and what is left of the run."""
-        split = self.graph.training[2].split
+    def _describe_not_finite(
+        self, step: int, loss: float, norm: float, bad: Sequence[int], windows: Sequence[int]
+    ) -> str:
+        """Names the files that a loss or gradient that is not finite came from, and the last good checkpoint."""
+        split = self.graph.training[Phase.ALL].split
         names = []
-        for index in bad if len(bad) else windows:  # the gradient alone, or a weight: it may be any of the batch
+        for index in bad if len(bad) else windows:  # a gradient or a weight may come from any window of the batch
             window = split.windows[index]
             video = split.videos[window.video]
             first, last = video.lines[window.start], video.lines[window.start + window.length - 1]
             path = next(m.path for m in split.manifests if any(v is video for v in m.videos))
             names.append(f'{path}:{first}-{last} ({video.video_id})')
         what = f'the loss is {loss}' if not math.isfinite(loss) else f'the gradients have norm {norm}'
-        return f'step {step}: {what} on {", ".join(sorted(names))}; last good checkpoint: {self._last()}'
+        files = ', '.join(sorted(names))
+        return f'step {step}: {what} on {files}; last good checkpoint: {self._last_checkpoint()}'
 
-    def _last(self) -> str:
+    def _last_checkpoint(self) -> str:
         return latest_checkpoint(self.folder) or 'none yet'

@@ -1,13 +1,13 @@
-"""What training minimises: a loss of the logits, and the terms that may be added to it (dissertation 2.4.7, 2.4.8).
+"""The loss that training minimises: a loss of the logits, and terms that may be added (dissertation 2.4.7, 2.4.8).
 
-The dissertation trained with cross-entropy; its survey [45] names island loss and locality-preserving loss, its
-chapter 10 proposes both, and its section 2.3 a loss that punishes errors on small classes more. Those are here too,
-each off unless asked for:
+The dissertation trained with cross-entropy. Its survey [45] names island loss and locality-preserving loss, and its
+chapter 10 proposes them. Its section 2.3 proposes a loss that punishes errors on small classes more. These are here
+too, each off by default:
 
   total = mean of weight[label] * (cross-entropy or focal loss)
         + island_weight * island + locality_weight * mean of locality_preserving + l2 * sum of squared kernels / 2
 
-Class weights are of the first term only. All functions of tensors take float32 or float64.
+Class weights act on the first term only. All functions of tensors take float32 or float64.
 """
 
 import math
@@ -21,21 +21,23 @@ from fer.tf1 import tf
 LOSSES = ('cross_entropy', 'focal')
 CLASS_WEIGHTS = ('none', 'balanced', 'sqrt')
 
-# Step of the centres towards a batch's features, alpha of Wen et al. (2016), who use this value.
+# Share of the way that centres move towards a batch's features: alpha of Wen et al. (2016), with their value.
 CENTRE_RATE = 0.5
 
-# A centre shorter than this has no direction: cosines with it count 0, and no other centre turns it.
+# A centre shorter than this has no direction: cosines with it count as 0, and no other centre turns it.
 _SHORTEST_CENTRE = 1e-6
 
 
 class LossSettings(NamedTuple):
-    """The flags of train.py that say what is minimised, under the same names; the defaults are the dissertation's."""
+    """The flags of train.py that choose the loss, with the same names. The defaults are the dissertation's."""
 
     loss: str = 'cross_entropy'  # one of LOSSES
     focal_gamma: float = 2.0  # with loss='focal'
     class_weights: str = 'none'  # one of CLASS_WEIGHTS
     island_weight: float = 0.0
-    island_pair_weight: float = 1.0  # lambda_1 of Cai et al.: how much centres of different classes repel
+    island_pair_weight: float = (
+        1.0  # lambda_1 of Cai et al., how strongly centres of different classes repel each other
+    )
     locality_weight: float = 0.0
     locality_neighbours: int = 20
     l2: float = 0.0
@@ -44,15 +46,33 @@ class LossSettings(NamedTuple):
 class Loss(NamedTuple):
     """The loss of one batch of windows."""
 
-    total: tf.Tensor  # float, scalar: what to minimise
-    # float [B]: what each window gives by itself, to find the one that is not finite. Locality is not in it, as one
-    # bad window would spoil its neighbours'; nor are terms of the variables alone.
+    total: tf.Tensor  # float, scalar: the value to minimise
+    # float [B], the loss of each window, to find a window whose loss is not finite. It excludes the locality term,
+    # because one bad window would spoil its neighbours, and terms of the variables alone.
     per_item: tf.Tensor
-    updates: list[tf.Operation]  # to run with each training step: the centres', where there are any
+    updates: list[tf.Operation]  # to run with each training step: they move the centres of the island loss, if any
+
+
+class Predictions(NamedTuple):
+    """A batch of B windows with N real frames, as the network classifies it into C classes."""
+
+    frame_logits: tf.Tensor  # float [N, C], one row per real frame
+    window_logits: tf.Tensor  # float [B, C]
+    labels: tf.Tensor  # int32 [B], in [0, C)
+    lengths: tf.Tensor  # int32 [B], real frames of each window, at least 1, N in all
+    embeddings: tf.Tensor | None = None  # float [N, D], D known, for island and locality-preserving loss
+
+
+class Items(NamedTuple):
+    """The M items that a loss is the mean of: the real frames or the windows of a batch."""
+
+    logits: tf.Tensor  # float [M, C]
+    labels: tf.Tensor  # int32 [M]
+    window: tf.Tensor  # int32 [N], the window of each real frame
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Softmax cross-entropy of each item.
+    """Returns the softmax cross-entropy of each item.
 
     Args:
       logits: float [M, C].
@@ -65,9 +85,10 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float) -> tf.Tensor:
-    """Focal loss of each item, -(1 - p)^gamma log(p) with p the softmax of its label (Lin et al. 2017, equation 4).
+    """Returns the focal loss of each item, -(1 - p)^gamma log(p) (Lin et al. 2017, equation 4).
 
-    Their alpha of equation 5 is a weight per class: `class_weights`. With gamma 0 it is cross-entropy.
+    p is the softmax probability of the item's label. With gamma 0 this is cross-entropy. The paper's alpha, of its
+    equation 5, is a weight per class: `class_weights`.
 
     Args:
       logits: float [M, C], C at least 2.
@@ -77,8 +98,8 @@ def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float) -> tf.Tensor:
     Returns:
       float [M], 0 or above.
     """
-    # log(1 - p) from the other classes' logits: 1 - p itself rounds to 0 for a confident item, and the derivative of
-    # 0^gamma is infinite with gamma below 1.
+    # log(1 - p) comes from the logits of the other classes. 1 - p itself rounds to 0 for a confident item, and the
+    # derivative of 0^gamma is infinite for gamma below 1.
     own = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)  # [M, C]
     others = tf.where_v2(own, tf.fill(tf.shape(logits), tf.constant(-math.inf, logits.dtype)), logits)
     log_miss = tf.reduce_logsumexp(others, axis=1) - tf.reduce_logsumexp(logits, axis=1)  # [M]
@@ -86,15 +107,15 @@ def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float) -> tf.Tensor:
 
 
 def class_weights(counts: np.ndarray, kind: str) -> np.ndarray:
-    """What an error on an item of each class weighs (dissertation 2.3, item 4).
+    """Returns the weight of an error on an item of each class (dissertation 2.3, item 4).
 
-    Weights are scaled to a mean of 1 over the training items, so that a learning rate keeps its meaning. A class
-    without training items gets 1: no training item has the weight, and an evaluation item of it counts as any other.
+    The weights have a mean of 1 over the training items, so that a learning rate keeps its meaning. A class without
+    training items gets 1. No training item uses that weight, and an evaluation item of the class counts like any other.
 
     Args:
       counts: int [C], training items of each class: frames with `classify='frame'`, else windows.
-      kind: one of CLASS_WEIGHTS. `balanced` is inverse to the count, so that each class weighs the same in all;
-        `sqrt` inverse to its square root, half way there.
+      kind: one of CLASS_WEIGHTS. `balanced` is inverse to the count, so that all classes weigh the same in total.
+        `sqrt` is inverse to the square root of the count, half way there.
 
     Returns:
       float32 [C], above 0.
@@ -110,7 +131,9 @@ def class_weights(counts: np.ndarray, kind: str) -> np.ndarray:
 
 
 def centre_distances(features: tf.Tensor, labels: tf.Tensor, centres: tf.Tensor) -> tf.Tensor:
-    """Half the squared distance of each item to its class's centre: a term of centre loss (Wen et al. 2016).
+    """Returns half the squared distance of each item to the centre of its class, a term of centre loss.
+
+    Wen et al. 2016 define centre loss.
 
     Args:
       features: float [M, D].
@@ -124,9 +147,10 @@ def centre_distances(features: tf.Tensor, labels: tf.Tensor, centres: tf.Tensor)
 
 
 def centre_pairs(centres: tf.Tensor) -> tf.Tensor:
-    """Cosine + 1 summed over the ordered pairs of different centres, each pair of classes twice (Cai et al. 2018).
+    """Returns the sum of cosine + 1 over the ordered pairs of different centres (Cai et al. 2018).
 
-    A centre of zeros has no direction: its cosines count 0, and no gradient comes to it.
+    Each pair of classes counts twice. A centre of zeros has no direction: its cosines count as 0, and it gets no
+    gradient.
 
     Args:
       centres: float [C, D].
@@ -140,12 +164,13 @@ def centre_pairs(centres: tf.Tensor) -> tf.Tensor:
 
 
 def island(features: tf.Tensor, labels: tf.Tensor, centres: tf.Tensor, pair_weight: float) -> tf.Tensor:
-    """Island loss: items near the centre of their class, centres apart (Cai et al. 2018, arXiv 1710.03144).
+    """Returns the island loss, small for items near their class's centre and centres far apart.
 
-    The paper adds the items' distances up; here they are averaged, so that the loss's weight does not depend on the
-    batch size: island_weight is the paper's lambda times the batch size. The pairs depend on centres alone and are
-    not divided. As centres are not trained by gradient, the pairs act on features only through `update_centres`,
-    where pair_weight is the paper's lambda_1; in the value here they are as many times heavier as the batch has items.
+    Cai et al. 2018 (arXiv 1710.03144) define it. The paper sums the distances of the items. Here they are averaged, so
+    that the weight of the loss does not depend on the batch size: island_weight is the paper's lambda times the batch
+    size. The term of pairs depends on the centres alone and is not divided, so here it weighs more by the batch size.
+    That changes only the printed loss: centres are not trained by gradient, so pairs act on features only through
+    `update_centres`, where pair_weight is the paper's lambda_1.
 
     Args:
       features: float [M, D].
@@ -160,9 +185,10 @@ def island(features: tf.Tensor, labels: tf.Tensor, centres: tf.Tensor, pair_weig
 
 
 def island_centres(num_classes: int, depth: int) -> tf.Variable:
-    """The centres, `island/centres`, float32 [num_classes, depth]; the same variable for every tower of a graph.
+    """Returns the variable of the centres, `island/centres`, float32 [num_classes, depth], shared by a graph's towers.
 
-    They start in random directions, about 1 long, drawn from the graph's seed whatever random operations come before.
+    The centres start in random directions with a length of about 1. They depend on the graph's seed, but not on the
+    random operations that were added before.
     """
     with tf.variable_scope('island', reuse=tf.AUTO_REUSE):
         initializer = tf.random_normal_initializer(stddev=1 / math.sqrt(depth), seed=0)
@@ -172,15 +198,15 @@ def island_centres(num_classes: int, depth: int) -> tf.Variable:
 def centre_step(
     features: tf.Tensor, labels: tf.Tensor, centres: tf.Tensor, pair_weight: float, rate: float = CENTRE_RATE
 ) -> tf.Tensor:
-    """What a batch subtracts from the centres (the update of Cai et al. 2018).
+    """Returns the values that a batch subtracts from the centres (the update of Cai et al. 2018).
 
-    With n_j the batch's items of class j, C classes and |.| a length, the centre c_j loses
+    n_j is the number of the batch's items of class j, C the number of classes, |.| a length. For the centre c_j it is
 
       rate * sum over its items of (c_j - x_i) / (1 + n_j)
       + rate * pair_weight / (C - 1) * sum over k of (c_k / (|c_k| |c_j|) - (c_k . c_j) c_j / (|c_k| |c_j|^3))
 
-    It is the paper's, not the gradient of `island`: the first sum is a mean held back by the 1, which lets a class
-    with few items move its centre less, and the second is the gradient of the pairs over 2 (C - 1).
+    This is the paper's update, not the gradient of `island`. In the first sum, the 1 lets a class with few items move
+    its centre less than a mean would. The second sum is the gradient of the pairs divided by 2 (C - 1).
 
     Args:
       features: float [M, D].
@@ -199,7 +225,7 @@ def centre_step(
     units, lengths = _directions(centres)
     others = tf.reduce_sum(units, axis=0, keepdims=True) - units  # [C, D]
     turns = (others - tf.reduce_sum(others * units, axis=1, keepdims=True) * units) / lengths
-    # A centre without a direction is not turned.
+    # Pairs do not turn a centre without a direction.
     turns = tf.where_v2(tf.reduce_any(tf.not_equal(units, 0), axis=1, keepdims=True), turns, tf.zeros_like(turns))
     return rate * (towards + pair_weight / (num_classes - 1) * turns)
 
@@ -207,7 +233,7 @@ def centre_step(
 def update_centres(
     variable: tf.Variable, features: tf.Tensor, labels: tf.Tensor, pair_weight: float, rate: float = CENTRE_RATE
 ) -> tf.Operation:
-    """Moves the centres by `centre_step`. `total_loss` runs it after the loss has read them.
+    """Adds an operation that moves the centres by `centre_step`. `total_loss` lets it run after the loss is computed.
 
     Args:
       variable: float32 [C, D], of `island_centres`.
@@ -221,23 +247,24 @@ def update_centres(
 
 
 def _directions(centres: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Unit vectors [C, D] and lengths [C, 1] of centres; zeros and 1 for one without a direction."""
+    """Returns the unit vectors [C, D] and lengths [C, 1] of centres, or zeros and 1 for one without a direction."""
     squares = tf.reduce_sum(tf.square(centres), axis=1, keepdims=True)
     usable = squares > _SHORTEST_CENTRE**2
-    # The root of a value that is never 0: its derivative at 0 is infinite, and infinity times no upstream is NaN.
+    # The root is taken of values other than 0. Its derivative at 0 is infinite, and infinity times 0 is NaN.
     lengths = tf.sqrt(tf.where_v2(usable, squares, tf.ones_like(squares)))  # [C, 1]
     return tf.where_v2(usable, centres / lengths, tf.zeros_like(centres)), lengths
 
 
 def locality_preserving(features: tf.Tensor, labels: tf.Tensor, neighbours: int) -> tf.Tensor:
-    """Half the squared distance of each item to the mean of its nearest of the same class (Li, Deng & Du 2017).
+    """Returns half the squared distance of each item to the mean of its nearest neighbours of the same class.
 
-    Neighbours are looked for in the batch. An item with fewer of its class beside it uses those there are; one that
-    is alone gives 0. Of equally near ones the earlier counts.
+    Li, Deng & Du 2017 define the loss. Neighbours come from the batch. An item with fewer neighbours of its class uses
+    those, and an item without any gives 0. Among equally near items the earlier ones count.
 
-    The paper sums over the batch, so locality_weight is its lambda times the batch size. Its gradient takes the
-    neighbours' mean for a constant. This is the exact one, in which an item is also drawn towards the items it is a
-    neighbour of: what is minimised is then what is logged. Which items are neighbours has no gradient in either.
+    The paper sums over the batch, so locality_weight is its lambda times the batch size. The paper's gradient takes
+    the mean of the neighbours as a constant. Here the gradient is exact, so the value that is minimised is the value
+    that is logged. An exact gradient also pulls an item towards the items that it is a neighbour of. In neither is the
+    choice of neighbours differentiated.
 
     Args:
       features: float [M, D].
@@ -248,16 +275,16 @@ def locality_preserving(features: tf.Tensor, labels: tf.Tensor, neighbours: int)
       float [M], 0 or above.
     """
     count = tf.shape(features)[0]
-    same = tf.equal(labels[:, tf.newaxis], labels[tf.newaxis, :])  # [M, M]
-    same = tf.linalg.set_diag(same, tf.zeros_like(same[0]))
-    # Distances by products: all differences would be M * M * D values, gigabytes for 4096 features. Moved to their
-    # mean first, as products of long, near vectors differ by rounding alone.
+    same_class = tf.equal(labels[:, tf.newaxis], labels[tf.newaxis, :])  # [M, M]
+    same_class = tf.linalg.set_diag(same_class, tf.zeros_like(same_class[0]))
+    # Distances come from products, because all differences would be M * M * D values, gigabytes for 4096 features. The
+    # features are centred first, because products of long vectors that are near each other differ only by rounding.
     moved = tf.stop_gradient(features - tf.reduce_mean(features, axis=0))
     squares = tf.reduce_sum(tf.square(moved), axis=1)
     nearness = 2 * tf.matmul(moved, moved, transpose_b=True) - squares[:, tf.newaxis] - squares[tf.newaxis, :]
     apart = tf.fill([count, count], tf.constant(-math.inf, features.dtype))
-    _, nearest = tf.nn.top_k(tf.where_v2(same, nearness, apart), k=tf.minimum(neighbours, count))  # [M, K]
-    found = tf.minimum(neighbours, tf.reduce_sum(tf.cast(same, tf.int32), axis=1))[:, tf.newaxis]  # [M, 1]
+    _, nearest = tf.nn.top_k(tf.where_v2(same_class, nearness, apart), k=tf.minimum(neighbours, count))  # [M, K]
+    found = tf.minimum(neighbours, tf.reduce_sum(tf.cast(same_class, tf.int32), axis=1))[:, tf.newaxis]  # [M, 1]
     counted = tf.cast(tf.range(tf.shape(nearest)[1]) < found, features.dtype)  # [M, K]
     share = counted / tf.cast(tf.maximum(found, 1), features.dtype)
     chosen = tf.reduce_sum(tf.one_hot(nearest, count, dtype=features.dtype) * share[:, :, tf.newaxis], axis=1)
@@ -266,76 +293,97 @@ def locality_preserving(features: tf.Tensor, labels: tf.Tensor, neighbours: int)
 
 
 def kernels(variables: Sequence[tf.Variable]) -> list[tf.Variable]:
-    """Those that multiply inputs, `.../weights` or `.../kernel` and names that end so; no bias, gamma or beta."""
+    """Returns the variables that multiply inputs: names that end in `weights` or `kernel`."""
     return [variable for variable in variables if variable.op.name.endswith(('weights', 'kernel'))]
 
 
 def l2(variables: Sequence[tf.Variable]) -> tf.Tensor:
-    """Half the sum of squares over the kernels among `variables`; float, scalar, 0 where there are none."""
+    """Returns half the sum of squares over the kernels among `variables`: float, scalar, 0 without kernels."""
     return tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels(variables)] or [tf.constant(0.0)])
 
 
 def total_loss(
     settings: LossSettings,
     classify: str,
-    frame_logits: tf.Tensor,
-    logits_of_windows: tf.Tensor,
-    labels: tf.Tensor,
-    lengths: tf.Tensor,
-    embeddings: tf.Tensor | None = None,
+    predictions: Predictions,
     weights: np.ndarray | None = None,
     variables: Sequence[tf.Variable] = (),
 ) -> Loss:
-    """The loss of a batch: the mean over windows, or over all real frames with `classify='frame'`.
+    """Adds the loss of a batch: the mean over windows, or over all real frames with `classify='frame'`.
 
-    In the packed batch a padded frame does not exist, so `frame` never counts the last frame twice; the
-    dissertation, which padded first, does not say whether it did.
+    The packed batch has no padded frames, so `frame` never counts the last frame twice. The dissertation padded first,
+    so it may have counted it.
 
-    Island and locality-preserving loss act on embeddings: with `frame` each real frame's, else the mean of a window's
-    real frames.
+    Island and locality-preserving loss act on embeddings: of each real frame with `frame`, else on the mean of a
+    window's real frames.
 
     Args:
       settings: of the run.
       classify: one of fer.training.aggregation.CLASSIFY.
-      frame_logits: float [N, C], one row per real frame.
-      logits_of_windows: float [B, C].
-      labels: int32 [B], in [0, C).
-      lengths: int32 [B], at least 1, their sum N.
-      embeddings: float [N, D], D known; needed for island and locality-preserving loss.
-      weights: float [C], of `class_weights`; none for weights of 1. The weighted losses' sum is divided by the
-        number of items, not by the sum of their weights.
-      variables: those whose kernels L2 holds small.
+      predictions: of the batch.
+      weights: float [C], from `class_weights`, or None for weights of 1. The sum of the weighted losses is divided by
+        the number of items, not by the sum of their weights.
+      variables: the variables whose kernels L2 keeps small.
 
     Raises:
       ValueError: island or locality-preserving loss without embeddings.
     """
-    window = tf.repeat(tf.range(tf.shape(lengths)[0]), lengths)  # [N], the window of each frame
-    frames = classify == 'frame'
-    logits, targets = (frame_logits, tf.gather(labels, window)) if frames else (logits_of_windows, labels)
-
-    per_item = (
-        focal(logits, targets, settings.focal_gamma) if settings.loss == 'focal' else cross_entropy(logits, targets)
-    )
-    if weights is not None:
-        per_item *= tf.gather(tf.constant(weights, logits.dtype), targets)
+    items = _select_items(predictions, classify)
+    per_item = _classification_loss(items, settings, weights)
     total = tf.reduce_mean(per_item)
-
     updates = []
     if settings.island_weight or settings.locality_weight:
-        if embeddings is None:
-            raise ValueError('island and locality-preserving loss need embeddings')
-        items = embeddings if frames else tf.math.segment_mean(embeddings, window)  # [N or B, D]
+        embeddings = _embed_items(items, predictions, classify)
         if settings.island_weight:
-            variable = island_centres(int(logits.shape[1]), int(embeddings.shape[1]))
-            centres = tf.cast(tf.convert_to_tensor(variable), items.dtype)
-            term = island(items, targets, centres, settings.island_pair_weight)
-            with tf.control_dependencies([term]):  # the loss is of the centres before the step
-                updates.append(update_centres(variable, items, targets, settings.island_pair_weight))
+            term, centres, update = _add_island(items, embeddings, settings)
             total += settings.island_weight * term
-            per_item += settings.island_weight * centre_distances(items, targets, centres)
+            per_item += settings.island_weight * centre_distances(embeddings, items.labels, centres)
+            updates.append(update)
         if settings.locality_weight:
-            near = locality_preserving(items, targets, settings.locality_neighbours)
+            near = locality_preserving(embeddings, items.labels, settings.locality_neighbours)
             total += settings.locality_weight * tf.reduce_mean(near)
     if settings.l2:
         total += settings.l2 * tf.cast(l2(variables), total.dtype)
-    return Loss(total, tf.math.segment_mean(per_item, window) if frames else per_item, updates)
+    per_window = tf.math.segment_mean(per_item, items.window) if classify == 'frame' else per_item
+    return Loss(total, per_window, updates)
+
+
+def _select_items(predictions: Predictions, classify: str) -> Items:
+    """Returns the real frames with `classify='frame'`, each with its video's label, else the windows."""
+    lengths = predictions.lengths
+    window = tf.repeat(tf.range(tf.shape(lengths)[0]), lengths)  # [N]
+    if classify == 'frame':
+        return Items(predictions.frame_logits, tf.gather(predictions.labels, window), window)
+    return Items(predictions.window_logits, predictions.labels, window)
+
+
+def _classification_loss(items: Items, settings: LossSettings, weights: np.ndarray | None) -> tf.Tensor:
+    """Returns the weighted cross-entropy or focal loss of each item, float [M]."""
+    if settings.loss == 'focal':
+        per_item = focal(items.logits, items.labels, settings.focal_gamma)
+    else:
+        per_item = cross_entropy(items.logits, items.labels)
+    if weights is not None:
+        per_item *= tf.gather(tf.constant(weights, items.logits.dtype), items.labels)
+    return per_item
+
+
+def _embed_items(items: Items, predictions: Predictions, classify: str) -> tf.Tensor:
+    """Returns the embedding of each item, float [M, D]."""
+    if predictions.embeddings is None:
+        raise ValueError('island and locality-preserving loss need embeddings')
+    if classify == 'frame':
+        return predictions.embeddings
+    return tf.math.segment_mean(predictions.embeddings, items.window)
+
+
+def _add_island(
+    items: Items, embeddings: tf.Tensor, settings: LossSettings
+) -> tuple[tf.Tensor, tf.Tensor, tf.Operation]:
+    """Adds the island loss. Returns its value, the centres, float [C, D], and the operation that moves them."""
+    variable = island_centres(int(items.logits.shape[1]), int(embeddings.shape[1]))
+    centres = tf.cast(tf.convert_to_tensor(variable), embeddings.dtype)
+    term = island(embeddings, items.labels, centres, settings.island_pair_weight)
+    with tf.control_dependencies([term]):  # the loss reads the centres before they move
+        update = update_centres(variable, embeddings, items.labels, settings.island_pair_weight)
+    return term, centres, update

@@ -10,6 +10,7 @@ from fer.progress import progress
 from fer.results.results_file import Results
 from fer.results.videos import answer_ledger, combine_windows
 from fer.tf1 import tf
+from fer.training.schedule import Phase
 from fer.training.tower import Side
 
 
@@ -33,7 +34,7 @@ def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str, v
     for view in range(views):
         session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0, pipeline.view: view})
         for _ in range(pipeline.num_batches):
-            index, values = run_named(session, [pipeline.batch.windows, towers[2].window_logits], split)
+            index, values = run_named(session, [pipeline.batch.windows, towers[Phase.ALL].window_logits], split)
             logits[index] += values / views
             bar.update()
     bar.close()

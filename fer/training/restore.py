@@ -1,11 +1,15 @@
-"""First values of a run's variables: from weights that somebody published, or from runs; and the report of it.
+"""The first values of a run's variables, from published weights or from runs, and the report of them (restored.txt).
 
-A network has parts, each below a scope of its own and with an origin of its own (fer/training/stages.py). Every
-variable is accounted for, on either side. Two kinds of layers may differ from the weights by rule and are then
-fresh, as a whole: a classifier of other classes, and the layer on the last map where that has another size (VGG-Face's
-fc6 at another image size, the classifier of a flat map). So is a layer that its source never has. What lies behind the
-features is left in the file by a stage that has no use for it, and so are a run's other parts. All else that does not
-match is an error, unless --allow_missing.
+A network has parts, each with its own scope and origin (fer/training/stages.py). Every variable of the network and
+every tensor of the file is accounted for. Three kinds of layers may differ from the weights and are then fresh as a
+whole:
+- a classifier of other classes
+- the layer on the last map, if the map has another size (VGG-Face's fc6 at another image size, the classifier of a
+  flat map)
+- a layer that its source never has
+
+A stage that does not use the layers after the features leaves them in the file, and it leaves a run's other parts
+there. Every other difference is an error, unless --allow_missing is given.
 """
 
 import re
@@ -26,41 +30,41 @@ from fer.tf1 import tf
 
 AFTER_FEATURES = ('fc7', *CLASSIFIERS)  # layers that logits depend on and features do not
 
-_BYTES_PER_STEP = 2**27  # values handed to the session at a time: a step per variable is slow in a large graph
+_BYTES_PER_STEP = 2**27  # values fed to the session at a time, because a step per variable is slow in a large graph
 
 
-class Restored(NamedTuple):
-    """What happened to one variable at the start of a run."""
+class VariableStart(NamedTuple):
+    """How one variable of the network starts."""
 
     name: str
     shape: tuple[int, ...]
-    state: str  # restored, fresh (by rule, or for want of weights) or mismatched (let pass by --allow_missing)
-    why: str  # the tensors it is made from; or why it is not restored
+    state: str  # restored, fresh (by rule, or without weights), or mismatched (allowed by --allow_missing)
+    reason: str  # the tensors it is restored from, or why it is not restored
 
 
 class Origin(NamedTuple):
-    """Where a part of the network comes from."""
+    """The source of a part of the network."""
 
-    scope: str  # its variables are below
-    weights: Weights | None  # None leaves all of it fresh
-    why: str  # it is fresh, if it is
+    scope: str  # of its variables
+    weights: Weights | None  # None leaves the whole part fresh
+    reason_fresh: str  # why the part is fresh, if it is
 
 
-class Report(NamedTuple):
-    """What became of one part."""
+class PartReport(NamedTuple):
+    """How the variables of one part start."""
 
     scope: str
-    weights: str  # whose they are and where they lie, '' for none
-    variables: list[Restored]
-    unused: list[str]  # tensors of the file that belong to no variable (let pass by --allow_missing)
-    left: list[str]  # tensors that the stage has no use for, by rule
+    weights: str  # source and path of the weights, '' without weights
+    variables: list[VariableStart]
+    unused: list[str]  # tensors of the file that match no variable (allowed by --allow_missing)
+    left: list[str]  # tensors of the file that the stage does not use, by rule
 
 
 def open_for(model: str, init_from: str) -> Weights:
-    """Opens weights for a network.
+    """Opens the weights of a network.
 
     Raises:
-      InputError: they cannot be opened, or are of another network.
+      InputError: they cannot be opened, or belong to another network.
     """
     weights = open_weights(init_from)
     check_network(weights, model)
@@ -68,19 +72,20 @@ def open_for(model: str, init_from: str) -> Weights:
 
 
 def check_network(weights: Weights, model: str) -> None:
-    """Raises InputError when the weights are of another network."""
+    """Raises InputError if the weights belong to another network."""
     source = weights.source
     if source.network != model:
         raise InputError(f'{weights.path}: weights of {source.network} ({source.name}); expected of --model={model}')
 
 
 def source_convention(network: Network, weights: Weights | None, choice: str) -> Convention:
-    """What the graph is built from.
+    """Returns the convention that the graph is built with.
 
     Args:
-      network: it is of.
-      weights: it begins with, None for fresh ones.
-      choice: `source`: all as the weights' source has it. `dissertation`: [-1, 1] into the network of the source.
+      network: the network.
+      weights: the weights it starts from, or None for fresh ones.
+      choice: `source` takes the whole convention from the source of the weights. `dissertation` feeds pixels in [-1, 1]
+        to a network that is otherwise as in the source.
     """
     convention = weights.convention if weights else default_convention(network)
     if choice == 'dissertation':
@@ -90,30 +95,33 @@ def source_convention(network: Network, weights: Weights | None, choice: str) ->
 
 
 def describe_pixels(convention: Convention) -> str:
-    """`RGB, (pixel - (123.68, 116.78, 103.94)) / (1, 1, 1)`."""
+    """Returns text such as `RGB, (pixel - (123.68, 116.78, 103.94)) / (1, 1, 1)`."""
     mean, std = (', '.join(f'{part:.6g}' for part in parts) for parts in (convention.mean, convention.std))
     return f'{convention.order}, (pixel - ({mean})) / ({std})'
 
 
 def initialise(
     session: tf.Session, origins: Sequence[Origin], allow_missing: bool, reinit: tuple[str, ...] = ()
-) -> list[Report]:
-    """Gives every variable of the graph its first value and says where it came from.
+) -> list[PartReport]:
+    """Gives every variable of the graph its first value.
 
     Args:
       session: of the graph whose variables are initialised.
       origins: of each part of the network.
-      allow_missing: leave fresh, rather than refuse, what does not match.
-      reinit: scopes that are fresh although there are weights for them.
+      allow_missing: whether variables that do not match stay fresh. Otherwise they are an error.
+      reinit: scopes that stay fresh although there are weights for them.
+
+    Returns:
+      For each part, how its variables start.
 
     Raises:
-      InputError: weights do not match their part, cannot be read, or hold a NaN, be it in a tensor that is not wanted.
+      InputError: weights do not match their part, cannot be read, or contain a NaN, even in a tensor that is not used.
     """
     reports = [_plan(origin, reinit) for origin in origins]
     for origin, report in zip(origins, reports, strict=True):
         if origin.weights:
             _check(report, origin.weights, allow_missing)
-            # A classifier that is not wanted still tells when the file is damaged.
+            # A NaN in a classifier that is not used still shows that the file is damaged.
             table = origin.weights.source.table
             fresh = [row.name.removeprefix(f'{origin.scope}/') for row in report.variables if row.state != 'restored']
             keys = {key for name in fresh if name in table for key in table[name].names}
@@ -138,36 +146,39 @@ def _variables(scope: str) -> list[tf.Variable]:
     return tf.get_collection(tf.GraphKeys.MODEL_VARIABLES, f'{re.escape(scope)}/')
 
 
-def _plan(origin: Origin, reinit: tuple[str, ...]) -> Report:
-    """What is to become of each variable of a part, found from names and shapes."""
+def _plan(origin: Origin, reinit: tuple[str, ...]) -> PartReport:
+    """Decides from names and shapes how each variable of a part starts."""
     weights, scope = origin.weights, origin.scope
     shapes = {v.op.name.removeprefix(f'{scope}/'): tuple(v.shape.as_list()) for v in _variables(scope)}
     if weights is None:
-        return Report(scope, '', [Restored(f'{scope}/{n}', s, 'fresh', origin.why) for n, s in shapes.items()], [], [])
-    fresh = _fresh_layers(weights, shapes)
-    fresh |= {layer.removeprefix(f'{scope}/'): '--reinit_fc' for layer in reinit}
+        fresh = [
+            VariableStart(f'{scope}/{name}', shape, 'fresh', origin.reason_fresh) for name, shape in shapes.items()
+        ]
+        return PartReport(scope, '', fresh, [], [])
+    fresh_layers = _fresh_layers(weights, shapes)
+    fresh_layers |= {layer.removeprefix(f'{scope}/'): '--reinit_fc' for layer in reinit}
     rows = []
     for name, shape in shapes.items():
-        reason = fresh.get(name.split('/')[0])
-        state, why = ('fresh', reason) if reason else _match(weights, name, shape)
-        rows.append(Restored(f'{scope}/{name}', shape, state, why))
+        reason_fresh = fresh_layers.get(name.split('/')[0])
+        state, reason = ('fresh', reason_fresh) if reason_fresh else _match(weights, name, shape)
+        rows.append(VariableStart(f'{scope}/{name}', shape, state, reason))
     table = weights.source.table
     wanted = {key for name in shapes if name in table for key in table[name].names}
     layers = {name.split('/')[0] for name in shapes}
-    # Layers behind the features, of a network that has none here.
-    behind = {
+    # Layers after the features, where this stage's network ends at the features.
+    after_features = {
         key
         for name, take in table.items()
         for key in take.names
         if name.split('/')[0] in AFTER_FEATURES and name.split('/')[0] not in layers
     }
-    unused = sorted(actual for key, actual in weights.names.items() if key not in wanted | behind)
-    left = sorted(actual for key, actual in weights.names.items() if key in behind)
-    return Report(scope, f'{weights.source.name}, {weights.path}', rows, unused, [*left, *weights.other_parts])
+    unused = sorted(actual for key, actual in weights.names.items() if key not in wanted | after_features)
+    left = sorted(actual for key, actual in weights.names.items() if key in after_features)
+    return PartReport(scope, f'{weights.source.name}, {weights.path}', rows, unused, [*left, *weights.other_parts])
 
 
 def _fresh_layers(weights: Weights, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
-    """{layer: why} of those that are fresh by rule; names and shapes are enough for it.
+    """Returns {layer: reason} of the layers that are fresh by rule, decided from names and shapes.
 
     Args:
       weights: of the network.
@@ -177,28 +188,28 @@ def _fresh_layers(weights: Weights, shapes: dict[str, tuple[int, ...]]) -> dict[
     on_map, _ = _on_last_map(source.network)
     for layer in sorted({name.split('/')[0] for name in shapes}):
         takes = [take for name, take in source.table.items() if name.startswith(f'{layer}/')]
-        may_lack = layer in (*CLASSIFIERS, *source.absent)
+        may_be_missing = layer in (*CLASSIFIERS, *source.absent)
         if layer == 'se' and not takes:
             fresh[layer] = 'a squeeze-and-excitation block, new to these weights (--se_vgg)'
-        elif may_lack and not takes:
+        elif may_be_missing and not takes:
             fresh[layer] = f'{source.name} has no {layer}'
-        elif may_lack and not any(take.names[0] in weights.names for take in takes):
+        elif may_be_missing and not any(take.names[0] in weights.names for take in takes):
             fresh[layer] = f'the file has no {layer}'
-        elif layer in (*CLASSIFIERS, on_map) and (why := _other_size(weights, layer, shapes)):
-            fresh[layer] = why
+        elif layer in (*CLASSIFIERS, on_map) and (reason := _explain_other_size(weights, layer, shapes)):
+            fresh[layer] = reason
     return fresh
 
 
 def _on_last_map(network: str) -> tuple[str, str]:
-    """As `Network.on_last_map`; empty names for what has no map."""
+    """Returns `Network.on_last_map`, or empty names for a network without maps."""
     return (NETWORKS[network].on_last_map if network in NETWORKS else None) or ('', '')
 
 
-def _other_size(weights: Weights, layer: str, shapes: dict[str, tuple[int, ...]]) -> str:
-    """Why a dense layer may be of another size than in the weights, which have all of it; '' if it may not, or is not.
+def _explain_other_size(weights: Weights, layer: str, shapes: dict[str, tuple[int, ...]]) -> str:
+    """Returns why a dense layer may have another size than in the weights, or '' if its size is equal or wrong.
 
-    It may have other classes where it is a classifier, and other inputs where it is on the last map and they are a
-    whole number of the map's positions. What is damaged is neither.
+    A classifier may have other classes. The layer on the last map may have other inputs, if they are a whole number of
+    the map's positions. The sizes of a damaged layer match neither rule.
     """
     on_map, channels_of = _on_last_map(weights.source.network)
     inputs, units = shapes[f'{layer}/weights']
@@ -206,7 +217,7 @@ def _other_size(weights: Weights, layer: str, shapes: dict[str, tuple[int, ...]]
         (their_inputs, their_units), (their_biases,) = (
             value_shape(weights, weights.source.table[f'{layer}/{kind}']) for kind in ('weights', 'biases')
         )
-    except (KeyError, ValueError):  # one of the two is missing, or of another rank
+    except (KeyError, ValueError):  # a tensor is missing or has another rank
         return ''
     other_map = their_inputs != inputs and layer == on_map and their_inputs % shapes[channels_of][0] == 0
     other_classes = their_units != units and layer in CLASSIFIERS
@@ -218,10 +229,16 @@ def _other_size(weights: Weights, layer: str, shapes: dict[str, tuple[int, ...]]
 
 
 def _match(weights: Weights, name: str, shape: tuple[int, ...]) -> tuple[str, str]:
-    """State and reason of a variable of no layer that is fresh by rule, by its name below the network's scope."""
+    """Returns the state and reason of a variable whose layer is not fresh by rule.
+
+    Args:
+      weights: of the network.
+      name: of the variable, below the network's scope.
+      shape: of the variable.
+    """
     table = weights.source.table
     if name not in table:
-        return 'mismatched', f'{weights.source.name} has nothing for it'
+        return 'mismatched', f'{weights.source.name} has no tensor for it'
     take = table[name]
     missing = [key for key in take.names if key not in weights.names]
     if missing:
@@ -232,63 +249,72 @@ def _match(weights: Weights, name: str, shape: tuple[int, ...]) -> tuple[str, st
         found = value_shape(weights, take)
     except ValueError:
         shapes = ' and '.join(str(list(weights.tensors.shapes[weights.names[key]])) for key in take.names)
-        return 'mismatched', f'its shape there is {shapes} ({theirs}), which cannot be laid out so'
+        return 'mismatched', f'its shape there is {shapes} ({theirs}), which cannot be converted'
     if found != shape:
         return 'mismatched', f'its shape there is {list(found)} ({theirs})'
     return 'restored', theirs
 
 
 def _load(session: tf.Session, values: dict[tf.Variable, np.ndarray]) -> None:
-    """Through the initialisers' own inputs, so that the graph does not grow and large values are no constants of it."""
+    """Sets variables through the inputs of their initialisers, so that the graph does not grow by large constants."""
     initializers = [variable.initializer for variable in values]
     session.run(initializers, {op.inputs[1]: values[v] for op, v in zip(initializers, values, strict=True)})
 
 
-def _check(report: Report, weights: Weights, allow_missing: bool) -> None:
+def _check(report: PartReport, weights: Weights, allow_missing: bool) -> None:
     if not any(row.state == 'restored' for row in report.variables):
-        raise InputError(f"{weights.path}: none of the network's {len(report.variables)} variables fits; see --width")
-    problems = [f'{row.name} {list(row.shape)}: {row.why}' for row in report.variables if row.state == 'mismatched']
+        raise InputError(f"{weights.path}: none of the network's {len(report.variables)} variables fits; check --width")
+    problems = [f'{row.name} {list(row.shape)}: {row.reason}' for row in report.variables if row.state == 'mismatched']
     problems += [
-        f'{name} {list(weights.tensors.shapes[name])} in the file: no variable takes it' for name in report.unused
+        f'{name} {list(weights.tensors.shapes[name])} in the file: no variable matches it' for name in report.unused
     ]
     if problems and not allow_missing:
         more = f'; and {len(problems) - 3} more' if len(problems) > 3 else ''
         raise InputError(
             f'{weights.path}: {weights.source.name} weights do not match the network: {"; ".join(problems[:3])}{more} '
-            '(--allow_missing goes on without)'
+            '(--allow_missing leaves these fresh)'
         )
 
 
-def write_restore_report(path: Path, reports: Sequence[Report], notes: Sequence[str]) -> str:
-    """Writes restored.txt, a line per variable, part by part; returns the summaries for the screen.
+def write_restore_report(path: Path, reports: Sequence[PartReport], notes: Sequence[str]) -> str:
+    """Writes restored.txt, a line per variable, part by part.
 
     Args:
       path: of the file.
       reports: of each part.
-      notes: lines for its head.
+      notes: first lines of the file.
+
+    Returns:
+      The summaries of all parts, for the screen.
     """
-    summaries = []
     with atomic_write(path) as file:
         file.writelines(f'# {note}\n' for note in notes)
         for report in reports:
-            states = [row.state for row in report.variables]
-            restored, fresh, mismatched = (states.count(state) for state in ('restored', 'fresh', 'mismatched'))
-            summary = f'{report.scope}: {restored} of {len(states)} variables restored, {fresh} fresh'
-            if mismatched or report.unused:
-                summary += f', {mismatched} mismatched, {len(report.unused)} tensors unused'
-            if report.left:
-                summary += f', {len(report.left)} tensors left in the file'
-            if report.weights:
-                summary += f' ({report.weights})'
-            file.write(f'# {summary}\n# variable\tshape\trestored from; or fresh or mismatched, and why\n')
+            file.write(f'# {_summarise(report)}\n# variable\tshape\trestored from; or fresh or mismatched, and why\n')
             for row in report.variables:
-                file.write(f'{row.name}\t{list(row.shape)}\t{row.state}: {row.why}\n')
+                file.write(f'{row.name}\t{list(row.shape)}\t{row.state}: {row.reason}\n')
             file.writelines(f'# unused: {name}\n' for name in report.unused)
             file.writelines(f'# left: {name}\n' for name in report.left)
-            if report.weights and fresh:
-                names = [row.name for row in report.variables if row.state == 'fresh']
-                summary += f'\nfresh: {", ".join(names[:4])}{" ..." if fresh > 4 else ""}'
-            for row in [row for row in report.variables if row.state == 'mismatched'][:4]:
-                summary += f'\nmismatched: {row.name} {list(row.shape)}: {row.why}'
-            summaries.append(summary)
-    return '\n'.join(summaries)
+    return '\n'.join(line for report in reports for line in (_summarise(report), *_list_exceptions(report)))
+
+
+def _summarise(report: PartReport) -> str:
+    """Returns a line with the counts of a part's variables by state."""
+    states = [row.state for row in report.variables]
+    restored, fresh, mismatched = (states.count(state) for state in ('restored', 'fresh', 'mismatched'))
+    summary = f'{report.scope}: {restored} of {len(states)} variables restored, {fresh} fresh'
+    if mismatched or report.unused:
+        summary += f', {mismatched} mismatched, {len(report.unused)} tensors unused'
+    if report.left:
+        summary += f', {len(report.left)} tensors left in the file'
+    if report.weights:
+        summary += f' ({report.weights})'
+    return summary
+
+
+def _list_exceptions(report: PartReport) -> list[str]:
+    """Returns lines that name the first four fresh and mismatched variables of a part that has weights."""
+    fresh = [row.name for row in report.variables if row.state == 'fresh'] if report.weights else []
+    mismatched = [row for row in report.variables if row.state == 'mismatched']
+    lines = [f'fresh: {", ".join(fresh[:4])}{" ..." if len(fresh) > 4 else ""}'] if fresh else []
+    return lines + [f'mismatched: {row.name} {list(row.shape)}: {row.reason}' for row in mismatched[:4]]

@@ -38,64 +38,64 @@ from fer.runs.names import (
 from fer.sample_rates import Rates, read_rates, write_rates
 from fer.stack import version
 from fer.training.checks import check_config
-from fer.training.stages import Blueprint, stage_of
+from fer.training.stages import Blueprint, get_stage
 
 _PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headless', 'absl-py')
-# What a resumed run may change: where it stops, where it and its data now are, and what it may use of the machine.
+# Settings that may change on --resume: where the run stops, where it and its data are, and its use of the machine.
 _MAY_CHANGE_ON_RESUME = (
     *('max_steps', 'run_dir', 'data_root', 'train_manifest', 'val_manifest'),
     *('frame_cache', 'frame_cache_gb', 'intra_op_threads', 'inter_op_threads'),
     *('feature_cache', 'feature_cache_gb', 'frames_per_chunk'),
 )
-_ABANDONED = 3600  # seconds; younger temporary files may be those of an evaluation, which needs no lock
-_ORIGINS = ('init_from', 'audio_run_dir')  # may lie elsewhere by then, but are called as they were
+_ABANDONED = 3600  # seconds. Younger temporary files may belong to an evaluation, which needs no lock.
+_ORIGINS = ('init_from', 'audio_run_dir')  # parent runs may move if their folder names stay the same
 
 
-def open_run(config: TrainConfig, resume: bool, overwrite: bool) -> str | None:
-    """Decides what to do with a run folder, whose lock is held and which may hold a run; writes nothing.
+def open_run(config: TrainConfig, *, resume: bool, overwrite: bool) -> str | None:
+    """Checks a run folder whose lock is held, without writing anything.
 
     Returns:
-      The checkpoint to resume from, None to start from nothing.
+      The checkpoint to resume from, or None to start a new run.
 
     Raises:
-      InputError: the folder holds a run and neither `resume` nor `overwrite` is asked for, or it holds files that
-        are no run's, or the run to resume has other settings.
+      InputError: the folder contains a run but neither `resume` nor `overwrite` is set, or it contains files that do
+        not belong to a run, or the run to resume has other settings.
     """
     folder = Path(config.run_dir)
     if all(path.name == LOCK_FILE or is_temporary(path) for path in folder.iterdir()):
         return None
     if not (folder / FLAGS_FILE).exists():
-        raise InputError(f'--run_dir={folder}: holds files but no {FLAGS_FILE}; expected a run, or an empty folder')
+        raise InputError(f'--run_dir={folder}: contains files but no {FLAGS_FILE}; expected a run or an empty folder')
     if not resume:
         if overwrite:
             return None
-        raise InputError(f'--run_dir={folder}: holds a run already; --resume goes on with it, --overwrite replaces it')
+        raise InputError(f'--run_dir={folder}: contains a run; --resume continues it, --overwrite replaces it')
     before = read_flagfile(folder / FLAGS_FILE)
     now, then = ({name: getattr(settings, name) for name in _ORIGINS} for settings in (config, before))
     moved = {name: path for name, path in now.items() if Path(path).name == Path(then[name]).name}
     changed = list_differences(config, dataclasses.replace(before, **moved), _MAY_CHANGE_ON_RESUME)
     if changed:
-        raise InputError(f'--resume: {folder / FLAGS_FILE} has other settings in brackets: {", ".join(changed)}')
+        raise InputError(f'--resume: settings differ from {folder / FLAGS_FILE} (in brackets): {", ".join(changed)}')
     checkpoint = latest_checkpoint(folder)
-    if checkpoint is None and (folder / LAST_STATE).exists():  # which is written once there is a whole one
-        raise InputError(f'--resume: {folder / LAST_STATE} names no whole checkpoint to resume from')
+    if checkpoint is None and (folder / LAST_STATE).exists():  # it is written after the first complete checkpoint
+        raise InputError(f'--resume: {folder / LAST_STATE} names no complete checkpoint to resume from')
     return checkpoint
 
 
 def start_run(
     blueprint: Blueprint, first_step: int, class_counts: np.ndarray, sample_rates: Rates, origin: str
 ) -> Path:
-    """Writes what is known before the first step, into a folder that is there.
+    """Writes the files that are known before the first step, into an existing folder.
+
+    A run from step 0 first removes an earlier run. A resumed run keeps all files and adds environment_<step>.json,
+    because it may resume on another machine or commit.
 
     Args:
       blueprint: of the run.
-      first_step: 0, or the step of the checkpoint that it resumes from.
+      first_step: 0, or the step of the checkpoint that the run resumes from.
       class_counts: int [7], the training videos of each class.
-      sample_rates: the training videos by the sampling rate of their audio; empty if unknown.
-      origin: where the CNN's weights began, for the reader of convention.json.
-
-    A run from step 0 empties the folder of an earlier one. A resumed run keeps what is there and records what it
-    resumes on in environment_<step>.json, since that may be another machine or commit.
+      sample_rates: the training videos by the sampling rate of their audio in Hz, empty if unknown.
+      origin: the source of the CNN's weights, for the reader of convention.json.
     """
     config = blueprint.config
     folder = Path(config.run_dir)
@@ -117,8 +117,8 @@ def start_run(
 
 
 def empty(folder: Path) -> None:
-    """Takes a run away, all but its lock."""
-    # The flags last: what holds no flags but files is taken for a folder of something else.
+    """Removes a run, except its lock."""
+    # The flags go last, because a folder with files but no flags counts as not a run.
     for path in sorted(folder.iterdir(), key=lambda path: path.name == FLAGS_FILE):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -127,32 +127,32 @@ def empty(folder: Path) -> None:
 
 
 def finish_run(folder: Path, step: int, reason: str) -> None:
-    """Says that a run has ended, at which step and why, and which checkpoint answers for it."""
+    """Records that a run has ended: the step, the reason, and the checkpoint that is used from now on."""
     checkpoint = answering_checkpoint(folder)
     with atomic_write(folder / FINISHED_FILE) as file:
         json.dump({'step': step, 'reason': reason, 'checkpoint': checkpoint and Path(checkpoint).name}, file, indent=1)
 
 
 def _write_blueprint(folder: Path, blueprint: Blueprint, origin: str) -> None:
-    """What the run's graph is built from besides its flags, so that the folder needs no other run's."""
+    """Writes what the run's graph is built from besides its flags, so that the folder needs no other run's folder."""
     if blueprint.convention:
         write_convention(folder, blueprint.config.model, blueprint.convention, origin)
     if blueprint.scaling:
         write_scaling(folder / SCALING_FILE, blueprint.scaling)
-    for name, member in ((AUDIO_FLAGS_FILE, blueprint.audio), (VISUAL_FLAGS_FILE, blueprint.visual)):
+    for name, member in ((AUDIO_FLAGS_FILE, blueprint.audio_run), (VISUAL_FLAGS_FILE, blueprint.visual_run)):
         if member:
             write_flagfile(folder / name, member)
 
 
 def read_blueprint(run_dir: str | Path) -> Blueprint:
-    """What a run's graph is built from, as its folder has it.
+    """Reads from a run's folder what its graph is built from.
 
     Raises:
-      InputError: no run there, or a file of it is missing or damaged.
+      InputError: the folder has no run, or a file of the run is missing or damaged.
     """
     folder = Path(run_dir)
     config = _read_flags(folder / FLAGS_FILE)
-    contents = stage_of(config).contents
+    stage = get_stage(config.stage, config.model)
     members = [
         _read_flags(folder / name) if (folder / name).exists() else None
         for name in (AUDIO_FLAGS_FILE, VISUAL_FLAGS_FILE)
@@ -161,14 +161,15 @@ def read_blueprint(run_dir: str | Path) -> Blueprint:
         raise InputError(f'{folder}: no {AUDIO_FLAGS_FILE}; expected the flags of the audio run that it fuses')
     return Blueprint(
         config,
-        _read_run_convention(folder, config.model) if contents.images else None,
-        read_scaling(folder / SCALING_FILE) if contents.audio else None,
+        stage,
+        _read_run_convention(folder, config.model) if stage.contents.images else None,
+        read_scaling(folder / SCALING_FILE) if stage.contents.audio_size else None,
         *members,
     )
 
 
 def _read_flags(path: Path) -> TrainConfig:
-    """The settings in a flagfile of the run, which are such as train.py takes."""
+    """Reads a flagfile of the run, and checks its settings as train.py does."""
     config = read_flagfile(path)
     try:
         check_config(config)
@@ -178,7 +179,7 @@ def _read_flags(path: Path) -> TrainConfig:
 
 
 def environment() -> dict:
-    """What the run ran on: versions, commit, host, command."""
+    """Returns what the run runs on: versions, commit, host, command."""
     return {
         'started': provenance.now(),
         'command': sys.argv,
@@ -186,7 +187,7 @@ def environment() -> dict:
         'platform': platform.platform(),
         'cpus': count_cpus(),
         'python': platform.python_version(),
-        'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS'),  # on or off, results differ in their last digits
+        'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS'),  # it changes the last digits of results
         'packages': {name: version(name) for name in _PACKAGES},
         'commit': provenance.commit(),
         'uncommitted_changes': provenance.uncommitted_changes(),
@@ -194,22 +195,23 @@ def environment() -> dict:
 
 
 def read_run_rates(run_dir: str | Path) -> Rates:
-    """Returns the training videos by the sampling rate of their audio in Hz. Empty where the run does not say."""
+    """Returns the training videos by the sampling rate of their audio in Hz. Empty if unknown."""
     return read_rates([Path(run_dir) / SAMPLE_RATES_FILE])
 
 
 def check_class_order(run_dir: str | Path) -> None:
-    """Raises InputError for a run whose classes are in another order; one that does not say is let pass."""
+    """Raises InputError if the classes of a run are in another order. A run that has no class counts passes."""
     if (Path(run_dir) / CLASS_COUNTS_FILE).exists():
         read_class_counts(run_dir)
 
 
 def _read_run_convention(run_dir: Path, model: str) -> Convention:
-    """What the run's network is built from, its input included."""
+    """Reads the convention of the run's network."""
     found = read_convention(run_dir)
     if found is None:
         raise InputError(f'{run_dir}: no {CONVENTION_FILE}; expected the convention of the run')
     network, convention = found
     if network != model:
-        raise InputError(f'{Path(run_dir) / CONVENTION_FILE}: of {network}; expected of {model}, as in {FLAGS_FILE}')
+        path = Path(run_dir) / CONVENTION_FILE
+        raise InputError(f'{path}: the convention of {network}; expected that of {model}, as in {FLAGS_FILE}')
     return convention

@@ -1,10 +1,13 @@
-"""Where a run starts: what its network is built from, what each part is restored from, and its data."""
+"""The inputs of a run: what its network is built and restored from, and its data. Nothing here writes to its folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from fer.data.audio import Scaling, check_names, fit_scaling, read_scaling, scale_features
-from fer.data.bad_frames import Skip
+from fer.data.bad_frames import Skip, read_bad_frames
 from fer.data.file_checks import BadFrame
 from fer.data.frame_cache import open_frame_cache
 from fer.data.split import Split, load_split
@@ -13,43 +16,89 @@ from fer.nets import get_network
 from fer.nets.early_fusion import OPTIONS
 from fer.nets.weights import Weights, open_part
 from fer.nets.weights.files import open_tensors
+from fer.results.videos import class_counts, read_class_counts
 from fer.runs.config import TrainConfig, read_flagfile
-from fer.runs.names import FLAGS_FILE, SCALING_FILE
+from fer.runs.names import BAD_FRAMES_FILE, FLAGS_FILE, SCALING_FILE
 from fer.training.restore import Origin, open_for, source_convention
 from fer.training.run_folder import check_class_order, read_blueprint
-from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, stage_of, window_length
+from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, get_stage, window_length
+
+
+class RunInputs(NamedTuple):
+    """Everything that a run is made from."""
+
+    blueprint: Blueprint
+    origins: list[Origin]  # of each part of the network; empty for a resumed run
+    train_split: Split  # with scaled audio, and with decoded frames if there is a --frame_cache
+    val_split: Split | None  # the same, None without --val_manifest
+    class_counts: np.ndarray  # int [7], training videos of each class
+
+    @property
+    def splits(self) -> list[Split]:
+        return [self.train_split, self.val_split] if self.val_split else [self.train_split]
+
+
+def read_inputs(config: TrainConfig, *, resumed: bool) -> RunInputs:
+    """Reads and checks the inputs of a run, and fills --frame_cache.
+
+    Args:
+      config: of the run.
+      resumed: whether the run resumes from a checkpoint in its folder.
+
+    Raises:
+      InputError: weights, parent runs or data are missing, damaged or do not fit the settings.
+    """
+    origins: list[Origin] = []
+    counts_before = None
+    if resumed:
+        blueprint = read_blueprint(config.run_dir)._replace(config=config)
+        counts_before = read_class_counts(config.run_dir)
+    else:
+        blueprint, origins = open_origins(config)
+    skip_again = resumed and config.on_bad_frame == 'skip'
+    train_split = _load_flag(blueprint, 'train', skip_again=skip_again)
+    val_split = _load_flag(blueprint, 'val', skip_again=skip_again) if config.val_manifest else None
+    _check_windows(config, train_split)
+    counts = class_counts(train_split.ledger)
+    if counts_before is not None:
+        _check_counts(config, counts, counts_before)
+    blueprint = fit_audio_scaling(blueprint, train_split)
+    train_split = cache_frames(config, apply_audio_scaling(blueprint, train_split))
+    if val_split:
+        val_split = cache_frames(config, apply_audio_scaling(blueprint, val_split))
+    return RunInputs(blueprint, origins, train_split, val_split, counts)
 
 
 def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
-    """Opens what a new run is restored from.
+    """Opens the weights that a new run starts from.
 
     Returns:
-      What its graph is built from; the scaling of its sound only where a run brings it.
+      What the graph is built from. It has a scaling of the audio only if a parent run has one.
       The origin of each part of the network.
 
     Raises:
-      InputError: weights or runs that are not there, are of another network, or have their classes in another order.
+      InputError: weights or runs are missing, belong to another network, or have their classes in another order.
     """
-    stage = stage_of(config)
-    weights = convention = scaling = audio = visual = None
+    stage = get_stage(config.stage, config.model)
+    weights = convention = scaling = audio_run = visual_run = None
     if config.init_from:
         weights = _open_init(config, stage.contents.images)
     if stage.contents.images:
         convention = source_convention(get_network(config.model), weights, config.input_convention)
     if config.audio_run_dir:
-        audio = _read_audio_run(config.audio_run_dir)
-    if stage.contents.audio:
+        audio_run = _read_audio_run(config.audio_run_dir)
+    if stage.contents.audio_size:
         scaling = _restored_scaling(config, weights)
-    wants_visual = config.stage == 'early_fusion' and OPTIONS[config.fusion_option].visual_rnn
-    if wants_visual and weights and weights.source.own and open_part(weights.tensors, TEMPORAL):
+    has_visual_rnn = config.stage == 'early_fusion' and OPTIONS[config.fusion_option].visual_rnn
+    if has_visual_rnn and weights and weights.source.own and open_part(weights.tensors, TEMPORAL):
         run = read_blueprint(Path(weights.path).parent)
-        visual = run.visual or run.config  # a run of early fusion has it from another run, or new
-    blueprint = Blueprint(config, convention, scaling, audio, visual)
-    return blueprint, [_origin(part, config, weights) for part in stage.parts(blueprint)]
+        visual_run = run.visual_run or run.config  # in a run of early fusion, the GRU is new or from another run
+    blueprint = Blueprint(config, stage, convention, scaling, audio_run, visual_run)
+    return blueprint, [_part_origin(part, config, weights) for part in stage.parts(blueprint)]
 
 
 def _open_init(config: TrainConfig, images: bool) -> Weights:
-    """The weights of --init_from: of a CNN anybody's, of an audio network a run's."""
+    """Opens the weights of --init_from: any weights of a CNN, but only a run of an audio network."""
     if images:
         weights = open_for(config.model, config.init_from)
     else:
@@ -63,7 +112,7 @@ def _open_init(config: TrainConfig, images: bool) -> Weights:
 
 
 def _restored_scaling(config: TrainConfig, weights: Weights | None) -> Scaling | None:
-    """The scaling that restored weights know sound by: of the audio run, else of a run in --init_from that has one."""
+    """Returns the audio scaling of --audio_run_dir, else of the run in --init_from if it has one."""
     flag, folder = 'audio_run_dir', Path(config.audio_run_dir)
     if not config.audio_run_dir:
         if not (weights and weights.source.own and (Path(weights.path).parent / SCALING_FILE).exists()):
@@ -76,59 +125,97 @@ def _restored_scaling(config: TrainConfig, weights: Weights | None) -> Scaling |
 
 
 def _read_audio_run(run_dir: str) -> TrainConfig:
-    """The settings of the run whose GRU hears."""
-    audio = read_flagfile(Path(run_dir) / FLAGS_FILE)
-    if audio.model != AUDIO_GRU:
+    """Returns the settings of the run that the audio GRU is restored from."""
+    audio_run = read_flagfile(Path(run_dir) / FLAGS_FILE)
+    if audio_run.model != AUDIO_GRU:
         raise InputError(
-            f'--audio_run_dir={run_dir}: a run of --model={audio.model}; expected one of --model={AUDIO_GRU}'
+            f'--audio_run_dir={run_dir}: a run of --model={audio_run.model}; expected one of --model={AUDIO_GRU}'
         )
     check_class_order(run_dir)
-    return audio
+    return audio_run
 
 
-def _origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
-    path = getattr(config, part.origin)
-    why = f'{path} has no {part.scope}' if path else f'no --{part.origin}'
-    if part.origin == 'audio_run_dir':
+def _part_origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
+    """Returns the origin of a part, given the weights of --init_from."""
+    path = getattr(config, part.flag)
+    reason_fresh = f'{path} has no {part.scope}' if path else f'no --{part.flag}'
+    if part.flag == 'audio_run_dir':
         found = open_part(open_tensors(path), part.scope)
         if found is None:
-            raise InputError(f'--audio_run_dir={path}: no weights below {part.scope}/ in its checkpoint')
+            raise InputError(f'--audio_run_dir={path}: its checkpoint has no weights below {part.scope}/')
         return Origin(part.scope, found, '')
     if weights is None or part.scope == config.model:
-        return Origin(part.scope, weights, why)
-    return Origin(part.scope, open_part(weights.tensors, part.scope) if weights.source.own else None, why)
+        return Origin(part.scope, weights, reason_fresh)
+    return Origin(part.scope, open_part(weights.tensors, part.scope) if weights.source.own else None, reason_fresh)
 
 
 def load_data(
-    config: TrainConfig,
+    blueprint: Blueprint,
     manifests: Sequence[str],
     data_root: str,
+    *,
     labelled: bool,
     known_bad: Sequence[BadFrame] | None = None,
 ) -> Split:
-    """Reads manifests as the run's stage uses them; see `load_split`.
+    """Reads manifests as the run's stage uses them, with `load_split`.
 
     Args:
-      config: of the run.
+      blueprint: of the run.
       manifests: their paths.
       data_root: folder that their relative paths start from.
       labelled: whether labels are required.
-      known_bad: with --on_bad_frame=skip, the frames that a run which is resumed has left out.
+      known_bad: with --on_bad_frame=skip, the frames that a resumed run has skipped.
     """
+    config = blueprint.config
     return load_split(
         manifests,
         data_root,
-        window_length(config),
+        window_length(blueprint),
         config.min_frames,
         labelled,
-        stage_of(config).contents,
+        blueprint.stage.contents,
         config.nonfinite_audio,
         Skip(config.max_bad_fraction, known_bad) if config.on_bad_frame == 'skip' else None,
     )
 
 
+def _load_flag(blueprint: Blueprint, split: str, *, skip_again: bool) -> Split:
+    """Reads --train_manifest or --val_manifest.
+
+    Args:
+      blueprint: of the run.
+      split: train or val.
+      skip_again: whether to skip the frames in the run's bad_frames.csv, even if they were repaired since, so that
+        windows stay the same.
+    """
+    config = blueprint.config
+    known_bad = read_bad_frames(Path(config.run_dir) / BAD_FRAMES_FILE, split) if skip_again else None
+    manifests = getattr(config, f'{split}_manifest')
+    return load_data(blueprint, manifests, config.data_root, labelled=True, known_bad=known_bad)
+
+
+def _check_windows(config: TrainConfig, train_split: Split) -> None:
+    manifests = ','.join(config.train_manifest)
+    if not train_split.windows:
+        raise InputError(f'{manifests}: no video has a frame; expected videos to train on')
+    if config.batch_size > len(train_split.windows):
+        raise InputError(
+            f'--batch_size={config.batch_size}: more than the {len(train_split.windows)} windows of {manifests}; '
+            'expected at most as many'
+        )
+
+
+def _check_counts(config: TrainConfig, counts: np.ndarray, counts_before: np.ndarray) -> None:
+    """Raises InputError if the training videos of each class are not those that the run started with."""
+    if (counts != counts_before).any():
+        raise InputError(
+            f'--resume: {",".join(config.train_manifest)} has {counts.sum()} videos, in classes {counts.tolist()}; '
+            f'the run started with {counts_before.sum()}, {counts_before.tolist()}'
+        )
+
+
 def cache_frames(config: TrainConfig, split: Split) -> Split:
-    """The split with its decoded frames where there is a --frame_cache; see `open_frame_cache`."""
+    """Adds decoded frames to the split if there is a --frame_cache, with `open_frame_cache`."""
     if not config.frame_cache:
         return split
     return split._replace(
@@ -136,18 +223,18 @@ def cache_frames(config: TrainConfig, split: Split) -> Split:
     )
 
 
-def fit(blueprint: Blueprint, split: Split) -> Blueprint:
-    """Takes the statistics of the training split's sound, unless there is none or they come with a run."""
+def fit_audio_scaling(blueprint: Blueprint, split: Split) -> Blueprint:
+    """Computes the scaling of the audio from the training split, if there is audio and no parent run has a scaling."""
     if blueprint.scaling or not split.audio:
         return blueprint
     return blueprint._replace(scaling=fit_scaling(split.audio_names, split.audio, blueprint.config.audio_scaling))
 
 
-def scale(blueprint: Blueprint, split: Split) -> Split:
-    """The split with its sound as the network takes it.
+def apply_audio_scaling(blueprint: Blueprint, split: Split) -> Split:
+    """Returns the split with scaled audio.
 
     Raises:
-      InputError: its features are not those that the scaling is of.
+      InputError: the split has other audio features than the scaling.
     """
     if blueprint.scaling is None or not split.audio:
         return split

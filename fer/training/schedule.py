@@ -1,19 +1,41 @@
-"""When the epochs and phases of a run begin, and the learning rate of each step."""
+"""The phases and epochs of a run, and the learning rate of each step."""
+
+import enum
 
 from fer.tf1 import tf
 
 
-def phase_of_epoch(epoch: int, epochs: tuple[int, ...]) -> int:
-    """1 for training the new layers only, 2 for training everything; a single phase is phase 2."""
-    return 1 if len(epochs) == 2 and epoch < epochs[0] else 2
+class Phase(enum.IntEnum):
+    """A phase of training. Its number is in train_log.csv, in printed lines and in names of variables."""
+
+    NEW_LAYERS = 1  # trains the layers that are not restored (dissertation 6.2)
+    ALL = 2  # trains every layer, and is the only phase of a run with one phase
+
+    __str__ = int.__repr__  # the number alone, also in Python 3.10
+
+
+def phases_of(epochs: tuple[int, ...]) -> tuple[Phase, ...]:
+    """Returns the phases of a run, in order, from the epochs of each."""
+    return (Phase.NEW_LAYERS, Phase.ALL) if len(epochs) == 2 else (Phase.ALL,)
+
+
+def phase_of_epoch(epoch: int, epochs: tuple[int, ...]) -> Phase:
+    """Returns the phase of an epoch, counted from 0, given the epochs of each phase."""
+    return phases_of(epochs)[0] if epoch < epochs[0] else Phase.ALL
 
 
 def learning_rate(
     initial: float, schedule: str, decay_rate: float, decay_steps: int, global_step: tf.Tensor
 ) -> tf.Tensor:
-    """`static`, or `reduce`: a staircase, times `decay_rate` every `decay_steps` steps (dissertation 6.1).
+    """Adds the learning rate of the current step to the default graph.
 
-    Steps are counted over the whole run, phases together.
+    Args:
+      initial: the rate of the first step.
+      schedule: `static` keeps it. `reduce` multiplies it by `decay_rate` every `decay_steps` steps, as a staircase
+        (dissertation 6.1).
+      decay_rate: a factor in (0, 1].
+      decay_steps: at least 1. Steps count over the whole run, both phases together.
+      global_step: integer scalar, the number of steps taken.
 
     Returns:
       float32, scalar.

@@ -1,4 +1,4 @@
-"""How every session of this project is configured."""
+"""The configuration of every TensorFlow session."""
 
 import os
 from pathlib import Path
@@ -9,38 +9,38 @@ from fer.runs.config import TrainConfig
 from fer.tf1 import tf
 
 _CPU_INFO = Path('/proc/cpuinfo')
-_BFLOAT16 = ('amx_bf16', 'avx512_bf16')  # what CPUs that multiply bfloat16 call it there
+_BFLOAT16 = ('amx_bf16', 'avx512_bf16')  # flags there of CPUs that multiply bfloat16
 
 
 class SessionSettings(NamedTuple):
-    """What a session can be told for the sake of speed; as it is by default, a CPU run repeats to the bit."""
+    """Settings of a session that change its speed. With the defaults, a CPU run repeats to the bit."""
 
-    xla: bool = False  # whether what can be is compiled just in time
-    # Whether what TensorFlow's lists call safe is computed in 16 bits: float16 on GPUs, bfloat16 on CPUs without one.
+    xla: bool = False  # whether XLA compiles the operations that it can
+    # Whether operations that TensorFlow lists as safe use 16 bits: float16 on a GPU, bfloat16 on a CPU without one.
     mixed_precision: bool = False
-    intra_op_threads: int = 0  # of one operation; 0 is one per core
-    inter_op_threads: int = 0  # operations at a time; 0 is one per core
+    intra_op_threads: int = 0  # threads of one operation, 0 for one per core
+    inter_op_threads: int = 0  # operations at a time, 0 for one per core
 
 
 def session_settings(config: TrainConfig) -> SessionSettings:
-    """Those of a run."""
+    """Returns the session's settings, a subset of a run's settings."""
     return SessionSettings(**{name: getattr(config, name) for name in SessionSettings._fields})
 
 
 def check_session(settings: SessionSettings) -> None:
-    """Raises InputError for settings that this machine cannot follow, or would follow to no effect."""
+    """Raises InputError for settings that this machine does not support, or that would have no effect on it."""
     for name in ('intra_op_threads', 'inter_op_threads'):
         if not 0 <= getattr(settings, name) <= 4096:
             raise InputError(f'--{name}={getattr(settings, name)}: expected 0 (one per core) to 4096 threads')
     if settings.mixed_precision and not has_gpu() and not (has_onednn() and _multiplies_bfloat16()):
         raise InputError(
-            f'--mixed_precision: no GPU is found here, and none of {", ".join(_BFLOAT16)} in {_CPU_INFO}, or oneDNN is '
-            'turned off; expected False'
+            f'--mixed_precision: found no GPU, and the CPU has none of {", ".join(_BFLOAT16)} in {_CPU_INFO}, or '
+            'oneDNN is off; use --nomixed_precision'
         )
 
 
 def session_config(settings: SessionSettings) -> tf.ConfigProto:
-    """Takes GPU memory as it needs it rather than all at once."""
+    """Returns TensorFlow's configuration of a session, which takes GPU memory as it needs it, not all at once."""
     config = tf.ConfigProto(
         gpu_options=tf.GPUOptions(allow_growth=True),
         intra_op_parallelism_threads=settings.intra_op_threads,
@@ -49,7 +49,7 @@ def session_config(settings: SessionSettings) -> tf.ConfigProto:
     if settings.xla:
         options = config.graph_options.optimizer_options
         options.global_jit_level = tf.OptimizerOptions.ON_1
-        options.cpu_global_jit = True  # the level alone is for GPUs
+        options.cpu_global_jit = True  # the level alone acts on GPUs only
     if settings.mixed_precision:
         rewriting = config.graph_options.rewrite_options
         if has_gpu():
@@ -60,17 +60,17 @@ def session_config(settings: SessionSettings) -> tf.ConfigProto:
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow finds a GPU."""
+    """Returns whether TensorFlow finds a GPU."""
     return bool(tf.config.list_physical_devices('GPU'))
 
 
 def has_onednn() -> bool:
-    """Whether TensorFlow computes with oneDNN on a CPU."""
+    """Returns whether TensorFlow uses oneDNN on a CPU."""
     return os.environ['TF_ENABLE_ONEDNN_OPTS'].lower() not in ('0', 'false')  # fer/tf1.py sets it
 
 
 def _multiplies_bfloat16() -> bool:
-    """Whether the CPU does so itself: emulated, it is slower than float32."""
+    """Returns whether the CPU multiplies bfloat16 itself. Emulated, bfloat16 is slower than float32."""
     try:
         words = set(_CPU_INFO.read_text().split())
     except OSError:
@@ -79,14 +79,15 @@ def _multiplies_bfloat16() -> bool:
 
 
 def open_session(settings: SessionSettings = SessionSettings()) -> tf.Session:  # noqa: B008 (immutable)
-    """A session of the default graph."""
+    """Opens a session of the default graph."""
     return tf.Session(config=session_config(settings))
 
 
-def settle_process(settings: SessionSettings) -> None:
-    """Makes the process's first session the run's: that one decides the threads and the GPU memory of all others.
+def open_first_session(settings: SessionSettings) -> None:
+    """Opens and closes a session with the run's settings, before any other session of the process.
 
-    Else it would be one that decodes images before the run (--on_bad_frame=skip, --frame_cache), with the defaults.
+    TensorFlow fixes threads and GPU memory with the first session. Otherwise that would be one with default settings,
+    which decodes images before the run (--on_bad_frame=skip, --frame_cache).
     """
     with tf.Graph().as_default(), open_session(settings):
         pass

@@ -1,8 +1,8 @@
-"""The stages of training (dissertation ch. 4), each a declaration; the loop, evaluation and reports know no stage.
+"""The stages of training (dissertation ch. 4), a table. The loop, evaluation and reports are the same for all stages.
 
-A stage says what it reads of a manifest, what its network is made of, and how logits of frames come from a batch. The
-parts of a network are named by the scope of their variables, and each says where it is restored from and what of it is
-new: phase one of two trains what is new, alone, and leaves all else as it is in evaluation.
+A row of the table names what a stage reads from a manifest, the parts of its network, and how the network turns a batch
+into logits of frames. A part is named by the scope of its variables. It names the flag that it is restored from and its
+new layers. The first of two phases trains only new layers, and all other layers act as in evaluation.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,65 +21,69 @@ from fer.nets.layers import batch_norm
 from fer.nets.rnn import sequence_classifier
 from fer.runs.config import TrainConfig
 from fer.tf1 import slim, tf
-from fer.training.chunks import Chunked, frames_of_chunk, run_in_chunks
+from fer.training.chunks import Chunked, choose_chunk_size
 from fer.training.losses import LossSettings
+from fer.training.schedule import Phase
 
 TEMPORAL, AUDIO_GRU, FFN, EARLY_FUSION = 'temporal', 'audio_gru', 'ffn', 'early_fusion'  # scopes
-
-
-class Blueprint(NamedTuple):
-    """All that a run's graph is built from, besides its data."""
-
-    config: TrainConfig
-    convention: Convention | None  # of the CNN; None without one
-    scaling: Scaling | None  # of the sound; None without it
-    audio: TrainConfig | None = None  # of the run whose audio GRU is part of the network (early fusion, 2 to 4)
-    visual: TrainConfig | None = None  # of the run whose visual GRU is (option 4); None where that GRU is new
-
-
-class Frames(NamedTuple):
-    """What a network says of the N real frames of a batch; a whole video's sound, or a still, is one frame."""
-
-    logits: tf.Tensor  # float32 [N, 7]
-    embeddings: tf.Tensor | None  # float32 [N, D], what the classifier stands on; None where nothing asks for it
-    chunked: Chunked | None = None  # the CNN, where it runs in chunks, which gradients are to be taken through
 
 
 class Part(NamedTuple):
     """A part of a stage's network."""
 
     scope: str  # of its variables
-    origin: str  # the flag that names what it is restored from
-    new: tuple[str, ...]  # scopes that phase one trains; none where all of it is old
+    flag: str  # that names what the part is restored from
+    new_layers: tuple[str, ...] = ()  # scopes that phase one trains
+
+
+class FrameOutputs(NamedTuple):
+    """The network's outputs for the N real frames of a batch. A still, or the audio of a whole video, is one frame."""
+
+    logits: tf.Tensor  # float32 [N, 7]
+    embeddings: tf.Tensor | None  # float32 [N, D], the input of the classifier; None without a CNN classifier
+    chunked: Chunked | None = None  # the CNN, where it runs in chunks
 
 
 class Stage(NamedTuple):
-    models: tuple[str, ...]  # that --model may name
+    """A row of the table."""
+
+    models: tuple[str, ...]  # the values of --model
     contents: Contents
-    batch_size: int  # where --batch_size is not given
-    parts: Callable[[Blueprint], list[Part]]
-    # What is taken of the CNN: its classes, 0 for no classifier, and which of `see`'s outputs training needs.
-    num_classes: int
-    outputs: tuple[str, ...]
-    # build(blueprint, batch, seen, trains): adds to the default graph what stands on the CNN, given what `see` returned
-    # of it. trains(scope) says whether a part acts as in training (dropout, batch statistics) or as in evaluation.
-    build: Callable[[Blueprint, Batch, Mapping[str, tf.Tensor], Callable[[str], bool]], Frames]
+    batch_size: int  # the default of --batch_size
+    parts: Callable[['Blueprint'], list[Part]]
+    # build(blueprint, batch, cnn_outputs, is_trained) adds the layers on top of the CNN to the default graph, given the
+    # outputs of `build_cnn`, if the stage has a CNN. is_trained(scope) tells whether a part acts as in training
+    # (dropout, batch statistics) or as in evaluation.
+    build: Callable[['Blueprint', Batch, Mapping[str, tf.Tensor], Callable[[str], bool]], FrameOutputs]
+    cnn_classes: int = 0  # of the CNN's own classifier, 0 without one
+    cnn_outputs: tuple[str, ...] = ()  # the outputs of `build_cnn` that training needs
 
 
-def see(blueprint: Blueprint, images: tf.Tensor, is_training: bool) -> dict[str, tf.Tensor]:
+class Blueprint(NamedTuple):
+    """Everything that a run's graph is built from, except its data."""
+
+    config: TrainConfig
+    stage: Stage
+    convention: Convention | None  # of the CNN, if there is one
+    scaling: Scaling | None = None  # of the audio, if there is audio
+    audio_run: TrainConfig | None = None  # of the run whose audio GRU is part of the network (early fusion, 2 to 4)
+    visual_run: TrainConfig | None = None  # of the run whose visual GRU is (option 4); None if that GRU is new
+
+
+def build_cnn(blueprint: Blueprint, images: tf.Tensor, *, is_training: bool) -> dict[str, tf.Tensor]:
     """Adds the run's CNN to the default graph.
 
     Args:
       blueprint: of a run of a stage with images.
       images: float32 [N, H, W, 3], RGB in [-1, 1].
-      is_training: whether dropout acts and batch normalisation takes the batch's statistics.
+      is_training: whether dropout acts and batch normalisation uses the statistics of the batch.
 
     Returns:
-      `features` float32 [N, D]; where the stage has a classifier on the CNN, `logits` [N, 7] and what that stands on,
-      `embeddings` [N, E], which is fc7 in VGG-Face, else the features.
+      `features`, float32 [N, D]. If the stage has a classifier on the CNN, also `logits` [N, 7] and the input of the
+      classifier, `embeddings` [N, E]: fc7 in VGG-Face, else the features.
     """
     config = blueprint.config
-    num_classes = stage_of(config).num_classes
+    num_classes = blueprint.stage.cnn_classes
     features, end_points = get_network(config.model).build(
         images,
         num_classes=num_classes,
@@ -93,7 +97,7 @@ def see(blueprint: Blueprint, images: tf.Tensor, is_training: bool) -> dict[str,
 
 
 def cnn_arguments(blueprint: Blueprint) -> dict:
-    """The arguments of a network's builder that its features depend on."""
+    """Returns the arguments of a network's builder that its features depend on."""
     config = blueprint.config
     return {
         'width': config.width,
@@ -103,8 +107,8 @@ def cnn_arguments(blueprint: Blueprint) -> dict:
     }
 
 
-def _rnn(config: TrainConfig) -> dict:
-    """The arguments of a recurrent network."""
+def _rnn_arguments(config: TrainConfig) -> dict:
+    """Returns the arguments of a recurrent network."""
     return {
         'cell': config.rnn_cell,
         'layers': config.rnn_layers,
@@ -114,13 +118,15 @@ def _rnn(config: TrainConfig) -> dict:
     }
 
 
-def _build_cnn(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
-    """Each frame classified by the CNN alone (6.1, 6.2)."""
-    return Frames(seen['logits'], seen.get('embeddings'))
+def _build_classifier(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping, is_trained: Callable) -> FrameOutputs:
+    """Classifies each frame with the CNN alone (6.1, 6.2)."""
+    return FrameOutputs(cnn_outputs['logits'], cnn_outputs.get('embeddings'))
 
 
-def _classify_sequence(config: TrainConfig, batch: Batch, inputs: tf.Tensor, is_training: bool, scope: str) -> Frames:
-    """A recurrent network over the frames of windows, as the run's own flags describe it, and a classifier of each."""
+def _classify_sequence(
+    config: TrainConfig, batch: Batch, inputs: tf.Tensor, scope: str, *, is_training: bool
+) -> FrameOutputs:
+    """Adds a recurrent network over the frames of windows, with the run's own flags, and a classifier of each frame."""
     outputs, end_points = sequence_classifier(
         inputs,
         batch.lengths,
@@ -129,98 +135,148 @@ def _classify_sequence(config: TrainConfig, batch: Batch, inputs: tf.Tensor, is_
         is_training,
         dropout=config.rnn_dropout,
         scope=scope,
-        **_rnn(config),
+        **_rnn_arguments(config),
     )
-    return Frames(end_points['logits'], outputs)
+    return FrameOutputs(end_points['logits'], outputs)
 
 
-def _build_temporal(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
-    """CNN features into a recurrent network (5.2, 6.3)."""
-    return _classify_sequence(blueprint.config, batch, seen['features'], trains(TEMPORAL), TEMPORAL)
+def _build_temporal(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping, is_trained: Callable) -> FrameOutputs:
+    """Classifies sequences of CNN features with a recurrent network (5.2, 6.3)."""
+    features, is_training = cnn_outputs['features'], is_trained(TEMPORAL)
+    return _classify_sequence(blueprint.config, batch, features, TEMPORAL, is_training=is_training)
 
 
-def _build_ffn(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
-    """A whole video's functionals (6.4, table 1)."""
+def _build_ffn(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping, is_trained: Callable) -> FrameOutputs:
+    """Classifies the functionals of whole videos (6.4, table 1)."""
     config = blueprint.config
     hidden, end_points = ffn(
-        batch.audio, NUM_CLASSES, trains(FFN), config.hidden_units, config.dropout, config.batch_norm
+        batch.audio, NUM_CLASSES, is_trained(FFN), config.hidden_units, config.dropout, config.batch_norm
     )
-    return Frames(end_points['logits'], hidden)
+    return FrameOutputs(end_points['logits'], hidden)
 
 
-def _build_audio_gru(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
-    """The descriptors of each clip of sound (6.4, table 2)."""
-    return _classify_sequence(blueprint.config, batch, batch.audio, trains(AUDIO_GRU), AUDIO_GRU)
+def _build_audio_gru(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping, is_trained: Callable) -> FrameOutputs:
+    """Classifies sequences of the descriptors of audio clips (6.4, table 2)."""
+    is_training = is_trained(AUDIO_GRU)
+    return _classify_sequence(blueprint.config, batch, batch.audio, AUDIO_GRU, is_training=is_training)
 
 
-def _build_early_fusion(blueprint: Blueprint, batch: Batch, seen: Mapping, trains: Callable[[str], bool]) -> Frames:
-    """One of the four options of figure 6.13 (4.4, 6.5)."""
+def _build_early_fusion(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping, is_trained: Callable) -> FrameOutputs:
+    """Classifies faces and audio together with one of the four options of figure 6.13 (4.4, 6.5)."""
     config = blueprint.config
     option = OPTIONS[config.fusion_option]
-    visual, audio = seen['features'], batch.audio
+    visual, audio = cnn_outputs['features'], batch.audio
     sequence = (batch.lengths, batch.pad_index)
     if option.visual_rnn:
-        rnn = _rnn(blueprint.visual or config)
-        visual, _ = sequence_classifier(visual, *sequence, 0, trains(TEMPORAL), scope=TEMPORAL, **rnn)
+        rnn = _rnn_arguments(blueprint.visual_run or config)
+        visual, _ = sequence_classifier(visual, *sequence, 0, is_trained(TEMPORAL), scope=TEMPORAL, **rnn)
     if option.audio_rnn:
-        assert blueprint.audio, 'check_config insists on --audio_run_dir'
-        rnn = _rnn(blueprint.audio)
-        audio, _ = sequence_classifier(audio, *sequence, 0, trains(AUDIO_GRU), scope=AUDIO_GRU, **rnn)
+        assert blueprint.audio_run, 'check_config requires --audio_run_dir'
+        rnn = _rnn_arguments(blueprint.audio_run)
+        audio, _ = sequence_classifier(audio, *sequence, 0, is_trained(AUDIO_GRU), scope=AUDIO_GRU, **rnn)
     outputs, end_points = early_fusion(
         visual,
         audio,
         *sequence,
         NUM_CLASSES,
-        trains(EARLY_FUSION),
+        is_trained(EARLY_FUSION),
         option.recurrent,
         config.rnn_dropout,
         scope=EARLY_FUSION,
-        **(_rnn(config) if option.recurrent else {}),
+        **(_rnn_arguments(config) if option.recurrent else {}),
     )
-    return Frames(end_points['logits'], outputs)
+    return FrameOutputs(end_points['logits'], outputs)
 
 
 def _cnn_parts(blueprint: Blueprint) -> list[Part]:
     model = blueprint.config.model
-    return [Part(model, 'init_from', get_network(model).phase_one)]
+    return [Part(model, 'init_from', new_layers=get_network(model).phase_one)]
 
 
 def _temporal_parts(blueprint: Blueprint) -> list[Part]:
-    return [Part(blueprint.config.model, 'init_from', ()), Part(TEMPORAL, 'init_from', (TEMPORAL,))]
+    return [Part(blueprint.config.model, 'init_from'), Part(TEMPORAL, 'init_from', new_layers=(TEMPORAL,))]
 
 
 def _audio_parts(blueprint: Blueprint) -> list[Part]:
     model = blueprint.config.model
-    return [Part(model, 'init_from', (model,))]
+    return [Part(model, 'init_from', new_layers=(model,))]
 
 
 def _early_fusion_parts(blueprint: Blueprint) -> list[Part]:
     option = OPTIONS[blueprint.config.fusion_option]
-    parts = [Part(blueprint.config.model, 'init_from', ())]
+    parts = [Part(blueprint.config.model, 'init_from')]
     if option.visual_rnn:
-        parts.append(Part(TEMPORAL, 'init_from', () if blueprint.visual else (TEMPORAL,)))
+        parts.append(Part(TEMPORAL, 'init_from', new_layers=() if blueprint.visual_run else (TEMPORAL,)))
     if option.audio_rnn:
-        parts.append(Part(AUDIO_GRU, 'audio_run_dir', ()))
-    return [*parts, Part(EARLY_FUSION, 'init_from', (EARLY_FUSION,))]
+        parts.append(Part(AUDIO_GRU, 'audio_run_dir'))
+    return [*parts, Part(EARLY_FUSION, 'init_from', new_layers=(EARLY_FUSION,))]
 
 
 _CNNS = tuple(NETWORKS)
-_CLASSIFIER, _BELOW, _NO_CNN = (NUM_CLASSES, ('logits', 'embeddings')), (0, ('features',)), (0, ())
 _STAGES = {
-    # batches of 64 stills (6.1), 16 sounds (6.4), 4 windows of faces (6.2)
-    'pretrain': (Stage(_CNNS, Contents('still', True, 0), 64, _cnn_parts, *_CLASSIFIER, _build_cnn),),
-    'finetune': (Stage(_CNNS, Contents('frame', True, 0), 4, _cnn_parts, *_CLASSIFIER, _build_cnn),),
-    'temporal': (Stage(_CNNS, Contents('frame', True, 0), 4, _temporal_parts, *_BELOW, _build_temporal),),
-    'audio': (
-        Stage((FFN,), Contents('video', False, FUNCTIONALS), 16, _audio_parts, *_NO_CNN, _build_ffn),
-        Stage((AUDIO_GRU,), Contents('frame', False, LLD), 16, _audio_parts, *_NO_CNN, _build_audio_gru),
+    'pretrain': (
+        Stage(
+            models=_CNNS,
+            contents=Contents(item='still', images=True, audio_size=0),
+            batch_size=64,  # (6.1)
+            parts=_cnn_parts,
+            build=_build_classifier,
+            cnn_classes=NUM_CLASSES,
+            cnn_outputs=('logits', 'embeddings'),
+        ),
     ),
-    'early_fusion': (Stage(_CNNS, Contents('frame', True, LLD), 4, _early_fusion_parts, *_BELOW, _build_early_fusion),),
+    'finetune': (
+        Stage(
+            models=_CNNS,
+            contents=Contents(item='frame', images=True, audio_size=0),
+            batch_size=4,  # (6.2)
+            parts=_cnn_parts,
+            build=_build_classifier,
+            cnn_classes=NUM_CLASSES,
+            cnn_outputs=('logits', 'embeddings'),
+        ),
+    ),
+    'temporal': (
+        Stage(
+            models=_CNNS,
+            contents=Contents(item='frame', images=True, audio_size=0),
+            batch_size=4,  # (6.2)
+            parts=_temporal_parts,
+            build=_build_temporal,
+            cnn_outputs=('features',),
+        ),
+    ),
+    'audio': (
+        Stage(
+            models=(FFN,),
+            contents=Contents(item='video', images=False, audio_size=FUNCTIONALS),
+            batch_size=16,  # (6.4)
+            parts=_audio_parts,
+            build=_build_ffn,
+        ),
+        Stage(
+            models=(AUDIO_GRU,),
+            contents=Contents(item='frame', images=False, audio_size=LLD),
+            batch_size=16,  # (6.4)
+            parts=_audio_parts,
+            build=_build_audio_gru,
+        ),
+    ),
+    'early_fusion': (
+        Stage(
+            models=_CNNS,
+            contents=Contents(item='frame', images=True, audio_size=LLD),
+            batch_size=4,  # (6.2)
+            parts=_early_fusion_parts,
+            build=_build_early_fusion,
+            cnn_outputs=('features',),
+        ),
+    ),
 }
 
 
 def get_stage(stage: str, model: str) -> Stage:
-    """Raises InputError for a stage or a model that there is not."""
+    """Returns the row of --stage and --model. Raises InputError for an unknown stage or model."""
     if stage not in _STAGES:
         raise InputError(f'--stage={stage}: expected one of {", ".join(_STAGES)}')
     rows = _STAGES[stage]
@@ -231,21 +287,17 @@ def get_stage(stage: str, model: str) -> Stage:
     raise InputError(f'--model={model}: expected one of {", ".join(known)} for --stage={stage}')
 
 
-def stage_of(config: TrainConfig) -> Stage:
-    return get_stage(config.stage, config.model)
+def window_length(blueprint: Blueprint) -> int:
+    """Returns the frames of a window: --seq_len, or 1 for a still or the audio of a whole video."""
+    return blueprint.config.seq_len if blueprint.stage.contents.item == 'frame' else 1
 
 
-def window_length(config: TrainConfig) -> int:
-    """Frames of a window: --seq_len, but a still and a whole video's sound are one."""
-    return config.seq_len if stage_of(config).contents.item == 'frame' else 1
-
-
-def reading(config: TrainConfig) -> Reading:
-    """What the pipeline makes of a window."""
-    contents = stage_of(config).contents
+def make_reading(blueprint: Blueprint) -> Reading:
+    """Returns what the pipeline does with a window."""
+    config, contents = blueprint.config, blueprint.stage.contents
     return Reading(
         config.image_size if contents.images else 0,
-        contents.audio,
+        contents.audio_size,
         config.augment,
         config.audio_noise,
         config.audio_time_mask,
@@ -254,71 +306,76 @@ def reading(config: TrainConfig) -> Reading:
 
 
 def loss_settings(config: TrainConfig) -> LossSettings:
-    """The settings of the loss among all."""
+    """Returns the settings of the loss, a subset of the run's settings."""
     return LossSettings(**{name: getattr(config, name) for name in LossSettings._fields})
 
 
-def build_frames(blueprint: Blueprint, batch: Batch, is_training: bool, phase: int, chunk: int = 0) -> Frames:
-    """Adds a stage's network to the default graph; towers of a graph share its variables.
+def build_frames(
+    blueprint: Blueprint, batch: Batch, *, is_training: bool, phase: Phase, chunk_size: int = 0
+) -> FrameOutputs:
+    """Adds a stage's network to the default graph. Towers of a graph share its variables.
 
     Args:
       blueprint: of the run.
-      batch: of its pipeline. Where it has features, they are taken for what the CNN says, which has to be frozen.
+      batch: of the run's pipeline. If it has features, they replace the outputs of the CNN, which must be frozen.
       is_training: whether it is the training graph.
-      phase: of training. In phase one a part without anything new acts as in evaluation, and batch normalisation is
-        frozen everywhere: what is not trained does not move.
-      chunk: the most frames that pass the CNN at once; 0 for all.
+      phase: of training. In phase one, what is not trained does not change: a part without new layers acts as in
+        evaluation, and batch normalisation is frozen everywhere.
+      chunk_size: the most frames that pass the CNN at once, 0 for all.
     """
-    stage = stage_of(blueprint.config)
-    new = {part.scope for part in stage.parts(blueprint) if part.new}
-    frozen = phase == 1 or blueprint.config.batch_norm_mode == 'frozen'
-    model, chunked = blueprint.config.model, None
+    stage, model = blueprint.stage, blueprint.config.model
+    with_new_layers = {part.scope for part in stage.parts(blueprint) if part.new_layers}
+    frozen = phase == Phase.NEW_LAYERS or blueprint.config.batch_norm_mode == 'frozen'
+    chunked = None
 
-    def trains(scope: str) -> bool:
-        return is_training and (phase == 2 or scope in new)
+    def is_trained(scope: str) -> bool:
+        return is_training and (phase == Phase.ALL or scope in with_new_layers)
 
     def cnn(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        with slim.arg_scope([batch_norm], frozen=frozen):  # its second pass is added when this scope has been left
-            return see(blueprint, images, trains(model))
+        with slim.arg_scope([batch_norm], frozen=frozen):  # opened here, because a second pass is added later
+            return build_cnn(blueprint, images, is_training=is_trained(model))
 
-    seen: Mapping[str, tf.Tensor] = batch.features or {}
-    if chunk:
-        chunked = run_in_chunks(cnn, batch.images, chunk, stage.outputs)
-        seen = chunked.outputs
+    cnn_outputs: Mapping[str, tf.Tensor] = batch.features or {}
+    if chunk_size:
+        chunked = Chunked(cnn, batch.images, chunk_size, stage.cnn_outputs)
+        cnn_outputs = chunked.outputs
     elif batch.images is not None:
-        seen = cnn(batch.images)
+        cnn_outputs = cnn(batch.images)
     with slim.arg_scope([batch_norm], frozen=frozen):
-        return stage.build(blueprint, batch, seen, trains)._replace(chunked=chunked)
+        return stage.build(blueprint, batch, cnn_outputs, is_trained)._replace(chunked=chunked)
 
 
-def chunk_of(blueprint: Blueprint, phase: int, frames: int) -> int:
-    """The most frames that a phase's training passes through the CNN at once; 0 for all.
+def phase_chunk_size(blueprint: Blueprint, phase: Phase, frames: int) -> int:
+    """Returns the most frames that pass the CNN at once when a phase trains it, or 0 for all.
 
-    Where nothing but dense layers of the CNN is trained, or none of it, no map is kept, and there is nothing to chunk.
+    A phase that trains only dense layers of the CNN, or nothing of it, keeps no maps and needs no chunks.
 
     Args:
       blueprint: of the run.
       phase: of training.
-      frames: the most that a batch has.
+      frames: the most frames that a batch has.
     """
     config = blueprint.config
-    if not stage_of(config).contents.images or (phase == 1 and not _trains_maps(blueprint)):
+    if not blueprint.stage.contents.images or (phase == Phase.NEW_LAYERS and not _has_new_blocks(blueprint)):
         return 0
     arguments = cnn_arguments(blueprint)
-    return frames_of_chunk(config.frames_per_chunk, frames, config.model, config.image_size, **arguments)
+    return choose_chunk_size(config.frames_per_chunk, frames, config.model, config.image_size, **arguments)
 
 
-def _trains_maps(blueprint: Blueprint) -> bool:
-    """Whether phase one trains layers between maps of the CNN: SE blocks of VGG-Face."""
-    config = blueprint.config
-    scopes = {scope for part in stage_of(config).parts(blueprint) for scope in part.new}
-    return config.se_vgg and f'{config.model}/se' in scopes
+def _has_new_blocks(blueprint: Blueprint) -> bool:
+    """Returns whether phase one trains layers between maps of the CNN, the SE blocks of VGG-Face."""
+    return blueprint.config.se_vgg and f'{blueprint.config.model}/se' in new_layers(blueprint)
 
 
-def trained_variables(blueprint: Blueprint, phase: int) -> list[tf.Variable]:
-    """The variables that a phase trains."""
+def new_layers(blueprint: Blueprint) -> list[str]:
+    """Returns the scopes of the layers that phase one trains."""
+    return [scope for part in blueprint.stage.parts(blueprint) for scope in part.new_layers]
+
+
+def trained_variables(blueprint: Blueprint, phase: Phase) -> list[tf.Variable]:
+    """Returns the variables that a phase trains."""
     variables = tf.trainable_variables()
-    if phase == 2:
+    if phase == Phase.ALL:
         return variables
-    scopes = tuple(f'{scope}/' for part in stage_of(blueprint.config).parts(blueprint) for scope in part.new)
+    scopes = tuple(f'{scope}/' for scope in new_layers(blueprint))
     return [variable for variable in variables if variable.op.name.startswith(scopes)]

@@ -133,8 +133,9 @@ def measure(value: str, gradients_file: str) -> None:
     from fer.tf1 import tf
     from fer.training.graph import build_step
     from fer.training.restore import source_convention
+    from fer.training.schedule import Phase
     from fer.training.session import open_session
-    from fer.training.stages import Blueprint, chunk_of, trained_variables
+    from fer.training.stages import Blueprint, get_stage, phase_chunk_size, trained_variables
     from fer.training.tower import build_tower
 
     network = get_network(flags.FLAGS.model)
@@ -147,19 +148,19 @@ def measure(value: str, gradients_file: str) -> None:
         settings['global_pool'] = network.global_pool[0]
     config = TrainConfig(**settings)
     frames = config.batch_size * config.seq_len
-    blueprint = Blueprint(config, source_convention(network, None, 'source'), None)
-    chunk = chunk_of(blueprint, 2, frames)
+    blueprint = Blueprint(config, get_stage('temporal', config.model), source_convention(network, None, 'source'))
+    chunk = phase_chunk_size(blueprint, Phase.ALL, frames)
     rng = np.random.default_rng(0)
     with tf.Graph().as_default():
         tf.set_random_seed(0)
         tf.train.get_or_create_global_step()
         batch, values = _make_batch(tf, config, NUM_CLASSES, rng)
-        tower = build_tower(blueprint, batch, True, chunk=chunk)
-        variables = trained_variables(blueprint, 2)
+        tower = build_tower(blueprint, batch, is_training=True, chunk_size=chunk)
+        variables = trained_variables(blueprint, Phase.ALL)
         if gradients_file:
             fetches = _gradients(tf, tower, variables)
         else:
-            fetches = build_step(tower, tf.constant(config.learning_rate), variables, 0, 2).train
+            fetches = build_step(tower, tf.constant(config.learning_rate), variables, 0, Phase.ALL).train
         with open_session() as session:
             session.run(tf.global_variables_initializer())
             if gradients_file:

@@ -41,23 +41,24 @@ class Training:
         from fer.training.graph import build_graph
         from fer.training.run_inputs import cache_frames, load_data
         from fer.training.session import open_session, session_settings
-        from fer.training.stages import Blueprint, stage_of
+        from fer.training.stages import Blueprint, get_stage
 
         config = dataclasses.replace(read_flags(TrainConfig), **changes)
-        network = get_network(config.model)
+        network, stage = get_network(config.model), get_stage(config.stage, config.model)
         config = dataclasses.replace(
             config,
             train_manifest=(str(manifest),),
             val_manifest=(),
             train_epochs=(1,),
             global_pool=network.global_pool[0] if config.global_pool is None else config.global_pool,
-            batch_size=config.batch_size or stage_of(config).batch_size,
+            batch_size=config.batch_size or stage.batch_size,
         )
         self.config = config
-        self.split = cache_frames(config, load_data(config, config.train_manifest, '', labelled=True))
+        blueprint = Blueprint(config, stage, default_convention(network))
+        self.split = cache_frames(config, load_data(blueprint, config.train_manifest, '', labelled=True))
         with tf.Graph().as_default():
             epochs = (1, 1) if phase == 1 else (1,)
-            graph = build_graph(Blueprint(config, default_convention(network), None), self.split, None, epochs)
+            graph = build_graph(blueprint, self.split, None, epochs)
             self.parameters = sum(v.shape.num_elements() for v in tf.trainable_variables())
             self.session = open_session(session_settings(config))
             self.session.run(tf.global_variables_initializer())
