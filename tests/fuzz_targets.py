@@ -401,7 +401,7 @@ def make_plan(folder: Path) -> list[Path]:
     make_flags(run)
     for name in ('6.2-t1-r1-seed0', '6.2-t1-r2-seed0'):
         write_status(folder / 'runs', name, 'started', job='123.server')
-    results = test_report.make_answers(1)
+    results = test_report.make_results(1)
     write_results(run / 'results_val.txt', results)
     write_metrics(run / 'metrics_val.json', score_results(results, '') | {'checkpoint': 'model.ckpt-24'})
     place = folder / 'runs' / 'jobs' / '20260101'
