@@ -39,7 +39,7 @@ from fer.nets.weights.run import read_convention, write_convention
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.layout import SourceVideo, set_aside_unusable
 from fer.prepare.media import MediaError, extract_wav, read_frames
-from fer.prepare.prepared import Prepared, without_sound, write_split
+from fer.prepare.prepared import Prepared, without_audio, write_split
 from fer.prepare.records import load_record, save_record
 from fer.prepare.smile.extract import read_wav
 from fer.prepare.statistics.counting import count_skipped, summarise
@@ -298,7 +298,7 @@ def make_images(folder: Path) -> list[Path]:
 def make_record(folder: Path) -> list[Path]:
     (folder / OUTPUT / 'faces').mkdir(parents=True)
     (folder / OUTPUT / 'faces' / '1.jpg').write_bytes(b'jpg')
-    done = without_sound(LedgerRow('v1', 3, 9, 1, 0.5, ''), ['faces/1.jpg'], '')
+    done = without_audio(LedgerRow('v1', 3, 9, 1, 0.5, ''), ['faces/1.jpg'], '')
     done = done._replace(statuses={'kept': 1}, clips=['clips/1.csv'], functionals='functionals/1.csv')
     save_record(folder / OUTPUT, 'v1', 'key', ['faces/1.jpg'], done)
     return [folder / OUTPUT / 'records' / 'v1.json']

@@ -17,7 +17,7 @@ from fer.prepare.media import read_frames
 from fer.prepare.synthetic.frames import draw_frames
 from fer.prepare.synthetic.plan import clip_rng, plan_split
 from fer.prepare.synthetic.script import write_script
-from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, Seen, follow, iou, take_largest
+from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, TrackedFrame, follow, iou, take_largest
 
 SAD, HAPPY = 'Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4'
 
@@ -65,9 +65,9 @@ class Film:
 
     def followed(self):
         """By frame, the person whose face is shown, or why none is."""
-        return [look.why if look.face is None else round(look.face.score * 10) for look in self.seen()]
+        return [frame.reason_missing if frame.face is None else round(frame.face.score * 10) for frame in self.track()]
 
-    def seen(self):
+    def track(self):
         return follow(self.frames(), self.detect)
 
 
@@ -88,7 +88,7 @@ def test_no_frames():
 
 def test_nobody():
     film = Film([{}] * 10)
-    assert film.seen() == [Seen(None, 'no_face')] * 10
+    assert film.track() == [TrackedFrame(None, 'no_face')] * 10
     assert film.full == list(range(0, 10, SCAN_IDLE))
 
 
@@ -180,16 +180,16 @@ def test_one_person_is_followed_across_cuts(cuts):
 def test_drawn_people_are_followed_across_cuts(main):
     """Through the skin detector: A B A B A, of drawn people whose identities are known."""
     scripts = [write_script(plan, 11) for plan in plan_split('Train', 20, seed=11)]
-    scripts = [s for s in scripts if s.occluder is None and len(s.view) >= 40 and not s.view[:40].any()]
+    scripts = [s for s in scripts if s.occluder is None and len(s.shots) >= 40 and not s.shots[:40].any()]
     clips = [draw_frames(script, clip_rng(script.plan, 11, 1)) for script in scripts[:2]]
     shots = [(main, slice(0, 15)), (1 - main, slice(0, 12)), (main, slice(15, 30)), (1 - main, slice(12, 24))]
     shots += [(main, slice(30, 40))]
     frames = [image for person, part in shots for image in clips[person][part]]
     truth = [person for person, part in shots for _ in range(part.start, part.stop)]
-    seen = follow(iter(frames), DETECTORS['skin']())
-    kept = [person for person, look in zip(truth, seen, strict=True) if look.face]
+    tracked = follow(iter(frames), DETECTORS['skin']())
+    kept = [person for person, frame in zip(truth, tracked, strict=True) if frame.face]
     assert kept == [main] * 40
-    assert [look.why for look in seen if not look.face] == ['other_person'] * 24
+    assert [frame.reason_missing for frame in tracked if not frame.face] == ['other_person'] * 24
 
 
 def test_a_close_up_between_two_shots_does_not_win():
@@ -208,14 +208,15 @@ def test_two_who_look_alike_in_one_frame_are_two():
     for image in film.frames():
         image[30:70, 100:140] = image[30:70, 20:60]
         frames.append(image)
-    assert [look.face.box[0] for look in follow(iter(frames), detect)] == [20.0] * 30
+    assert [frame.face.box[0] for frame in follow(iter(frames), detect)] == [20.0] * 30
 
 
 def test_the_largest_face_of_each_frame():
     script = [{1: (20, 20, 30), 2: (80, 10, 40)}] * 3 + [{}] + [{1: (20, 20, 30)}] * 2
     film = Film(script)
-    looks = take_largest(film.frames(), film.detect)
-    assert [round(look.face.score * 10) if look.face else look.why for look in looks] == [2, 2, 2, 'no_face', 1, 1]
+    tracked = take_largest(film.frames(), film.detect)
+    people = [round(frame.face.score * 10) if frame.face else frame.reason_missing for frame in tracked]
+    assert people == [2, 2, 2, 'no_face', 1, 1]
 
 
 def test_a_cut_to_somebody_at_nearly_the_same_place():
@@ -234,7 +235,7 @@ def test_a_change_of_light_is_no_cut():
         image[0, 0] = image[0, 0] if image[0, 0, 0] < 30 else (image[0, 0] - 90) * 3
         return [Face((50.0, 30.0, 40.0, 40.0), TEMPLATE, 1.0)]
 
-    assert all(look.face for look in follow(frames, detect))
+    assert all(frame.face for frame in follow(frames, detect))
 
 
 def test_most_frames_are_searched_near_the_face_only():
@@ -420,8 +421,8 @@ def test_mtcnn_near_a_face_finds_the_same(worker):
 
 def follow_clip(clip):
     """Everything about the first frames' faces that could differ; to be run in a process."""
-    seen = follow(islice(read_frames(clip), 16), DETECTORS['mtcnn']())
-    return [(look.face.box, look.face.landmarks.tolist(), look.face.score) for look in seen]
+    tracked = follow(islice(read_frames(clip), 16), DETECTORS['mtcnn']())
+    return [(frame.face.box, frame.face.landmarks.tolist(), frame.face.score) for frame in tracked]
 
 
 def test_same_to_the_bit_in_any_process(worker):

@@ -149,7 +149,7 @@ def test_prepare_reports_and_goes_on(prepared):
         'gone.avi': 'undecodable No such file or directory',
         'cut.avi': ' breaks off at ',
         'faceless.avi': 'no_face',
-        'blip.avi': ' sound lost: 0.01',
+        'blip.avi': ' audio lost: 0.01',
     }.items():
         assert f'{video}: {said}' in done.out, video
     assert "'Val_AFEW/Fear/line\\nbreak': a name with a tab or a line break" in done.out

@@ -1,14 +1,14 @@
-"""Tells whether two faces of one video show the same person, by how face, hair and clothes look.
+"""Tells if two faces of one video show the same person, from the appearance of face, hair and clothes.
 
-The descriptor has two parts, and the distance of two descriptors does not depend on their overall brightness:
+The descriptor has two parts. The distance of two descriptors does not depend on their overall brightness.
 - the aligned face in grey, 32x32, with mean 0 and deviation 1
-- the colours of head and shoulders in CIE L*a*b*, in cells of an 8x8 grid; cells outside the image are not compared
+- the colours of head and shoulders in CIE L*a*b*, in cells of an 8x8 grid. Cells outside the image are not compared.
 
 It compares shots of one video, where hair, clothes and light return. It does not recognise people across videos.
 
-The parts were chosen by measurement, on 96 drawn people and three real ones, each clip cut into two pieces. At the
-distance SAME, no pair of different people was taken for one, and 99% of the pieces of one person were joined. The
-features of MTCNN's last network tell people apart much less well (`python -m tests.benchmarks.people --features`).
+The parts were chosen by measurement, on 96 synthetic people and three real ones, each clip cut into two pieces. At the
+distance SAME_PERSON, no pair of different people was taken for one, and 99% of the pieces of one person were joined.
+The features of MTCNN's last network separate people much less well (`python -m tests.benchmarks.people --features`).
 """
 
 import cv2
@@ -16,15 +16,15 @@ import numpy as np
 
 from fer.prepare.faces import TEMPLATE, Face, align, similarity
 
-SAME = 0.65  # distance up to which two faces are of one person
-DIFFERENT = 0.9  # distance above which the faces of two frames that follow each other are of two people
+SAME_PERSON = 0.65  # distance up to which two faces are of one person
+DIFFERENT_PEOPLE = 0.9  # distance above which the faces of two consecutive frames are of two people
 
 _FACE_SIDE, _FACE_MARGIN = 32, 0.15
 _BODY_SIDE, _BODY_MARGIN, _GRID = 64, 0.9, 8
 _BODY = np.zeros((_GRID, _GRID), bool)  # cells that head and shoulders cover in an aligned picture
 _BODY[:5, 2:6] = _BODY[5, 1:7] = _BODY[6:] = True
 _CENTRES = (np.argwhere(_BODY)[:, ::-1] + 0.5) / _GRID  # (x, y) of these cells, as shares of the side
-# Distances of each part below which 1% of the pairs of different people lie.
+# Distances of each part below which 1% of the pairs of different people are.
 _GREY_SCALE, _COLOUR_SCALE = 0.8, 10.0
 
 
@@ -33,7 +33,7 @@ def describe(image: np.ndarray, face: Face) -> np.ndarray:
 
     Args:
       image: uint8 [H, W, 3] RGB.
-      face: in it.
+      face: a face in it.
     """
     grey = cv2.cvtColor(align(image, face, _FACE_SIDE, _FACE_MARGIN), cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
     grey = (grey - grey.mean()) / max(float(grey.std()), 1.0)
@@ -47,15 +47,15 @@ def describe(image: np.ndarray, face: Face) -> np.ndarray:
     return np.concatenate([grey / _GREY_SCALE, colour.ravel() / _COLOUR_SCALE]).astype(np.float32)
 
 
-def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Returns the distance of the most alike of two sets of descriptors, float32 [N, D] and [M, D]."""
-    differences = ours[:, None] - theirs  # [N, M, D]
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Returns the smallest distance between two sets of descriptors, float32 [N, D] and [M, D]."""
+    differences = first[:, None] - second  # [N, M, D]
     pixels = _FACE_SIDE**2
     grey = np.square(differences[..., :pixels]).mean(axis=-1)  # [N, M]
     cells = differences[..., pixels:].reshape(*grey.shape, -1, 3)
     outside = np.isnan(cells)
     inside = np.maximum((~outside).sum(axis=2), 1)  # [N, M, 3]
     cells = np.where(outside, 0, cells)
-    # What all cells share is a difference of the light.
+    # A difference that all cells share comes from the light.
     colour = np.square(cells).sum(axis=2) / inside - np.square(cells.sum(axis=2) / inside)
     return float(np.sqrt((grey + colour.mean(axis=-1)).min() / 2))

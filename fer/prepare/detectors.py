@@ -1,10 +1,12 @@
 """Face detectors by the name that `--detector` gives them.
 
-To add one, write `detect(image) -> list[Face]` and a row of DETECTORS: `'name': lambda: anywhere(detect)`. A detector
-that is faster where it is told to look takes `near` as well. One outside this package needs no row: in a module of your
-own, a function without arguments that returns the detector, and `--detector=package.module:function`. Each process that
-prepares videos calls it once. Where its boxes show no faces, such as a fixed crop, add --person=largest, because people
-are told apart by how they look. What it computes with is not looked at: when it changes, prepare with --overwrite.
+To add one, write `detect(image) -> list[Face]` and a row of DETECTORS: `'name': lambda: anywhere(detect)`. A
+detector that is faster near given boxes takes `near` as well.
+
+A detector outside this package needs no row. In a module of your own, write a function without arguments that returns
+the detector, and pass `--detector=package.module:function`. Each process that prepares videos calls it once. If its
+boxes are not faces, such as a fixed crop, add --person=largest, because people are distinguished by how they look.
+Preparation does not notice a change of your detector's code or weights: then prepare with --overwrite.
 """
 
 import importlib
@@ -23,12 +25,12 @@ class Detector(Protocol):
     """Finds the faces of an image. It has no memory: the same image and boxes give the same faces."""
 
     def __call__(self, image: np.ndarray, near: Sequence[Box] | None = None) -> list[Face]:
-        """Detects.
+        """Detects faces.
 
         Args:
           image: uint8 [H, W, 3] RGB.
-          near: where the caller expects faces. Those far from all of these boxes, or of a very different size, need
-            not be found. None: everywhere.
+          near: boxes where the caller expects faces. Faces far from all of them, or of a very different size, need not
+            be found. None searches the whole image.
 
         Returns:
           Faces in pixels of the whole image, in any order.
@@ -36,25 +38,25 @@ class Detector(Protocol):
 
 
 def anywhere(detect: Callable[[np.ndarray], list[Face]]) -> Detector:
-    """A detector of a function of the image alone."""
+    """Returns a detector that searches the whole image, from a function that takes only the image."""
     return lambda image, near=None: detect(image)
 
 
 def make_mtcnn() -> Detector:
-    """MTCNN, see fer/prepare/mtcnn.py. TensorFlow computes on a single thread from here on, and on no GPU."""
-    from fer.prepare.mtcnn import Mtcnn  # here, not above: it brings TensorFlow, which no other detector needs
+    """Loads MTCNN (fer/prepare/mtcnn.py). From then on TensorFlow uses a single thread and no GPU."""
+    from fer.prepare.mtcnn import Mtcnn  # imported here, because no other detector needs TensorFlow
 
     return Mtcnn().detect
 
 
-# Where the template lies in the cascade's box, as shares of the box: its side, and its left upper corner. The least
-# squares fit to the medians of MTCNN's landmarks in the cascade's boxes over two real clips (53 frames, two people);
-# they are at most 0.02 of the box away from it, and vary by 0.01 to 0.04.
+# The template's place in the cascade's box, as shares of the box: its side, and its left upper corner. They are the
+# least squares fit to the medians of MTCNN's landmarks in the cascade's boxes over two real clips (53 frames, two
+# people). The medians are at most 0.02 of the box away from the fit, and the landmarks vary by 0.01 to 0.04.
 HAAR_SIDE, HAAR_CORNER = 1.12, np.array([-0.07, -0.11])
 
 
 def make_haar() -> Detector:
-    """OpenCV's cascade for frontal faces (Viola and Jones, 2001); a rough guess of the landmarks, never turned."""
+    """Loads OpenCV's cascade for frontal faces (Viola and Jones, 2001). It guesses upright landmarks from the box."""
     cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / 'data' / 'haarcascade_frontalface_default.xml'))
 
     def detect(image: np.ndarray) -> list[Face]:
@@ -72,7 +74,7 @@ def make_haar() -> Detector:
 
 
 def detect_none(image: np.ndarray) -> list[Face]:
-    """For pictures that are cropped and upright already: the face is the square in the middle."""
+    """Returns the square in the middle as the face, for pictures that are already cropped and upright."""
     height, width = image.shape[:2]
     side = min(height, width)
     corner = np.array([width - side, height - side]) / 2
@@ -86,17 +88,16 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
     'skin': lambda: _load('fer.prepare.synthetic.skin_detector:make_skin'),
 }
 
-
-BOXES = 'boxes'  # instead of a detector: the boxes that a dataset of stills lists
+BOXES = 'boxes'  # in place of a detector's name: use the boxes that a dataset of stills lists
 
 
 def make_detector(name: str) -> Detector:
-    """The detector of a name: a key of DETECTORS, or `package.module:function`, which is imported and called.
+    """Makes the detector of a name, a key of DETECTORS or `package.module:function`, which is imported and called.
 
-    That of BOXES finds nothing.
+    For BOXES it is a detector that finds no faces.
 
     Raises:
-      InputError: there is no such name, module or function, or the function fails or returns no detector.
+      InputError: the name, module or function does not exist, or the function fails or does not return a detector.
     """
     if name in DETECTORS:
         return DETECTORS[name]()
@@ -107,7 +108,7 @@ def make_detector(name: str) -> Detector:
         raise InputError(f'--detector={name}: expected {", ".join(sorted(DETECTORS))} or package.module:function')
     try:
         detector = _load(name)
-    except Exception as error:  # it is somebody else's code, and may raise anything
+    except Exception as error:  # the user's code may raise anything
         problem = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f'--detector={name}: {problem}; expected a function that makes a detector') from error
     if not callable(detector):

@@ -1,4 +1,4 @@
-"""What a detected face is, and its alignment to a fixed template."""
+"""A detected face, and its alignment to a fixed template."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,8 @@ import numpy as np
 
 Box = tuple[float, float, float, float]  # left, top, width, height
 
-
-# The smallest face that is looked for, as a share of the image's shorter side: searching for smaller ones costs as much
-# as for all others together, and so small a face shows no emotion.
+# The smallest face that is searched for, as a share of the image's shorter side. A search for smaller ones costs as
+# much as for all others together, and so small a face shows no emotion.
 MIN_FACE_SHARE = 1 / 18
 
 
@@ -17,12 +16,12 @@ class Face(NamedTuple):
     """One detected face, in pixels of the image it was found in (x to the right, y down)."""
 
     box: Box
-    landmarks: np.ndarray  # [5, 2] float64 (x, y): left eye, right eye, nose tip, left and right mouth corner,
-    # left and right as seen in the image
+    landmarks: np.ndarray  # [5, 2] float64 (x, y): left eye, right eye, nose tip, left and right mouth corner.
+    # Left and right are those of the image.
     score: float  # confidence in [0, 1]
 
 
-# Where the landmarks of an aligned face lie, as shares of the image side: the 112x112 template of ArcFace
+# The landmarks of an aligned face, as shares of the image side. They are the 112x112 template of ArcFace
 # (Deng et al., CVPR 2019) and its predecessors, which public face networks are trained on.
 _TEMPLATE_112 = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 TEMPLATE = np.array(_TEMPLATE_112) / 112
@@ -35,15 +34,15 @@ def align(image: np.ndarray, face: Face, image_size: int, margin: float) -> np.n
       image: uint8 [H, W, 3].
       face: a face in it.
       image_size: side of the result in pixels.
-      margin: what is shown beyond the template's own crop (brows to chin), as a share of its side, on each side.
+      margin: how much more to show on each side than the template's own crop (brows to chin), as a share of its side.
 
     Returns:
-      uint8 [image_size, image_size, 3]; what lies outside the image repeats its edge.
+      uint8 [image_size, image_size, 3]. Pixels outside the image repeat its edge.
     """
     target = (((TEMPLATE - 0.5) / (1 + 2 * margin) + 0.5) * image_size).astype(np.float64)
     landmarks = face.landmarks
     scale = np.hypot(*similarity(landmarks, target)[:, 0])
-    if scale < 1:  # averaged down first: warping alone would pick single pixels of a large face
+    if scale < 1:  # shrink by averaging first, because warping alone would pick single pixels of a large face
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         landmarks = (landmarks + 0.5) * scale - 0.5
     matrix = similarity(landmarks, target)
@@ -51,14 +50,14 @@ def align(image: np.ndarray, face: Face, image_size: int, margin: float) -> np.n
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation, uniform scale and shift that bring `source` nearest to `target` in least squares.
+    """Computes the rotation, uniform scale and shift that bring `source` nearest to `target` in least squares.
 
     Args:
       source: float [P, 2] points (x, y).
-      target: float [P, 2], where they should fall.
+      target: float [P, 2], the points that they should be moved to.
 
     Returns:
-      float64 [2, 3], as cv2.warpAffine takes it.
+      float64 [2, 3], the matrix for cv2.warpAffine.
     """
     x, y = source.T
     one, zero = np.ones_like(x), np.zeros_like(x)

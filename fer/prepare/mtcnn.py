@@ -1,9 +1,10 @@
 """MTCNN (Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional networks", 2016).
 
-The `mtcnn` package, with the weights in its wheel and two changes that leave its answers as they are. Its networks run
-as compiled functions, not op by op. And its first network, which searches an image at ever smaller scales, may be
-told where to look: each scale is made from the whole image, and regions are cut from it on the network's own grid, so
-that it sees there what it sees in a full search.
+This is the `mtcnn` package, with the weights in its wheel and two changes that do not change its results:
+- Its networks run as compiled functions, not op by op.
+- Its first network, which searches an image at ever smaller scales, can search only near given boxes. Each scale is
+  made from the whole image, and regions are cut from it on the network's own grid, so that the network's input there is
+  the same as in a full search.
 """
 
 import sys
@@ -18,27 +19,27 @@ from fer.stack import find_stack, quiet_import
 
 find_stack()
 with quiet_import():
-    import tensorflow as tf  # eager, and by its own name: mtcnn is no graph of this project's
+    import tensorflow as tf  # not through fer.tf1, because mtcnn needs eager TensorFlow
     from mtcnn import MTCNN
     from mtcnn.stages import StageONet, StagePNet, StageRNet
     from mtcnn.utils.bboxes import generate_bounding_box, resize_to_square, smart_nms_from_bboxes, upscale_bboxes
 
-MIN_FACE = 20  # pixels, the package's smallest; in a large image it is MIN_FACE_SHARE of the shorter side
+MIN_FACE = 20  # pixels, the package's smallest face. In a large image it is MIN_FACE_SHARE of the shorter side.
 
 # A search near a box covers this many of its sides around its centre, and faces within this factor of its size.
 REACH = 2.0
 SIZE_RANGE = 2.0
 
-_CELL, _STRIDE = 12, 2  # pixels of a scaled image that one output of the first network sees, and between two outputs
+_CELL, _STRIDE = 12, 2  # pixels of a scaled image: the input of one output of the first network, and between outputs
 _SHRINK = 0.709  # from one scale to the next
-_THRESHOLD = 0.6  # the package's, of the first network's scores
+_THRESHOLD = 0.6  # of the first network's scores, the package's value
 
 
 @contextmanager
 def _ignored_finalizers() -> Iterator[None]:
-    """Keeps exceptions of finalizers off the screen: lz4 flushes the files of weights after joblib has closed them.
+    """Keeps exceptions of finalizers off the screen, which CPython 3.13 prints and older versions do not.
 
-    CPython 3.13 prints those, older ones do not.
+    They occur because lz4 flushes the files of weights after joblib has closed them.
     """
     before, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
@@ -48,10 +49,10 @@ def _ignored_finalizers() -> Iterator[None]:
 
 
 class Mtcnn:
-    """Loads the networks once; `detect` is a `fer.prepare.detectors.Detector`."""
+    """The three networks, loaded once. `detect` is a `fer.prepare.detectors.Detector`."""
 
     def __init__(self) -> None:
-        # Worker processes fill the cores, and leave GPUs to training.
+        # Worker processes already fill the cores, and GPUs are left to training.
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.set_visible_devices([], 'GPU')
@@ -63,9 +64,14 @@ class Mtcnn:
         self._network = MTCNN(stages)
 
     def detect(self, image: np.ndarray, near: Sequence[Box] | None = None) -> list[Face]:
-        """Finds faces, the surest first; see `fer.prepare.detectors.Detector`."""
+        """Finds faces, the highest score first.
+
+        Args:
+          image: uint8 [H, W, 3] RGB.
+          near: boxes to search near. None searches the whole image.
+        """
         faces = []
-        # One row a face: image, box, score, five x, five y. The package's other form rounds to whole pixels.
+        # One row for each face: image, box, score, five x, five y. The package's other form rounds to whole pixels.
         for row in self._network.detect_faces(image, near=near, output_type='numpy').astype(np.float64):
             left, top, width, height, score = map(float, row[1:6])
             faces.append(Face((left, top, width, height), row[6:].reshape(2, 5).T, score))
@@ -73,7 +79,7 @@ class Mtcnn:
 
 
 class _Proposals(StagePNet):
-    """The package's first stage, searching `near` given boxes only; None: everywhere."""
+    """The package's first stage, with `near`: boxes to search near, or None for the whole image."""
 
     def __call__(
         self, images_normalized: tf.Tensor, images_oshapes: np.ndarray, near: Sequence[Box] | None = None, **_: object
@@ -99,8 +105,10 @@ class _Proposals(StagePNet):
 
 
 def pyramid(height: int, width: int) -> np.ndarray:
-    """The scales at which an image of that size is searched, the largest first: the package's own, or the last of
-    them (see MIN_FACE_SHARE)."""
+    """Returns the scales at which an image of that size is searched, the largest first.
+
+    They are the package's own. In a large image the first ones are left out (see MIN_FACE_SHARE).
+    """
     shorter = min(height, width)
     count = max(0, round(-(np.log(shorter / _CELL) / np.log(_SHRINK) + 1)))
     scales = _CELL / MIN_FACE * _SHRINK ** np.arange(count)
@@ -108,7 +116,10 @@ def pyramid(height: int, width: int) -> np.ndarray:
 
 
 def _regions(near: Sequence[Box] | None, scale: float, height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """(left, top, right, bottom) in pixels of a scaled image, on the first network's grid; all of it for None."""
+    """Returns the (left, top, right, bottom) to search in a scaled image, in its pixels, on the first network's grid.
+
+    Without boxes it is the whole image.
+    """
     if near is None:
         return [(0, 0, width, height)]
     regions = []

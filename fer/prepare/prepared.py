@@ -1,4 +1,4 @@
-"""What preparation leaves of one video or image, and the manifests and ledgers that a split's items become."""
+"""The result of preparing one video or image, and the manifests and ledgers that a split's results become."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,85 +10,90 @@ from fer.files import atomic_files
 from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
 from fer.sample_rates import rates_path, write_rates
 
-FRAMES_FILE = 'frames.csv'  # beside a video's faces: a row per frame
-KEPT, HELD, REUSED_BOX = 'kept', 'held', 'reused_box'  # what it says of frames that are in the manifest
-MIN_FRAMES = 2  # a video with fewer faces is no sequence; its ledger row says no_face
+FRAMES_FILE = 'frames.csv'  # beside a video's faces, with a row for each frame
+KEPT, HELD, REUSED_BOX = 'kept', 'held', 'reused_box'  # its statuses of frames that are in the manifest
+MIN_FRAMES = 2  # a video with fewer faces is not a sequence, so its ledger row has the gap no_face
 
-# A split's manifests beside <split>.txt, the faces: what they are called, and what one of their lines is.
-CLIPS = '{}_clips.txt'  # the openSMILE CSV of a kept frame's 0.04 s of sound
-AUDIOVISUAL = '{}_audiovisual.txt'  # the same, and that frame's face
-FUNCTIONALS = '{}_functionals.txt'  # the openSMILE CSV of a whole video's sound
+# File names of a split's manifests beside <split>.txt, which lists the faces.
+CLIPS = '{}_clips.txt'  # lists the openSMILE CSV of each kept frame's 0.04 s of audio
+AUDIOVISUAL = '{}_audiovisual.txt'  # lists the same CSV and that frame's face
+FUNCTIONALS = '{}_functionals.txt'  # lists the openSMILE CSV of each whole video's audio
 MANIFESTS = ('{}.txt', CLIPS, AUDIOVISUAL, FUNCTIONALS)
 
 
 class Prepared(NamedTuple):
-    """What came of one video or image. Names are of files below the output folder."""
+    """The result of preparing one video or image. Its paths are relative to the output folder.
+
+    Records of finished videos store the fields by these names, so the names must not change.
+    """
 
     row: LedgerRow  # its row in the ledger of faces
     frames: list[str]  # its face images, in time order
-    clips: list[str]  # the CSV of each frame's sound; empty without sound
-    functionals: str  # the CSV of all its sound; '' without sound
-    statuses: dict[str, int]  # the frames of a video, by what frames.csv says of them
-    sound: dict[str, int]  # clips of `clips` that are silent, or padded because the sound ends earlier
-    problem: str  # why it cannot be used, or only in part; '' if nothing is wrong
-    facts: dict[str, str]  # what the file has two of, and which was taken, by kind
-    sample_rate: int | None = None  # of its audio, in Hz; None without audio
+    clips: list[str]  # the CSV of each frame's audio, empty without audio
+    functionals: str  # the CSV of all its audio, '' without audio
+    statuses: dict[str, int]  # how many frames of a video have each status of frames.csv
+    sound: dict[str, int]  # how many of `clips` are silent, or padded because the audio ends earlier
+    problem: str  # why it cannot be used, or only in part. '' if nothing is wrong.
+    facts: dict[str, str]  # what the file has several of, and which one was taken, by kind
+    sample_rate: int | None = None  # of its audio, in Hz. None without audio.
 
 
-def without_sound(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
-    """What came of an item that has no sound, or of which nothing can be used."""
+def without_audio(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
+    """Returns the result for an item that has no audio, or of which nothing can be used."""
     return Prepared(row, frames, [], '', {}, {}, problem, {})
 
 
 def write_split(
-    split: str, prepared: Sequence[Prepared], output: Path, audio: Sequence[str] = (), faces: bool = True
+    split: str, prepared: Sequence[Prepared], output: Path, audio: Sequence[str] = (), *, faces: bool = True
 ) -> None:
     """Writes the manifests of a split, each with a ledger of every official item, and audio's with its sampling rates.
 
     Args:
       split: its name.
       prepared: its items, in the manifests' order.
-      output: the folder that the manifests go to.
-      audio: which audio manifests are wanted beside the faces': `clips` (then the audio-visual one too) and
-        `functionals`.
-      faces: whether there are pictures, and with them the manifests that have faces.
+      output: the folder that the manifests are written to.
+      audio: the audio manifests to write: `clips`, `functionals`, both or none. With `clips` and faces comes the
+        audio-visual manifest.
+      faces: True to write the manifests that list faces.
     """
-    with atomic_files(output) as files:  # manifests and ledgers that do not fit each other are refused
+    with atomic_files(output) as files:  # all at once, because manifests and ledgers that disagree are refused
         if faces:
-            _write(files / f'{split}.txt', [(done.row, [(frame,) for frame in done.frames]) for done in prepared])
+            items = [(item.row, [(frame,) for frame in item.frames]) for item in prepared]
+            _write_manifest_and_ledger(files / f'{split}.txt', items)
         if 'clips' in audio:
-            rows = [_heard(done.row, len(done.clips), done.row.gap or 'no_audio') for done in prepared]
-            clips = [[(clip,) for clip in done.clips] for done in prepared]
-            _write(files / CLIPS.format(split), zip(rows, clips, strict=True))
+            rows = [_make_audio_row(item.row, len(item.clips), item.row.gap or 'no_audio') for item in prepared]
+            clips = [[(clip,) for clip in item.clips] for item in prepared]
+            _write_manifest_and_ledger(files / CLIPS.format(split), zip(rows, clips, strict=True))
             if faces:
-                # Where there is sound, every frame has a clip.
-                both = [list(zip(done.clips, done.frames, strict=bool(done.clips))) for done in prepared]
-                _write(files / AUDIOVISUAL.format(split), zip(rows, both, strict=True))
+                # An item with audio has a clip for every frame.
+                pairs = [list(zip(item.clips, item.frames, strict=bool(item.clips))) for item in prepared]
+                _write_manifest_and_ledger(files / AUDIOVISUAL.format(split), zip(rows, pairs, strict=True))
         if 'functionals' in audio:
-            _write(files / FUNCTIONALS.format(split), [_whole(done) for done in prepared])
-        for form in (CLIPS, AUDIOVISUAL, FUNCTIONALS):
-            if (manifest := files / form.format(split)).exists():
+            items_of_audio = [_make_functionals_item(item) for item in prepared]
+            _write_manifest_and_ledger(files / FUNCTIONALS.format(split), items_of_audio)
+        for name in (CLIPS, AUDIOVISUAL, FUNCTIONALS):
+            if (manifest := files / name.format(split)).exists():
                 write_rates(rates_path(manifest), count_rates(prepared))
 
 
 def count_rates(prepared: Iterable[Prepared]) -> Counter[int]:
     """Returns how many items have audio of each sampling rate in Hz."""
-    return Counter(done.sample_rate for done in prepared if done.sample_rate)
+    return Counter(item.sample_rate for item in prepared if item.sample_rate)
 
 
-def _whole(done: Prepared) -> tuple[LedgerRow, list[tuple[str]]]:
-    """The row and the line of a whole video's sound, which needs no face."""
-    gap = 'no_audio' if done.row.gap in ('', 'no_face') else done.row.gap
-    kept = int(done.functionals != '')
-    return _heard(done.row, kept, gap), [(done.functionals,)]
+def _make_functionals_item(item: Prepared) -> tuple[LedgerRow, list[tuple[str]]]:
+    """Returns the ledger's row and the manifest's line of a whole video's audio, which needs no face."""
+    gap = 'no_audio' if item.row.gap in ('', 'no_face') else item.row.gap
+    kept = int(item.functionals != '')
+    return _make_audio_row(item.row, kept, gap), [(item.functionals,)]
 
 
-def _heard(row: LedgerRow, kept: int, gap: str) -> LedgerRow:
+def _make_audio_row(row: LedgerRow, kept: int, gap: str) -> LedgerRow:
     return row._replace(frames_kept=kept, gap='' if kept else gap)
 
 
-def _write(manifest: Path, items: Iterable[tuple[LedgerRow, Sequence[tuple[str, ...]]]]) -> None:
-    """Writes each item's lines, unless its row has a gap, and every item's row."""
+def _write_manifest_and_ledger(manifest: Path, items: Iterable[tuple[LedgerRow, Sequence[tuple[str, ...]]]]) -> None:
+    """Writes the lines of each item whose row has no gap to the manifest, and every item's row to its ledger."""
     items = list(items)
     lines: list[tuple[str, ...]] = []
     for row, names in items:

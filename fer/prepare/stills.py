@@ -1,10 +1,10 @@
-"""Images that are used as they are: stills, and folders of faces that somebody has cut out already.
+"""Links images that are used unchanged: stills, and folders of faces that were cut out before.
 
-An image is written again, below OUTPUT/stills, if no manifest can name it, or if it is not to be shown as its pixels
-are stored. EXIF orientation is applied, and transparency is laid on grey.
+They stay where they are. OUTPUT/source is a link to the source, and OUTPUT/faces/<video> is a link to a folder of
+faces. Manifests then keep short paths that do not depend on the machine. If the data moves, only the links change.
 
-They stay where they are. OUTPUT/source is a link to the source, and OUTPUT/faces/<video> one to a folder of faces, so
-that manifests keep short paths that do not depend on the machine; move the data, and only links change.
+An image is written again, below OUTPUT/stills, if a manifest cannot name it, or if it is not shown as its pixels are
+stored. EXIF orientation is then applied, and transparency is laid on grey.
 """
 
 import os
@@ -19,12 +19,13 @@ from fer.image_files import display_note, exif_orientation, image_problem
 from fer.manifest import IMAGE_SUFFIXES, LedgerRow
 from fer.prepare.datasets.source_files import list_in_time_order
 from fer.prepare.layout import SourceStill, SourceVideo
-from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_sound
+from fer.prepare.prepared import KEPT, MIN_FRAMES, Prepared, without_audio
 from fer.progress import progress
 
 LINK = 'source'
-FOLDER = 'stills'  # images that come as pixels, in a form that manifests do not name, or not as they are to be shown
-BACKGROUND = 127  # grey value behind transparency: input 0 to the networks, which see [-1, 1]
+FOLDER = 'stills'  # of the images that are written again
+BACKGROUND = 127  # grey value behind transparency, which becomes 0 in the networks' input of [-1, 1]
+NOT_READABLE = 'not an image that OpenCV can read'
 _TIFF = (b'II*\0', b'MM\0*')
 # By EXIF orientation (EXIF 2.32, 4.6.4): from the stored [H, W, 3] to the one to be shown.
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -40,41 +41,48 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def prepare_stills(split: str, stills: Sequence[SourceStill], source: Path, output: Path) -> list[Prepared]:
-    """Checks images, and writes those that no manifest can name as PNG; what cannot be used has a gap."""
+    """Checks images, and writes those that no manifest can name as PNG. An image that cannot be used has a gap."""
     if any(still.path for still in stills):
         _link_to(output / LINK, source)
     return [_prepare_still(still, output) for still in progress(stills, label=f'preparing {split}', unit='image')]
 
 
 def link_faces(split: str, videos: Sequence[SourceVideo], output: Path) -> list[Prepared]:
-    """Links folders of face images to where prepared faces lie."""
-    return [_link(video, output) for video in progress(videos, label=f'preparing {split}', unit='video')]
+    """Links folders of face images to the places of prepared faces."""
+    return [_link_video(video, output) for video in progress(videos, label=f'preparing {split}', unit='video')]
 
 
 def _prepare_still(still: SourceStill, output: Path) -> Prepared:
-    named = f'{LINK}/{still.name}'  # in the manifest; without its extension it is the item's id
-    gap, problem = ('missing', still.problem) if still.problem else ('', '')
     note = display_note(still.path) if still.path and not still.problem else ''
     converted = still.path is None or still.path.suffix.lower() not in IMAGE_SUFFIXES or note != ''
     if converted:
-        named = f'{FOLDER}/{os.path.splitext(still.name)[0]}.png'
+        name = f'{FOLDER}/{os.path.splitext(still.name)[0]}.png'
+    else:
+        name = f'{LINK}/{still.name}'
+    gap, problem = ('missing', still.problem) if still.problem else ('', '')
     if not problem:
-        if still.path is None:
-            _write_png(output / named, pixels_of(still))
-        elif converted:
-            image = read_picture(still.path, note)
-            if still.path.suffix.lower() in IMAGE_SUFFIXES and (problem := image_problem(still.path)):
-                gap = 'undecodable'
-            elif image is None:
-                gap, problem = 'undecodable', 'no image that OpenCV reads'
-            else:
-                _write_png(output / named, image)
+        if converted or still.path is None:
+            problem = _write_converted(still, output / name, note)
         else:
             problem = image_problem(still.path)
-            gap = 'undecodable' if problem else ''
+        gap = 'undecodable' if problem else ''
     kept = 0 if gap else 1
-    row = LedgerRow(os.path.splitext(named)[0], still.label, kept, kept, None, gap)
-    return without_sound(row, [] if gap else [named], problem)
+    row = LedgerRow(os.path.splitext(name)[0], still.label, kept, kept, None, gap)
+    return without_audio(row, [] if gap else [name], problem)
+
+
+def _write_converted(still: SourceStill, path: Path, note: str) -> str:
+    """Writes an image as PNG. Returns why that is not possible, or ''."""
+    if still.path is None:
+        _write_png(path, pixels_of(still))
+        return ''
+    image = read_picture(still.path, note)
+    if still.path.suffix.lower() in IMAGE_SUFFIXES and (problem := image_problem(still.path)):
+        return problem
+    if image is None:
+        return NOT_READABLE
+    _write_png(path, image)
+    return ''
 
 
 def pixels_of(still: SourceStill) -> np.ndarray:
@@ -84,14 +92,14 @@ def pixels_of(still: SourceStill) -> np.ndarray:
 
 
 def read_picture(path: Path, note: str) -> np.ndarray | None:
-    """Decodes an image as it is to be shown.
+    """Decodes an image as it should be shown.
 
     Args:
       path: any image that OpenCV reads. More than 8 bits a value are scaled down.
-      note: what `display_note` says of it.
+      note: the image's `display_note`.
 
     Returns:
-      uint8 [H, W, 3] BGR, upright, on BACKGROUND where it is transparent. None where OpenCV cannot read it.
+      uint8 [H, W, 3] BGR, upright, with BACKGROUND behind transparency. None if OpenCV cannot read it.
     """
     coded = np.fromfile(path, np.uint8)
     try:
@@ -101,21 +109,21 @@ def read_picture(path: Path, note: str) -> np.ndarray | None:
             if layers is not None and layers.ndim == 3 and layers.shape[2] == 4:
                 share = layers[..., 3:].astype(np.float32) / (65535 if layers.dtype == np.uint16 else 255)
                 image = np.rint(image * share + BACKGROUND * (1 - share)).astype(np.uint8)
-    except cv2.error:  # of sizes that no image has
+    except cv2.error:  # the header has an impossible size
         return None
-    if image is None or coded[:4].tobytes() in _TIFF:  # OpenCV turns TIFF whatever it is told
+    if image is None or coded[:4].tobytes() in _TIFF:  # OpenCV turns TIFF in spite of IMREAD_IGNORE_ORIENTATION
         return image
     return _TURNS[exif_orientation(note)](image)
 
 
-def _link(video: SourceVideo, output: Path) -> Prepared:
+def _link_video(video: SourceVideo, output: Path) -> Prepared:
     problem = video.problem or ('' if video.path.is_dir() else 'a file among folders of faces')
     if problem:
-        return without_sound(LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), [], problem)
+        return without_audio(LedgerRow(video.video_id, video.label, 0, 0, None, 'missing'), [], problem)
     try:
         images = list_in_time_order(video.path)
     except OSError as error:
-        return without_sound(
+        return without_audio(
             LedgerRow(video.video_id, video.label, 0, 0, None, 'undecodable'), [], error.strerror or ''
         )
     bad = {path: problem for path in images if (problem := image_problem(path))}
@@ -127,12 +135,12 @@ def _link(video: SourceVideo, output: Path) -> Prepared:
         link.parent.mkdir(parents=True, exist_ok=True)
         _link_to(link, video.path)
     row = LedgerRow(video.video_id, video.label, len(images), len(kept), None, gap)
-    done = without_sound(row, [f'faces/{video.folder}/{name}' for name in kept], problem)
-    return done._replace(statuses={KEPT: len(kept), 'undecodable': len(bad)})
+    prepared = without_audio(row, [f'faces/{video.folder}/{name}' for name in kept], problem)
+    return prepared._replace(statuses={KEPT: len(kept), 'undecodable': len(bad)})
 
 
 def _link_to(link: Path, folder: Path) -> None:
-    """Makes `link` lead to the folder, wherever a link of an earlier run led."""
+    """Makes `link` point to the folder, also if an earlier run linked it to a different one."""
     target = folder.resolve()
     if link.is_symlink() and link.readlink() == target:
         return
@@ -141,7 +149,7 @@ def _link_to(link: Path, folder: Path) -> None:
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
-    """Writes uint8 [H, W] grey or [H, W, 3] BGR. Raises OSError where the disk does not take it."""
+    """Writes uint8 [H, W] grey or [H, W, 3] BGR. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, 'wb', durable=False) as file:  # by the thousand; training looks at every image first
+    with atomic_write(path, 'wb', durable=False) as file:  # thousands of files, which training checks again
         file.write(cv2.imencode('.png', image)[1].tobytes())

@@ -1,25 +1,30 @@
-"""One person through a clip, across its cuts.
+"""Follows one person through a clip, across its cuts.
 
-Detections are linked into tracks:
+Faces are linked into tracks, each of one person:
 - A face continues the track whose box it overlaps best, if they overlap by OVERLAP and are of similar size. The box of
-  a track that moves is moved on first. Faces go to the tracks of the frame before, the best overlap first, and only
-  what is left over may take up a track that was lost.
-- A lost track is taken up by a face that overlaps the place where it was last seen, at a similar size, within MEMORY
-  frames, and looks like it. Every other face begins a track.
-- A track ends at a cut of the film. It also ends where the picture inside its box changes at once and the new face
-  looks like somebody else, because some cuts leave the rest of the picture as it was.
+  a moving track is moved on first. Tracks of the frame before get their faces first, the best overlap first. Only
+  the faces left over may continue a lost track.
+- A face continues a lost track if it is within MEMORY frames, overlaps the track's last place at a similar size, and
+  looks like it. Every other face begins a track.
+- A track ends at a cut of the film. It also ends when the picture inside its box changes suddenly and the new face
+  looks like a different person, because some cuts leave the rest of the picture unchanged.
 
-Tracks are then joined to people by how they look (fer/prepare/appearance.py), the largest track first. Two tracks that
-are both seen in one frame are two people.
+Tracks are then joined to people by how they look (fer/prepare/appearance.py), the largest track first. Two tracks with
+faces in the same frame are two people.
 
-The person followed is the one who has most of the clip. Each frame counts once, and several faces share it by the
-squares of their areas, so that the largest gets most of it. Hence somebody larger for a moment does not win, nor does a
-close-up between the shots of another, and no frame shows another person's face. Two who sit side by side stay two
-tracks. Two who cross while both are seen stay apart by overlap and motion.
+The followed person is the one who has most of the clip. Each frame counts once, and several faces share it by the
+squares of their areas, so that the largest gets most of it. A person who is larger for a moment therefore does not
+win, nor does a close-up between the shots of another person. No frame shows another person's face. Two people who sit
+side by side stay two tracks. Two people who cross while both are visible stay apart by overlap and motion.
 
-Most frames are searched only near the tracks. The whole frame is searched when the main person so far is lost, at a
-cut, every SCAN_EVERY frames for newcomers, and every SCAN_IDLE frames while nobody is there; whoever a full search
-finds is then looked for back through the frames since the one before. So only who shows for less than that is missed.
+Most frames are searched only near the tracks. The whole frame is searched
+- when the main person so far is lost
+- at a cut
+- every SCAN_EVERY frames, for newcomers
+- every SCAN_IDLE frames while no person is visible
+
+A newcomer is then searched for in the frames since the full search before. Only a person who is visible for less than
+that is missed.
 """
 
 from collections import defaultdict
@@ -29,31 +34,31 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from fer.prepare.appearance import DIFFERENT, SAME, describe, distance
+from fer.prepare.appearance import DIFFERENT_PEOPLE, SAME_PERSON, describe, distance
 from fer.prepare.detectors import Detector
 from fer.prepare.faces import Box, Face
 
-OVERLAP = 0.3  # intersection over union of a face with where its track is expected
+OVERLAP = 0.3  # intersection over union of a face with the expected place of its track
 SIZE_RATIO = 2.0  # of the areas, from one frame to the next
-LOST_SIZE_RATIO = 1.5  # of the areas, when a lost track is taken up
+LOST_SIZE_RATIO = 1.5  # of the areas, from a lost track to its next face
 MEMORY = 50  # frames, 2 s
 CUT = 0.5  # correlation of two frames' thumbnails below which there is a cut between them
 MOTION = 4  # frames that a track's motion is measured over
-CHANGED = 12  # mean difference of a box's pixels from one frame to the next, in grey levels, that is looked into
+CHANGED = 12  # mean difference, in grey levels, of a box's pixels in two frames, above which faces are compared
 DESCRIBE_EVERY = 10  # frames between a track's descriptors
-MOST_DESCRIPTORS, MOST_OF_PERSON = 20, 60  # of a track, and of the tracks of a person: they bound time and memory
+MOST_DESCRIPTORS, MOST_OF_PERSON = 20, 60  # of a track, and of a person's tracks together, to bound time and memory
 
-NO_FACE, OTHER_PERSON = 'no_face', 'other_person'  # why a frame gives no face
+NO_FACE, OTHER_PERSON = 'no_face', 'other_person'  # reasons why a frame has no face of the followed person
 
 SCAN_EVERY = 25  # frames
 SCAN_IDLE = 3  # frames
 
 
-class Seen(NamedTuple):
-    """What a frame shows of the person followed."""
+class TrackedFrame(NamedTuple):
+    """The followed person's face in one frame."""
 
     face: Face | None
-    why: str  # '' when the face is there; else NO_FACE, or OTHER_PERSON (only somebody else is seen)
+    reason_missing: str  # '' if there is a face, else NO_FACE, or OTHER_PERSON if only other people are visible
 
 
 class Track:
@@ -68,25 +73,25 @@ class Track:
         self.patch: np.ndarray | None = None  # float32 [8, 8, 3], the pixels of the latest box
 
     def add(self, time: int, face: Face) -> None:
-        """Adds the face that the person shows in a frame which had none of theirs."""
+        """Adds the person's face in a frame that had none of theirs."""
         self.faces[time] = face
         self.last = max(self.last, time)
         self.weight += _area(face.box)
 
     def observe(self, image: np.ndarray) -> None:
-        """Remembers how the latest face looks in its frame."""
+        """Remembers the appearance of the latest face in its frame."""
         face = self.faces[self.last]
         self.patch = _patch(image, face.box)
         due = len(self.faces) % DESCRIBE_EVERY == 1 and len(self.descriptors) < MOST_DESCRIPTORS
         if due or not self.descriptors:
             self.descriptors.append(describe(image, face))
 
-    def looks_like(self, image: np.ndarray, face: Face) -> bool:
-        """Returns whether a face may be this person's."""
-        return distance(np.stack(self.descriptors), describe(image, face)[None]) <= SAME
+    def resembles(self, image: np.ndarray, face: Face) -> bool:
+        """Returns True if a face may be this person's."""
+        return distance(np.stack(self.descriptors), describe(image, face)[None]) <= SAME_PERSON
 
-    def expected(self, time: int) -> Box:
-        """Its box at the frame after the last, moved on as it has moved; later, where it was last seen."""
+    def expected_box(self, time: int) -> Box:
+        """Returns the last box, moved on by the track's motion if `time` is the next frame."""
         left, top, width, height = self.faces[self.last].box
         earlier = self.faces.get(self.last - MOTION)
         if time > self.last + 1 or earlier is None:
@@ -96,81 +101,127 @@ class Track:
         return left + right, top + down, width, height
 
 
-def follow(frames: Iterable[np.ndarray], detector: Detector) -> list[Seen]:
+def follow(frames: Iterable[np.ndarray], detector: Detector) -> list[TrackedFrame]:
     """Finds the clip's main person in each of its frames.
 
     Args:
-      frames: uint8 [H, W, 3] RGB in time order, 0.04 s apart; at most SCAN_EVERY of them are held.
-      detector: see fer/prepare/detectors.py.
+      frames: uint8 [H, W, 3] RGB in time order, 0.04 s apart. At most SCAN_EVERY of them are held in memory.
+      detector: a detector of fer/prepare/detectors.py.
 
     Returns:
-      As many as there are frames.
+      One TrackedFrame for each frame.
     """
-    tracks: list[Track] = []
-    unscanned: list[np.ndarray] = []  # the frames since the last that was searched as a whole
-    before = None  # thumbnail of the last frame
-    last_image = np.zeros((1, 1, 3), np.uint8)
-    count = 0
-    for time, image in enumerate(frames):
-        count = time + 1
-        thumbnail = _thumbnail(image)
-        cut = before is not None and _is_cut(before, thumbnail)
-        before = thumbnail
-        alive = [track for track in tracks if not track.ended and time - track.last <= MEMORY]
-        present = [track for track in alive if track.last == time - 1]
-        scan = time == 0 or cut or len(unscanned) + 1 >= (SCAN_EVERY if present else SCAN_IDLE)
-        faces: list[Face] = []
-        links: list[tuple[Track, int]] = []
-        if alive and not scan:
-            faces = detector(image, [track.faces[track.last].box for track in alive])
-            links = _link(alive, faces, time, image, last_image)
-            main = max(present, key=lambda track: track.weight, default=None)
-            scan = main is not None and all(track is not main for track, _ in links)
-        if scan:
-            faces = detector(image)
-            links = [] if cut else _link(alive, faces, time, image, last_image)
-        for track, index in links:
-            track.add(time, faces[index])
-            track.observe(image)
-        for index in sorted(set(range(len(faces))) - {index for _, index in links}):
-            newcomer = Track()
-            newcomer.add(time, faces[index])
-            newcomer.observe(image)
-            if scan and not cut:  # before a cut there is another scene
-                _look_back(newcomer, time, unscanned, tracks, detector)
-            tracks.append(newcomer)
-        if cut:
-            for track in tracks:
-                track.ended = track.last < time
-        unscanned = [] if scan else [*unscanned, image]
-        last_image = image
-    people = _join(tracks)
-    followed = _choose(people)
-    seen = []
-    for time in range(count):
+    tracker = _Tracker(detector)
+    for image in frames:
+        tracker.add_frame(image)
+    people = _join_tracks(tracker.tracks)
+    followed = _choose_person(people)
+    tracked = []
+    for time in range(tracker.time):
         face = followed.faces.get(time)
         others = any(time in person.faces for person in people)
-        seen.append(Seen(face, '' if face else OTHER_PERSON if others else NO_FACE))
-    return seen
+        tracked.append(TrackedFrame(face, '' if face else OTHER_PERSON if others else NO_FACE))
+    return tracked
 
 
-def take_largest(frames: Iterable[np.ndarray], detector: Detector) -> list[Seen]:
+def take_largest(frames: Iterable[np.ndarray], detector: Detector) -> list[TrackedFrame]:
     """Takes the largest face of each frame, whoever it is.
 
     Most published AFEW pipelines did so. Faces of several people then follow each other in one sequence.
 
     Args:
-      frames: as in `follow`.
-      detector: searches every frame as a whole.
+      frames: uint8 [H, W, 3] RGB in time order.
+      detector: a detector of fer/prepare/detectors.py. It searches all of every frame.
 
     Returns:
-      As many as there are frames.
+      One TrackedFrame for each frame.
     """
     largest = (max(detector(image), key=lambda face: _area(face.box), default=None) for image in frames)
-    return [Seen(face, '' if face else NO_FACE) for face in largest]
+    return [TrackedFrame(face, '' if face else NO_FACE) for face in largest]
 
 
-def _join(tracks: Sequence[Track]) -> list[Track]:
+class _Tracker:
+    """The tracks of a clip, which grow frame by frame.
+
+    Attributes:
+      tracks: of all frames so far.
+      time: the number of frames so far.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self.tracks: list[Track] = []
+        self.time = 0
+        self._detector = detector
+        self._unscanned: list[np.ndarray] = []  # the frames since the last full search
+        self._thumbnail: np.ndarray | None = None  # of the last frame
+        self._last_image = np.zeros((1, 1, 3), np.uint8)
+
+    def add_frame(self, image: np.ndarray) -> None:
+        """Finds the faces of the next frame, uint8 [H, W, 3] RGB, and adds them to the tracks."""
+        cut = self._is_after_cut(image)
+        faces, links, scanned = self._find_faces(image, cut=cut)
+        for track, index in links:
+            track.add(self.time, faces[index])
+            track.observe(image)
+        for index in sorted(set(range(len(faces))) - {index for _, index in links}):
+            newcomer = Track()
+            newcomer.add(self.time, faces[index])
+            newcomer.observe(image)
+            if scanned and not cut:  # the frames before a cut show a different scene
+                self._add_earlier_faces(newcomer)
+            self.tracks.append(newcomer)
+        if cut:
+            for track in self.tracks:
+                track.ended = track.last < self.time
+        self._unscanned = [] if scanned else [*self._unscanned, image]
+        self._last_image = image
+        self.time += 1
+
+    def _is_after_cut(self, image: np.ndarray) -> bool:
+        before, self._thumbnail = self._thumbnail, _make_thumbnail(image)
+        return before is not None and _are_cut_apart(before, self._thumbnail)
+
+    def _find_faces(self, image: np.ndarray, *, cut: bool) -> tuple[list[Face], list[tuple[Track, int]], bool]:
+        """Searches a frame near the tracks, or all of it when a full search is due or the main person is lost.
+
+        Returns:
+          The faces, (track, index of its face) pairs, and True after a full search.
+        """
+        alive = [track for track in self.tracks if not track.ended and self.time - track.last <= MEMORY]
+        present = [track for track in alive if track.last == self.time - 1]
+        scan = self.time == 0 or cut or len(self._unscanned) + 1 >= (SCAN_EVERY if present else SCAN_IDLE)
+        faces: list[Face] = []
+        links: list[tuple[Track, int]] = []
+        if alive and not scan:
+            faces = self._detector(image, [track.faces[track.last].box for track in alive])
+            links = _link(alive, faces, self.time, image, self._last_image)
+            main = max(present, key=lambda track: track.weight, default=None)
+            scan = main is not None and all(track is not main for track, _ in links)
+        if scan:
+            faces = self._detector(image)
+            links = [] if cut else _link(alive, faces, self.time, image, self._last_image)
+        return faces, links, scan
+
+    def _add_earlier_faces(self, newcomer: Track) -> None:
+        """Adds a newcomer's faces in the frames since the last full search, the latest first, until one has none."""
+        box = newcomer.faces[self.time].box
+        for time, image in zip(range(self.time - 1, -1, -1), reversed(self._unscanned), strict=False):
+            taken = [track.faces[time].box for track in self.tracks if time in track.faces]
+            faces = [
+                face
+                for face in self._detector(image, [box])
+                if iou(face.box, box) >= OVERLAP
+                and all(iou(face.box, other) < OVERLAP for other in taken)
+                and newcomer.resembles(image, face)
+            ]
+            if not faces:
+                return
+            face = max(faces, key=lambda face: iou(face.box, box))
+            newcomer.add(time, face)
+            box = face.box
+
+
+def _join_tracks(tracks: Sequence[Track]) -> list[Track]:
     """Joins the tracks that look like one person and never share a frame, in the order of their first frames."""
     people: list[Track] = []
     for track in sorted(tracks, key=lambda track: -track.weight):
@@ -178,7 +229,7 @@ def _join(tracks: Sequence[Track]) -> list[Track]:
         apart = [person for person in people if person.faces.keys().isdisjoint(track.faces)]
         distances = [distance(np.stack(person.descriptors), descriptors) for person in apart]
         nearest = int(np.argmin(distances)) if distances else -1
-        if nearest < 0 or distances[nearest] > SAME:
+        if nearest < 0 or distances[nearest] > SAME_PERSON:
             person = Track()
             people.append(person)
         else:
@@ -189,8 +240,8 @@ def _join(tracks: Sequence[Track]) -> list[Track]:
     return sorted(people, key=lambda person: min(person.faces))
 
 
-def _choose(people: Sequence[Track]) -> Track:
-    """Returns the person to follow, or one without faces if there is nobody."""
+def _choose_person(people: Sequence[Track]) -> Track:
+    """Returns the person to follow, or a track without faces if there are no people."""
     totals: dict[int, float] = defaultdict(float)  # by frame, of all faces
     for person in people:
         for time, face in person.faces.items():
@@ -202,20 +253,20 @@ def _choose(people: Sequence[Track]) -> Track:
 
 
 def _link(
-    tracks: Sequence[Track], faces: Sequence[Face], time: int, image: np.ndarray, before: np.ndarray
+    tracks: Sequence[Track], faces: Sequence[Face], time: int, image: np.ndarray, last_image: np.ndarray
 ) -> list[tuple[Track, int]]:
     """Returns pairs of a track and the index of its face.
 
-    The best overlap goes first, and tracks of the frame before go before lost ones.
+    Tracks of the frame before come first, then lost ones, each with the best overlap first.
     """
     pairs = []
     for track in tracks:
-        lost, box = time - track.last > 1, track.expected(time)
+        lost, box = time - track.last > 1, track.expected_box(time)
         for index, face in enumerate(faces):
             overlap = iou(box, face.box)
             ratio = _area(face.box) / max(_area(box), 1e-9)
             similar = abs(np.log(max(ratio, 1e-9))) <= np.log(LOST_SIZE_RATIO if lost else SIZE_RATIO)
-            if overlap >= OVERLAP and similar and _may_continue(track, face, lost, image, before):
+            if overlap >= OVERLAP and similar and _may_continue(track, face, image, last_image, lost=lost):
                 pairs.append((lost, -overlap, track, index))
     pairs.sort(key=lambda pair: pair[:2])
     links: list[tuple[Track, int]] = []
@@ -225,22 +276,23 @@ def _link(
     return links
 
 
-def _may_continue(track: Track, face: Face, lost: bool, image: np.ndarray, before: np.ndarray) -> bool:
-    """Returns whether a face at a track's place is the same person's. Looks are compared where there is a doubt.
+def _may_continue(track: Track, face: Face, image: np.ndarray, last_image: np.ndarray, *, lost: bool) -> bool:
+    """Returns True if a face may be the next of a track. Faces are compared only if the picture in the box changed.
 
     Args:
       track: of the person.
-      face: at its place.
-      lost: whether the track has no face in the frame before.
-      image: the face's frame.
-      before: the frame before.
+      face: at the track's place.
+      image: the face's frame, uint8 [H, W, 3].
+      last_image: the frame before, uint8 [H, W, 3].
+      lost: True if the track has no face in the frame before.
     """
     if lost:
-        return track.looks_like(image, face)
+        return track.resembles(image, face)
     assert track.patch is not None
     if np.abs(_patch(image, face.box) - track.patch).mean() <= CHANGED:
         return True
-    return distance(describe(before, track.faces[track.last])[None], describe(image, face)[None]) <= DIFFERENT
+    last_face = describe(last_image, track.faces[track.last])
+    return distance(last_face[None], describe(image, face)[None]) <= DIFFERENT_PEOPLE
 
 
 def _patch(image: np.ndarray, box: Box) -> np.ndarray:
@@ -252,29 +304,8 @@ def _patch(image: np.ndarray, box: Box) -> np.ndarray:
     return cv2.resize(inside, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _look_back(
-    newcomer: Track, time: int, frames: Sequence[np.ndarray], tracks: Sequence[Track], detector: Detector
-) -> None:
-    """Adds the faces of a newcomer at `time` in the frames before it, the latest first, while they are there."""
-    box = newcomer.faces[time].box
-    for earlier, image in zip(range(time - 1, -1, -1), reversed(frames), strict=False):
-        taken = [track.faces[earlier].box for track in tracks if earlier in track.faces]
-        faces = [
-            face
-            for face in detector(image, [box])
-            if iou(face.box, box) >= OVERLAP
-            and all(iou(face.box, other) < OVERLAP for other in taken)
-            and newcomer.looks_like(image, face)
-        ]
-        if not faces:
-            return
-        face = max(faces, key=lambda face: iou(face.box, box))
-        newcomer.add(earlier, face)
-        box = face.box
-
-
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, in [0, 1]."""
+    """Returns the intersection over union of two boxes, in [0, 1]."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     shared = max(width, 0.0) * max(height, 0.0)
@@ -285,11 +316,11 @@ def _area(box: Box) -> float:
     return box[2] * box[3]
 
 
-def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """[P] float64 with mean 0, so that a change of the light is no change."""
+def _make_thumbnail(image: np.ndarray) -> np.ndarray:
+    """Returns float64 [P] with mean 0, so that brighter light does not count as a cut."""
     small = cv2.resize(image, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
     return small - small.mean()
 
 
-def _is_cut(before: np.ndarray, after: np.ndarray) -> bool:
+def _are_cut_apart(before: np.ndarray, after: np.ndarray) -> bool:
     return bool(before @ after < CUT * np.linalg.norm(before) * np.linalg.norm(after))

@@ -26,7 +26,7 @@ from fer.prepare.detectors import DETECTORS
 from fer.prepare.faces import Box, align
 from fer.prepare.media import read_frames
 from fer.prepare.tracking import follow, iou
-from fer.prepare.videos import encode_jpeg
+from fer.prepare.video_files import encode_jpeg
 from tests.realmedia import find_realdata
 
 flags.DEFINE_string('clips', None, 'Folder of clips, searched at any depth; default: that of the tests (FER_REALDATA).')
@@ -64,11 +64,11 @@ def run_package(clip: Path, first: int) -> tuple[float, list[Box | None]]:
 def run_ours(clip: Path) -> tuple[float, list[Box | None]]:
     """Seconds, and the box of the person followed in each frame."""
     start = time.perf_counter()
-    seen = follow(read_frames(clip), _detector)
-    for image, (face, _) in zip(read_frames(clip), seen, strict=True):
+    tracked = follow(read_frames(clip), _detector)
+    for image, (face, _) in zip(read_frames(clip), tracked, strict=True):
         if face:
             encode_jpeg(align(image, face, IMAGE_SIZE, MARGIN))
-    return time.perf_counter() - start, [look.face.box if look.face else None for look in seen]
+    return time.perf_counter() - start, [frame.face.box if frame.face else None for frame in tracked]
 
 
 def compare(clips: Sequence[Path]) -> None:

@@ -28,7 +28,7 @@ from fer.prepare.media import read_frames
 from fer.prepare.synthetic.frames import draw_frames
 from fer.prepare.synthetic.plan import clip_rng, plan_split
 from fer.prepare.synthetic.script import write_script
-from fer.prepare.tracking import Seen, follow
+from fer.prepare.tracking import TrackedFrame, follow
 from tests.realmedia import find_realdata
 
 flags.DEFINE_string('clips', None, 'Folder of clips of one person each; default: those of the tests (FER_REALDATA).')
@@ -45,7 +45,7 @@ class Clip(NamedTuple):
     """Pictures of one person."""
 
     frames: list[np.ndarray]  # uint8 [H, W, 3] RGB
-    seen: list[Seen]  # the face that is found in each, alone
+    tracked: list[TrackedFrame]  # the face found in each frame
 
 
 class Scene(NamedTuple):
@@ -77,7 +77,7 @@ def draw_clips(number: int, detector: Detector) -> Iterator[Clip]:
     people = set()
     for plan in plan_split('Train', 40 + 4 * number, seed=11):
         script = write_script(plan, 11)
-        if script.identity.person in people or (script.view != 0).mean() > 0.1 or len(script.view) < 4 * PIECE:
+        if script.identity.person in people or (script.shots != 0).mean() > 0.1 or len(script.shots) < 4 * PIECE:
             continue
         frames = list(draw_frames(script, clip_rng(plan, 11, 1)))
         people.add(script.identity.person)
@@ -113,15 +113,15 @@ def splice(pieces: Sequence[tuple[Clip, Sequence[int]]], main: Clip) -> Scene:
     return Scene(
         [clip.frames[index] for clip, index in parts],
         [MAIN if clip is main else OTHER for clip, _ in parts],
-        [clip.seen[index].face is not None for clip, index in parts],
+        [clip.tracked[index].face is not None for clip, index in parts],
         [None] * len(parts),
     )
 
 
 def pass_by(main: Clip, other: Clip) -> Scene:
     """The other, cut out of its picture, crosses the main person's from left to right within 20 frames."""
-    index = next(index for index, seen in enumerate(other.seen) if seen.face)
-    face = other.seen[index].face
+    index = next(index for index, frame in enumerate(other.tracked) if frame.face)
+    face = other.tracked[index].face
     assert face is not None
     left, top, width, height = face.box
     first = max(0, int(left - 0.3 * width))
@@ -137,7 +137,7 @@ def pass_by(main: Clip, other: Clip) -> Scene:
             above = max(0, screen_height - figure.shape[0])  # the shoulders reach the lower edge
             frames[time][above:, begin:end] = figure[: screen_height - above, begin - at : end - at]
             boxes[time] = (begin, above, end - begin, screen_height - above)
-    return Scene(frames, [MAIN] * len(frames), [seen.face is not None for seen in main.seen], boxes)
+    return Scene(frames, [MAIN] * len(frames), [frame.face is not None for frame in main.tracked], boxes)
 
 
 SCENES: dict[str, Callable[[Clip, Clip], Scene]] = {
@@ -153,14 +153,16 @@ def measure(name: str, clips: Sequence[Clip], pairs: Sequence[tuple[Clip, Clip]]
         kept = total = others = 0
         for main, other in pairs:
             scene = make(main, other)
-            for seen, truth, found, box in zip(
+            for tracked, truth, found, box in zip(
                 follow(iter(scene.frames), detector), scene.truth, scene.found, scene.boxes, strict=True
             ):
-                hidden = box is not None and seen.face is None  # behind the one who passes by
-                wrong = seen.face is not None and (truth == OTHER or (box is not None and is_within(seen.face, box)))
+                hidden = box is not None and tracked.face is None  # behind the passer-by
+                wrong = tracked.face is not None and (
+                    truth == OTHER or (box is not None and is_within(tracked.face, box))
+                )
                 others += wrong
                 total += truth == MAIN and found and not hidden
-                kept += truth == MAIN and found and seen.face is not None and not wrong
+                kept += truth == MAIN and found and tracked.face is not None and not wrong
         print(f'{name:6s}  {title:23s}  {total:25d}  {f"{kept} = {kept / total:.1%}":14s}  {others:9d}', flush=True)
 
 
@@ -210,8 +212,8 @@ def compare_features(groups: dict[str, list[Clip]]) -> None:
 
 def describe_pieces(clip: Clip, function: Callable[[np.ndarray, Face], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Descriptors of every tenth face, of the clip's first half and of its second."""
-    faces = [(frame, seen.face) for frame, seen in zip(clip.frames, clip.seen, strict=True) if seen.face][::10]
-    described = np.stack([function(frame, face) for frame, face in faces])
+    faces = [(image, frame.face) for image, frame in zip(clip.frames, clip.tracked, strict=True) if frame.face][::10]
+    described = np.stack([function(image, face) for image, face in faces])
     half = len(described) // 2
     return described[:half], described[half:]
 
