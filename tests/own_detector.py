@@ -1,11 +1,11 @@
-"""Detectors that are not in the package, for test_faces.py."""
+"""Detectors outside the package, for test_faces.py."""
 
 from fer.prepare.detectors import anywhere
 from fer.prepare.faces import TEMPLATE, Face
 
 
 def make_corner():
-    """A face in the left upper corner of every image."""
+    """Makes a detector that finds a face in the upper left corner of every image."""
     return anywhere(lambda image: [Face((1.0, 2.0, 30.0, 30.0), TEMPLATE * 30 + (1, 2), 0.5)])
 
 
@@ -18,5 +18,5 @@ def fail():
 
 
 def detect(image):
-    """A detector, not a function that makes one."""
+    """Detects, where a function that makes a detector is expected."""
     return [image]

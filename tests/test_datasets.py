@@ -1,4 +1,4 @@
-"""Datasets: each layout as it is published, in small, wrong lines included; labels one by one, splits by subject."""
+"""Datasets: a small copy of each published layout, with wrong lines, each label, and the splits by subject."""
 
 import csv
 import os
@@ -35,7 +35,7 @@ def paint(path, level=100, size=8):
 
 
 def cut(path):
-    """What an interrupted copy leaves of a file."""
+    """Cuts a file off, as an interrupted copy does."""
     path.write_bytes(path.read_bytes()[:40])
 
 
@@ -44,7 +44,7 @@ def find(dataset, source, **options):
 
 
 def prepare(tmp_path, dataset, source, *flags, code=0):
-    """Runs the command; returns what it printed and the folder it wrote."""
+    """Runs the command. Returns the finished process and the output folder."""
     output = tmp_path / 'data'
     done = run(
         '-m', 'fer.prepare', f'--dataset={dataset}', f'--source={source}', f'--output={output}', *flags, ok=False
@@ -55,7 +55,7 @@ def prepare(tmp_path, dataset, source, *flags, code=0):
 
 
 def read_split(output, split, item='still'):
-    """The manifest's items with their classes' names, and the ledger's rows by id."""
+    """Returns the manifest's items with their classes' names, and the ledger's rows by id."""
     manifest = read_manifest(output / f'{split}.txt', item=item)
     rows = {row.video_id: row for row in read_ledger(manifest)}
     for video in manifest.videos:
@@ -66,10 +66,10 @@ def read_split(output, split, item='still'):
     return [(video.video_id, EMOTIONS[video.label]) for video in manifest.videos], rows
 
 
-def refuses(dataset, source, *says, **options):
+def refuses(dataset, source, *texts, **options):
     with pytest.raises(InputError) as caught:
         find(dataset, source, **options)
-    for text in says:
+    for text in texts:
         assert str(text) in str(caught.value)
     assert '\n' not in str(caught.value)
 
@@ -83,14 +83,14 @@ def fer2013_line(emotion, usage='Training', pixels=None):
     return f'{emotion},{pixels or " ".join(str(k % 256) for k in range(emotion, emotion + 2304))},{usage}\n'
 
 
-def test_fer2013(tmp_path):
+def test_fer2013_is_prepared_with_its_labels(tmp_path):
     lines = [fer2013_line(emotion) for emotion in (*range(7), 7)]
     lines += [fer2013_line(3, 'PublicTest'), '\n', fer2013_line(4, 'PrivateTest')]
     put(tmp_path / 'raw/fer2013.csv', 'emotion,pixels,Usage\n' + ''.join(lines))
     done, output = prepare(tmp_path, 'fer2013', tmp_path / 'raw', code=1)
     items, rows = read_split(output, 'train')
     assert items == [(f'stills/train/{number:05d}', name) for number, name in enumerate(FER2013, start=1)]
-    assert 'stills/train/00008' not in rows  # it could be neither trained on nor scored
+    assert 'stills/train/00008' not in rows  # its label is unknown, so it can be neither trained on nor scored
     assert "train: 'train/00008.png': unknown label 7 (fer2013.csv:9)" in done.out
     assert 'train: 7 items, 7 usable; failures: none ->' in done.out
     assert read_split(output, 'val')[0] == [('stills/val/00009', 'Happy')]
@@ -99,14 +99,14 @@ def test_fer2013(tmp_path):
     np.testing.assert_array_equal(image, (np.arange(2304) + 2).astype(np.uint8).reshape(48, 48))
 
 
-def test_fer2013_columns_in_another_order(tmp_path):
+def test_fer2013_columns_may_have_any_order(tmp_path):
     put(tmp_path / 'fer2013.csv', f'emotion, Usage, pixels\n3, Training, {" ".join(["7"] * 2304)}\n')
     (still,) = find('fer2013', tmp_path)['train']
     assert (still.label, still.pixels) == (4, b'\x07' * 2304)
 
 
 @pytest.mark.parametrize(
-    ('line', 'says'),
+    ('line', 'message'),
     [
         ('0,1 2 3,Training\n', 'found 3 pixels; expected 2304'),
         (fer2013_line(0, pixels='256 ' * 2304), 'expected pixels from 0 to 255'),
@@ -116,12 +116,12 @@ def test_fer2013_columns_in_another_order(tmp_path):
         ('0,1 2 3\n', 'found 2 columns'),
     ],
 )
-def test_fer2013_wrong_line(tmp_path, line, says):
+def test_fer2013_wrong_line_is_refused(tmp_path, line, message):
     path = put(tmp_path / 'raw/fer2013.csv', 'emotion,pixels,Usage\n' + fer2013_line(1) + line)
-    refuses('fer2013', tmp_path / 'raw', f'{path}:3: ', says)
+    refuses('fer2013', tmp_path / 'raw', f'{path}:3: ', message)
 
 
-def test_nothing_is_written_for_a_wrong_line(tmp_path):
+def test_wrong_line_is_refused_before_anything_is_written(tmp_path):
     path = put(tmp_path / 'raw/fer2013.csv', 'emotion,pixels,Usage\n' + fer2013_line(1) + '0,1 2 3,Training\n')
     done, output = prepare(tmp_path, 'fer2013', tmp_path / 'raw', code=2)
     assert f'{path}:3: ' in done.err
@@ -143,7 +143,7 @@ def make_rafdb(root, extra=''):
 
 
 @pytest.mark.parametrize('root', ['', 'basic'])
-def test_rafdb(tmp_path, root):
+def test_rafdb_is_prepared_with_its_labels(tmp_path, root):
     extra = 'train_00008.jpg 1\ntrain_00009.jpg 8\n\ntrain_00001.png 2\ntrain_00010.jpg 2\n'
     images = make_rafdb(tmp_path / 'raw' / root, extra) / 'Image/aligned'
     paint(images / 'train_00009_aligned.jpg')
@@ -162,7 +162,7 @@ def test_rafdb(tmp_path, root):
 
 
 @pytest.mark.parametrize(
-    ('extra', 'says'),
+    ('extra', 'message'),
     [
         ('train_00008.jpg\n', 'found 1 columns'),
         ('train_00008.jpg happy\n', "found 'happy'; expected a label"),
@@ -170,12 +170,12 @@ def test_rafdb(tmp_path, root):
         ('train_00008.jpg 1 2\n', 'found 3 columns'),
     ],
 )
-def test_rafdb_wrong_line(tmp_path, extra, says):
+def test_rafdb_wrong_line_is_refused(tmp_path, extra, message):
     make_rafdb(tmp_path, extra)
-    refuses('rafdb', tmp_path, 'list_patition_label.txt:10: ', says)
+    refuses('rafdb', tmp_path, 'list_patition_label.txt:10: ', message)
 
 
-def test_rafdb_images_elsewhere(tmp_path):
+def test_rafdb_without_images_is_refused(tmp_path):
     make_rafdb(tmp_path)
     for path in (tmp_path / 'Image/aligned').iterdir():
         path.unlink()
@@ -194,7 +194,7 @@ def affectnet_line(name, expression):
     return f'{name},10,10,120,120,30.1;40.2;50.3;60.4,{expression},0.1,-0.2\n'
 
 
-def test_affectnet_csv(tmp_path):
+def test_affectnet_csv_release_is_prepared_with_its_labels(tmp_path):
     lists, images = tmp_path / 'raw/Manually_Annotated_file_lists', tmp_path / 'raw/Manually_Annotated_Images'
     lines = [affectnet_line(f'{k}/image{k}.jpg', k) for k in range(11)]
     lines += [affectnet_line('11/gone.jpg', 1), affectnet_line('12/odd.jpg', 11), affectnet_line('13/c.bmp', 6)]
@@ -219,7 +219,7 @@ def test_affectnet_csv(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('line', 'says'),
+    ('line', 'message'),
     [
         (affectnet_line('1/b.jpg', 'happy'), "found 'happy'"),
         ('1/b.jpg,1\n', 'found 2 columns'),
@@ -227,9 +227,9 @@ def test_affectnet_csv(tmp_path):
         ('"1/b.jpg,1,2,3,4,5,6,7,8\n', 'expected a list file'),
     ],
 )
-def test_affectnet_wrong_line(tmp_path, line, says):
+def test_affectnet_wrong_line_is_refused(tmp_path, line, message):
     put(tmp_path / 'training.csv', AFFECTNET_HEADER + affectnet_line('1/a.jpg', 1) + line)
-    refuses('affectnet', tmp_path, 'training.csv:3: ', says)
+    refuses('affectnet', tmp_path, 'training.csv:3: ', message)
 
 
 def save_expression(folder, number, value):
@@ -245,7 +245,7 @@ def make_affectnet_arrays(root):
     return root
 
 
-def test_affectnet_arrays(tmp_path):
+def test_affectnet_newer_release_is_prepared_with_its_labels(tmp_path):
     train = make_affectnet_arrays(tmp_path / 'raw') / 'train_set'
     for number, value in ((10, np.array(3)), (11, np.array(b'6')), (12, np.array('x')), (13, np.array(99))):
         save_expression(train, number, value)
@@ -259,11 +259,11 @@ def test_affectnet_arrays(tmp_path):
     assert items == [(f'source/train_set/images/{k}', name) for k, name in expected]
     missing = [row.video_id for row in rows.values() if row.gap == 'missing']
     assert missing == ['source/train_set/images/16']
-    assert all(f'images/{k}' in done.out for k in (12, 13, 14, 15))  # no label that could be read
+    assert all(f'images/{k}' in done.out for k in (12, 13, 14, 15))  # their labels cannot be read
     assert read_split(output, 'val')[0] == [('source/val_set/images/5', 'Sad')]
 
 
-def test_affectnet_never_unpickles(tmp_path):
+def test_affectnet_annotations_are_never_unpickled(tmp_path):
     class Trap:
         def __reduce__(self):
             return (put, (tmp_path / 'sprung',))
@@ -275,7 +275,7 @@ def test_affectnet_never_unpickles(tmp_path):
     assert stills[-1].problem.startswith('9_exp.npy: ')
 
 
-def test_affectnet_class_cap(tmp_path):
+def test_affectnet_classes_are_capped_by_seed(tmp_path):
     for k in range(30):
         save_expression(tmp_path / 'train_set', k, np.array(str(k % 3)))
     for k in range(6):
@@ -315,11 +315,11 @@ def by_actor(splits, actor_of):
     return {split: {actor_of(video.video_id) for video in videos} for split, videos in splits.items()}
 
 
-def test_ravdess(tmp_path):
+def test_ravdess_videos_are_split_by_actor(tmp_path):
     root = make_ravdess(tmp_path)
     put(root / 'Actor_03/01-01-09-01-02-01-03.mp4')
     put(root / 'Actor_03/holiday.mp4')
-    put(root / 'Actor_03/._01-01-05-01-02-01-03.mp4')  # what a Mac leaves in archives
+    put(root / 'Actor_03/._01-01-05-01-02-01-03.mp4')  # a companion file that a Mac adds to archives
     splits = find('ravdess', root)
     videos = [video for split in splits.values() for video in split]
     assert len(videos) == 24 * 7 + 1
@@ -337,10 +337,10 @@ def test_ravdess(tmp_path):
     assert len(set.union(*actors.values())) == 24
 
 
-def test_cremad(tmp_path):
+def test_cremad_videos_are_split_by_actor(tmp_path):
     root = make_cremad(tmp_path)
     put(root / 'VideoFlash/1040_ITH_SAD_XX.flv')
-    put(root / 'AudioWAV/1040_ITH_SAD_X.wav')  # the published sound lacks a letter
+    put(root / 'AudioWAV/1040_ITH_SAD_X.wav')  # a letter is missing in this published name
     put(root / '.git/config')
     splits = find('cremad', root)
     assert splits.left_out == {'.wav file': 1}
@@ -358,14 +358,14 @@ def test_cremad(tmp_path):
 
 
 @pytest.mark.parametrize(('dataset', 'make'), [('ravdess', make_ravdess), ('cremad', make_cremad)])
-def test_seed_decides_who_is_held_out(tmp_path, dataset, make):
+def test_seed_decides_which_people_are_held_out(tmp_path, dataset, make):
     root = make(tmp_path / 'raw')
     first, again, other = (find(dataset, root, seed=seed) for seed in (3, 3, 4))
     assert first == again
     assert first.subjects == again.subjects != other.subjects
 
 
-def test_split_by_subject():
+def test_split_by_subject_ignores_the_order():
     subjects = split_by_subject(['b', 'a', 'c', 'a'], seed=0)
     assert sorted(subjects) == ['a', 'b', 'c']
     assert sorted(subjects.values()) == ['test', 'train', 'val']
@@ -375,7 +375,7 @@ def test_split_by_subject():
 
 
 def test_ravdess_videos_are_prepared(tmp_path):
-    """The whole command on videos: held out by actor, written down, the odd file listed, nobody stops."""
+    """Actors are held out and listed. A file with an unknown emotion is listed and does not stop the rest."""
     for actor in (1, 2, 3):
         path = tmp_path / f'raw/Actor_{actor:02d}/01-01-05-01-02-01-{actor:02d}.mp4'
         path.parent.mkdir(parents=True)
@@ -414,7 +414,7 @@ def paint_faces(folder, count):
         paint(folder / f'{k}.jpg')
 
 
-def test_dfew_faces(tmp_path):
+def test_dfew_faces_are_prepared_with_their_labels(tmp_path):
     root = make_dfew(tmp_path / 'raw', fold=2, extra='8,1\n9,0\n')
     for k in (*range(1, 8), 9, 16372):
         paint_faces(root / f'Clip/clip_224x224/{k:05d}', 11)
@@ -430,7 +430,7 @@ def test_dfew_faces(tmp_path):
     assert [path.split('/')[-1] for path in video.frames] == [f'{k}.jpg' for k in range(1, 12)]  # 2 before 10
 
 
-def test_dfew_originals(tmp_path):
+def test_dfew_originals_are_preferred_to_faces(tmp_path):
     root = make_dfew(tmp_path)
     for k in (*range(1, 8), 16372):
         put(root / f'Clip/original/part_{k % 3}/{k}.mp4')
@@ -442,8 +442,8 @@ def test_dfew_originals(tmp_path):
 
 
 @pytest.mark.parametrize('unpacked', ['clip_224x224/', ''])
-def test_dfew_faces_in_parts(tmp_path, unpacked):
-    """As the official archives have them, some clips beside the parts."""
+def test_dfew_faces_in_parts_are_found(tmp_path, unpacked):
+    """The official archives have such parts. Some clips are beside them."""
     root = make_dfew(tmp_path)
     for k in (1, 2, 16372):
         paint_faces(root / f'Clip/{unpacked}clip_224x224_part_{(k - 1) // 1600 + 1}/{k:05d}', 2)
@@ -458,15 +458,15 @@ def test_dfew_faces_in_parts(tmp_path, unpacked):
     assert [video.video_id for video in splits['train'] if not video.problem] == ['00001', '00002', '00003']
 
 
-def test_dfew_interpolated_faces(tmp_path):
+def test_dfew_interpolated_faces_are_the_last_resort(tmp_path):
     root = make_dfew(tmp_path)
     paint_faces(root / 'Clip/clip_224x224_16f/00001', 2)
     (root / 'Clip/clip_224x224').mkdir()
     assert find('dfew', root)['train'][0].path == root / 'Clip/clip_224x224_16f/00001'
 
 
-def test_dfew_lists_with_an_underscore(tmp_path):
-    """As the authors' own description has it."""
+def test_dfew_lists_with_an_underscore_are_found(tmp_path):
+    """The authors' own description spells the folders with an underscore."""
     root = make_dfew(tmp_path)
     paint_faces(root / 'Clip/clip_224x224/00001', 2)
     for split in ('train', 'test'):
@@ -476,13 +476,13 @@ def test_dfew_lists_with_an_underscore(tmp_path):
     assert {split: len(videos) for split, videos in find('dfew', root).items()} == {'train': 7, 'test': 1}
 
 
-def test_dfew_without_clips(tmp_path):
+def test_dfew_without_clips_is_refused(tmp_path):
     root = make_dfew(tmp_path)
     refuses('dfew', root, root / 'Clip', 'original/1.mp4', 'clip_224x224/00001', 'no folder of that name')
 
 
 @pytest.mark.parametrize(
-    ('extra', 'says'),
+    ('extra', 'message'),
     [
         ('8\n', 'found 1 columns'),
         ('eight,1\n', "found 'eight'"),
@@ -491,10 +491,10 @@ def test_dfew_without_clips(tmp_path):
         (',\n', "found ''"),
     ],
 )
-def test_dfew_wrong_line(tmp_path, extra, says):
+def test_dfew_wrong_line_is_refused(tmp_path, extra, message):
     root = make_dfew(tmp_path, extra=extra)
     paint_faces(root / 'Clip/clip_224x224/00001', 2)
-    refuses('dfew', root, 'set_1.csv:9: ', says)
+    refuses('dfew', root, 'set_1.csv:9: ', message)
 
 
 def make_ferv39k(root, extra='', faces='2_ClipsforFaceCrop'):
@@ -507,7 +507,7 @@ def make_ferv39k(root, extra='', faces='2_ClipsforFaceCrop'):
 
 
 @pytest.mark.parametrize('faces', ['2_ClipsforFaceCrop/2_ClipsforFaceCrop', 'Image/CropFace/2_ClipsforFaceCrop'])
-def test_ferv39k_archives_unpacked_otherwise(tmp_path, faces):
+def test_ferv39k_faces_in_other_folders_are_found(tmp_path, faces):
     make_ferv39k(tmp_path / 'FERV39k', faces=faces)
     paint_faces(tmp_path / 'FERV39k/3_ClipsforScenImages/Action/Fear/0001', 3)
     splits = find('ferv39k', tmp_path)
@@ -519,8 +519,8 @@ def test_ferv39k_archives_unpacked_otherwise(tmp_path, faces):
 @pytest.mark.parametrize(
     ('lists', 'faces'), [('FERV39k', '.'), ('FERV39k', '2_ClipsforFaceCrop'), ('.', 'FERV39k'), ('FERV39k', 'FERV39k')]
 )
-def test_ferv39k_clips_elsewhere(tmp_path, lists, faces):
-    """The archives of lists and faces are unpacked one by one."""
+def test_ferv39k_lists_and_faces_may_be_apart(tmp_path, lists, faces):
+    """The archives of lists and of faces are unpacked one by one."""
     archives, source = make_ferv39k(tmp_path / 'archives'), tmp_path / 'raw'
     for folder, name in ((lists, '4_setups'), (faces, '2_ClipsforFaceCrop')):
         (source / folder).mkdir(parents=True, exist_ok=True)
@@ -530,12 +530,12 @@ def test_ferv39k_clips_elsewhere(tmp_path, lists, faces):
     assert splits['test'][0].path == source / faces / '2_ClipsforFaceCrop/School/Fear/0001'
 
 
-def test_ferv39k_without_clips(tmp_path):
+def test_ferv39k_without_clips_is_refused(tmp_path):
     make_ferv39k(tmp_path / 'FERV39k', faces='Faces')
     refuses('ferv39k', tmp_path, tmp_path, 'FERV39k/2_ClipsforFaceCrop', "found ['FERV39k']")
 
 
-def test_ferv39k(tmp_path):
+def test_ferv39k_faces_are_prepared_with_their_labels(tmp_path):
     root = make_ferv39k(tmp_path / 'raw', 'Action/Fear/0002 Fear\nAction/Bored/0001 Bored\n')
     done, output = prepare(tmp_path, 'ferv39k', root, code=1)
     items, rows = read_split(output, 'train', item='frame')
@@ -545,26 +545,26 @@ def test_ferv39k(tmp_path):
     assert "unknown label 'Bored' (train_All.csv:9)" in done.out
     assert read_split(output, 'test', item='frame')[0] == [('School_Fear_0001', 'Fear')]
     assert (root / '2_ClipsforFaceCrop/School/Fear/0001/1.jpg').exists()
-    prepare(tmp_path, 'ferv39k', root, '--overwrite', code=1)  # takes the links away, not the dataset
+    prepare(tmp_path, 'ferv39k', root, '--overwrite', code=1)  # removes the links, not the dataset
     assert (root / '2_ClipsforFaceCrop/School/Fear/0001/1.jpg').exists()
 
 
 @pytest.mark.parametrize(
-    ('extra', 'says'),
+    ('extra', 'message'),
     [
         ('Action/Fear/0002\n', 'found 1 columns'),
         ('Action/0002 Fear\n', 'expected a path such as'),
         ('Action/../0002 Fear\n', 'expected a path such as'),
     ],
 )
-def test_ferv39k_wrong_line(tmp_path, extra, says):
-    refuses('ferv39k', make_ferv39k(tmp_path, extra), 'train_All.csv:8: ', says)
+def test_ferv39k_wrong_line_is_refused(tmp_path, extra, message):
+    refuses('ferv39k', make_ferv39k(tmp_path, extra), 'train_All.csv:8: ', message)
 
 
 # AFEW's faces, and folders of anything
 
 
-def test_afew_faces(tmp_path):
+def test_afew_folders_of_faces_are_prepared(tmp_path):
     names = ('Neutral', 'Angry', 'Disgust', 'Fear', 'Happy', 'Sad', 'Surprise')
     for k, name in enumerate(names):
         paint_faces(tmp_path / f'raw/Train_AFEW/{name}/00000{k}', 12)
@@ -584,7 +584,7 @@ def test_afew_faces(tmp_path):
 
 
 def make_afew(root):
-    """AFEW with the faces that EmotiW publishes; of the ids, 4 and 9 have none, 99 has no video."""
+    """Writes AFEW with the faces that EmotiW publishes. Ids 4 and 9 have no faces, and 99 has no video."""
     for name in ('Train_AFEW/Angry/1', 'Train_AFEW/Angry/2', 'Train_AFEW/Sad/4', 'Val_AFEW/Fear/5', 'Test_AFEW/9'):
         put(root / f'{name}.avi')
     put(root / 'Test_AFEW/Test_vid_Distribute/Test_vid_Distribute/7.avi')
@@ -598,7 +598,7 @@ def make_afew(root):
     return root
 
 
-def test_afew_beside_its_published_faces(tmp_path):
+def test_afew_videos_beside_published_faces_are_found(tmp_path):
     splits = find('afew', make_afew(tmp_path))
     assert [(video.video_id, video.label, video.folder) for split in splits.values() for video in split] == [
         ('1', 1, 'Train_AFEW/Angry/1'),
@@ -615,8 +615,8 @@ def test_afew_beside_its_published_faces(tmp_path):
     }
 
 
-def test_afew_published_faces_are_no_videos(tmp_path):
-    """Nor where a split's videos are folders of faces."""
+def test_afew_published_faces_are_not_videos(tmp_path):
+    """They are not, even if a split's videos are folders of faces."""
     paint_faces(tmp_path / 'Train_AFEW/Angry/1', 2)
     paint_faces(tmp_path / 'Test_AFEW/2', 2)
     for split in ('Train', 'Test'):
@@ -626,7 +626,7 @@ def test_afew_published_faces_are_no_videos(tmp_path):
     assert [video.path.name for video in find('afew_faces', tmp_path)['train']] == ['1']
 
 
-def test_afew_published_faces(tmp_path):
+def test_afew_published_faces_are_prepared(tmp_path):
     root = make_afew(tmp_path / 'raw')
     done, output = prepare(tmp_path, 'afew_faces', root, code=1)
     items, rows = read_split(output, 'train', item='frame')
@@ -642,13 +642,13 @@ def test_afew_published_faces(tmp_path):
     assert [row.gap for row in read_ledger(test)] == ['missing', '']
 
 
-def test_afew_without_published_faces(tmp_path):
+def test_afew_faces_without_published_faces_is_refused(tmp_path):
     put(tmp_path / 'Train_AFEW/Angry/1.avi')
     put(tmp_path / 'Train_AFEW/AlignedFaces_LBPTOP_Points/Points/1/1.mat')
     refuses('afew_faces', tmp_path, 'expected published faces such as', "'AlignedFaces_LBPTOP_Points', 'Angry'")
 
 
-def test_no_file_of_afew_vanishes(tmp_path):
+def test_every_file_of_afew_is_accounted_for(tmp_path):
     names = ('Angry/1.avi', 'Angry/2.MTS', 'Angry/3.jpg', 'Angry/1.png', 'Angry/notes.txt', 'Angry/old/1.jpg', 'Readme')
     for name in (*names, 'Sad/4.3gp', '5.avi', 'Angry/.DS_Store'):
         put(tmp_path / 'Train_AFEW' / name)
@@ -662,7 +662,7 @@ def test_no_file_of_afew_vanishes(tmp_path):
     assert '1.png: an image with the id of ' in second
 
 
-def test_afew_images_beside_faces(tmp_path):
+def test_afew_images_beside_faces_are_listed(tmp_path):
     paint_faces(tmp_path / 'Train_AFEW/Angry/1', 2)
     put(tmp_path / 'Train_AFEW/Angry/2.jpg')
     splits = find('afew', tmp_path)
@@ -670,7 +670,7 @@ def test_afew_images_beside_faces(tmp_path):
     assert splits.problems == [f'{tmp_path}/Train_AFEW/Angry/2.jpg: an image; expected videos, or folders of faces']
 
 
-def test_an_image_among_videos_is_undecodable(tmp_path):
+def test_image_among_videos_is_undecodable(tmp_path):
     for name in ('1.ts', '2.avi'):
         (tmp_path / 'raw/Val_AFEW/Sad').mkdir(parents=True, exist_ok=True)
         make_clip(tmp_path / 'raw/Val_AFEW/Sad' / name, 25, 0.2)
@@ -682,7 +682,7 @@ def test_an_image_among_videos_is_undecodable(tmp_path):
     assert '3.jpg: undecodable a single picture; expected a video' in done.out
 
 
-def test_folder_of_images(tmp_path):
+def test_folder_of_images_is_prepared_with_its_labels(tmp_path):
     spelled = ('neutral', 'angry', 'Disgust', 'fearful', 'happiness', 'SAD', 'surprised')
     for split, count in (('train', 3), ('validation', 1)):
         for folder, level in zip(spelled, LEVELS, strict=True):
@@ -713,7 +713,7 @@ def test_folder_of_images(tmp_path):
 
 
 def oriented(path, image, orientation):
-    """Writes an image whose pixels are stored as they are, with an EXIF orientation."""
+    """Writes an image with unturned pixels and an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {'.jpg': {'quality': 95}, '.webp': {'lossless': True}}.get(path.suffix, {})
@@ -725,7 +725,7 @@ def oriented(path, image, orientation):
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif'])
 def test_stills_are_upright_whatever_their_format(tmp_path, suffix):
-    """All orientations of EXIF, against Pillow, which turns images itself."""
+    """All EXIF orientations are compared with Pillow, which turns images itself."""
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 3, 3), np.uint8), (48, 64), interpolation=0)
     for orientation in range(1, 9):
         path = tmp_path / 'raw' / 'train' / 'Happy' / f'{orientation}{suffix}'
@@ -742,7 +742,7 @@ def test_stills_are_upright_whatever_their_format(tmp_path, suffix):
         assert np.abs(stored - expected).max() < 12  # JPEG
 
 
-def test_transparent_stills_lie_on_grey(tmp_path):
+def test_transparent_stills_are_laid_on_grey(tmp_path):
     image = np.zeros((8, 8, 4), np.uint8)
     image[:4] = (10, 20, 200, 255)
     image[4:6] = (10, 20, 200, 128)
@@ -753,8 +753,8 @@ def test_transparent_stills_lie_on_grey(tmp_path):
     assert stored[[0, 4, 7]].tolist() == [[10, 20, 200], [68, 73, 164], [127, 127, 127]]
 
 
-def test_folders_that_are_links_are_entered_once(tmp_path):
-    """Actors on another disk, a second link to one of them, and a circle."""
+def test_linked_folders_are_entered_once(tmp_path):
+    """There are links to actors on another disk, a second link to one of them, and a circle."""
     here, there = tmp_path / 'here', tmp_path / 'there'
     for place, actors in ((here, '123'), (there, '456')):
         for actor in actors:
@@ -796,8 +796,8 @@ def test_a_locale_without_utf8_gives_the_same_bytes(tmp_path):
     assert written['C.UTF-8'] == written['de_DE.ISO-8859-1']
 
 
-def test_a_source_that_has_moved(tmp_path):
-    """The same command with its new place: links lead there, of images and of faces."""
+def test_moved_source_is_linked_again(tmp_path):
+    """The same command with the new place changes the links to images and to faces."""
     for name in ('stills/train/Sad/1.jpg', 'faces/Train_AFEW/Sad/1/1.jpg', 'faces/Train_AFEW/Sad/1/2.jpg'):
         paint(tmp_path / 'before' / name)
     for dataset, item, kind in (('folder', 'still', 'stills'), ('afew', 'frame', 'faces')):
@@ -807,7 +807,7 @@ def test_a_source_that_has_moved(tmp_path):
         assert len(read_split(output, 'train', item=item)[0]) == 1
 
 
-def test_folder_without_splits(tmp_path):
+def test_folder_without_splits_is_split(tmp_path):
     for k in range(20):
         paint(tmp_path / f'raw/{"Happy" if k % 2 else "Sad"}/{k}.jpg')
     _, output = prepare(tmp_path, 'folder', tmp_path / 'raw')
@@ -817,7 +817,7 @@ def test_folder_without_splits(tmp_path):
     assert len((output / 'split_subjects.csv').read_text().splitlines()) == 21
 
 
-def test_no_file_of_a_folder_vanishes(tmp_path):
+def test_every_file_of_a_folder_is_accounted_for(tmp_path):
     for name in ('train/Happy/1.jpg', 'train/Happy/1.txt', 'train/2.jpg', 'train/2.md', 'train/Sad/old/3.jpg'):
         put(tmp_path / name)
     for name in ('4.mp4', 'Readme', 'labels/5.txt', '__MACOSX/train/6.jpg'):
@@ -831,7 +831,7 @@ def test_no_file_of_a_folder_vanishes(tmp_path):
     ]
 
 
-def test_folder_of_videos(tmp_path):
+def test_folder_of_videos_is_found(tmp_path):
     for name in ('train/Happy/1.mp4', 'train/Sad/1.mp4', 'test/Sad/1.avi'):
         put(tmp_path / name)
     splits = find('folder', tmp_path)
@@ -850,7 +850,7 @@ def test_folder_of_videos(tmp_path):
         (3, 3, '.mp4', 'an image among videos'),
     ],
 )
-def test_folder_of_images_beside_videos(tmp_path, images, videos, taken, listed):
+def test_larger_group_of_a_mixed_folder_is_used(tmp_path, images, videos, taken, listed):
     for suffix, count in (('.jpg', images), ('.mp4', videos)):
         for k in range(count):
             put(tmp_path / f'{"Sad" if k else "Happy"}/{k}{suffix}')
@@ -863,7 +863,7 @@ def test_folder_of_images_beside_videos(tmp_path, images, videos, taken, listed)
 
 
 @pytest.mark.parametrize(
-    ('files', 'says'),
+    ('files', 'message'),
     [
         (['Bored/1.jpg'], 'Bored: expected a folder named after a class'),
         (['1.jpg'], 'expected folders named after classes'),
@@ -872,17 +872,17 @@ def test_folder_of_images_beside_videos(tmp_path, images, videos, taken, listed)
         (['Happy/1.jpg', 'Happy/1.png'], 'share an id'),
     ],
 )
-def test_folder_wrong_layout(tmp_path, files, says):
+def test_folder_with_wrong_layout_is_refused(tmp_path, files, message):
     for name in files:
         put(tmp_path / name)
-    refuses('folder', tmp_path, says)
+    refuses('folder', tmp_path, message)
 
 
 # All of them
 
 
-def test_names_too_long(tmp_path):
-    """AFEW's ids are the files' names, a folder's have the class before them."""
+def test_videos_with_long_names_are_set_aside(tmp_path):
+    """AFEW's ids are the files' names. Those of a folder have the class before them."""
     longest = 'ä' * 120
     for name in (longest, f'{longest}b', longest[:-4]):
         put(tmp_path / f'Train_AFEW/Sad/{name}.avi')
@@ -897,7 +897,7 @@ def test_names_too_long(tmp_path):
     assert [video.video_id for video in splits['train']] == [f'Sad_{longest[:-4]}']
 
 
-def test_a_video_with_the_longest_name_is_prepared(tmp_path):
+def test_video_with_the_longest_name_is_prepared(tmp_path):
     (tmp_path / 'raw/Train_AFEW/Sad').mkdir(parents=True)
     name = 'n' * 240
     make_clip(tmp_path / 'raw/Train_AFEW/Sad' / f'{name}.avi', 25, 0.2)
@@ -920,7 +920,7 @@ def test_a_video_with_the_longest_name_is_prepared(tmp_path):
         ('folder', 'named after classes'),
     ],
 )
-def test_wrong_root(tmp_path, dataset, looked_for):
+def test_wrong_source_is_refused(tmp_path, dataset, looked_for):
     put(tmp_path / 'Readme.txt')
     refuses(dataset, tmp_path, tmp_path, looked_for, "found ['Readme.txt']")
 

@@ -1,4 +1,4 @@
-"""Detectors, and one person followed through a clip."""
+"""Detectors, and the tracking of one person through a clip."""
 
 import weakref
 from concurrent.futures import ProcessPoolExecutor
@@ -23,25 +23,25 @@ SAD, HAPPY = 'Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4'
 
 
 class Film:
-    """Painted frames, and a detector that knows where it painted whom.
+    """Painted frames, and a detector that finds the painted faces.
 
     Args:
-      script: by frame, {person: (left, top, side)}, in the order in which they are painted; who is covered to a half
-        is not detected.
+      script: by frame, {person: (left, top, side)} in pixels, in the order in which they are painted. A face that is
+        half covered is not detected.
       cuts: frames at which the background changes.
     """
 
     def __init__(self, script, cuts=()):
         self.script, self.cuts = script, cuts
-        self.full, self.near = [], []  # the frames searched as a whole, and near boxes
+        self.full, self.near = [], []  # the frames that were searched fully, and near boxes
 
     def frames(self):
-        """Yields uint8 [90, 160, 3]; the first pixel holds the frame's number."""
+        """Yields uint8 [90, 160, 3]. The first pixel holds the frame's number."""
         for time, people in enumerate(self.script):
             scene = sum(cut <= time for cut in self.cuts)
             coarse = np.random.default_rng(scene).integers(90, 150, (9, 16, 3), np.uint8)
             image = cv2.resize(coarse, (160, 90), interpolation=cv2.INTER_NEAREST)
-            for person, (left, top, side) in people.items():  # hair and clothes of all lie behind all faces
+            for person, (left, top, side) in people.items():  # all hair and clothes, behind all faces
                 image[max(0, top - side // 3) : top + 2 * side, max(0, left - side // 2) : left + 3 * side // 2] = (
                     np.random.default_rng(200 + person).integers(30, 226, 3)
                 )
@@ -61,10 +61,10 @@ class Film:
             covered = any(iou(box, boxes[other]) > 0.5 for other in people[place + 1 :])
             if not covered and (near is None or any(reaches(where, box) for where in near)):
                 faces.append(Face(box, TEMPLATE * box[2] + box[:2], person / 10))
-        return faces[::-1] if time % 2 else faces  # no order to rely on
+        return faces[::-1] if time % 2 else faces  # tracking must not rely on their order
 
     def followed(self):
-        """By frame, the person whose face is shown, or why none is."""
+        """Returns by frame the person whose face is found, or the reason why it is missing."""
         return [frame.reason_missing if frame.face is None else round(frame.face.score * 10) for frame in self.track()]
 
     def track(self):
@@ -72,35 +72,35 @@ class Film:
 
 
 def paint_person(person, side):
-    """A face of few colours, uint8 [side, side, 3], which looks like nobody else's."""
+    """Returns a face of few colours, uint8 [side, side, 3], different for each person."""
     colours = np.random.default_rng(100 + person).integers(30, 226, (4, 4, 3), np.uint8)
     return cv2.resize(colours, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
 def reaches(where, box):
-    """Whether the middle of a box lies within a side of the middle of another."""
+    """Returns True if the middles of two boxes are at most one side of the first apart."""
     return all(abs(where[k] + where[k + 2] / 2 - box[k] - box[k + 2] / 2) <= where[2] for k in (0, 1))
 
 
-def test_no_frames():
+def test_clip_without_frames_gives_no_faces():
     assert follow(iter([]), Film([]).detect) == []
 
 
-def test_nobody():
+def test_frames_without_people_have_no_face():
     film = Film([{}] * 10)
     assert film.track() == [TrackedFrame(None, 'no_face')] * 10
     assert film.full == list(range(0, 10, SCAN_IDLE))
 
 
-def test_larger_for_a_moment_does_not_win():
+def test_person_who_is_briefly_larger_does_not_win():
     script = [{1: (20, 20, 30)} for _ in range(40)]
     for time in (10, 11, 12):
         script[time][2] = (80, 10, 70)
     assert Film(script).followed() == [1] * 40
 
 
-def test_larger_for_long_wins_from_the_frame_where_they_come():
-    """The newcomer comes between two searches of the whole frame, and is found back to where they came."""
+def test_larger_newcomer_wins_from_their_first_frame():
+    """The newcomer appears between two full searches, and is found back to their first frame."""
     arrives = SCAN_EVERY + 3
     script = [{1: (20, 20, 30), **({2: (80, 10, 60)} if time >= arrives else {})} for time in range(60)]
     film = Film(script)
@@ -108,15 +108,15 @@ def test_larger_for_long_wins_from_the_frame_where_they_come():
     assert len(film.full) == -(-60 // SCAN_EVERY)
 
 
-def test_who_comes_into_an_empty_frame_is_there_from_the_first():
+def test_person_entering_an_empty_frame_is_found_immediately():
     for arrives in range(1, 5):
         script = [{} if time < arrives else {1: (50, 30, 30)} for time in range(12)]
         assert Film(script).followed() == ['no_face'] * arrives + [1] * (12 - arrives)
 
 
 @pytest.mark.parametrize('hidden', [1, 2])
-def test_side_by_side_are_never_swapped(hidden):
-    """They touch, and each in turn is turned away for a while."""
+def test_people_side_by_side_are_never_swapped(hidden):
+    """Their faces touch, and one of them turns away for a while."""
     script = [{1: (40 + time % 3, 30, 30), 2: (70 - time % 2, 31, 29)} for time in range(50)]
     for time in range(15, 25):
         del script[time][hidden]
@@ -126,7 +126,7 @@ def test_side_by_side_are_never_swapped(hidden):
     assert film.followed() == (other if hidden == 1 else expected)
 
 
-def test_two_who_cross_while_both_are_seen():
+def test_visible_people_who_cross_are_not_swapped():
     """One passes above the other, and covers a quarter of the face."""
     script = [{1: (10 + 3 * time, 14, 34), 2: (112 - 3 * time, 40, 30)} for time in range(35)]
     assert Film(script).followed() == [1] * 35
@@ -134,8 +134,8 @@ def test_two_who_cross_while_both_are_seen():
 
 @pytest.mark.parametrize('front', [1, 2])
 @pytest.mark.parametrize(('speed', 'right'), [(2, 110), (4, 110), (8, 104)])
-def test_two_who_cross_and_hide_each_other(front, speed, right):
-    """Who is in front is never lost. At 8 pixels, the other's last place is nearer than their own."""
+def test_person_in_front_is_kept_when_two_cross(front, speed, right):
+    """The person behind is hidden for a while. At 8 pixels a frame, the other's last place is nearer than their own."""
     script = []
     for time in range(100 // speed):
         people = {1: (10 + speed * time, 30, 32), 2: (right - speed * time, 30, 32)}
@@ -143,7 +143,7 @@ def test_two_who_cross_and_hide_each_other(front, speed, right):
     assert Film(script).followed() == [front] * len(script)
 
 
-def test_who_was_hidden_is_the_same_person_again():
+def test_hidden_person_is_recognised_again():
     script = [{1: (50, 30, 40)} for _ in range(70)]
     for time in range(10, 10 + MEMORY - 5):
         script[time] = {}
@@ -155,20 +155,20 @@ def test_who_was_hidden_is_the_same_person_again():
     [((50, 30, 40), 'much later'), ((110, 30, 40), 'elsewhere'), ((53, 33, 31), 'at another size')],
 )
 @pytest.mark.parametrize('person', [1, 2])
-def test_who_comes_back_is_known_by_their_looks(back, how, person):
+def test_returning_person_is_recognised_by_appearance(back, how, person):
     gone = MEMORY + 5 if how == 'much later' else 10
     script = [{1: (50, 30, 40)}] * 30 + [{}] * gone + [{person: back}] * 20
     assert Film(script).followed() == [1] * 30 + ['no_face'] * gone + [1 if person == 1 else 'other_person'] * 20
 
 
-def test_a_stranger_at_a_lost_persons_place_is_not_taken_for_them():
+def test_stranger_at_a_lost_persons_place_is_rejected():
     script = [{1: (50, 30, 40)}] * 30 + [{}] * 10 + [{2: (50, 30, 40)}] * 20
     assert Film(script).followed() == [1] * 30 + ['no_face'] * 10 + ['other_person'] * 20
 
 
 @pytest.mark.parametrize('cuts', [(20, 34, 50, 60), ()], ids=['cuts', 'one background'])
 def test_one_person_is_followed_across_cuts(cuts):
-    """Shot, reverse shot, shot, a third, shot: at other places and sizes each time."""
+    """Shot, reverse shot, shot, a third person, shot, each at a different place and size."""
     shots = [(1, (50, 30, 40), 20), (2, (60, 30, 44), 14), (1, (54, 32, 38), 16), (3, (40, 20, 60), 10)]
     shots += [(1, (90, 25, 50), 12)]
     script = [{person: box} for person, box, frames in shots for _ in range(frames)]
@@ -177,8 +177,8 @@ def test_one_person_is_followed_across_cuts(cuts):
 
 
 @pytest.mark.parametrize('main', [0, 1])
-def test_drawn_people_are_followed_across_cuts(main):
-    """Through the skin detector: A B A B A, of drawn people whose identities are known."""
+def test_synthetic_people_are_followed_across_cuts(main):
+    """Two synthetic people take turns, A B A B A, and the skin detector finds them."""
     scripts = [write_script(plan, 11) for plan in plan_split('Train', 20, seed=11)]
     scripts = [s for s in scripts if s.occluder is None and len(s.shots) >= 40 and not s.shots[:40].any()]
     clips = [draw_frames(script, clip_rng(script.plan, 11, 1)) for script in scripts[:2]]
@@ -192,12 +192,12 @@ def test_drawn_people_are_followed_across_cuts(main):
     assert [frame.reason_missing for frame in tracked if not frame.face] == ['other_person'] * 24
 
 
-def test_a_close_up_between_two_shots_does_not_win():
+def test_close_up_between_two_shots_does_not_win():
     script = [{1: (50, 30, 30)}] * 20 + [{2: (40, 10, 70)}] * 30 + [{1: (50, 30, 30)}] * 20
     assert Film(script, cuts=[20, 50]).followed() == [1] * 20 + ['other_person'] * 30 + [1] * 20
 
 
-def test_two_who_look_alike_in_one_frame_are_two():
+def test_two_similar_faces_in_a_frame_are_two():
     film = Film([{1: (20, 30, 40)}] * 30)
 
     def detect(image, near=None):
@@ -211,7 +211,7 @@ def test_two_who_look_alike_in_one_frame_are_two():
     assert [frame.face.box[0] for frame in follow(iter(frames), detect)] == [20.0] * 30
 
 
-def test_the_largest_face_of_each_frame():
+def test_largest_takes_the_largest_face_of_each_frame():
     script = [{1: (20, 20, 30), 2: (80, 10, 40)}] * 3 + [{}] + [{1: (20, 20, 30)}] * 2
     film = Film(script)
     tracked = take_largest(film.frames(), film.detect)
@@ -219,13 +219,13 @@ def test_the_largest_face_of_each_frame():
     assert people == [2, 2, 2, 'no_face', 1, 1]
 
 
-def test_a_cut_to_somebody_at_nearly_the_same_place():
+def test_cut_to_a_face_nearby_starts_another_person():
     script = [{1: (50, 30, 40)}] * 20 + [{2: (54, 32, 42)}] * 30
-    for cuts in ([20], []):  # without a change of the background
+    for cuts in ([20], []):  # the second without a change of the background
         assert Film(script, cuts).followed() == ['other_person'] * 20 + [2] * 30
 
 
-def test_a_change_of_light_is_no_cut():
+def test_change_of_light_is_not_a_cut():
     script = [{1: (50 + time, 30, 40)} for time in range(20)]
     film = Film(script)
     frames = (image // 3 + 90 if time >= 10 else image for time, image in enumerate(film.frames()))
@@ -238,7 +238,7 @@ def test_a_change_of_light_is_no_cut():
     assert all(frame.face for frame in follow(frames, detect))
 
 
-def test_most_frames_are_searched_near_the_face_only():
+def test_most_frames_are_searched_near_the_face():
     script = [{1: (20 + time, 30, 30)} for time in range(60)]
     film = Film(script)
     assert film.followed() == [1] * 60
@@ -246,19 +246,19 @@ def test_most_frames_are_searched_near_the_face_only():
     assert sorted(film.full + film.near) == list(range(60))
 
 
-def test_a_leap_is_looked_for_everywhere_at_once():
+def test_face_that_leaps_triggers_a_full_search():
     script = [{1: (10, 10, 30)}] * 5 + [{1: (110, 50, 30)}] * 20
     film = Film(script)
     assert film.followed() == [1] * 25
     assert 5 in film.full
 
 
-def test_the_clip_is_never_held():
+def test_few_frames_are_held_in_memory():
     film = Film([{1: (20, 20, 30)}] * 100)
     alive = weakref.WeakSet()
 
     class Frame(np.ndarray):
-        """An array that a set may hold."""
+        """An array that can be hashed, for a set."""
 
         __hash__ = object.__hash__
         __eq__ = object.__eq__
@@ -278,15 +278,15 @@ def test_the_clip_is_never_held():
     assert 1 < most <= SCAN_EVERY + 2
 
 
-def test_none_is_the_middle_square():
+def test_detector_none_returns_the_middle_square():
     image = np.random.default_rng(0).integers(0, 256, (48, 60, 3), np.uint8)
     [face] = DETECTORS['none']()(image)
     assert (face.box, face.score) == ((6.0, 0.0, 48.0, 48.0), 1.0)
     np.testing.assert_allclose(align(image, face, 48, margin=0), image[:, 6:54], atol=1)
 
 
-def test_a_detector_of_ones_own(tmp_path):
-    """Through the command, whose processes are given its name."""
+def test_own_detector_is_used_by_the_command(tmp_path):
+    """The command's processes receive only the detector's name."""
     for name in ('Train_AFEW/Sad/1.avi', 'Val_AFEW/Fear/2.avi'):
         (tmp_path / 'raw' / name).parent.mkdir(parents=True)
         make_clip(tmp_path / 'raw' / name, 25, 0.2)
@@ -302,9 +302,9 @@ def test_a_detector_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('name', 'says'),
+    ('name', 'message'),
     [
-        ('nobody', 'expected haar, mtcnn, none, skin or package.module:function'),
+        ('unknown', 'expected haar, mtcnn, none, skin or package.module:function'),
         ('tests.own_detector', 'expected haar'),
         (':make', 'expected haar'),
         ('no_such.module:make', "ModuleNotFoundError: No module named 'no_such'"),
@@ -316,15 +316,15 @@ def test_a_detector_of_ones_own(tmp_path):
         ('own_detector:make_nothing', 'returned None; expected a detector'),
     ],
 )
-def test_no_such_detector(name, says):
+def test_unusable_detector_is_refused(name, message):
     with pytest.raises(InputError) as caught:
         make_detector(name)
     assert str(caught.value).startswith(f'--detector={name}: ')
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert '\n' not in str(caught.value)
 
 
-def test_no_such_detector_before_anything_is_written(tmp_path):
+def test_unusable_detector_is_refused_before_anything_is_written(tmp_path):
     flags = ('--detector=tests.own_detector:fail', f'--source={tmp_path}', f'--output={tmp_path / "data"}')
     done = run('-m', 'fer.prepare', *flags, ok=False)
     assert (done.code, done.out) == (2, '')
@@ -335,13 +335,13 @@ def test_no_such_detector_before_anything_is_written(tmp_path):
 
 @pytest.fixture(scope='module')
 def worker():
-    """A process of its own, as in preparation: MTCNN's TensorFlow is eager, and this one's may be in graph mode."""
+    """Starts a process for MTCNN, because its TensorFlow is eager and this process may be in graph mode."""
     with ProcessPoolExecutor(1, get_context('spawn')) as pool:
         yield pool
 
 
 def mtcnn_faces(images, near=()):
-    """MTCNN's faces of each image and, of the last, those near each of some boxes; to be run in a process."""
+    """Returns MTCNN's faces of each image, and those of the last image near each box of `near`. Runs in a process."""
     global _mtcnn
     _mtcnn = globals().get('_mtcnn') or DETECTORS['mtcnn']()
     return [_mtcnn(image) for image in images], [_mtcnn(images[-1], [box]) for box in near]
@@ -355,16 +355,16 @@ def test_haar_agrees_with_mtcnn_on_a_frontal_face(worker):
     assert 0 < haar.score < 1
 
 
-def test_nothing_in_noise_of_any_size(worker):
+def test_detectors_find_no_face_in_noise(worker):
     shapes = [(5, 7), (13, 200), (90, 70)]
     images = [np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
     assert worker.submit(mtcnn_faces, images, [(0.0, 0.0, 30.0, 30.0)]).result() == ([[], [], []], [[]])
     assert [DETECTORS['haar']()(image) for image in images] == [[], [], []]
 
 
-def test_pyramid_is_the_packages_down_to_the_smallest_face():
-    """Twenty pixels up to 360, then a share of the shorter side; always the package's own scales."""
-    from fer.prepare import mtcnn  # TensorFlow is heavy, and most tests here need none
+def test_pyramid_ends_at_the_smallest_face():
+    """The scales are the package's. The smallest face has 20 pixels up to a side of 360, then a share of the side."""
+    from fer.prepare import mtcnn  # imported here, because TensorFlow is slow to load and few tests here need it
 
     for height, width in ((360, 640), (576, 720), (1080, 1920), (2160, 3840), (100, 50)):
         sizes = 12 / mtcnn.pyramid(height, width)
@@ -377,24 +377,25 @@ def test_pyramid_is_the_packages_down_to_the_smallest_face():
 
 
 def sample(folder):
-    """A few frames, one of two people side by side, and one of twice the size."""
+    """Returns a few frames, one image of two people side by side, and one of twice the size."""
     sad, happy = ([*islice(read_frames(folder / name), 0, 50, 24)] for name in (SAD, HAPPY))
     both = np.hstack([sad[0], happy[0]])
     return [*sad, *happy, both, cv2.resize(happy[1], (1280, 720))]
 
 
 def package_faces(images):
-    """What the plain package finds in each image; to be run in a process."""
+    """Returns the plain package's faces of each image. Runs in a process."""
     from mtcnn import MTCNN
 
     network = MTCNN()
     return [network.detect_faces(image) for image in images]
 
 
-def test_mtcnn_finds_what_the_package_finds(worker):
+def test_mtcnn_finds_the_same_faces_as_its_package(worker):
     images = sample(realdata())
     found, _ = worker.submit(mtcnn_faces, images).result()
-    with ProcessPoolExecutor(1, get_context('spawn')) as other:  # ours settles TensorFlow's threads for its process
+    # A process of its own, because our detector sets TensorFlow's threads for its process.
+    with ProcessPoolExecutor(1, get_context('spawn')) as other:
         expected = other.submit(package_faces, images).result()
     assert sum(map(len, expected)) == len(images) + 1
     for ours, theirs in zip(found, expected, strict=True):
@@ -406,7 +407,7 @@ def test_mtcnn_finds_what_the_package_finds(worker):
             assert face.score == pytest.approx(other['confidence'], abs=1e-4)
 
 
-def test_mtcnn_near_a_face_finds_the_same(worker):
+def test_mtcnn_near_a_face_finds_the_same_face(worker):
     for image in sample(realdata())[::2]:
         [[faces], _] = worker.submit(mtcnn_faces, [image]).result()
         moved = []
@@ -420,19 +421,19 @@ def test_mtcnn_near_a_face_finds_the_same(worker):
 
 
 def follow_clip(clip):
-    """Everything about the first frames' faces that could differ; to be run in a process."""
+    """Returns the boxes, landmarks and scores of the first frames' faces. Runs in a process."""
     tracked = follow(islice(read_frames(clip), 16), DETECTORS['mtcnn']())
     return [(frame.face.box, frame.face.landmarks.tolist(), frame.face.score) for frame in tracked]
 
 
-def test_same_to_the_bit_in_any_process(worker):
+def test_faces_are_the_same_in_every_process(worker):
     clip = realdata() / HAPPY
     with ProcessPoolExecutor(1, get_context('spawn')) as other:
         first, second = (pool.submit(follow_clip, clip) for pool in (worker, other))
         assert first.result() == second.result()
 
 
-def test_benchmark_without_clips(tmp_path):
+def test_benchmark_without_clips_is_refused(tmp_path):
     done = run('-m', 'tests.benchmarks.faces', f'--clips={tmp_path}', ok=False)
     assert done.code == 2
     assert 'found no video' in done.err

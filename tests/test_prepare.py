@@ -1,4 +1,4 @@
-"""Preparation: alignment, AFEW's layout, and the command: manifests, ledgers, sound, and all that goes wrong."""
+"""Preparation of videos: alignment, AFEW's layout, manifests, ledgers, audio, and damaged files."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ from fer.prepare.prepared import Prepared
 from fer.prepare.smile.extract import clip_features
 from fer.prepare.summary import describe_other_people
 
-# Its corpus is prepared once, in one of pytest-xdist's processes.
+# The corpus is prepared once, in one of pytest-xdist's processes.
 pytestmark = pytest.mark.xdist_group(__name__)
 
 
@@ -34,7 +34,7 @@ def test_similarity_undoes_a_similarity():
     np.testing.assert_allclose(back, points, atol=1e-9)
 
 
-def test_similarity_is_least_squares_not_reflection():
+def test_similarity_never_reflects():
     mirrored = TEMPLATE * [-1, 1]
     matrix = similarity(mirrored, TEMPLATE)
     assert np.linalg.det(matrix[:, :2]) > 0
@@ -42,7 +42,7 @@ def test_similarity_is_least_squares_not_reflection():
 
 @pytest.mark.parametrize('side', [1.3, 0.35])  # a face smaller and one larger than the crop
 def test_aligned_landmarks_fall_on_the_template(side):
-    """Dots painted at the landmarks of a turned face are found at the template's places."""
+    """Dots painted at the landmarks of a turned face end at the template's places."""
     angle = 0.4
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     landmarks = (TEMPLATE - 0.5) @ turn.T * 112 / side + 200
@@ -58,7 +58,7 @@ def test_aligned_landmarks_fall_on_the_template(side):
         np.testing.assert_allclose([x.mean(), y.mean()], expected, atol=0.6)
 
 
-def test_afew_layout(tmp_path):
+def test_afew_videos_are_found_by_split(tmp_path):
     for name in ('Train_AFEW/Angry/2.avi', 'Train_AFEW/Angry/1.avi', 'Train_AFEW/Sad/3.mp4', 'Test_AFEW/9.avi'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -74,7 +74,7 @@ def test_afew_layout(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('files', 'says'),
+    ('files', 'message'),
     [
         ([], 'expected Train_AFEW'),
         (['Videos/1.avi'], "found ['Videos']"),
@@ -83,26 +83,26 @@ def test_afew_layout(tmp_path):
         (['Val_AFEW/Sad/1.avi', 'Val_AFEW/Fear/1.avi'], 'share an id'),
     ],
 )
-def test_wrong_layout(tmp_path, files, says):
+def test_wrong_afew_layout_is_refused(tmp_path, files, message):
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     with pytest.raises(InputError) as caught:
         find_videos(tmp_path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def remux(source, target, *, sound=True, **options):
-    """Writes a copy of a video, with its sound changed or left out."""
+def remux(source, target, *, audio=True, **options):
+    """Writes a copy of a video, with its audio changed or left out."""
     stream = ffmpeg.input(str(source))
-    streams = [stream.video, stream.audio] if sound else [stream.video]
+    streams = [stream.video, stream.audio] if audio else [stream.video]
     output = ffmpeg.output(*streams, str(target), vcodec='copy', loglevel='error', **options)
     output.run(cmd=FFMPEG, overwrite_output=True)
 
 
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
-    """A drawn corpus and, beside it, everything that goes wrong with videos, prepared."""
+    """Prepares a synthetic corpus, with videos that are damaged in many ways beside it."""
     folder = tmp_path_factory.mktemp('prepare')
     sizes = ('--train_videos=9', '--val_videos=7', '--test_videos=2')
     run('-m', 'fer.prepare.synthetic', f'--output={folder / "raw"}', *sizes)
@@ -116,7 +116,7 @@ def prepared(tmp_path_factory):
     (sad / 'gone.avi').symlink_to(folder / 'nowhere.avi')
     shutil.copy(good, fear / 'a "name", with \u00e4 and #.avi')
     shutil.copy(good, fear / 'line\nbreak.avi')
-    remux(good, fear / 'mute.avi', sound=False)
+    remux(good, fear / 'mute.avi', audio=False)
     remux(good, fear / 'silent.avi', af='volume=0', acodec='pcm_s16le')
     remux(good, fear / 'short.avi', af='atrim=end=0.5', acodec='pcm_s16le')
     remux(good, fear / 'blip.avi', af='atrim=end=0.01', acodec='pcm_s16le')
@@ -126,7 +126,7 @@ def prepared(tmp_path_factory):
 
 
 def read_table(prepared, video):
-    """frames.csv of one of the clips in Val_AFEW/Fear or Sad, its `gap` and its row of the ledger of faces."""
+    """Returns frames.csv of a clip in Val_AFEW/Fear or Sad, and its row in the ledger of faces."""
     data = prepared[0] / 'data'
     (path,) = [path for path in (data / 'faces' / 'Val_AFEW').rglob('frames.csv') if path.parent.name == video]
     rows = {row.video_id: row for row in read_ledger(read_manifest(data / 'val.txt'))}
@@ -138,11 +138,11 @@ def rows_of(prepared, manifest):
     return {row.video_id: row for row in read_ledger(read_manifest(prepared[0] / 'data' / manifest, item=item))}
 
 
-def test_prepare_reports_and_goes_on(prepared):
+def test_damaged_videos_are_reported_and_the_rest_prepared(prepared):
     _, done = prepared
     assert done.code == 1
     assert done.err == ''
-    for video, said in {
+    for video, message in {
         'text.avi': 'undecodable Invalid data found when processing input',
         'zero.avi': 'undecodable an empty file',
         'picture.avi': 'undecodable a single picture; expected a video',
@@ -151,7 +151,7 @@ def test_prepare_reports_and_goes_on(prepared):
         'faceless.avi': 'no_face',
         'blip.avi': ' audio lost: 0.01',
     }.items():
-        assert f'{video}: {said}' in done.out, video
+        assert f'{video}: {message}' in done.out, video
     assert "'Val_AFEW/Fear/line\\nbreak': a name with a tab or a line break" in done.out
     for video in ('mute', 'silent', 'short', '#'):
         assert f'{video}.avi' not in done.out
@@ -174,7 +174,7 @@ def test_manifest_and_ledger_agree_with_the_files(prepared, split, videos):
         row = by_id.pop(video.video_id)
         assert (row.gap, row.label) == ('', video.label)
         assert 2 <= len(video.frames) == row.frames_kept <= row.frames_decoded
-        numbers = [int(path[-9:-4]) for path in video.frames]  # they count from 1 by time
+        numbers = [int(path[-9:-4]) for path in video.frames]  # counted from 1, by time
         table = pd.read_csv(Path(video.frames[0]).with_name('frames.csv'))
         assert table.frame.tolist() == list(range(1, row.frames_decoded + 1))
         assert table.frame[table.status == 'kept'].tolist() == numbers
@@ -190,7 +190,7 @@ def test_manifest_and_ledger_agree_with_the_files(prepared, split, videos):
 
 
 @pytest.mark.parametrize('split', ['train', 'val', 'test'])
-def test_clip_k_goes_with_frame_k(prepared, split):
+def test_clips_and_frames_of_a_number_belong_together(prepared, split):
     folder, _ = prepared
     data = folder / 'data'
     faces = {video.video_id: video for video in read_manifest(data / f'{split}.txt').videos}
@@ -201,7 +201,7 @@ def test_clip_k_goes_with_frame_k(prepared, split):
     for name, video in both.items():
         assert (video.audio, video.frames) == (clips[name].audio, faces[name].frames)
         assert [Path(path).stem for path in video.audio] == [Path(path).stem for path in video.frames]
-        # The values are those that openSMILE finds at that number's time in the video's own sound.
+        # The values are openSMILE's at that number's time in the video's own audio.
         wav = data / 'wav' / Path(video.frames[0]).parent.relative_to(data / 'faces').with_suffix('.wav')
         numbers = [int(Path(path).stem) for path in video.frames]
         expected = clip_features(wav, numbers[-1], 'contextual')
@@ -211,13 +211,13 @@ def test_clip_k_goes_with_frame_k(prepared, split):
             np.testing.assert_array_equal(np.array(values.split(','), np.float32), expected.values[number - 1])
 
 
-def test_videos_whose_sound_is_not_all_there(prepared):
+def test_missing_audio_is_marked_in_tables_and_ledgers(prepared):
     table, row = read_table(prepared, 'mute')
     assert (row.audio_seconds, row.gap) == (0, '')
     assert set(table.sound) == {''}
     table, row = read_table(prepared, 'silent')
     assert row.audio_seconds > 1
-    assert set(table.sound) <= {'silent', 'padded'}  # the sound may be a fraction of a frame shorter
+    assert set(table.sound) <= {'silent', 'padded'}  # the audio may be a fraction of a frame shorter
     table, row = read_table(prepared, 'short')
     assert row.audio_seconds == pytest.approx(0.5, abs=0.01)
     assert (table.sound[12:] == 'padded').all()
@@ -225,13 +225,13 @@ def test_videos_whose_sound_is_not_all_there(prepared):
     clips, whole = rows_of(prepared, 'val_clips.txt'), rows_of(prepared, 'val_functionals.txt')
     assert [clips[name].gap for name in ('mute', 'blip', 'silent', 'short')] == ['no_audio', 'no_audio', '', '']
     assert [whole[name].gap for name in ('mute', 'blip', 'silent', 'short')] == ['no_audio', 'no_audio', '', '']
-    # A whole sound needs no face; what cannot be decoded has neither.
+    # Functionals need no face. A video that cannot be decoded has neither face nor audio.
     assert (clips['faceless'].gap, whole['faceless'].gap) == ('no_face', '')
     assert (clips['text'].gap, whole['text'].gap) == ('undecodable', 'undecodable')
     assert len(clips) == len(whole) == 18
 
 
-def test_functionals_of_whole_videos(prepared):
+def test_functionals_have_one_line_per_video(prepared):
     manifest = read_manifest(prepared[0] / 'data' / 'train_functionals.txt', item='video')
     assert len(manifest.videos) == 9
     for video in manifest.videos[:2]:
@@ -254,7 +254,7 @@ def test_labels_come_from_the_folders(prepared):
 
 
 @pytest.mark.parametrize('mode', ['hold', 'reuse_box'])
-def test_frames_without_the_face_may_be_filled(tmp_path, prepared, mode):
+def test_missing_faces_are_filled_when_asked(tmp_path, prepared, mode):
     folder, _ = prepared
     losing = [path for path in (folder / 'data' / 'faces').rglob('frames.csv') if 'no_face' in path.read_text()]
     source = next(path.parent for path in losing if 'kept' in path.read_text())
@@ -267,12 +267,12 @@ def test_frames_without_the_face_may_be_filled(tmp_path, prepared, mode):
     run('-m', 'fer.prepare', '--dataset=folder', *flags, f'--missing_faces={mode}', '--arff')
     (path,) = (tmp_path / 'data' / 'faces').rglob('frames.csv')
     after = pd.read_csv(path)
-    first = int(np.argmax(before.status == 'kept'))  # nothing can be held before the first face
+    first = int(np.argmax(before.status == 'kept'))  # before the first face there is no face to hold
     status = {'hold': 'held', 'reuse_box': 'reused_box'}[mode]
     assert after.status[:first].tolist() == before.status[:first].tolist()
     assert after.status[first:].tolist() == before.status[first:].replace('no_face', status).tolist()
     box = ['left', 'top', 'width', 'height']
-    if mode == 'reuse_box':  # the rows say which
+    if mode == 'reuse_box':  # the rows have the box that was used again
         before[box] = before[box].ffill()
     columns = [*box, 'score', 'nose_x', 'nose_y']
     pd.testing.assert_frame_equal(after[columns], before[columns])
@@ -292,7 +292,7 @@ def test_frames_without_the_face_may_be_filled(tmp_path, prepared, mode):
 
 
 @pytest.mark.parametrize(
-    ('flags', 'says'),
+    ('flags', 'message'),
     [
         (['--shard=3/2'], '--shard=3/2: expected i/n'),
         (['--shard=1/2', '--overwrite'], '--overwrite: one job would delete'),
@@ -301,16 +301,16 @@ def test_frames_without_the_face_may_be_filled(tmp_path, prepared, mode):
         (['--output=/proc/nothing/here'], '/proc/nothing'),
     ],
 )
-def test_bad_fusion_flags_are_refused(tmp_path, prepared, flags, says):
+def test_bad_flags_are_refused_before_anything_is_written(tmp_path, prepared, flags, message):
     folder, _ = prepared
     done = run('-m', 'fer.prepare', f'--source={folder / "raw"}', f'--output={tmp_path / "out"}', *flags, ok=False)
     assert (done.code, done.out) == (2, '')
     assert len(done.err.splitlines()) == 1
-    assert says in done.err
+    assert message in done.err
     assert not (tmp_path / 'out').exists()
 
 
-def test_prepare_never_overwrites_unasked(prepared):
+def test_preparation_is_not_overwritten_without_the_flag(prepared):
     folder, _ = prepared
     before = (folder / 'data' / 'train.txt').read_bytes()
     done = run('-m', 'fer.prepare', f'--source={folder / "raw"}', f'--output={folder / "data"}', ok=False)
@@ -326,8 +326,8 @@ def test_prepare_never_overwrites_unasked(prepared):
 
 
 @pytest.mark.slow
-def test_full_size_command_on_real_video(tmp_path):
-    """Real clips, MTCNN, VGG-Face at width 1.0, windows of 80 frames: two steps, then evaluation."""
+def test_full_size_commands_on_real_video(tmp_path):
+    """Real clips, MTCNN and VGG-Face at width 1.0 with windows of 80 frames: two steps, then evaluation."""
     source = realdata()
     for name, target in (
         ('Val_AFEW/Sad/000000001.mp4', 'Train_AFEW/Sad'),

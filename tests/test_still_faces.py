@@ -1,4 +1,4 @@
-"""Stills whose faces are detected, or given by boxes: written aligned, counted where there is none, resumed."""
+"""Stills whose faces are detected or given by boxes: aligned faces, stills without a face, and resumed runs."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from fer.prepare.synthetic.script import write_script
 
 @pytest.fixture(scope='module')
 def faces():
-    """Pictures of a drawn person each, uint8 [3, 144, 192, 3] RGB, in which the skin detector finds a face."""
+    """Returns pictures of three synthetic people, uint8 [144, 192, 3] RGB, in which the skin detector finds a face."""
     plans = plan_split('Train', 20, seed=11)[:3]
     return [draw_frames(write_script(plan, 11), clip_rng(plan, 11, 1))[0] for plan in plans]
 
@@ -36,7 +36,7 @@ def prepare(tmp_path, *flags, dataset='folder', ok=True):
 
 @pytest.fixture
 def folder(faces, tmp_path):
-    """Two faces and a picture without one."""
+    """Writes two pictures with a face and one without."""
     save(tmp_path / 'raw/train/Happy/1.png', faces[0])
     save(tmp_path / 'raw/train/Sad/2.png', faces[1])
     save(tmp_path / 'raw/train/Sad/empty.png', np.full((90, 120, 3), 90, np.uint8))
@@ -46,7 +46,7 @@ def folder(faces, tmp_path):
 FLAGS = ('--detector=skin', '--image_size=40', '--jobs=1')
 
 
-def test_a_still_is_cut_to_its_face_and_one_without_is_a_row_of_the_ledger(folder, faces):
+def test_stills_are_cut_to_faces_or_listed(folder, faces):
     done = prepare(folder, *FLAGS)
     assert 'train: 3 items, 2 usable; failures: 1 no_face' in done.out
     manifest = read_manifest(folder / 'data/train.txt', item='still')
@@ -56,10 +56,10 @@ def test_a_still_is_cut_to_its_face_and_one_without_is_a_row_of_the_ledger(folde
     written = cv2.imread(manifest.videos[0].frames[0])[:, :, ::-1]
     (found,) = DETECTORS['skin']()(faces[0])
     expected = align(faces[0], found, 40, 0.15)
-    assert np.abs(written.astype(int) - expected).mean() < 6, 'the border that is searched moves landmarks a little'
+    assert np.abs(written.astype(int) - expected).mean() < 6, 'the added border moves landmarks a little'
 
 
-def test_stills_are_left_as_they_are_without_a_detector(folder):
+def test_stills_are_unchanged_without_a_detector(folder):
     prepare(folder)
     assert '--detector=none\n--image_size=112\n--margin=0.0\n' in (folder / 'data/prepare_flags.txt').read_text()
     assert 'source/train/Sad/empty.png' in (folder / 'data/train.txt').read_text()
@@ -83,7 +83,7 @@ def test_finished_stills_are_not_searched_again(folder, faces):
     assert first.read_bytes() != b'damaged'
 
 
-def test_the_largest_face_of_several_is_taken_and_counted(faces, tmp_path):
+def test_largest_of_several_faces_is_taken(faces, tmp_path):
     small = cv2.resize(faces[1], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
     both = np.zeros((144, 192 + small.shape[1], 3), np.uint8)
     both[:, :192] = faces[0]
@@ -94,7 +94,7 @@ def test_the_largest_face_of_several_is_taken_and_counted(faces, tmp_path):
 
 
 def write_affectnet(root, faces, boxes):
-    """The CSV release, with an image for each box."""
+    """Writes the CSV release, with an image for each box."""
     rows = []
     for number, box in enumerate(boxes):
         save(root / f'raw/Manually_Annotated_Images/1/{number}.png', faces[number % 3])
@@ -122,20 +122,20 @@ def test_affectnet_is_cropped_to_its_boxes(faces, tmp_path):
     assert 'no_face box 900, 0, 9, 9 in an image of 192x144 pixels' in done.out
 
 
-def test_affectnet_is_taken_whole_where_that_is_asked_for(faces, tmp_path):
+def test_affectnet_with_detector_none_is_not_cropped(faces, tmp_path):
     write_affectnet(tmp_path, faces, [(20, 30, 80, 80)])
     prepare(tmp_path, '--detector=none', dataset='affectnet')
     assert (tmp_path / 'data/train.txt').read_text() == 'source/Manually_Annotated_Images/1/0.png,0000100\n'
 
 
-def test_boxes_where_there_are_none(folder):
+def test_detector_boxes_without_boxes_is_refused(folder):
     done = prepare(folder, '--detector=boxes', ok=False)
     assert done.code == 2
     assert '--detector=boxes: --dataset=folder lists no boxes here; expected another detector' in done.err
     assert not (folder / 'data').exists()
 
 
-def test_a_detector_for_folders_of_faces(faces, tmp_path):
+def test_detector_for_folders_of_faces_is_refused(faces, tmp_path):
     for number in (1, 2):
         save(tmp_path / f'raw/Train_AFEW/Happy/0001/{number}.png', faces[0])
         save(tmp_path / f'raw/Val_AFEW/Happy/0002/{number}.png', faces[0])
@@ -144,7 +144,7 @@ def test_a_detector_for_folders_of_faces(faces, tmp_path):
     assert '--detector=skin: expected none for folders of faces, which are cut out already' in done.err
 
 
-def test_a_journal_that_is_no_journal_is_passed_over(tmp_path):
+def test_lines_that_are_not_records_are_skipped(tmp_path):
     path = tmp_path / 'train.stills.jsonl'
     path.write_bytes(b'\n[1, 2]\n{"key": 1}\n\xff\xfe\n' + json.dumps({'name': 'a', 'key': 'b'}).encode() + b'\n{"na')
     assert read_journal(path) == {'a': {'name': 'a', 'key': 'b'}}

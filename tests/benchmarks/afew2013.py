@@ -1,11 +1,13 @@
-"""Late fusion of a 2013 entrant's AFEW scores: python -m tests.benchmarks.afew2013 [--scores=FILE.npz], a minute.
+"""Fuses a 2013 entrant's AFEW scores: python -m tests.benchmarks.afew2013 [--scores=FILE.npz]
 
-The scores are the Montreal entry's (EmotiW 2013): two face networks, an audio network, and a fusion of face and audio.
-First, each member's accuracy by the labels of 2013, over the videos it answers (k/n) and over all (k/N), beside what
-its authors printed. Then every method of `fusion.py`, and its search: weights from the 396 validation videos by the
-labels of 2013, scores on the 272 test videos whose labels a later release gives.
+It takes a minute. The scores are the Montreal entry's (EmotiW 2013): two face networks, an audio network, and a fusion
+of face and audio.
+- First comes each member's accuracy by the labels of 2013, over the videos it answers (k/n) and over all (k/N), beside
+  the accuracy that its authors printed.
+- Then come every method of `fusion.py`, and its search. Weights are from the 396 validation videos by the labels of
+  2013. Scores are on the 272 test videos whose labels a later release gives.
 
-A video without a face has no face score. As `evaluate.py` does, the class frequencies of the training set answer it.
+A video without a face has no face score. Its answer is the class frequencies of the training set, as in `evaluate.py`.
 """
 
 import json
@@ -26,7 +28,7 @@ from fer.results.results_file import UNKNOWN, Results, write_results
 from fer.results.videos import prior_logits
 from tests.realmedia import find_realdata
 
-flags.DEFINE_string('scores', None, 'The scores (.npz); default: those of the tests (FER_REALDATA).')
+flags.DEFINE_string('scores', None, 'The scores (.npz). Default: those of the tests (FER_REALDATA).')
 
 MEMBERS = ('face_convnet_mean', 'audio_dbn', 'face_convnet_svm', 'face_audio_svm')
 # Accuracies in percent that the authors print, by member and split.
@@ -59,7 +61,7 @@ def main() -> None:
 
 
 def find_scores() -> Path:
-    """Raises InputError: there is no such file."""
+    """Returns the path of the scores. Raises InputError if there is no such file."""
     real = find_realdata()
     path = Path(flags.FLAGS.scores) if flags.FLAGS.scores else real and real / 'scores' / 'afew2013.npz'
     if path is None or not path.is_file():
@@ -81,14 +83,14 @@ def read_scores(path: Path) -> dict[str, np.ndarray]:
     order = np.argsort([from_name(name) for name in scores['classes'].tolist()])
     for member in MEMBERS:
         scores[member] = scores[member][:, order]
-    place = np.append(np.argsort(order), -1)  # an unknown label, -1, takes the last
+    place = np.append(np.argsort(order), -1)  # an unknown label, -1, takes the last element
     for name in ('label_2013', 'label_2017'):
         scores[name] = place[scores[name]]
     return scores
 
 
 def describe_member(scores: dict[str, np.ndarray], member: str, split: str) -> str:
-    """`face_convnet_svm    train       172/367 = 46.87%      172/380 = 45.26%     46.87, equal`."""
+    """Returns `face_convnet_svm    train       172/367 = 46.87%      172/380 = 45.26%     46.87, equal`."""
     chosen = scores['split'] == split
     values, labels = scores[member][chosen], scores['label_2013'][chosen]
     answered = ~np.isnan(values).any(axis=1)
@@ -128,7 +130,7 @@ def write_members(folder: Path, scores: dict[str, np.ndarray], split: str, year:
 
 
 def fuse(files: Sequence[Path] | Sequence[Sequence[Path]], output: Path, options: Sequence[str]) -> Path:
-    """Runs `fusion.py` on one split's files, or on those of two: weights from the first, answers for the second."""
+    """Runs `fusion.py` on one split's files, or on two splits': weights from the first, scores on the second."""
     if isinstance(files[0], Path):
         inputs = [f'--results={",".join(map(str, files))}']
     else:
@@ -140,12 +142,12 @@ def fuse(files: Sequence[Path] | Sequence[Sequence[Path]], output: Path, options
 
 
 def score_alone(path: Path) -> Path:
-    """One member's metrics: a fusion of it with nothing."""
+    """Scores one member, by a fusion without other members."""
     return fuse([path], path.parent / 'alone', ['--method=3'])
 
 
 def read_accuracy(folder: Path) -> tuple[int, int]:
-    """(right, videos) of the one metrics file in a folder."""
+    """Returns (right, videos) of the only metrics file in a folder."""
     [path] = folder.glob('metrics_*.json')
     confusion = np.array(json.loads(path.read_text())['confusion'])
     return int(np.trace(confusion)), int(confusion.sum())
@@ -157,7 +159,7 @@ def describe_score(name: str, optimistic: tuple[int, int] | None, applied: tuple
 
 
 def describe_search(folder: Path) -> str:
-    """The row of the ensemble that the search found, and how it came about."""
+    """Returns the row of the ensemble that the search found, and a line on how it was found."""
     [path] = folder.glob('search_*.json')
     found = json.loads(path.read_text())
     row = found['table'][-1]

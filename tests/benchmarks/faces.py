@@ -1,10 +1,11 @@
-"""Face preparation against the plain MTCNN package.
+"""Measures face preparation against the plain MTCNN package: python -m tests.benchmarks.faces [--clips=FOLDER]
 
-`python -m tests.benchmarks.faces [--clips=FOLDER]`, about four minutes on two cores. The package's `detect_faces`, with
-its defaults, on every full-size frame in one process, against all that becomes of a video's pictures here, from file
-to aligned JPEGs, in one process and in two. Rounds are interleaved and medians are printed. The package's time is
-detection alone, ours is also that of decoding twice, alignment and JPEG; neither includes loading the networks.
-Agreement is with the package's largest face of each frame.
+It takes about four minutes on two cores. The package runs `detect_faces`, with its defaults, on every full-size frame
+in one process. Our preparation runs from file to aligned JPEGs, in one process and in two. Rounds are interleaved, and
+medians are printed.
+
+The package's time is detection alone. Ours includes decoding twice, alignment and JPEG. Neither includes loading the
+networks. Agreement is with the package's largest face of each frame.
 """
 
 import os
@@ -29,10 +30,10 @@ from fer.prepare.tracking import follow, iou
 from fer.prepare.video_files import encode_jpeg
 from tests.realmedia import find_realdata
 
-flags.DEFINE_string('clips', None, 'Folder of clips, searched at any depth; default: that of the tests (FER_REALDATA).')
+flags.DEFINE_string('clips', None, 'Folder of clips, searched at any depth. Default: that of the tests (FER_REALDATA).')
 
-IMAGE_SIZE, MARGIN = 112, 0.15  # as `python -m fer.prepare` has them
-ROUNDS = 3  # in round k the package sees frames k, k + 3, ... of each clip, so that it sees each frame once
+IMAGE_SIZE, MARGIN = 112, 0.15  # the defaults of `python -m fer.prepare`
+ROUNDS = 3  # in round k the package searches frames k, k + 3, ... of each clip, so each frame once in all
 
 
 def start_package() -> None:
@@ -53,7 +54,7 @@ def start_ours() -> None:
 
 
 def run_package(clip: Path, first: int) -> tuple[float, list[Box | None]]:
-    """Seconds, and the largest face of every third frame."""
+    """Returns seconds, and the largest face of every third frame."""
     frames = list(read_frames(clip))[first::ROUNDS]
     start = time.perf_counter()
     boxes = [[tuple(map(float, face['box'])) for face in _package.detect_faces(frame)] for frame in frames]
@@ -62,7 +63,7 @@ def run_package(clip: Path, first: int) -> tuple[float, list[Box | None]]:
 
 
 def run_ours(clip: Path) -> tuple[float, list[Box | None]]:
-    """Seconds, and the box of the person followed in each frame."""
+    """Returns seconds, and the box of the followed person in each frame."""
     start = time.perf_counter()
     tracked = follow(read_frames(clip), _detector)
     for image, (face, _) in zip(read_frames(clip), tracked, strict=True):
@@ -72,7 +73,7 @@ def run_ours(clip: Path) -> tuple[float, list[Box | None]]:
 
 
 def compare(clips: Sequence[Path]) -> None:
-    """Measures, and prints the table."""
+    """Measures the clips and prints the table."""
     context = get_context('spawn')
     with (
         ProcessPoolExecutor(1, context, start_package) as package,
@@ -80,7 +81,7 @@ def compare(clips: Sequence[Path]) -> None:
         ProcessPoolExecutor(2, context, start_ours) as two,
     ):
         counts = [len(boxes) for _, boxes in one.map(run_ours, clips)]
-        list(two.map(run_ours, clips))  # both processes are up
+        list(two.map(run_ours, clips))  # starts both processes
         package.submit(run_package, clips[0], 10**9).result()
         expected: list[list[Box | None]] = [[None] * count for count in counts]
         slow: list[list[float]] = [[] for _ in clips]  # package, frames/s, per clip and round
@@ -128,7 +129,7 @@ def _overlap(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Finds the clips."""
+    """Finds the clips and compares."""
     folder = Path(flags.FLAGS.clips) if flags.FLAGS.clips else find_realdata()
     if folder is None or not folder.is_dir():
         raise InputError(f'--clips={folder or ""}: expected a folder of clips (or one named by FER_REALDATA)')

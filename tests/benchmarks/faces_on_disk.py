@@ -1,4 +1,4 @@
-"""JPEGs to be read by benchmarks: as heavy to decode as faces are, in videos as long as AFEW's."""
+"""JPEGs for benchmarks to read. They take as long to decode as faces, in videos as long as AFEW's."""
 
 from pathlib import Path
 
@@ -8,23 +8,23 @@ import numpy as np
 from fer import emotions
 from fer.manifest import write_manifest
 
-MEDIAN, SIGMA, SHORTEST, LONGEST = 55, 0.5, 10, 144  # frames of AFEW's videos, log-normal
+MEDIAN, SIGMA, SHORTEST, LONGEST = 55, 0.5, 10, 144  # frames of AFEW's videos, a log-normal distribution
 
 
 def afew_lengths(videos: int, seed: int = 0) -> list[int]:
-    """Frames of so many videos."""
-    drawn = np.random.default_rng(seed).lognormal(np.log(MEDIAN), SIGMA, videos)
-    return np.clip(drawn.round(), SHORTEST, LONGEST).astype(int).tolist()
+    """Returns the numbers of frames of so many videos."""
+    sampled = np.random.default_rng(seed).lognormal(np.log(MEDIAN), SIGMA, videos)
+    return np.clip(sampled.round(), SHORTEST, LONGEST).astype(int).tolist()
 
 
 def write_videos(folder: Path, lengths: list[int], size: int, kilobytes: float) -> Path:
-    """Writes faces/<video>/<frame>.jpg and faces.txt, the manifest, unless it is there; returns its path.
+    """Writes faces/<video>/<frame>.jpg and the manifest faces.txt, unless it exists. Returns the manifest's path.
 
     Args:
-      folder: to write below.
+      folder: where to write.
       lengths: frames of each video.
       size: height and width in pixels.
-      kilobytes: of a file, on average; noise of two scales is mixed until JPEG quality 90 gives that.
+      kilobytes: mean size of a file. Noise of two scales is mixed until JPEG quality 90 gives this size.
     """
     manifest = folder / 'faces.txt'
     if manifest.exists():
@@ -49,7 +49,7 @@ def _encode(rng: np.random.Generator, size: int, fine: float) -> bytes:
 
 
 def _detail(rng: np.random.Generator, size: int, kilobytes: float) -> float:
-    """The standard deviation of fine noise at which a file has its size."""
+    """Returns the standard deviation of the fine noise that gives a file its size."""
     low, high = 0.0, 120.0
     for _ in range(12):
         middle = (low + high) / 2

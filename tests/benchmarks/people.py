@@ -1,14 +1,14 @@
-"""One person across cuts: python -m tests.benchmarks.people [--clips=FOLDER] [--pairs=20] [--features], some minutes.
+"""Measures tracking across cuts: python -m tests.benchmarks.people [--clips=FOLDER] [--pairs=20] [--features]
 
-Scenes with two people or three are put together from clips of one person each, so that it is known whom every frame
-shows:
+It takes some minutes. Scenes with two or three people are made from clips of one person each, so that the person of
+every frame is known:
 - A B A: the second person between two pieces of the first
 - shot and reverse shot: pieces of 15 frames, two of the first person for one of the second
 - passing by: a third person, cut out with hair and shoulders, crosses the first one's picture within 20 frames
 
-Of each scene: how many of the main person's frames are kept, of those in which the detector finds a face in the clip
-itself, and how many frames give another person's face. Drawn people are searched with the skin detector, real ones
-with MTCNN. `--features` also prints how well each descriptor tells people apart, on pieces of the same clips.
+Printed for each scene: how many of the main person's frames are kept, of those in which the detector finds a face in
+the clip itself, and how many frames give another person's face. Synthetic people are searched with the skin detector,
+real people with MTCNN. `--features` also prints how well each descriptor separates people, on pieces of these clips.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,9 +31,9 @@ from fer.prepare.synthetic.script import write_script
 from fer.prepare.tracking import TrackedFrame, follow
 from tests.realmedia import find_realdata
 
-flags.DEFINE_string('clips', None, 'Folder of clips of one person each; default: those of the tests (FER_REALDATA).')
-flags.DEFINE_integer('pairs', 20, 'Drawn people that each scene is made of, two at a time.', lower_bound=1)
-flags.DEFINE_bool('features', False, 'Compare descriptors as well.')
+flags.DEFINE_string('clips', None, 'Folder of clips of one person each. Default: those of the tests (FER_REALDATA).')
+flags.DEFINE_integer('pairs', 20, 'Synthetic people that the scenes are made of, two at a time.', lower_bound=1)
+flags.DEFINE_bool('features', False, 'Also compare descriptors.')
 
 REAL = ('Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4', 'ravdess_video/01-01-01-01-01-01-01.mp4')
 SIZE = (640, 360)  # of every real picture, width and height
@@ -49,17 +49,20 @@ class Clip(NamedTuple):
 
 
 class Scene(NamedTuple):
+    """A film with two or three people."""
+
     frames: list[np.ndarray]
-    truth: list[int]  # whom each frame shows, MAIN or OTHER; MAIN where both are seen
-    found: list[bool]  # whether the detector finds the main person's face in the clip itself
-    boxes: list[tuple[float, ...] | None]  # where the other is, in frames that show both
+    truth: list[int]  # the person of each frame, MAIN or OTHER. MAIN if it shows both.
+    found: list[bool]  # True if the detector finds the main person's face in the clip itself
+    boxes: list[tuple[float, ...] | None]  # place of the other person, in frames that show both
 
 
 def main() -> None:
     cv2.setNumThreads(1)
-    print('people  scene                    frames of the main person  kept            of others')
-    drawn = list(draw_clips(flags.FLAGS.pairs, DETECTORS['skin']()))
-    measure('drawn', drawn, list(zip(drawn, drawn[1:] + drawn[:1], strict=True)), DETECTORS['skin']())
+    print('people     scene                    frames of the main person  kept            of others')
+    synthetic = list(make_clips(flags.FLAGS.pairs, DETECTORS['skin']()))
+    pairs = list(zip(synthetic, synthetic[1:] + synthetic[:1], strict=True))
+    measure('synthetic', synthetic, pairs, DETECTORS['skin']())
     folder = Path(flags.FLAGS.clips) if flags.FLAGS.clips else find_realdata()
     real: list[Clip] = []
     if folder is None:
@@ -69,11 +72,11 @@ def main() -> None:
         real = [read_clip(folder / name, mtcnn) for name in REAL]
         measure('real', real, list(permutations(real, 2)), mtcnn)
     if flags.FLAGS.features:
-        compare_features({'drawn': drawn, 'real': real})
+        compare_features({'synthetic': synthetic, 'real': real})
 
 
-def draw_clips(number: int, detector: Detector) -> Iterator[Clip]:
-    """Yields clips of people who all differ, in which a face is found nearly always."""
+def make_clips(number: int, detector: Detector) -> Iterator[Clip]:
+    """Yields clips of different synthetic people, in which a face is nearly always found."""
     people = set()
     for plan in plan_split('Train', 40 + 4 * number, seed=11):
         script = write_script(plan, 11)
@@ -92,7 +95,7 @@ def read_clip(path: Path, detector: Detector) -> Clip:
 
 
 def cut_between(main: Clip, other: Clip) -> Scene:
-    """A B A."""
+    """Makes a scene A B A."""
     half, length = len(main.frames) // 2, len(main.frames)
     between = list(range(min(half, len(other.frames))))[: half - 1]
     return splice([(main, range(half)), (other, between), (main, range(half, length))], main)
@@ -119,7 +122,7 @@ def splice(pieces: Sequence[tuple[Clip, Sequence[int]]], main: Clip) -> Scene:
 
 
 def pass_by(main: Clip, other: Clip) -> Scene:
-    """The other, cut out of its picture, crosses the main person's from left to right within 20 frames."""
+    """Makes a scene where the other person, cut out, crosses the main person's picture within 20 frames."""
     index = next(index for index, frame in enumerate(other.tracked) if frame.face)
     face = other.tracked[index].face
     assert face is not None
@@ -163,18 +166,18 @@ def measure(name: str, clips: Sequence[Clip], pairs: Sequence[tuple[Clip, Clip]]
                 others += wrong
                 total += truth == MAIN and found and not hidden
                 kept += truth == MAIN and found and tracked.face is not None and not wrong
-        print(f'{name:6s}  {title:23s}  {total:25d}  {f"{kept} = {kept / total:.1%}":14s}  {others:9d}', flush=True)
+        print(f'{name:9s}  {title:23s}  {total:25d}  {f"{kept} = {kept / total:.1%}":14s}  {others:9d}', flush=True)
 
 
 def is_within(face: Face, box: tuple[float, ...]) -> bool:
-    """Returns whether a face is the passer-by's, by its landmarks, which lie within the figure that was put in."""
+    """Returns True if a face is the passer-by's, whose landmarks are within the figure that was pasted in."""
     inside = (face.landmarks >= box[:2]) & (face.landmarks <= (box[0] + box[2], box[1] + box[3]))
     return bool(inside.all())
 
 
 def compare_features(groups: dict[str, list[Clip]]) -> None:
     """Prints, for each descriptor, the distances of pieces of one clip and of pieces of two."""
-    from mtcnn.stages import StageONet  # here, not above: it brings TensorFlow
+    from mtcnn.stages import StageONet  # imported here, because TensorFlow is slow to load
     from scipy.spatial.distance import cdist
 
     network = StageONet().model
@@ -188,9 +191,8 @@ def compare_features(groups: dict[str, list[Clip]]) -> None:
         features = np.asarray(network.prelu5(network.fc5(net)))[0]
         return features / np.linalg.norm(features)
 
-    print(
-        '\npeople  descriptor        one person: median, 95%   two people: 1%, median   joined where 0.1% are mistaken'
-    )
+    header = 'descriptor        one person: median, 95%   two people: 1%, median   joined where 0.1% are mistaken'
+    print(f'\npeople     {header}')
     descriptors = (
         ('appearance', describe, distance),
         ('last layer of MTCNN', describe_by_network, lambda one, two: float(cdist(one, two).min())),
@@ -206,12 +208,12 @@ def compare_features(groups: dict[str, list[Clip]]) -> None:
             joined = np.mean(np.array(same) < np.quantile(different, 0.001))
             one, two = np.quantile(same, [0.5, 0.95]), np.quantile(different, [0.01, 0.5])
             print(
-                f'{name:6s}  {title:20s}  {one[0]:.2f}, {one[1]:.2f}      {two[0]:.2f}, {two[1]:.2f}      {joined:.0%}'
+                f'{name:9s}  {title:20s}  {one[0]:.2f}, {one[1]:.2f}      {two[0]:.2f}, {two[1]:.2f}      {joined:.0%}'
             )
 
 
 def describe_pieces(clip: Clip, function: Callable[[np.ndarray, Face], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Descriptors of every tenth face, of the clip's first half and of its second."""
+    """Returns the descriptors of every tenth face, of the clip's first half and of its second."""
     faces = [(image, frame.face) for image, frame in zip(clip.frames, clip.tracked, strict=True) if frame.face][::10]
     described = np.stack([function(image, face) for image, face in faces])
     half = len(described) // 2
