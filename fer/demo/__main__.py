@@ -89,8 +89,8 @@ def print_table(runs: list[Path], fusions: list[Path]) -> None:
     metrics = {folder: json.loads((folder / 'metrics_val.json').read_text()) for folder in [*runs, *fusions]}
     first = metrics[runs[0]]
     largest = max(row['support'] for row in first['per_class'].values())
-    print(f'\nValidation, all {first["total"]} official videos, including those without a face')
-    print(f'always predicting the largest class: {largest}/{first["total"]} = {largest / first["total"]:.1%}')
+    print(f'\nValidation, all {first["total"]} official videos, those without a face included')
+    print(f'always naming the largest class: {largest}/{first["total"]} = {largest / first["total"]:.1%}')
     for folder, row in metrics.items():
         print(f'{folder}\n    {summary(row)}')
     accuracies = [100 * metrics[run]['accuracy'] for run in runs]

@@ -102,13 +102,13 @@ def _make_tasks() -> dict:
 
 def _submit(tasks: dict) -> None:
     """Submits tasks with the settings of the site."""
-    from fer.experiment.qsub import Request
+    from fer.experiment.qsub import JobRequest
     from fer.experiment.submit import Site, submit
 
     values = flags.FLAGS
     own_flags = [f'--{name}={values[name].value}' for name in ('configs', 'data', 'weights', 'runs')]
     own_flags.append(f'--without={",".join(values.without)}')
-    request = Request(values.queue, values.resources, values.walltime, values.throttle)
+    request = JobRequest(values.queue, values.resources, values.walltime, values.throttle)
     site = Site(values.site, values.scheduler, request, values.margin, values.attempts, values.max_array)
     submit(tasks, values.runs, site, own_flags, values.overrides)
 

@@ -30,7 +30,7 @@ DIALECTS = {
 }
 
 
-class Request(NamedTuple):
+class JobRequest(NamedTuple):
     """The requests of a job to the scheduler."""
 
     queue: str  # '' is the default queue
@@ -51,7 +51,7 @@ def find_scheduler() -> str:
 
 def make_command(
     dialect: Dialect,
-    request: Request,
+    request: JobRequest,
     *,
     name: str,
     tasks: int,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from fer.errors import InputError
 from fer.experiment.arrays import Array, make_arrays
 from fer.experiment.plan import MISSING, OTHER, TaskState, task_states
-from fer.experiment.qsub import DIALECTS, Dialect, Request, dependencies, find_scheduler, make_command, run_qsub
+from fer.experiment.qsub import DIALECTS, Dialect, JobRequest, dependencies, find_scheduler, make_command, run_qsub
 from fer.experiment.submissions import JOBS_FOLDER, Submission, read_submissions, write_submission
 from fer.experiment.tasks import Task
 from fer.files import atomic_write
@@ -31,7 +31,7 @@ class Site(NamedTuple):
 
     file: str  # the shell file with the settings that jobs read themselves
     scheduler: str  # `auto` or a key of DIALECTS
-    request: Request
+    request: JobRequest
     margin: int  # seconds before the end of the walltime when work is stopped
     attempts: int  # jobs in a row for each task
     max_array: int  # most jobs of an array that the server accepts, 0 for any number
