@@ -840,8 +840,8 @@ def test_videos_and_flagfiles_from_outside_are_escaped(tmp_path):
     write_report(tmp_path / 'out', compile_report(found), NO_FIGURES, '')
     text, markdown = (tmp_path / 'out' / 'index.html').read_text(), (tmp_path / 'out' / 'report.md').read_text()
     assert 'script' not in Page(text).tags
-    assert 'video &lt;script&gt;|*x* stands here a second time' in text
-    assert 'video &lt;script&gt;\\|\\*x\\* stands here a second time' in markdown
+    assert 'video &lt;script&gt;|*x* is listed a second time' in text
+    assert 'video &lt;script&gt;\\|\\*x\\* is listed a second time' in markdown
     assert '1-1-&lt;b&gt;|z' in text
     assert '| 1-1-&lt;b&gt;\\|z |' in markdown
     assert '<b>' not in markdown
