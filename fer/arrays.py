@@ -1,4 +1,4 @@
-"""Arrays that NumPy saved, from files that others may have had their hands on."""
+"""NumPy arrays from files that are not trusted."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,21 +7,21 @@ import numpy as np
 
 
 def load_array(path: str | Path, mmap_mode: Literal['r'] | None = None) -> np.ndarray:
-    """The array of a .npy file; never a pickle, which is code.
+    """Reads the array of a .npy file. A pickle is refused, because loading one runs code.
 
     Args:
       path: the file.
-      mmap_mode: `r` leaves the values on the disk until they are looked at.
+      mmap_mode: `r` leaves the values on the disk until they are used.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it holds no array, or is damaged.
+      ValueError: it does not hold an array, or is damaged.
     """
     try:
         array = np.load(path, mmap_mode, allow_pickle=False)
     except OSError:
         raise
-    # NumPy parses a damaged header as Python, which raises nearly anything: TokenError, MemoryError, BadZipFile ...
+    # NumPy parses a header as Python, so that a damaged one raises TokenError, MemoryError, BadZipFile or others.
     except Exception as error:
         reason = str(error).partition('\n')[0] or type(error).__name__
         raise ValueError(f'no array that NumPy reads: {reason}') from None

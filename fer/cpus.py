@@ -4,5 +4,5 @@ import os
 
 
 def count_cpus() -> int:
-    """CPUs that the process may run on, fewer than the machine's where a scheduler binds it."""
+    """Returns how many CPUs the process may run on. A scheduler may allow fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""Files that are either whole or absent, whatever becomes of the process, the disk or the power.
+"""Files that are either whole or absent, even after a crash, on a full disk, or without power. And untrusted JSON.
 
-A disk that takes no more is no fault of the work: whoever writes through here leaves what was there before, and raises
-an OSError that names the file, which `fer.cli.run` makes one line. And JSON that others may have had their hands on.
+A write that fails leaves what was there before, and raises an OSError that names the file. `fer.cli.run` prints it as
+one line.
 """
 
 import errno
@@ -18,14 +18,14 @@ from typing import IO, Any
 
 _TEMPORARY = '.{}.tmp'
 _TOKEN = 8  # random bytes in a temporary name
-_LARGEST = 2**63 - 1  # whole number of a JSON file; a larger one is no count of anything, nor can it be made a float
+_LARGEST = 2**63 - 1  # whole number of a JSON file. A larger one cannot be a count, and may not fit a float
 
-# What is to be done about a disk that takes no more, by the error's number; the work then goes on.
+# The remedy for a failed write, by the error's number. After it the work can be resumed.
 REMEDIES = {
     errno.ENOSPC: 'free some space',
     errno.EDQUOT: 'free some of the quota',
     errno.EFBIG: 'raise the limit on the size of files (ulimit -f)',
-    errno.EIO: 'see to the disk',
+    errno.EIO: 'check the disk',
 }
 
 
@@ -34,13 +34,13 @@ def atomic_write(path: str | Path, mode: str = 'w', durable: bool = True) -> Ite
     """Opens a temporary file beside `path` that takes its place when the block ends without an exception.
 
     Args:
-      path: the file to write; its folder must exist.
+      path: the file to write. Its folder must exist.
       mode: `w` (UTF-8, line ends as written) or `wb`.
-      durable: whether the file is on the disk itself before it takes its place. Else a power cut may leave an empty
-        one, which is for files by the thousand whose readers notice: a sync takes up to tens of milliseconds.
+      durable: True to sync the file to the disk before it takes its place. Otherwise a power cut may leave an empty
+        file. A sync takes up to tens of milliseconds, so False suits thousands of files whose readers notice damage.
 
     Raises:
-      OSError: the disk does not take the file; what was at `path` is still there.
+      OSError: the file cannot be written. What was at `path` is still there.
     """
     path = Path(path)
     temporary = _temporary(path.parent)
@@ -60,14 +60,14 @@ def atomic_write(path: str | Path, mode: str = 'w', durable: bool = True) -> Ite
 
 @contextmanager
 def atomic_files(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder whose files take their places in `folder` together when the block ends without an exception.
+    """Makes a temporary folder whose files move to `folder` together when the block ends without an exception.
 
-    For files that speak of each other, such as results and their metrics: a disk that has room for the first only
-    leaves the earlier ones of both; a name that is there already takes no room when its file is replaced. They come in
-    the order in which they were written.
+    For files that belong together, such as results and their metrics. If the disk has room for the first file only, the
+    earlier files of both names stay. Files move in the order in which they were written. Moving one onto an existing
+    name needs no room.
 
     Args:
-      folder: where the files belong; made if missing.
+      folder: where the files belong. Made if missing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def atomic_files(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its place when the block ends without an exception.
+    """Makes a temporary folder beside `folder` that takes its place when the block ends without an exception.
 
     Args:
       folder: empty or absent.
@@ -104,14 +104,14 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def _temporary(folder: Path) -> Path:
-    # Short, so that whatever name the file system takes for the file can be written; and drawn, not counted, because
-    # jobs on several machines write to one folder.
+    # Short, so that it fits wherever the file's own name fits. Random and not counted, because jobs on several machines
+    # write to one folder.
     return folder / _TEMPORARY.format(secrets.token_hex(_TOKEN))
 
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Has errors within name the file: those of a write name none, and a temporary's name helps nobody."""
+    """Makes errors of the file system name `path`, instead of no file or a temporary one, while the block runs."""
     try:
         yield
     except OSError as error:
@@ -125,12 +125,12 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def describe(error: OSError) -> str:
-    """An error of the file system in one line: the file, and what is wrong."""
+    """Returns an error of the file system as one line: the file, and what is wrong."""
     return ': '.join(str(part) for part in (error.filename, error.strerror or error) if part)
 
 
 def error_in(text: str, path: str | Path) -> OSError | None:
-    """The file system's error in what another program or library says about writing `path`: at the end of a line."""
+    """Returns the file system's error that ends a line of another program's message about writing `path`, or None."""
     for number in errno.errorcode:
         words = os.strerror(number)
         if any(line.endswith(words) for line in text.splitlines()):
@@ -139,15 +139,15 @@ def error_in(text: str, path: str | Path) -> OSError | None:
 
 
 def sync(file: IO) -> None:
-    """Has a file that is being written be on the disk itself."""
+    """Writes an open file's content to the disk itself."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Has a folder's names be on the disk itself, where the file system can do that.
+    """Writes a folder's names to the disk itself, if the file system supports it.
 
-    Where it cannot, a power cut may bring back what a name stood for before, which is whole as well.
+    Otherwise a power cut may restore the file that a name stood for before, which is whole as well.
     """
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -173,19 +173,19 @@ def files_below(root: Path) -> list[Path]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file or folder is one that a writer that was killed has left, or that one is writing."""
+    """Returns True for the temporary file or folder of a writer, which may be writing still or have been killed."""
     return path.match(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN)))
 
 
 def remove_temporaries(folder: Path, older: float = 0) -> None:
-    """Takes away what writers that were killed have left in a folder.
+    """Removes what killed writers have left in a folder.
 
     Args:
-      folder: where nobody is writing, or `older` is longer than anybody writes at a file.
-      older: seconds since a file was last written to.
+      folder: without any writer, unless `older` is longer than a file takes to write.
+      older: least seconds since a file was last written to.
     """
     for path in folder.glob(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN))):
-        with suppress(FileNotFoundError):  # it has got its name meanwhile
+        with suppress(FileNotFoundError):  # it was renamed meanwhile
             if time.time() - path.stat().st_mtime < older:
                 continue
             if path.is_dir():
@@ -195,11 +195,11 @@ def remove_temporaries(folder: Path, older: float = 0) -> None:
 
 
 def read_object(path: str | Path) -> dict[str, Any]:
-    """The object that a JSON file holds; its numbers are finite, and whole ones have 64 bits.
+    """Reads the object of a JSON file. Its numbers are finite, and whole ones fit 64 bits.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is not UTF-8, not JSON, no object, nested too deeply, or has other numbers.
+      ValueError: it is not UTF-8, not JSON, not an object, nested too deeply, or has other numbers.
     """
     try:
         value = json.loads(
@@ -211,12 +211,12 @@ def read_object(path: str | Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError('nested too deeply') from None
     if not isinstance(value, dict):
-        raise ValueError('no object')
+        raise ValueError('not an object')
     return value
 
 
 def _whole_number(text: str) -> int:
-    number = int(text)  # refuses thousands of digits with a ValueError of its own
+    number = int(text)  # raises ValueError for thousands of digits
     if abs(number) > _LARGEST:
         raise ValueError(f'a whole number of {len(text.lstrip("-"))} digits')
     return number

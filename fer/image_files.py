@@ -1,13 +1,13 @@
-"""Tells whether an image file is whole, and whether it is shown as it is stored, without decoding it.
+"""Checks of image files without decoding them: whether a file is whole, and whether it is shown as it is stored.
 
-That finds what really happens to folders of images (missing files, truncated copies, other files called .jpg) at a
-fraction of the cost of decoding. Damage in the middle of an image is left to the decoder.
+They find the usual damage of image folders (missing files, truncated copies, other files called .jpg) at a fraction of
+the cost of decoding. Only a decoder finds damage in the middle of an image.
 """
 
 import os
 from pathlib import Path
 
-_TAIL = 65536  # bytes searched for the end-of-image marker; some encoders pad after it
+_TAIL = 65536  # bytes searched for the end-of-image marker, because some encoders pad after it
 _PNG = b'\x89PNG\r\n\x1a\n'
 _ORIENTATION = 0x0112  # the EXIF tag
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9  # JPEG markers
@@ -15,9 +15,9 @@ _ALONE = (0x01, *range(0xD0, 0xD8))  # JPEG markers without a length
 
 
 def image_problem(path: str | Path) -> str:
-    """Returns what is wrong with a JPEG or PNG file, judged by its first and last bytes. '' when nothing is.
+    """Returns what is wrong with a JPEG or PNG file, judged by its first and last bytes, or ''.
 
-    Data behind the end of a JPEG is ignored, as every decoder does: the film of a telephone's motion photo, zeros.
+    Data behind the end of a JPEG is ignored, as decoders do. It may be zeros, or the video of a motion photo.
     """
     try:
         with open(path, 'rb') as file:
@@ -27,7 +27,7 @@ def image_problem(path: str | Path) -> str:
             tail = file.read()
             if head.startswith(b'\xff\xd8\xff'):
                 # 0xff is escaped inside the compressed data, so after the last start of scan this pair is the end of
-                # the image and nothing else. Before it, it may be the end of a thumbnail.
+                # the image. Before it, the pair may be the end of a thumbnail.
                 if tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda') and tail.rfind(b'\xff\xda') >= 0:
                     return ''
                 file.seek(0)
@@ -44,7 +44,7 @@ def image_problem(path: str | Path) -> str:
 
 
 def jpeg_end(content: bytes) -> int | None:
-    """Returns where a JPEG ends, in bytes, whatever lies behind. None where it breaks off before its end.
+    """Returns where a JPEG ends, in bytes, or None if it is truncated. Data may follow the end.
 
     Goes from marker to marker (ITU T.81, annex B), so that thumbnails and data behind the end do not matter.
     """
@@ -65,25 +65,23 @@ def jpeg_end(content: bytes) -> int | None:
 
 
 def display_note(path: str | Path) -> str:
-    """Returns how an image is to be shown other than as its pixels are stored. '' where it is shown as stored.
-
-    Reads the header only. A file that is no image has no note.
+    """Returns how the display of an image differs from its stored pixels. Reads the header only.
 
     Returns:
-      `EXIF orientation 6` (2 to 8), `transparency`, or both.
+      `EXIF orientation 6` (2 to 8), `transparency`, or both. '' for an image shown as stored, and for other files.
     """
-    from PIL import Image  # here: training has no use for it
+    from PIL import Image  # here, because training does not need it
 
     try:
         with Image.open(path) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             clear = image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info
-    except Exception:  # Pillow's plugins raise what they like for a damaged header, which decoding reports
+    except Exception:  # Pillow's plugins raise any error for a damaged header. Decoding reports the damage
         return ''
     notes = [f'EXIF orientation {orientation}'] if orientation in range(2, 9) else []
     return ' and '.join([*notes, 'transparency'] if clear else notes)
 
 
 def exif_orientation(note: str) -> int:
-    """Returns the orientation that a note of `display_note` names, 1 for none."""
+    """Returns the orientation in a note of `display_note`, 1 if it has none."""
     return int(note.split()[2]) if note.startswith('EXIF') else 1

@@ -1,11 +1,12 @@
 """Manifests and their ledgers: which frames a split has, and which videos it should have.
 
 A manifest (.txt, UTF-8) has one frame a line: `[audio.csv,]face.jpg[,0100000]`, or `clip.csv[,0100000]` without video.
-Blank lines and lines starting with # are skipped; a name with a comma, a double quote or a line break is quoted as in
-CSV. Consecutive lines whose file shares a parent folder are one video. Its ledger, `<manifest>.ledger.csv` beside it,
-has one row per video that the split officially has, found or not, so that no score is taken over fewer.
+Blank lines and lines starting with # are skipped. A name with a comma, a double quote or a line break is quoted as in
+CSV. Consecutive lines whose files share a parent folder are one video.
 
-Preparation writes both, training and evaluation read both; this module is the only one that knows their form.
+Its ledger, `<manifest>.ledger.csv` beside it, has one row per video that the split officially has, found or not. So
+every score counts all of them. Preparation writes manifests and ledgers, and training and evaluation read them. Only
+this module implements their form.
 """
 
 import csv
@@ -24,16 +25,16 @@ AUDIO_SUFFIX = '.csv'
 LEDGER_COLUMNS = ('video_id', 'label', 'frames_decoded', 'frames_kept', 'audio_seconds', 'gap')
 GAPS = ('', 'no_face', 'no_audio', 'undecodable', 'missing')
 UNKNOWN = '-'
-_SEPARATORS = set('\t\r\n')  # of results files, so that no video's id may have one
+_SEPARATORS = set('\t\r\n')  # of results files, and not allowed in a video's id
 
 
 class Video(NamedTuple):
-    """One item of a manifest: a video, a whole-video sound file, or a still."""
+    """One item of a manifest: a video, the audio of a whole video, or a still."""
 
     video_id: str
     label: int | None  # class index, None in an unlabelled manifest
-    frames: list[str]  # paths of its face images, in time order; empty in an audio manifest
-    audio: list[str]  # paths of its audio CSVs, one per frame; empty in a visual manifest
+    frames: list[str]  # paths of its face images, in time order. Empty in an audio manifest
+    audio: list[str]  # paths of its audio CSVs, one per frame. Empty in a visual manifest
     lines: list[int]  # the manifest's line of each frame, from 1
 
 
@@ -43,17 +44,17 @@ class Manifest(NamedTuple):
 
     @property
     def labelled(self) -> bool:
-        """Whether its lines carry labels; a manifest without lines does not."""
+        """Tells if its lines have labels. False for a manifest without lines."""
         return bool(self.videos) and self.videos[0].label is not None
 
 
 class LedgerRow(NamedTuple):
     video_id: str
     label: int | None
-    frames_decoded: int | None  # at 25 frames/s; None when the split came without a ledger
+    frames_decoded: int | None  # at 25 frames/s. None if the split has no ledger
     frames_kept: int
     audio_seconds: float | None
-    gap: str  # why the manifest lacks the video, one of GAPS; '' when nothing is missing
+    gap: str  # why the manifest does not have the video, one of GAPS. '' if it does
 
 
 class _Record(NamedTuple):
@@ -67,20 +68,20 @@ class _Record(NamedTuple):
 def read_manifest(
     path: str | Path, data_root: str | Path | None = None, item: str = 'frame', min_frames: int = 2
 ) -> Manifest:
-    """Reads a manifest into videos, in its own order.
+    """Reads a manifest into videos, in the order of its lines.
 
     Args:
       path: the manifest.
-      data_root: folder that relative paths start from; None is the manifest's own.
-      item: what one line is. `frame`: consecutive lines of one folder are a video, its id is the folder's name.
-        `video`: each line is a video's sound, its id is the file's stem. `still`: each line is an image, its id is
-        its path without extension.
-      min_frames: with `item='frame'`, the fewest lines a video may have. A single frame is no sequence: in practice
-        it is a folder split by a sorting mistake, or one lucky detection.
+      data_root: folder that relative paths start from. None for the manifest's own.
+      item: meaning of a line. `frame`: consecutive lines of one folder are a video, and its id is the folder's name.
+        `video`: each line is the audio of a video, and its id is the file's stem. `still`: each line is an image, and
+        its id is the path without extension.
+      min_frames: with `item='frame'`, the fewest lines a video may have. A single frame is usually a folder split by a
+        sorting mistake, or one lucky detection.
 
     Raises:
-      InputError: the manifest is missing, empty or malformed; names the line. A manifest without lines is accepted
-        where its ledger says of every video why it is not there.
+      InputError: the manifest is missing, empty or malformed. Names the line. A manifest without lines is accepted if
+        its ledger gives the gap of every video.
     """
     path = os.fspath(path)
     root = os.path.abspath(data_root if data_root is not None else os.path.dirname(path))
@@ -133,8 +134,8 @@ def read_manifest(
 
 
 def _repeated(item: str, name: str, folder: str, video_id: str, line: int, first_folder: str) -> str:
-    """Why a video cannot start where one of its id has started before."""
-    if item == 'video' and folder != first_folder:  # clips, perhaps, which are called alike in every video
+    """Returns why a video cannot start in a line if its id was used before."""
+    if item == 'video' and folder != first_folder:  # perhaps clips, whose names are the same in every video
         return f'{name} is called {video_id} as the file in line {line} is; expected a file for each video, of its name'
     if item != 'frame':
         return f'{name} stands in line {line} already; expected each item once'
@@ -144,7 +145,7 @@ def _repeated(item: str, name: str, folder: str, video_id: str, line: int, first
 
 
 def _read_records(path: str) -> Iterator[_Record]:
-    """The manifest's lines as fields, checked one by one and against the first."""
+    """Yields the manifest's lines as fields, checked one by one and against the first."""
     first: _Record | None = None
     for line, fields in _read_fields(path):
         *names, last = fields
@@ -174,13 +175,13 @@ def _read_records(path: str) -> Iterator[_Record]:
         ):
             raise InputError(f'{path}:{line}: {_form(record)}; line {first.line} has {_form(first)}')
         if audio and image:
-            (_, sound_video, sound), (_, face_video, face) = (
+            (_, audio_video, clip), (_, face_video, face) = (
                 ('', '', *os.path.splitext(name)[0].split('/'))[-3:] for name in (audio, image)
             )
-            numbered = sound.isdecimal() and face.isdecimal()
-            if sound_video != face_video or (numbered and sound.lstrip('0') != face.lstrip('0')):
+            numbered = clip.isdecimal() and face.isdecimal()
+            if audio_video != face_video or (numbered and clip.lstrip('0') != face.lstrip('0')):
                 raise InputError(
-                    f'{path}:{line}: sound {sound} of {sound_video} beside face {face} of {face_video}; '
+                    f'{path}:{line}: audio {clip} of {audio_video} beside face {face} of {face_video}; '
                     'expected the same video and frame'
                 )
         yield record
@@ -195,7 +196,7 @@ def _read_fields(path: str) -> Iterator[tuple[int, list[str]]]:
                 if not text.strip() or text.startswith('#'):
                     continue
                 try:
-                    while text.count('"') % 2:  # a quoted name goes on over the line break
+                    while text.count('"') % 2:  # a quoted name continues after the line break
                         more = next(lines, None)
                         if more is None:
                             raise csv.Error('a double quote without its second')
@@ -217,7 +218,7 @@ def _read_fields(path: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _form(record: _Record) -> str:
-    parts = [kind for kind, there in (('sound', record.audio), ('image', record.image)) if there]
+    parts = [kind for kind, name in (('audio', record.audio), ('image', record.image)) if name]
     parts += ['label'] if record.label is not None else []
     return f'{record.columns} columns ({", ".join(parts)})'
 
@@ -227,13 +228,13 @@ def _spell(label: int | None) -> str:
 
 
 def describe_misplaced(manifest: Manifest) -> str:
-    """Returns a warning where folders name other emotions than the labels do, or ''.
+    """Returns a warning if folders name other emotions than the labels, or ''.
 
-    A one-hot label in another order of the classes has the right form, so that nothing else reports it.
+    A one-hot label in another order of the classes has the right form, so that no other check can find it.
     """
     misplaced, named = [], 0
     folders = [os.path.dirname((video.frames or video.audio)[0]) for video in manifest.videos]
-    shared = len(os.path.commonpath(folders)) if folders else 0  # may be a home folder that is called Happy
+    shared = len(os.path.commonpath(folders)) if folders else 0  # ignored, as it may be a home folder called Happy
     for video, folder in zip(manifest.videos, folders, strict=True):
         emotion = _emotion_of_folder(folder[shared:])
         if emotion is not None and video.label is not None:
@@ -259,7 +260,7 @@ def _emotion_of_folder(folder: str) -> int | None:
 
 
 def write_manifest(path: str | Path, rows: Iterable[Sequence[str]]) -> None:
-    """Writes rows of fields, quoting names that a reader would take for something else."""
+    """Writes rows of fields, and quotes names that a reader would misread."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator='\n')
         for row in rows:
@@ -285,12 +286,13 @@ def write_ledger(path: str | Path, rows: Iterable[LedgerRow]) -> None:
 
 
 def read_ledger(manifest: Manifest) -> list[LedgerRow]:
-    """One row per video the split officially has, in the ledger's order; labels it lacks are the manifest's.
+    """Returns one row per video the split officially has, in the ledger's order.
 
-    A manifest without a ledger file is its own: every video it has, no gaps.
+    Labels that are missing in the ledger come from the manifest. Without a ledger, the manifest's videos have a row
+    each, without gaps.
 
     Raises:
-      InputError: the ledger is malformed, lacks a video that the manifest has, or gives it another label.
+      InputError: the ledger is malformed, or a video of the manifest is missing in it or has another label there.
     """
     path = existing_ledger(manifest.path)
     if path is None:
@@ -311,7 +313,7 @@ def read_ledger(manifest: Manifest) -> list[LedgerRow]:
 
 
 def existing_ledger(manifest_path: str) -> Path | None:
-    """The ledger beside a manifest: train.ledger.csv, or train.txt.ledger.csv as others may read the convention."""
+    """Returns the ledger beside a manifest, train.ledger.csv or train.txt.ledger.csv, or None."""
     for path in (ledger_path(manifest_path), Path(f'{manifest_path}.ledger.csv')):
         if path.exists():
             return path
@@ -325,7 +327,7 @@ def _explained_by_ledger(manifest_path: str) -> bool:
 
 
 def _read_ledger_file(path: Path) -> dict[str, LedgerRow]:
-    """The rows of a ledger by video id."""
+    """Returns the rows of a ledger by video id."""
     rows: dict[str, LedgerRow] = {}
     try:
         with open(path, encoding='utf-8-sig', newline='') as file:

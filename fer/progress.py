@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 
 def progress(iterable=None, *, label: str, unit: str, total: int | None = None) -> tqdm:
-    """A tqdm bar that leaves nothing behind; in the log file of a job it speaks once a minute."""
+    """Returns a tqdm bar that disappears at its end. In a job's log file it prints once a minute."""
     wait = 0.2 if sys.stderr.isatty() else 60
     return tqdm(
         iterable, desc=label, unit=unit, total=total, leave=False, delay=wait, mininterval=wait, maxinterval=wait

@@ -20,7 +20,7 @@ Rates = Mapping[int, int]  # videos by sampling rate in Hz
 
 
 def rates_path(manifest_path: str | Path) -> Path:
-    """Returns where the rates of a manifest are: train_clips.rates.csv beside train_clips.txt."""
+    """Returns the path of a manifest's rates: train_clips.rates.csv beside train_clips.txt."""
     return Path(manifest_path).with_suffix('.rates.csv')
 
 

@@ -1,26 +1,26 @@
-"""Stopping in time: what schedulers send before a job's time ends.
+"""Stopping in time, on the signals that schedulers send before a job's time ends.
 
-SIGTERM is sent by every scheduler at the walltime, some seconds before SIGKILL; SIGUSR1 is what a site may be asked to
-send earlier. Both mean: keep what there is and go, with an exit code that says that the work can be gone on with.
+Every scheduler sends SIGTERM at the walltime, some seconds before SIGKILL. A site can be asked to send SIGUSR1 earlier.
+On either signal, work is saved, and the process exits with a code which means that the work can be resumed.
 """
 
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-STOP_CODE = 85  # the exit code of work that was stopped in time; the same command with --resume goes on with it
+STOP_CODE = 85  # the exit code of work that was stopped in time. The same command with --resume continues it
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopped(BaseException):
-    """Stopped by a signal, and nothing lost. The message is one line; `fer.cli.run` exits with `STOP_CODE`.
+    """Work was stopped by a signal, without any loss. The message is one line. `fer.cli.run` exits with `STOP_CODE`.
 
-    No Exception, for the reason KeyboardInterrupt is none: whatever it meets on its way must not take it for its own.
+    Derives from BaseException, so that `except Exception` cannot swallow it.
     """
 
 
 class StopSignal:
-    """Turns the signals into `Stopped`: at once, or, within `held`, when `check` is next called."""
+    """Turns the signals into `Stopped`: at once, or at the next `check` within `held`."""
 
     def __init__(self) -> None:
         self.received: str | None = None
@@ -28,7 +28,7 @@ class StopSignal:
 
     @contextmanager
     def caught(self, signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
-        """Takes signals over for the length of the block; only the main thread may."""
+        """Handles the signals while the block runs. Only the main thread may call this."""
         before = {number: signal.signal(number, self._receive) for number in signals}
         try:
             yield
@@ -38,7 +38,7 @@ class StopSignal:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within the block a signal is only noted, so that what is half done is finished first."""
+        """Delays signals while the block runs, so that unfinished work is completed first."""
         before, self._is_held = self._is_held, True
         try:
             yield
@@ -46,7 +46,7 @@ class StopSignal:
             self._is_held = before
 
     def check(self, state: str) -> None:
-        """Raises `Stopped`, with what the work was doing, if a signal has come."""
+        """Raises `Stopped` if a signal was received. `state` describes what the work was doing."""
         if self.received:
             raise Stopped(f'stopped by {self.received}: {state}')
 

@@ -4,11 +4,11 @@ import pytest
 
 from fer.files import atomic_write, remove_temporaries
 
-LONGEST = 255  # bytes of a name that file systems take
+LONGEST = 255  # bytes that file systems allow in a name
 
 
 @pytest.mark.parametrize('name', ['a', 'ä' * (LONGEST // 2) + 'b', 'n' * (LONGEST - 5) + '.json'])
-def test_any_name_that_a_file_may_have(tmp_path, name):
+def test_any_allowed_name_can_be_written(tmp_path, name):
     with atomic_write(tmp_path / name) as file:
         file.write('ä\n')
         assert not (tmp_path / name).exists()
@@ -18,7 +18,7 @@ def test_any_name_that_a_file_may_have(tmp_path, name):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_several_at_once(tmp_path):
+def test_several_files_may_be_open_at_once(tmp_path):
     with atomic_write(tmp_path / 'a') as a, atomic_write(tmp_path / 'b', 'wb') as b, atomic_write(tmp_path / 'a') as c:
         a.write('first')
         b.write(b'other')
@@ -26,7 +26,7 @@ def test_several_at_once(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'first', 'b': 'other'}
 
 
-def test_nothing_is_left_of_what_fails(tmp_path):
+def test_a_failed_write_leaves_the_file_before(tmp_path):
     path = tmp_path / 'a'
     path.write_text('before')
 
@@ -40,8 +40,8 @@ def test_nothing_is_left_of_what_fails(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {'a': 'before'}
 
 
-def test_what_a_killed_writer_left_is_taken_away(tmp_path):
-    """And nothing else that may be called so."""
+def test_temporaries_of_killed_writers_are_removed(tmp_path):
+    """Files with similar names stay."""
     with atomic_write(tmp_path / 'a'):
         (temporary,) = tmp_path.iterdir()
     for path in (temporary, tmp_path / '.notes.tmp', tmp_path / f'{temporary.name[1:]}'):

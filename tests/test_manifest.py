@@ -1,3 +1,5 @@
+"""Manifests and ledgers: what is read from them, and the errors for malformed ones."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ def write(folder, text, name='train.txt'):
     return path
 
 
-def test_visual_manifest(tmp_path):
+def test_a_visual_manifest_gives_videos(tmp_path):
     path = write(
         tmp_path,
         '# a comment\n\nfaces/Angry/0045/00001.jpg,0100000\nfaces/Angry/0045/00003.jpg,0100000\n'
@@ -24,7 +26,7 @@ def test_visual_manifest(tmp_path):
     assert (second.video_id, second.label) == ('0046', 5)
 
 
-def test_audio_visual_rows_and_data_root(tmp_path):
+def test_audio_visual_lines_give_both_paths(tmp_path):
     path = write(tmp_path, ''.join(f'clips/v1/{k:05d}.csv,faces/v1/{k:05d}.jpg,0000001\n' for k in (1, 2)))
     (video,) = read_manifest(path, data_root='/data').videos
     assert video.audio == ['/data/clips/v1/00001.csv', '/data/clips/v1/00002.csv']
@@ -32,13 +34,13 @@ def test_audio_visual_rows_and_data_root(tmp_path):
     assert video.label == 6
 
 
-def test_unlabelled(tmp_path):
+def test_a_manifest_may_have_no_labels(tmp_path):
     manifest = read_manifest(write(tmp_path, 'faces/v1/1.jpg\nfaces/v1/2.jpg\n'))
     assert not manifest.labelled
     assert manifest.videos[0].label is None
 
 
-def test_whole_video_audio_and_stills_have_an_item_a_line(tmp_path):
+def test_functionals_and_stills_have_an_item_a_line(tmp_path):
     path = write(tmp_path, 'audio/Angry/0045.csv,0100000\naudio/Angry/0046.csv,0100000\n')
     assert [video.video_id for video in read_manifest(path, item='video').videos] == ['0045', '0046']
     path = write(tmp_path, 'fer2013/00001.png,0100000\nrafdb/00001.png,0100000\n', 'stills.txt')
@@ -46,7 +48,7 @@ def test_whole_video_audio_and_stills_have_an_item_a_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('text', 'line', 'says'),
+    ('text', 'line', 'message'),
     [
         ('', None, 'no lines'),
         ('# nothing\n\n', None, 'no lines'),
@@ -73,17 +75,17 @@ def test_whole_video_audio_and_stills_have_an_item_a_line(tmp_path):
         ('"a/1.jpg,0100000\n', 1, 'quote'),
     ],
 )
-def test_malformed(tmp_path, text, line, says):
+def test_malformed_manifests_are_errors(tmp_path, text, line, message):
     path = write(tmp_path, text)
     with pytest.raises(InputError) as caught:
         read_manifest(path)
-    message = str(caught.value)
-    assert message.startswith(f'{path}:{line}: ' if line else f'{path}: ')
-    assert says in message
-    assert '\n' not in message
+    found = str(caught.value)
+    assert found.startswith(f'{path}:{line}: ' if line else f'{path}: ')
+    assert message in found
+    assert '\n' not in found
 
 
-def test_missing_and_binary(tmp_path):
+def test_missing_and_binary_files_are_errors(tmp_path):
     with pytest.raises(InputError, match='No such file'):
         read_manifest(tmp_path / 'none.txt')
     (tmp_path / 'binary.txt').write_bytes(b'\xff\xfe\x00\x01')
@@ -91,7 +93,7 @@ def test_missing_and_binary(tmp_path):
         read_manifest(tmp_path / 'binary.txt')
 
 
-def test_a_ledger_that_gives_no_labels_takes_the_manifests(tmp_path):
+def test_the_manifest_supplies_missing_labels(tmp_path):
     path = write(tmp_path, 'a/1.jpg,0100000\na/2.jpg,0100000\n')
     write_ledger(ledger_path(path), [LedgerRow('a', None, 9, 2, None, '')])
     assert read_ledger(read_manifest(path))[0].label == 1
@@ -102,7 +104,7 @@ def test_clips_and_faces_may_be_named_differently(tmp_path):
     assert len(read_manifest(path).videos[0].frames) == 2
 
 
-def test_single_frames_on_request(tmp_path):
+def test_min_frames_allows_single_frames(tmp_path):
     assert len(read_manifest(write(tmp_path, 'a/1.jpg,0100000\n'), min_frames=1).videos) == 1
 
 
@@ -121,7 +123,7 @@ def test_any_name_survives_writing_and_reading(tmp_path_factory, folders):
     assert [frame for video in videos for frame in video.frames] == ['/' + row[0] for row in rows]
 
 
-def test_ledger_round_trip(tmp_path):
+def test_a_ledger_survives_writing_and_reading(tmp_path):
     path = write(tmp_path, 'a/1.jpg,0100000\na/2.jpg,0100000\n')
     rows = [LedgerRow('a', 1, 9, 2, 0.36, ''), LedgerRow('b', 0, 12, 0, 0.48, 'no_face')]
     write_ledger(ledger_path(path), rows)
@@ -129,13 +131,13 @@ def test_ledger_round_trip(tmp_path):
     assert read_ledger(read_manifest(path)) == rows
 
 
-def test_a_manifest_without_a_ledger_is_its_own(tmp_path):
+def test_a_manifest_without_a_ledger_gives_its_rows(tmp_path):
     path = write(tmp_path, 'a/1.jpg,0100000\na/2.jpg,0100000\n')
     assert read_ledger(read_manifest(path)) == [LedgerRow('a', 1, None, 2, None, '')]
 
 
 @pytest.mark.parametrize(
-    ('text', 'says'),
+    ('text', 'message'),
     [
         ('video,label\n', 'expected video_id,label'),
         ('video_id,label,frames_decoded,frames_kept,audio_seconds,gap\nb,Anger,3,2,0.1,\n', 'video a has no row'),
@@ -145,9 +147,9 @@ def test_a_manifest_without_a_ledger_is_its_own(tmp_path):
         ('video_id,label,frames_decoded,frames_kept,audio_seconds,gap\na,Anger,3,2,0.1,lost\n', "gap 'lost'"),
     ],
 )
-def test_malformed_ledger(tmp_path, text, says):
+def test_malformed_ledgers_are_errors(tmp_path, text, message):
     path = write(tmp_path, 'a/1.jpg,0100000\na/2.jpg,0100000\n')
     (tmp_path / 'train.ledger.csv').write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError) as caught:
         read_ledger(read_manifest(path))
-    assert says in str(caught.value)
+    assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""A run folder goes anywhere, and its data elsewhere: it evaluates and resumes there, and speaks of no former place."""
+"""A run folder and its data can be moved: the run evaluates and resumes there, and never uses the former place."""
 
 import dataclasses
 import shutil
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures('quick_runs')
 
 
 class Place:
-    """A folder with a corpus, lists of it, and runs, each somewhere in it."""
+    """A folder with a corpus, its manifests, and runs."""
 
     def __init__(self, root, data, lists, runs):
         self.data, self.lists, self.runs = root / data, root / lists, root / runs
@@ -39,7 +39,7 @@ class Place:
 
 
 def name_absolutely(manifest, data):
-    """The lines of a manifest, with absolute paths."""
+    """Returns the text of a manifest with absolute paths."""
     return '\n'.join(f'{data}/{line}' for line in manifest.read_text().splitlines())
 
 
@@ -47,7 +47,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_run_and_its_data_are_moved(painted_sound, tmp_path):
+def test_a_run_and_its_data_can_be_moved(painted_sound, tmp_path):
     old = Place(tmp_path / 'old', data='data', lists='lists', runs='runs')
     new = Place(tmp_path / 'new', data='corpora/afew', lists='manifests', runs='kept/runs')
     shutil.copytree(painted_sound / 'functionals', old.data / 'functionals')
@@ -68,11 +68,11 @@ def test_a_run_and_its_data_are_moved(painted_sound, tmp_path):
         getattr(new, folder).parent.mkdir(parents=True, exist_ok=True)
         shutil.move(getattr(old, folder), getattr(new, folder))
     assert list((tmp_path / 'old').iterdir()) == []
-    new.train('part', max_steps=0)  # what it began with lies elsewhere now, too
+    new.train('part', max_steps=0)  # its --init_from has moved, too
     assert_same_run(new.runs / 'whole', new.runs / 'part')
     for name in ('whole', 'part'):
         assert new.results(name) == expected
-    # Absolute paths in a manifest are what they say, whatever --data_root is; written anew, they are the same data.
+    # Absolute paths in a manifest ignore --data_root. With the new paths, the data is the same.
     absolute = new.lists / 'absolute.txt'
     with pytest.raises(InputError, match=rf'{absolute}:1: .*{old.data}'):
         new.results('whole', absolute)
@@ -82,7 +82,7 @@ def test_a_run_and_its_data_are_moved(painted_sound, tmp_path):
 
 
 def test_a_copied_run_leaves_the_first_alone(painted_sound, tmp_path):
-    """Also one whose state file has the path it was made at, as TensorFlow writes it by default."""
+    """Even if its state file has absolute paths, as TensorFlow writes them by default."""
     config = tiny_config(painted_sound, 'audio', 'ffn', train_epochs='3', run_dir=str(tmp_path / 'first'))
     train(dataclasses.replace(config, max_steps=1), resume=False, overwrite=False)
     state = tmp_path / 'first' / 'checkpoint'
@@ -102,8 +102,8 @@ def test_a_copied_run_leaves_the_first_alone(painted_sound, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_commands_follow_a_project_that_is_moved(painted, tmp_path):
-    """Faces with both caches, stopped in phase two."""
+def test_commands_work_in_a_moved_project(painted, tmp_path):
+    """With faces and both caches, stopped in phase two."""
     old, new = tmp_path / 'old', tmp_path / 'new' / 'place'
     shutil.copytree(painted, old / 'data')
 

@@ -1,4 +1,4 @@
-"""Jobs beside each other, and on other CPUs: what they give is what they give alone, to the bit."""
+"""Jobs at the same time, or on other CPUs, give the same results to the bit as one job alone."""
 
 import os
 import shutil
@@ -31,8 +31,7 @@ def confined(cpus, *arguments):
 
 @pytest.mark.slow
 def test_evaluations_and_a_run_share_a_cache(painted, tmp_path):
-    """Eight evaluations of one split and a run that trains, all at once on one corpus, one cache of features and one of
-    frames, which are empty at first."""
+    """Eight evaluations and a training run share one corpus and both caches, which are empty at first."""
     train(painted, tmp_path / 'cnn', '--stage=finetune', '--max_steps=2')
     stage = ('--stage=temporal', f'--init_from={tmp_path}/cnn', '--train_epochs=2,1')
     caches = ('--feature_cache={}/features', '--frame_cache={}/frames')
@@ -47,7 +46,7 @@ def test_evaluations_and_a_run_share_a_cache(painted, tmp_path):
     for root in (alone, together):
         root.mkdir()
     train(painted, alone / 'run', *stage, *(cache.format(alone) for cache in caches))
-    shutil.rmtree(alone / 'features')  # or the evaluation would find there what the run has computed
+    shutil.rmtree(alone / 'features')  # so that the evaluation does not find the features of the run
     run(*command(alone, 0))
     jobs = [
         subprocess.Popen(
@@ -72,7 +71,7 @@ def test_evaluations_and_a_run_share_a_cache(painted, tmp_path):
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason='has one CPU')
 @pytest.mark.parametrize('model', ['vgg_face', pytest.param('resnet50', marks=pytest.mark.slow)])
 def test_runs_with_as_many_threads_are_the_same(painted, tmp_path, model):
-    """--intra_op_threads=2 on all CPUs and on one; the other kind of threads changes nothing."""
+    """With --intra_op_threads=2, on all CPUs and on one. --inter_op_threads changes nothing."""
     settings = (f'--model={model}', '--stage=finetune', '--max_steps=3', '--intra_op_threads=2')
     train(painted, tmp_path / 'all', *settings)
     manifests = (f'--{split}_manifest={painted / split}.txt' for split in ('train', 'val'))
@@ -84,7 +83,7 @@ def test_runs_with_as_many_threads_are_the_same(painted, tmp_path, model):
 @pytest.mark.slow
 @pytest.mark.parametrize('model', ['vgg_face', 'resnet50'])
 def test_more_threads_change_the_last_digits(painted, tmp_path, model):
-    """And not nothing, or the flag has no effect."""
+    """Equal runs would mean that the flag has no effect."""
     settings = (f'--model={model}', '--stage=finetune', '--max_steps=1', '--width=0.25', '--image_size=64')
     for threads in (1, 4):
         train(painted, tmp_path / f'{threads}', *settings, f'--intra_op_threads={threads}')

@@ -9,7 +9,7 @@ from fer.tf1 import tf
 
 
 class Window(NamedTuple):
-    """Consecutive frames of one video, one entry to the network (dissertation 5.8)."""
+    """Consecutive frames of one video, which the network takes as one input (dissertation 5.8)."""
 
     video: int  # index of the video in the manifest
     start: int  # its first frame in the video, from 0
@@ -17,7 +17,7 @@ class Window(NamedTuple):
 
 
 def split_windows(videos: Sequence[Video], seq_len: int) -> list[Window]:
-    """Cuts each video into windows of `seq_len` frames; the last keeps what is left, 100 frames giving 80 and 20.
+    """Cuts each video into windows of `seq_len` frames. The last window has the rest: 100 frames give 80 and 20.
 
     Raises:
       InputError: `seq_len` is below 1.
@@ -32,15 +32,15 @@ def split_windows(videos: Sequence[Video], seq_len: int) -> list[Window]:
 
 
 def pad_index(lengths, seq_len: int):
-    """Where each position of the padded windows finds its frame among the packed ones.
+    """Returns the packed frame for each position of the padded windows.
 
     Args:
       lengths: int32 [B], real frames of each window, at least 1.
       seq_len: T, the padded length.
 
     Returns:
-      int32 [B, T], values in [0, sum(lengths)): positions past a window's end name its last frame, which is the
-      dissertation's padding (5.1.5). `tf.gather(per_frame, pad_index)` is [B, T, ...].
+      int32 [B, T], values in [0, sum(lengths)). Positions past a window's end have the index of its last frame, which
+      is the dissertation's padding (5.1.5). `tf.gather(per_frame, pad_index)` is [B, T, ...].
     """
     first = tf.cumsum(lengths, exclusive=True)  # [B]
     position = tf.minimum(tf.range(seq_len)[tf.newaxis, :], lengths[:, tf.newaxis] - 1)  # [B, T]

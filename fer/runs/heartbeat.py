@@ -1,4 +1,4 @@
-"""Signs of life: how jobs on several machines, which share no more than a file system, know of each other."""
+"""Signs of life, by which jobs on several machines learn of each other through a shared file system."""
 
 import os
 import socket
@@ -7,34 +7,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 TOUCH_SECONDS = 30  # between two signs of life
-SILENT_SECONDS = 10 * TOUCH_SECONDS  # without one; clocks of file servers are a little off
+SILENT_SECONDS = 10 * TOUCH_SECONDS  # without a sign, a process counts as ended. Clocks of file servers differ a little
 
 
 def scheduler_job() -> str:
-    """What the scheduler calls this job; empty outside of one."""
+    """Returns the scheduler's id of this job, or '' outside of a job."""
     return os.environ.get('PBS_JOBID') or os.environ.get('SLURM_JOB_ID') or ''
 
 
 def process_is_gone(host: str, pid: int) -> bool:
-    """Whether a process is known to have ended; those of other machines never are."""
+    """Returns True if a process of this machine has ended. False for processes of other machines."""
     if host != socket.gethostname():
         return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's
         return False
     return False
 
 
 @contextmanager
 def heartbeat(beat: Callable[[], None]) -> Iterator[None]:
-    """Calls `beat` every so often while the block runs, in a thread of its own.
+    """Calls `beat` every TOUCH_SECONDS in a thread of its own while the block runs.
 
     Args:
-      beat: gives a sign of life. An OSError it raises is passed over: whoever looks will think that this process is
-        silent, but its work goes on.
+      beat: gives a sign of life. An OSError that it raises is ignored: other jobs may then take this process for ended,
+        but its work continues.
     """
     ended = threading.Event()
 
