@@ -58,11 +58,17 @@ class LedgerRow(NamedTuple):
 
 
 class _Record(NamedTuple):
+    """The fields of a line."""
+
     line: int
     audio: str
     image: str
     label: int | None
     columns: int
+
+    @property
+    def name(self) -> str:
+        return self.image or self.audio
 
 
 def read_manifest(
@@ -92,45 +98,49 @@ def read_manifest(
     first_of_id: dict[str, tuple[int, str]] = {}
     previous_folder = None
     for record in records:
-        name = record.image or record.audio
-        folder, stem = os.path.split(os.path.splitext(name)[0])
+        folder = os.path.dirname(record.name)
         if item == 'frame' and folder == previous_folder:
-            video = videos[-1]
-            if record.label != video.label:
-                raise InputError(
-                    f'{path}:{record.line}: label {_spell(record.label)} inside video {video.video_id}, whose first '
-                    f'frame (line {video.lines[0]}) is {_spell(video.label)}'
-                )
+            _check_same_label(path, record, videos[-1])
         else:
-            if item == 'frame':
-                video_id = os.path.basename(folder)
-                if not video_id:
-                    raise InputError(f'{path}:{record.line}: {name} has no parent folder to name its video')
-            else:
-                video_id = stem if item == 'video' else os.path.splitext(name)[0]
-            if video_id in first_of_id:
-                raise InputError(
-                    f'{path}:{record.line}: {_repeated(item, name, folder, video_id, *first_of_id[video_id])}'
-                )
-            if set(video_id) & _SEPARATORS:
-                raise InputError(f'{path}:{record.line}: video {video_id!r}: no results file can hold this name')
-            first_of_id[video_id] = (record.line, folder)
-            video = Video(video_id, record.label, [], [], [])
-            videos.append(video)
+            videos.append(_start_video(path, record, item, first_of_id))
         if record.image:
-            video.frames.append(os.path.join(root, record.image))
+            videos[-1].frames.append(os.path.join(root, record.image))
         if record.audio:
-            video.audio.append(os.path.join(root, record.audio))
-        video.lines.append(record.line)
+            videos[-1].audio.append(os.path.join(root, record.audio))
+        videos[-1].lines.append(record.line)
         previous_folder = folder
-    if item == 'frame':
-        for video in videos:
-            if len(video.lines) < min_frames:
-                raise InputError(
-                    f'{path}:{video.lines[0]}: video {video.video_id} has {len(video.lines)} frame; expected at least '
-                    f'{min_frames} (--min_frames)'
-                )
+    for video in videos if item == 'frame' else ():
+        if len(video.lines) < min_frames:
+            raise InputError(
+                f'{path}:{video.lines[0]}: video {video.video_id} has {len(video.lines)} frame; expected at least '
+                f'{min_frames} (--min_frames)'
+            )
     return Manifest(path, videos)
+
+
+def _start_video(path: str, record: _Record, item: str, first_of_id: dict[str, tuple[int, str]]) -> Video:
+    """Returns a video without frames, and adds its line and folder to `first_of_id`."""
+    folder, stem = os.path.split(os.path.splitext(record.name)[0])
+    video_id = {'frame': os.path.basename(folder), 'video': stem}.get(item, os.path.splitext(record.name)[0])
+    if not video_id:
+        raise InputError(f'{path}:{record.line}: {record.name} has no parent folder to name its video')
+    if video_id in first_of_id:
+        raise InputError(
+            f'{path}:{record.line}: {_repeated(item, record.name, folder, video_id, *first_of_id[video_id])}'
+        )
+    if set(video_id) & _SEPARATORS:
+        raise InputError(f'{path}:{record.line}: video {video_id!r}: no results file can hold this name')
+    first_of_id[video_id] = (record.line, folder)
+    return Video(video_id, record.label, [], [], [])
+
+
+def _check_same_label(path: str, record: _Record, video: Video) -> None:
+    """Raises InputError if a line has another label than the first of its video."""
+    if record.label != video.label:
+        raise InputError(
+            f'{path}:{record.line}: label {_spell(record.label)} inside video {video.video_id}, whose first '
+            f'frame (line {video.lines[0]}) is {_spell(video.label)}'
+        )
 
 
 def _repeated(item: str, name: str, folder: str, video_id: str, line: int, first_folder: str) -> str:

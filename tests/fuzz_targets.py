@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from test_weights import save_checkpoint, write_matconvnet
 
 from fer import emotions
-from fer.data.audio import LLD, Scaling, fit_scaling, read_scaling, read_sound, scale_features, write_scaling
+from fer.data.audio import LLD, Scaling, fit_scaling, read_audio, read_scaling, scale_features, write_scaling
 from fer.data.frame_cache import open_frame_cache
 from fer.errors import InputError
 from fer.experiment.configs import read_configs
@@ -170,7 +170,7 @@ def make_sound(folder: Path) -> list[Path]:
 
 
 def read_sounds(folder: Path) -> None:
-    sound = read_sound(read_manifest(folder / 'train.txt'), LLD, 'mean')
+    sound = read_audio(read_manifest(folder / 'train.txt'), LLD, 'mean')
     scaling = fit_scaling(sound.names, sound.values, 'minmax')
     for values in sound.values:
         scale_features(values, scaling)
@@ -424,7 +424,7 @@ def make_cache(folder: Path) -> list[Path]:
         test_datasets.paint(folder / f'faces/v0/{frame}.jpg', 90, 16)
     write_manifest(folder / 'train.txt', [(f'faces/v0/{frame}.jpg', '0100000') for frame in (1, 2)])
     read_cache(folder)
-    return sorted((folder / OUTPUT).iterdir())
+    return sorted((folder / OUTPUT).glob('*/*'))
 
 
 def read_cache(folder: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from fer.data.audio import LARGEST, fit_scaling, read_scaling, read_sound, scale_features, write_scaling
+from fer.data.audio import LARGEST, fit_scaling, read_audio, read_scaling, scale_features, write_scaling
 from fer.errors import InputError
 from fer.manifest import read_manifest, write_manifest
 
@@ -12,7 +12,7 @@ NAMES = ['F0', 'energy', 'constant', 'rare']
 
 
 def write_clips(folder, values, header=NAMES):
-    """A manifest of one video whose clips have the rows of `values`."""
+    """Writes a manifest of one video whose clips have the rows of `values`."""
     (folder / 'v').mkdir()
     for number, row in enumerate(values, start=1):
         text = ','.join(header) + '\n' + ','.join(map(str, row)) + '\n'
@@ -23,22 +23,22 @@ def write_clips(folder, values, header=NAMES):
 
 @pytest.fixture
 def frames():
-    """float32 [3 videos of 5, 1, 8 frames, 4]: a feature of each kind, one constant, one that is mostly 0."""
+    """Returns float32 [frames, 4] of three videos. The third feature is constant, the fourth mostly 0."""
     rng = np.random.default_rng(0)
     values = rng.normal([200, -3, 0.1, 0], [40, 0.01, 0, 1], (14, 4)).astype(np.float32)
     values[:, 3] *= np.arange(14) == 6
     return [values[:5], values[5:6], values[6:]]
 
 
-def test_values_are_the_files_own(tmp_path):
+def test_values_equal_those_of_the_files(tmp_path):
     values = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
-    sound = read_sound(write_clips(tmp_path, values), size=4)
-    assert (sound.names, sound.replaced) == (NAMES, 0)
-    np.testing.assert_array_equal(sound.values, [values])
+    audio = read_audio(write_clips(tmp_path, values), size=4)
+    assert (audio.names, audio.replaced) == (NAMES, 0)
+    np.testing.assert_array_equal(audio.values, [values])
 
 
 @pytest.mark.parametrize(('kind', 'oracle'), [('zscore', StandardScaler()), ('minmax', MinMaxScaler())])
-def test_scaling_is_scikit_learns(frames, kind, oracle):
+def test_scaling_equals_that_of_scikit_learn(frames, kind, oracle):
     scaling = fit_scaling(NAMES, frames, kind)
     oracle.fit(np.concatenate(frames).astype(np.float64))
     new = np.random.default_rng(2).normal([200, -3, 0.1, 0], [40, 0.01, 0, 0.1], (6, 4)).astype(np.float32)
@@ -46,27 +46,27 @@ def test_scaling_is_scikit_learns(frames, kind, oracle):
     np.testing.assert_allclose(scale_features(new, scaling), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_raw_values_are_left_alone(frames):
+def test_unscaled_values_stay_unchanged(frames):
     scaling = fit_scaling(NAMES, frames, 'none')
     np.testing.assert_array_equal(scale_features(frames[0], scaling), frames[0])
 
 
-def test_an_outlier_is_cut_off(frames):
+def test_an_outlier_is_limited(frames):
     scaling = fit_scaling(NAMES, frames, 'zscore')
     assert scale_features(np.full((1, 4), 1e30, np.float32), scaling).max() == LARGEST
 
 
 @pytest.mark.parametrize('kind', ['zscore', 'minmax', 'none'])
-def test_what_is_not_finite_is_the_training_mean_and_no_part_of_it(tmp_path, frames, kind):
+def test_the_training_mean_replaces_infinite_values(tmp_path, frames, kind):
     values = frames[2].astype(object)
     values[1, 0], values[3, 1] = 'nan', '-inf'
-    sound = read_sound(write_clips(tmp_path, values), 4, nonfinite='mean')
-    assert sound.replaced == 2
-    scaling = fit_scaling(NAMES, sound.values, kind)
+    audio = read_audio(write_clips(tmp_path, values), 4, nonfinite='mean')
+    assert audio.replaced == 2
+    scaling = fit_scaling(NAMES, audio.values, kind)
     others = np.delete(frames[2][:, 0], 1).astype(np.float64)
     assert scaling.mean[0] == pytest.approx(others.mean(), rel=1e-12)
-    mean = np.where(np.isnan(sound.values[0]), scaling.mean, sound.values[0])
-    scaled = scale_features(sound.values[0], scaling)
+    mean = np.where(np.isnan(audio.values[0]), scaling.mean, audio.values[0])
+    scaled = scale_features(audio.values[0], scaling)
     np.testing.assert_allclose(scaled, scale_features(mean, scaling), rtol=1e-6)
     assert np.isfinite(scaled).all()
 
@@ -82,14 +82,14 @@ def test_a_scaling_survives_its_file_to_the_bit(tmp_path, frames):
 @pytest.mark.parametrize(
     'damage', ['# zscore\n', '', '# zscore\nfeature\tmean\toffset\tscale\na\t0\t0\t0\n', '# x\ny\n']
 )
-def test_a_damaged_scaling_is_refused(tmp_path, damage):
+def test_a_damaged_scaling_is_an_error(tmp_path, damage):
     (tmp_path / 's.txt').write_text(damage)
     with pytest.raises(InputError, match=r's\.txt: .*expected the scaling'):
         read_scaling(tmp_path / 's.txt')
 
 
 @pytest.mark.parametrize(
-    ('text', 'says'),
+    ('text', 'message'),
     [
         ('F0,energy,constant,rare\n1,2,3\n', r'm\.txt:2: .*00002\.csv: 3 values; expected 4'),
         ('F0,energy,rare,constant\n1,2,3,4\n', r'm\.txt:2: .*other features'),
@@ -100,8 +100,8 @@ def test_a_damaged_scaling_is_refused(tmp_path, damage):
         ('', r'm\.txt:2: .*0 lines'),
     ],
 )
-def test_bad_files_are_named_by_line(tmp_path, text, says):
+def test_damaged_files_are_named_by_line(tmp_path, text, message):
     manifest = write_clips(tmp_path, np.ones((3, 4)))
     (tmp_path / 'v' / '00002.csv').write_text(text)
-    with pytest.raises(InputError, match=says):
-        read_sound(manifest, 4)
+    with pytest.raises(InputError, match=message):
+        read_audio(manifest, 4)

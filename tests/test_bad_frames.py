@@ -1,4 +1,4 @@
-"""--on_bad_frame=skip: exactly the frames that cannot be read are left out, as if their lines had never been there."""
+"""--on_bad_frame=skip leaves out exactly the unreadable frames, as if the manifest had never had their lines."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ from fer.training.train import train
 # Its runs are shared, so they are made in one of pytest-xdist's processes.
 pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs')]
 
-BOTH, FACES, SOUND = Contents('frame', True, 112), Contents('frame', True, 0), Contents('frame', False, 112)
+BOTH, FACES, AUDIO = Contents('frame', True, 112), Contents('frame', True, 0), Contents('frame', False, 112)
 
 
 def damage_inside(path):
@@ -40,10 +40,10 @@ def lose_last_feature(path):
     path.write_text('\n'.join(line.rsplit(',', 1)[0] for line in path.read_text().splitlines()))
 
 
-# {line: (field of the line, what is done to its file, what is said)}; lines 7 and 8, 21 and 22 are whole videos.
+# {line: (field of the line, damage to its file, message)}. Lines 7 and 8, 21 and 22 are whole videos.
 IMAGE, CLIP = 1, 0
 DAMAGES = {
-    1: (CLIP, lose_last_feature, '111 values; expected 112'),  # the file that others are compared with
+    1: (CLIP, lose_last_feature, '111 values; expected 112'),  # the file that sets the features of the others
     2: (IMAGE, damage_inside, 'damaged inside, cannot be decoded'),
     5: (IMAGE, lambda path: path.write_bytes(path.read_bytes()[:300]), 'truncated JPEG'),
     7: (IMAGE, lambda path: path.write_bytes(b''), 'empty file'),
@@ -58,7 +58,7 @@ LOST = {IMAGE: 'train001', CLIP: 'train005'}
 
 
 def lines_of(contents):
-    """Those that are bad where only this is read."""
+    """Returns the damaged lines whose damaged file is read with these contents."""
     return [n for n, (field, *_) in DAMAGES.items() if (contents.images if field == IMAGE else contents.audio_size)]
 
 
@@ -67,7 +67,7 @@ def file_of(data, line, field, split='train'):
 
 
 def without(data, lines, split='train'):
-    """A manifest beside the split's whose lines are not there, and the ledger that goes with it."""
+    """Writes a manifest without these lines, and its ledger."""
     kept = [
         text for n, text in enumerate((data / f'{split}_audiovisual.txt').read_text().splitlines(), 1) if n not in lines
     ]
@@ -78,7 +78,7 @@ def without(data, lines, split='train'):
 
 @pytest.fixture(scope='module')
 def data(painted_sound, tmp_path_factory):
-    """The corpus with a damage of each kind, and an image of another size, which is none."""
+    """Copies the corpus, with a damaged file of each kind, and a readable image of another size."""
     data = shutil.copytree(painted_sound, tmp_path_factory.mktemp('damaged') / 'data')
     for line, (field, damage, _) in DAMAGES.items():
         damage(file_of(data, line, field))
@@ -88,20 +88,20 @@ def data(painted_sound, tmp_path_factory):
 
 
 def load(path, skip, contents=BOTH, seq_len=4):
-    return load_split([str(path)], '', seq_len, 2, True, contents, skip=skip)
+    return load_split([str(path)], '', seq_len, 2, labelled=True, contents=contents, skip=skip)
 
 
 def batches(split, contents):
-    """Every value of an epoch's shuffled batches."""
+    """Returns every value of an epoch's shuffled batches."""
     with tf.Graph().as_default(), tf.Session() as session:
         reading = Reading(32 if contents.images else 0, contents.audio_size)
-        pipeline = build_pipeline(split, 4, 3, reading, shuffle_seed=1)
+        pipeline = build_pipeline(split, 3, reading, shuffle_seed=1)
         session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
         parts = {name: part for name, part in pipeline.batch._asdict().items() if part is not None}
         return [session.run(parts) for _ in range(pipeline.num_batches)]
 
 
-def test_every_kind_of_damage_is_found_and_nothing_else(data):
+def test_exactly_the_damaged_frames_are_found(data):
     split = load(data / 'train_audiovisual.txt', Skip(0.5))
     assert [frame.line for frame in split.bad] == list(DAMAGES)
     for frame in split.bad:
@@ -114,9 +114,9 @@ def test_every_kind_of_damage_is_found_and_nothing_else(data):
     assert ', 10 bad frames left out' in describe(split)
 
 
-@pytest.mark.parametrize('contents', [BOTH, FACES, pytest.param(SOUND, marks=pytest.mark.slow)])
-def test_batches_are_those_of_a_manifest_without_the_lines(data, contents):
-    """Images, sound, labels, windows and their order."""
+@pytest.mark.parametrize('contents', [BOTH, FACES, pytest.param(AUDIO, marks=pytest.mark.slow)])
+def test_batches_equal_those_without_the_lines(data, contents):
+    """In images, audio, labels, windows and their order."""
     skipped = load(data / 'train_audiovisual.txt', Skip(0.5), contents)
     whole = load(without(data, lines_of(contents)), None, contents)
     found, expected = batches(skipped, contents), batches(whole, contents)
@@ -127,23 +127,26 @@ def test_batches_are_those_of_a_manifest_without_the_lines(data, contents):
             np.testing.assert_array_equal(batch[name], other[name])
 
 
-def test_stills_and_sounds_of_whole_videos(painted_sound, tmp_path):
+def test_unreadable_stills_and_functionals_are_left_out(painted_sound, tmp_path):
     data = shutil.copytree(painted_sound, tmp_path / 'data')
     shutil.copytree(data / 'stills_a', tmp_path / 'stills')
     damage_inside(tmp_path / 'stills' / (data / 'stills_a' / 'train.txt').read_text().splitlines()[3].split(',')[0])
     paths = [str(data / 'stills_a' / 'train.txt'), str(tmp_path / 'stills' / 'train.txt')]
-    split = load_split(paths, '', 1, 1, True, Contents('still', True, 0), skip=Skip(0.5))
+    split = load_split(paths, '', 1, 1, labelled=True, contents=Contents('still', True, 0), skip=Skip(0.5))
     assert [(frame.part, frame.line) for frame in split.bad] == [(2, 4)]
-    assert len(split.ledger) == 18  # a manifest without a ledger is its own, and the frame counts
+    assert len(split.ledger) == 18  # without a ledger, each still counts, readable or not
     assert len(split.videos) == 17
     (data / 'functionals' / 'train002.csv').write_text('')
     split = load_split(
-        [str(data / 'train_functionals.txt')], '', 1, 1, True, Contents('video', False, 6552), skip=Skip(0.5)
+        *([str(data / 'train_functionals.txt')], '', 1, 1),
+        labelled=True,
+        contents=Contents('video', False, 6552),
+        skip=Skip(0.5),
     )
     assert [(frame.video_id, frame.reason[:7]) for frame in split.bad] == [('train002', '0 lines')]
 
 
-def test_more_than_the_fraction_is_an_error(data):
+def test_too_many_unreadable_frames_are_an_error(data):
     with pytest.raises(InputError) as caught:
         load(data / 'train.txt', Skip(0.1), FACES)
     line = str(caught.value)
@@ -152,7 +155,7 @@ def test_more_than_the_fraction_is_an_error(data):
     assert len(load(data / 'train.txt', Skip(5 / 31), FACES).bad) == 5
 
 
-CONTENTS = {'audio': SOUND, 'early_fusion': BOTH}
+CONTENTS = {'audio': AUDIO, 'early_fusion': BOTH}
 
 
 def config(stage, data, run_dir, **changes):
@@ -164,7 +167,7 @@ def config(stage, data, run_dir, **changes):
 
 @pytest.fixture(scope='module', params=['audio', pytest.param('early_fusion', marks=pytest.mark.slow)])
 def skipped(request, data, tmp_path_factory):
-    """A run of two epochs of three steps on the damaged corpus; its folder is called after its stage."""
+    """Trains for two epochs of three steps on the damaged corpus, in a folder named after the stage."""
     run_dir = tmp_path_factory.mktemp('runs') / request.param
     train(config(request.param, data, run_dir), resume=False, overwrite=False)
     return run_dir
@@ -175,7 +178,7 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
-def test_a_run_names_what_it_left_out(data, skipped):
+def test_a_run_lists_the_frames_it_left_out(data, skipped):
     found = read_rows(skipped / 'bad_frames.csv')
     assert [(row['split'], row['part'], int(row['line'])) for row in found] == [
         *(('train', '1', line) for line in lines_of(CONTENTS[skipped.name])),
@@ -189,7 +192,7 @@ def test_a_run_names_what_it_left_out(data, skipped):
 
 
 @pytest.mark.slow
-def test_a_run_is_that_of_manifests_without_the_lines(data, skipped, tmp_path):
+def test_a_run_equals_one_without_the_lines(data, skipped, tmp_path):
     stage = skipped.name
     manifests = {'train_manifest': without(data, lines_of(CONTENTS[stage])), 'val_manifest': without(data, {4}, 'val')}
     train(config(stage, data, tmp_path / 'whole', on_bad_frame='error', **manifests), resume=False, overwrite=False)
@@ -197,7 +200,7 @@ def test_a_run_is_that_of_manifests_without_the_lines(data, skipped, tmp_path):
     assert not (tmp_path / 'whole' / 'bad_frames.csv').exists()
 
 
-def test_evaluation_leaves_out_and_answers_for_every_video(data, skipped, tmp_path):
+def test_evaluation_still_answers_for_every_video(data, skipped, tmp_path):
     manifest, bad = data / 'train_audiovisual.txt', lines_of(CONTENTS[skipped.name])
     before = (skipped / 'bad_frames.csv').read_bytes()
     _, metrics = score(skipped, manifest, tmp_path)  # as in training
@@ -209,16 +212,16 @@ def test_evaluation_leaves_out_and_answers_for_every_video(data, skipped, tmp_pa
     assert answers['train000'] == (6 - sum(line <= 6 for line in bad), '-')
     assert [int(row['line']) for row in read_rows(tmp_path / 'bad_frames_val.csv')] == bad
     assert (skipped / 'bad_frames.csv').read_bytes() == before
-    for changes, says in (
+    for changes, message in (
         ({'on_bad_frame': 'error'}, 'train_audiovisual.txt:[15]: '),
         ({'max_bad_fraction': 0.1}, f'{len(bad)} of 31 frames are bad'),
         ({'max_bad_fraction': 2.0}, '--max_bad_fraction=2.0: expected a share'),
         ({'on_bad_frame': 'drop'}, '--on_bad_frame=drop: expected one of error, skip'),
     ):
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=message):
             score(skipped, manifest, tmp_path, **changes)
     score(skipped, without(data, {4}, 'val'), tmp_path, on_bad_frame='error')
-    assert not (tmp_path / 'bad_frames_val.csv').exists()  # of the results that stood there
+    assert not (tmp_path / 'bad_frames_val.csv').exists()  # it belonged to the earlier results
 
 
 def stop_after(monkeypatch, step):
@@ -232,8 +235,8 @@ def stop_after(monkeypatch, step):
     monkeypatch.setattr(RunLog, 'log_step', log_and_stop)
 
 
-def test_a_resumed_run_leaves_out_what_it_left_out(data, skipped, tmp_path, monkeypatch):
-    """Elsewhere, and although some are whole again; what is newly bad is an error, and so is another manifest."""
+def test_a_resumed_run_leaves_out_the_same_frames(data, skipped, tmp_path, monkeypatch):
+    """In another folder, and after some were repaired. New damage is an error, and so is another manifest."""
     stage = skipped.name
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
@@ -245,26 +248,26 @@ def test_a_resumed_run_leaves_out_what_it_left_out(data, skipped, tmp_path, monk
         shutil.copy(file_of(moved, 3, field), file_of(moved, line, field))
     resumed = config(stage, moved, run_dir)
 
-    def refused(says):
-        with pytest.raises(InputError, match=says):
+    def assert_error(message):
+        with pytest.raises(InputError, match=message):
             train(resumed, resume=True, overwrite=False)
 
-    for field, says in ((CLIP, '1 lines'), (IMAGE, 'truncated JPEG.*bad_frames.csv of the run')):
-        spoilt = file_of(moved, 20, field)
-        content = spoilt.read_bytes()
-        spoilt.write_bytes(content[:200])
+    for field, message in ((CLIP, '1 lines'), (IMAGE, 'truncated JPEG.*bad_frames.csv of the run')):
+        damaged = file_of(moved, 20, field)
+        content = damaged.read_bytes()
+        damaged.write_bytes(content[:200])
         if field == CLIP or stage == 'early_fusion':
-            refused(f'train_audiovisual.txt:20: .*{says}')
-        spoilt.write_bytes(content)
+            assert_error(f'train_audiovisual.txt:20: .*{message}')
+        damaged.write_bytes(content)
 
     manifest = moved / 'train_audiovisual.txt'
     text = manifest.read_text()
     manifest.write_text(f'# a comment more\n{text}')
-    refused('train_audiovisual.txt:1: no frame of video train000, which the run has left out')
+    assert_error('train_audiovisual.txt:1: no frame of video train000, which the run has left out')
     manifest.write_text(text)
 
     kept = (run_dir / 'bad_frames.csv').rename(tmp_path / 'kept.csv')
-    refused('bad_frames.csv: .*No such file.*expected the bad frames of the run')
+    assert_error('bad_frames.csv: .*No such file.*expected the bad frames of the run')
     kept.rename(run_dir / 'bad_frames.csv')
 
     train(resumed, resume=True, overwrite=False)
@@ -274,8 +277,8 @@ def test_a_resumed_run_leaves_out_what_it_left_out(data, skipped, tmp_path, monk
     assert rows[0]['path'] == str(file_of(moved, 1, CLIP))  # where it is now
 
 
-def test_flags_of_a_run_that_is_older(skipped, tmp_path):
-    """They know of no such setting, and the run did as its default says."""
+def test_older_runs_have_the_defaults(skipped, tmp_path):
+    """Their flags.txt does not have the two settings."""
     lines = (skipped / 'flags.txt').read_text().splitlines()
     (tmp_path / 'flags.txt').write_text('\n'.join(line for line in lines if '_bad_' not in line))
     found = read_flagfile(tmp_path / 'flags.txt')
@@ -283,12 +286,12 @@ def test_flags_of_a_run_that_is_older(skipped, tmp_path):
 
 
 @pytest.mark.parametrize(('name', 'value'), [('on_bad_frame', 'drop'), ('max_bad_fraction', 1.5)])
-def test_settings_out_of_range(data, tmp_path, name, value):
+def test_settings_out_of_range_are_errors(data, tmp_path, name, value):
     with pytest.raises(InputError, match=f'--{name}={value}: expected'):
         train(config('audio', data, tmp_path / 'run', **{name: value}), resume=False, overwrite=False)
 
 
-def test_the_first_image_that_does_not_decode_is_named(data):
+def test_the_first_undecodable_image_is_named(data):
     manifest = read_manifest(data / 'train.txt')
     with pytest.raises(InputError, match=r'train.txt:2: .*damaged inside, cannot be decoded'):
         check_images(manifest, decode=True)

@@ -1,4 +1,4 @@
-"""python -m fer.data.check: everything that is wrong with a corpus is found, and nothing where nothing is."""
+"""python -m fer.data.check finds every problem of a corpus, and none in a clean one."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from test_bad_frames import damage_inside
 
 from fer.data.check.corpus import KINDS, check_corpus
 from fer.data.check.drift import mean_by_video, measure_image
-from fer.data.check.duplicates import Sights, find_duplicates, same_sounds
+from fer.data.check.duplicates import ImageFingerprints, find_duplicates, find_equal_audio
 from fer.data.check.report import format_report
 from fer.errors import InputError
 from fer.prepare.synthetic.frames import draw_frames
@@ -25,7 +25,7 @@ from fer.tf1 import tf
 
 @pytest.fixture
 def data(painted_sound, tmp_path):
-    """A copy of the corpus that a test may damage."""
+    """Copies the corpus, so that a test may damage it."""
     return shutil.copytree(painted_sound, tmp_path / 'data')
 
 
@@ -56,17 +56,17 @@ def found(report):
 
 
 @pytest.mark.parametrize(('kind', 'item'), [('', 'frame'), ('_audiovisual', 'frame'), ('_functionals', 'video')])
-def test_a_clean_corpus(data, kind, item):
+def test_a_clean_corpus_has_no_problems(data, kind, item):
     report = check_corpus(manifests(data, kind), item=item)
     assert found(report) == []
     text = format_report(report)
     assert text.endswith('\nclean')
     assert f'{data}/train{kind}.txt: 9 videos (1 without frames), {8 if item == "video" else 31} lines' in text
     assert ('  images: 31 of 32x32' in text) == (item == 'frame')
-    assert '  Neutral         3 videos' in text  # one of them faceless
+    assert '  Neutral         3 videos' in text  # one of them without a face
 
 
-def test_images_of_every_damage(data):
+def test_every_kind_of_damaged_image_is_found(data):
     damage_inside(file_of(data, 2))
     path = file_of(data, 5)
     path.write_bytes(path.read_bytes()[:300])
@@ -95,7 +95,7 @@ def test_images_of_every_damage(data):
     assert sizes == {'image': 5, 'size': 26 + 20}
 
 
-def test_sound_of_every_damage(data):
+def test_every_kind_of_damaged_audio_is_found(data):
     file_of(data, 3, 0, kind='_audiovisual').unlink()
     clip = file_of(data, 9, 0, kind='_audiovisual')
     clip.write_text(clip.read_text().replace('feature_5,', 'loudness,'))
@@ -107,7 +107,7 @@ def test_sound_of_every_damage(data):
     assert found(report) == [('sound', 3), ('sound', 9), ('nonfinite', 12)]
     assert '2 values are NaN or infinite, the first feature_0' in report.problems[2].what
     assert found(check_corpus(paths, nonfinite='mean')) == [('sound', 3), ('sound', 9)]
-    for line in range(1, 21):  # of the other manifest, alike among themselves
+    for line in range(1, 21):  # of the other manifest, whose files agree with each other
         clip = file_of(data, line, 0, 'val', '_audiovisual')
         clip.write_text(clip.read_text().replace('feature_5,', 'loudness,'))
     report = check_corpus(paths, nonfinite='mean')
@@ -115,20 +115,20 @@ def test_sound_of_every_damage(data):
     assert str(report.problems[2]) == f'{paths[1]}: other audio features than {paths[0]}'
 
 
-def test_order_lengths_and_alignment(data):
+def test_order_ledger_and_alignment_are_checked(data):
     edit_lines(data / 'train.txt', swap(2, 3))
     assert found(check_corpus(manifests(data))) == [('order', 3)]
     edit_lines(data / 'val.txt', lambda lines: lines[:2] + lines[3:9] + lines[10:])  # of val000 and of val002
     report = check_corpus(manifests(data))
     assert found(report) == [('ledger', 1), ('ledger', 9), ('frames', 9), ('order', 3)]
-    assert report.problems[0].what == '2 frames; its ledger says that 3 were kept'
+    assert report.problems[0].what == '2 frames; its ledger counts 3'
     edit_lines(data / 'val.txt', lambda lines: [line for line in lines if 'val003' not in line])
     assert 'val003: no line in the manifest, and no gap' in format_report(check_corpus(manifests(data)))
     edit_lines(data / 'val_audiovisual.txt', lambda lines: [*lines[:1], lines[1].replace('2.csv', '3.csv'), *lines[2:]])
     (data / 'train_audiovisual.ledger.csv').write_text('video,label\n')
     report = check_corpus([*manifests(data, '_audiovisual'), str(data / 'nowhere.txt')])
-    assert found(report) == [('manifest', 0), ('manifest', 0), ('ledger', 0)]  # each named, and the others read
-    assert 'sound 00003 of val000 beside face 00002 of val000' in report.problems[0].what
+    assert found(report) == [('manifest', 0), ('manifest', 0), ('ledger', 0)]  # each is named, and the others are read
+    assert 'audio 00003 of val000 beside face 00002 of val000' in report.problems[0].what
     assert 'nowhere.txt: No such file' in report.problems[1].what
 
 
@@ -137,11 +137,11 @@ def encode_again(source, target, size, quality):
     cv2.imwrite(str(target), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
-def test_planted_duplicates(data):
-    """Copies, pictures compressed again, made smaller, made larger; not within a split."""
+def test_duplicates_in_two_splits_are_found(data):
+    """Plants copies, and images that are compressed again, smaller or larger. Duplicates within a split are ignored."""
     source, target = (sorted((data / 'faces' / name).iterdir()) for name in ('train006', 'val001'))  # six frames each
     rng = np.random.default_rng(0)
-    for path in source:  # something with shapes in it; noise does not outlive a change of size
+    for path in source:  # shapes, because noise does not survive a change of size
         shapes = cv2.resize(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8), (32, 32), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(path), shapes)
     shutil.copy(source[0], target[0])
@@ -149,7 +149,7 @@ def test_planted_duplicates(data):
     encode_again(source[2], target[1], 32, 60)
     encode_again(source[3], target[2], 26, 90)
     encode_again(source[4], target[3], 64, 80)
-    shutil.copy(source[0], source[5])  # neighbours, and other videos of its split, may be alike
+    shutil.copy(source[0], source[5])  # neighbours, and videos of one split, may be alike
     shutil.copy(source[0], data / 'faces' / 'train002' / '00001.jpg')
     report = check_corpus(manifests(data))
     duplicates = [problem for problem in report.problems if problem.kind == 'duplicate']
@@ -161,8 +161,8 @@ def test_planted_duplicates(data):
     assert Counter(kind for kind, _ in found(report)) == {'duplicate': 2, 'size': 2}
 
 
-def test_the_same_video_in_two_manifests(data):
-    """Whatever it is called: by its pictures, and by its sound where it has only that."""
+def test_a_video_in_two_manifests_is_found(data):
+    """Under any name, by its images, or by its audio if it has no images."""
     moved = (data / 'faces' / 'val004').rename(data / 'faces' / 'val900')
     shutil.rmtree(data / 'faces' / 'train004')
     shutil.copytree(moved, data / 'faces' / 'train004')
@@ -176,22 +176,23 @@ def test_the_same_video_in_two_manifests(data):
     shutil.copy(data / 'functionals' / 'val000.csv', data / 'functionals' / 'train003.csv')
     (problem,) = check_corpus(manifests(data, '_functionals'), item='video').problems
     assert (problem.kind, problem.line) == ('duplicate', 4)
-    assert 'sounds like video val000' in problem.what
+    assert 'the audio of video val000' in problem.what
     assert problem.what.endswith('; Fear here, Neutral there')
 
 
-def test_pictures_and_sounds_without_content_are_no_duplicates(tmp_path):
-    dark, even = np.full((3, 16, 18), 4, np.uint8), np.zeros((5, 112), np.float32)
+def test_dark_images_and_silence_are_not_duplicates(tmp_path):
+    dark, silence = np.full((3, 16, 18), 4, np.uint8), np.zeros((5, 112), np.float32)
     dark[:, ::2] += 2
-    first, second = (Sights(np.arange(3), np.arange(3) + k, dark) for k in (0, 5))
+    first, second = (ImageFingerprints(np.arange(3), np.arange(3) + k, dark) for k in (0, 5))
     assert find_duplicates(first, second) == []
-    assert find_duplicates(first, first) == [(k, k, 1, 1) for k in range(3)]  # copies are
-    assert find_duplicates(first, Sights.none()) == find_duplicates(Sights.none(), first) == []
-    assert same_sounds([even], [even]) == []
-    assert same_sounds([even[:1], even + np.arange(5)[:, None]], [even + np.arange(5)[:, None]]) == [(1, 0)]
+    assert find_duplicates(first, first) == [(k, k, 1, 1) for k in range(3)]  # copies
+    assert find_duplicates(first, ImageFingerprints.empty()) == find_duplicates(ImageFingerprints.empty(), first) == []
+    changing = silence + np.arange(5)[:, None]
+    assert find_equal_audio([silence], [silence]) == []
+    assert find_equal_audio([silence[:1], changing], [changing]) == [(1, 0)]
 
 
-def test_the_command(data, tmp_path):
+def test_the_command_prints_and_writes_problems(data, tmp_path):
     file_of(data, 10).unlink()
     command = ('-m', 'fer.data.check', f'--manifest={data / "train.txt"}', f'--manifest={data / "val.txt"}')
     done = run(*command, f'--output={tmp_path / "out"}', ok=False)
@@ -210,14 +211,14 @@ def test_the_command(data, tmp_path):
 
 
 @pytest.mark.parametrize(('name', 'value'), [('min_frames', -1), ('image_size', -1), ('jobs', -2)])
-def test_settings_out_of_range(data, name, value):
+def test_settings_out_of_range_are_errors(data, name, value):
     with pytest.raises(InputError, match=f'--{name}={value}: expected'):
         check_corpus(manifests(data), **{name: value})
 
 
 @pytest.mark.slow
-def test_drawn_videos_are_told_apart_and_their_copies_found(tmp_path):
-    """60 videos of a split against 40 of another, none alike; then a tenth of these again, compressed and resized."""
+def test_copies_of_synthetic_videos_are_found(tmp_path):
+    """60 different videos against 40, then with a tenth of them copied, compressed and resized."""
     for split, name, size in (('Train', 'train', 60), ('Val', 'val', 40)):
         paint_split(tmp_path, name, [12] * size, seed=0)
         for index, plan in enumerate(plan_split(split, size, 0)):
@@ -239,7 +240,7 @@ def test_drawn_videos_are_told_apart_and_their_copies_found(tmp_path):
 
 
 def write_stills(folder, number, seed, blur=0.0, gain=1.0):
-    """A manifest of textured stills."""
+    """Writes a manifest of textured stills."""
     rng = np.random.default_rng(seed)
     (folder / 'images').mkdir(parents=True)
     lines = []
@@ -268,7 +269,7 @@ def test_splits_of_one_source_show_no_drift(tmp_path):
     assert check_corpus(paths, item='still').drift == []
 
 
-def test_sharpness_of_an_image_is_that_of_numpy(tmp_path):
+def test_image_quantities_equal_those_of_numpy(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
     grey = image.mean(axis=2)
     laplacian = [
@@ -287,7 +288,7 @@ def test_frames_of_a_video_count_once_in_drift():
 
 
 def test_loudness_and_rates_are_compared(data):
-    """The validation audio is made louder, in one feature, and is said to have another rate."""
+    """The validation audio is louder in one feature, and its file of rates has another rate."""
     names = [f'f{index}' for index in range(6552)]
     names[3] = 'pcm_LOGenergy_sma_amean'
     paths = []
@@ -311,8 +312,8 @@ def test_loudness_and_rates_are_compared(data):
 
 
 def test_labels_in_another_order_are_noticed(data):
-    """One-hot labels in the order of a public copy: the form is right, and the folders say otherwise."""
-    data = data.rename(data.parent / 'Sad')  # what all share is no class
+    """The labels have the right form, in the order of a public copy, and the folders contradict them."""
+    data = data.rename(data.parent / 'Sad')  # a shared folder does not name a class
     (data / 'Angry').mkdir()
     (data / 'Happy').mkdir()
     for name, source in (('Angry/1.png', 1), ('Happy/2.png', 9)):

@@ -1,4 +1,4 @@
-"""Features kept on disk: the same results with them and without, and what is left when jobs meet or are killed."""
+"""Cached features: results with and without them, and the cache after jobs meet or are killed."""
 
 import dataclasses
 import json
@@ -15,12 +15,13 @@ import pytest
 from conftest import tiny_config
 from test_stage_runs import rows, score, weights
 
+from fer.data.disk_cache import GIGABYTE, digest
 from fer.errors import InputError
 from fer.extract.extract import extract
 from fer.extract.request import ExtractionRequest
 from fer.results.results_file import read_results
 from fer.training import feature_store
-from fer.training.feature_store import FeatureStore, digest, make_room
+from fer.training.feature_store import FeatureStore
 from fer.training.features import dump_code
 from fer.training.train import train
 
@@ -28,15 +29,14 @@ from fer.training.train import train
 pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs')]
 
 KEY = {'model': 'a network', 'weights': 'some'}
-GIGABYTE = 10**9
 
 
-def open_store(folder, key=KEY, depth=3, limit=GIGABYTE):
-    return FeatureStore(folder, key, depth, limit)
+def open_store(folder, key=KEY):
+    return FeatureStore(folder, key, depth=3, limit=GIGABYTE)
 
 
 def frames(numbers, depth=3):
-    """Made-up frames, (digest, float32 [depth]) each; the value follows from the number."""
+    """Makes frames, (digest, float32 [depth]) each. The values follow from the number."""
     return [(digest(b'%d' % n), np.random.default_rng(n).normal(size=depth).astype(np.float32)) for n in numbers]
 
 
@@ -45,8 +45,8 @@ def add(store, wanted):
         store.add(wanted)
 
 
-def holds(store, wanted):
-    """The frames among `wanted` that a store has; with the right values, or this fails."""
+def find_frames(store, wanted):
+    """Returns the names of the wanted frames that a store has. Fails if their values are wrong."""
     found = [(name, values, store.find(name)) for name, values in wanted]
     for _, values, place in found:
         if place is not None:
@@ -63,25 +63,25 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(feature_store, '_SHARD_BYTES', 4 * 3 * 5)  # five frames each
 
 
-def test_a_store_gives_back_what_it_was_given(tmp_path, small_shards):
+def test_a_store_returns_what_was_added(tmp_path, small_shards):
     wanted = frames(range(13))
     store = open_store(tmp_path / 'cache')
-    assert holds(store, wanted) == []
+    assert find_frames(store, wanted) == []
     add(store, wanted)
     assert len(list(store.folder.glob('*.npy'))) == 3  # 5, 5 and 3
-    assert holds(store, wanted) == names(wanted)
+    assert find_frames(store, wanted) == names(wanted)
     places = np.array([store.find(name) for name, _ in wanted])[[12, 0, 7, 7, 3]]
     np.testing.assert_array_equal(store.gather(places), np.stack([wanted[n][1] for n in (12, 0, 7, 7, 3)]))
     other = open_store(tmp_path / 'cache')
-    assert holds(other, wanted) == names(wanted)
+    assert find_frames(other, wanted) == names(wanted)
     assert json.loads((store.folder / 'key.json').read_text()) == KEY
-    assert holds(open_store(tmp_path / 'cache', KEY | {'weights': 'others'}), wanted) == []
+    assert find_frames(open_store(tmp_path / 'cache', KEY | {'weights': 'others'}), wanted) == []
     for one in (store, other):
         one.close()
 
 
 @pytest.mark.parametrize('damage', ['flip', 'cut array', 'empty array', 'no array', 'no table', 'cut table', 'pickle'])
-def test_what_is_damaged_is_not_there_and_can_be_added_again(tmp_path, small_shards, damage):
+def test_damaged_features_can_be_added_again(tmp_path, small_shards, damage):
     wanted = frames(range(10))
     store = open_store(tmp_path)
     add(store, wanted)
@@ -105,24 +105,24 @@ def test_what_is_damaged_is_not_there_and_can_be_added_again(tmp_path, small_sha
         np.save(array, np.array([{}]), allow_pickle=True)
     store = open_store(tmp_path)
     left = 9 if damage == 'flip' else 5
-    assert len(holds(store, wanted)) == left
+    assert len(find_frames(store, wanted)) == left
     add(store, [frame for frame in wanted if store.find(frame[0]) is None])
-    assert holds(store, wanted) == names(wanted)
+    assert find_frames(store, wanted) == names(wanted)
     if damage == 'no table':
-        assert not array.exists()  # what nobody trusts takes no room
+        assert not array.exists()  # a leftover takes no room
     store.close()
     again = open_store(tmp_path)
-    assert holds(again, wanted) == names(wanted)
+    assert find_frames(again, wanted) == names(wanted)
     again.close()
 
 
 def fill_and_die(folder, wanted):
-    """Adds frames, and is killed in the second shard."""
+    """Adds frames, and kills the process in the second shard."""
     feature_store._SHARD_BYTES = 4 * 3 * 5
 
     def given():
         yield from wanted[:7]
-        (store.folder / '.0123456789abcdef.tmp').write_bytes(b'half')  # as a writer killed in between leaves it
+        (store.folder / '.0123456789abcdef.tmp').write_bytes(b'half')  # as a killed writer leaves it
         (store.folder / 'half.npy').write_bytes(b'half')
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -131,22 +131,22 @@ def fill_and_die(folder, wanted):
         store.add(given())
 
 
-def test_a_killed_job_leaves_whole_shards_and_no_lock(tmp_path):
+def test_a_killed_job_leaves_whole_shards_without_locks(tmp_path):
     wanted = frames(range(12))
     process = multiprocessing.get_context('fork').Process(target=fill_and_die, args=(tmp_path, wanted))
     process.start()
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
     store = open_store(tmp_path)
-    assert holds(store, wanted) == names(wanted[:5])
+    assert find_frames(store, wanted) == names(wanted[:5])
     add(store, wanted[5:])
-    assert holds(store, wanted) == names(wanted)
+    assert find_frames(store, wanted) == names(wanted)
     assert sorted(path.suffix for path in store.folder.iterdir()) == ['.csv', '.csv', '.json', '.npy', '.npy']
     store.close()
 
 
 def fill(folder, wanted, log):
-    """Adds what is missing of some frames, one by one and slowly, and says which it added."""
+    """Adds the missing frames, one by one and slowly, and logs which it added."""
     store = open_store(folder)
     with store.filling(0):
         missing = [frame for frame in wanted if store.find(frame[0]) is None]
@@ -157,16 +157,16 @@ def fill(folder, wanted, log):
                 yield frame
 
         store.add(given())
-    log.put((names(missing), holds(store, wanted)))
+    log.put((names(missing), find_frames(store, wanted)))
     store.close()
 
 
-def test_jobs_that_need_the_same_wait_for_each_other(tmp_path):
-    """Every frame is added by exactly one of them, and all of them can read all that they asked for."""
+def test_jobs_that_need_the_same_features_wait(tmp_path):
+    """Every frame is added by exactly one job, and every job can read all frames that it needs."""
     context = multiprocessing.get_context('fork')
     log = context.Queue()
-    asked = [frames(range(first, first + 20)) for first in (0, 5, 10, 0)]
-    processes = [context.Process(target=fill, args=(tmp_path, wanted, log)) for wanted in asked]
+    needed = [frames(range(first, first + 20)) for first in (0, 5, 10, 0)]
+    processes = [context.Process(target=fill, args=(tmp_path, wanted, log)) for wanted in needed]
     for process in processes:
         process.start()
     answers = [log.get(timeout=60) for _ in processes]
@@ -175,10 +175,15 @@ def test_jobs_that_need_the_same_wait_for_each_other(tmp_path):
     assert [process.exitcode for process in processes] == [0] * 4
     added = [name for missing, _ in answers for name in missing]
     assert sorted(added) == sorted(set(added)) == sorted(names(frames(range(30))))
-    assert sorted(held for _, held in answers) == sorted(names(wanted) for wanted in asked)
+    assert sorted(held for _, held in answers) == sorted(names(wanted) for wanted in needed)
 
 
-def test_what_was_used_longest_ago_goes_first_and_nothing_in_use(tmp_path):
+def limit(store, most, needed=0):
+    store.limit = most
+    store.make_room(needed)
+
+
+def test_the_longest_unused_key_is_removed_first(tmp_path):
     keys = [KEY | {'weights': str(number)} for number in range(4)]
     stores = []
     for number, key in enumerate(keys):
@@ -188,33 +193,33 @@ def test_what_was_used_longest_ago_goes_first_and_nothing_in_use(tmp_path):
         os.utime(tmp_path / f'{store.name}.use', (number, number))  # used in this order
     one = sum(path.stat().st_size for path in stores[0].folder.iterdir())
     there = lambda: [store.folder.exists() for store in stores]  # noqa: E731
-    make_room(tmp_path, 0, 1)  # all are in use
+    limit(stores[0], 1)  # all are in use
     assert there() == [True] * 4
     for store in stores[1:]:
         store._use.close()
-    make_room(tmp_path, 0, 10 * one)
+    limit(stores[0], 10 * one)
     assert there() == [True] * 4
-    make_room(tmp_path, 0, 3 * one + 10)
+    limit(stores[0], 3 * one + 10)
     assert there() == [True, False, True, True]
-    make_room(tmp_path, one, 3 * one + 10)
+    limit(stores[0], 3 * one + 10, needed=one)
     assert there() == [True, False, False, True]
-    assert holds(stores[0], frames(range(100))) == names(frames(range(100)))
+    assert find_frames(stores[0], frames(range(100))) == names(frames(range(100)))
     stores[0].limit = 10
-    stores[0].close()  # it was the last use of it, and there is room for nothing
+    stores[0].close()  # the last use of the key, and the limit has room for none
     assert there() == [False] * 4
     again = open_store(tmp_path, keys[0])
-    assert holds(again, frames(range(100))) == []
+    assert find_frames(again, frames(range(100))) == []
     again.close()
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_is_not_a_store(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError, match=r'--feature_cache=.*: a file'):
         open_store(tmp_path / 'file')
 
 
 class Runs:
-    """Runs of `temporal`, with the cache and without, each made when it is first asked for."""
+    """Runs of `temporal`, with the cache and without. Each is made when a test first needs it."""
 
     def __init__(self, data: Path, folder: Path):
         self.data, self.folder, self.cache = data, folder, folder / 'cache'
@@ -249,13 +254,13 @@ def keys(cache):
 def assert_same_logits(found, expected):
     found, expected = (read_results(path / 'results_val.txt') for path in (found, expected))
     assert found.video_ids == expected.video_ids
-    seen = expected.frames > 0
-    assert (expected.logits[seen].std(axis=0) > 1e-3 * np.abs(expected.logits[seen]).max()).all()
+    with_frames = expected.logits[expected.frames > 0]
+    assert (with_frames.std(axis=0) > 1e-3 * np.abs(with_frames).max()).all()
     np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=1e-5 * np.abs(expected.logits).max())
 
 
 def assert_same_course(found, expected):
-    """The same losses, scores and variables, in both phases, but for rounding."""
+    """Asserts the same losses, scores and variables in both phases, except for rounding."""
     for log in ('train_log.csv', 'val_log.csv'):
         pairs = list(zip(rows(found, log), rows(expected, log), strict=True))
         assert len(pairs) > 2
@@ -272,7 +277,7 @@ def assert_same_course(found, expected):
         np.testing.assert_allclose(ours[name], value, rtol=0, atol=1e-4 * np.abs(value).max(), err_msg=name)
 
 
-def test_a_run_learns_what_it_learns_without(runs, capsys):
+def test_a_run_with_cached_features_learns_the_same(runs, capsys):
     plain, kept = runs.make('plain', cached=False), runs.make('kept')
     out = capsys.readouterr().out
     assert 'features: 31 frames, 31 distinct: 0 read from' in out
@@ -288,8 +293,8 @@ def test_a_run_learns_what_it_learns_without(runs, capsys):
     [(1, 'vgg_face'), (1, 'resnet50'), (4, 'resnet50')],
 )
 @pytest.mark.slow
-def test_early_fusion_learns_what_it_learns_without(painted_sound, tmp_path, option, model):
-    """Fresh weights, and noise on the sound; resnet50's batch statistics are learned in phase two."""
+def test_early_fusion_with_cached_features_learns_the_same(painted_sound, tmp_path, option, model):
+    """With fresh weights and noisy audio. resnet50 learns its batch statistics in phase two."""
     settings = {'fusion_option': option, 'model': model, 'audio_noise': 0.1, 'seed': 3, 'train_epochs': '2,1'}
     if option == 4:
         train(
@@ -305,7 +310,7 @@ def test_early_fusion_learns_what_it_learns_without(painted_sound, tmp_path, opt
     assert_same_course(tmp_path / 'kept', tmp_path / 'plain')
 
 
-def test_heads_on_one_cnn_share_its_features_and_another_cnn_does_not(runs, tmp_path, capsys):
+def test_heads_on_one_cnn_share_its_features(runs, tmp_path, capsys):
     one, manifest = runs.make('kept'), runs.data / 'val.txt'
     before = keys(runs.cache)
     capsys.readouterr()
@@ -313,7 +318,7 @@ def test_heads_on_one_cnn_share_its_features_and_another_cnn_does_not(runs, tmp_
     out = capsys.readouterr().out
     assert out.count(' 0 computed') == 4  # two runs on two splits
     head = heads[1]
-    score(head, manifest, head)  # without
+    score(head, manifest, head)  # without the cache
     score(head, manifest, tmp_path / head.name, feature_cache=str(runs.cache))
     assert_same_logits(tmp_path / head.name, head)
     assert capsys.readouterr().out.count(': 20 read from') == 1
@@ -324,7 +329,7 @@ def test_heads_on_one_cnn_share_its_features_and_another_cnn_does_not(runs, tmp_
     assert len(keys(runs.cache)) == len(before) + 1
     score(one, manifest, tmp_path / 'without')
     assert_same_logits(tmp_path / 'one', tmp_path / 'without')
-    score(runs.backbone, manifest, tmp_path / 'plain')  # a CNN with a classifier: its logits are kept as well
+    score(runs.backbone, manifest, tmp_path / 'plain')  # a CNN with a classifier, whose logits are kept as well
     for _ in range(2):
         score(runs.backbone, manifest, tmp_path / 'backbone', feature_cache=str(runs.cache))
         assert_same_logits(tmp_path / 'backbone', tmp_path / 'plain')
@@ -332,8 +337,8 @@ def test_heads_on_one_cnn_share_its_features_and_another_cnn_does_not(runs, tmp_
 
 
 @pytest.mark.slow
-def test_a_run_that_resumes_in_phase_one_goes_on_with_features(runs, tmp_path, capsys):
-    """Also one that began without them: resuming may change where they are kept."""
+def test_a_run_resumed_in_phase_one_reads_features(runs, tmp_path, capsys):
+    """Even if it began without them, because resuming may change --feature_cache."""
     config = runs.config('plain', cached=False, run_dir=str(tmp_path / 'run'), max_steps=4)
     train(config, resume=False, overwrite=False)
     capsys.readouterr()
@@ -345,7 +350,7 @@ def test_a_run_that_resumes_in_phase_one_goes_on_with_features(runs, tmp_path, c
     assert_same_course(tmp_path / 'run', runs.make('plain', cached=False))
 
 
-def test_a_run_that_resumes_in_phase_two_computes_none(runs, tmp_path, capsys):
+def test_a_run_resumed_in_phase_two_computes_none(runs, tmp_path, capsys):
     shutil.copytree(runs.make('kept'), tmp_path / 'run')
     capsys.readouterr()
     train(
@@ -357,8 +362,8 @@ def test_a_run_that_resumes_in_phase_two_computes_none(runs, tmp_path, capsys):
     assert not (tmp_path / 'none').exists()
 
 
-def test_augmented_images_are_never_kept(runs, tmp_path, capsys):
-    """Validation's are as they are; the training steps are those of a run without the cache."""
+def test_features_of_augmented_images_are_not_kept(runs, tmp_path, capsys):
+    """Those of validation are kept. The training steps equal those of a run without the cache."""
     changes = {'augment': 'flip,shift', 'train_epochs': '2,1'}
     kept, plain = (
         runs.config(name, cached=name == 'kept', run_dir=str(tmp_path / name), **changes) for name in ('kept', 'plain')
@@ -372,21 +377,21 @@ def test_augmented_images_are_never_kept(runs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ('changes', 'says'),
+    ('changes', 'reason'),
     [
         ({'train_epochs': '1', 'max_steps': 1}, 'features: not kept; no phase has a frozen CNN'),
         ({'stage': 'finetune', 'train_epochs': '1,1', 'max_steps': 1}, 'features: not kept; no phase has a frozen CNN'),
         ({'feature_cache_gb': 1e-6, 'train_epochs': '1,1', 'max_steps': 1}, 'more than --feature_cache_gb'),
     ],
 )
-def test_what_is_not_kept_is_said(runs, tmp_path, capsys, changes, says):
+def test_the_reason_for_keeping_no_features_is_printed(runs, tmp_path, capsys, changes, reason):
     config = runs.config('run', run_dir=str(tmp_path / 'run'), feature_cache=str(tmp_path / 'cache'), **changes)
     train(config, resume=False, overwrite=False)
-    assert says in capsys.readouterr().out
+    assert reason in capsys.readouterr().out
     assert not (tmp_path / 'cache').exists()
 
 
-def test_settings_that_make_no_sense(runs, tmp_path, painted_sound):
+def test_settings_without_meaning_are_errors(runs, tmp_path, painted_sound):
     with pytest.raises(InputError, match='--feature_cache_gb=0'):
         train(runs.config('no', feature_cache_gb=0), resume=False, overwrite=False)
     with pytest.raises(InputError, match='--frames_per_chunk=-2'):
@@ -403,15 +408,15 @@ def test_settings_that_make_no_sense(runs, tmp_path, painted_sound):
         score(tmp_path / 'run', painted_sound / 'val_clips.txt', tmp_path, feature_cache='somewhere')
 
 
-def test_several_views_are_never_kept(runs, tmp_path, capsys):
+def test_features_of_several_views_are_not_kept(runs, tmp_path, capsys):
     run_dir = runs.make('kept')
     score(run_dir, runs.data / 'val.txt', tmp_path, tta_views=2, feature_cache=str(tmp_path / 'cache'))
     assert 'features: not kept' in capsys.readouterr().out
     assert not (tmp_path / 'cache').exists()
 
 
-def test_features_are_of_what_a_file_holds_not_of_its_name(runs, tmp_path, capsys):
-    """A file of the same name, size and time with other content is seen; copies elsewhere are known."""
+def test_features_belong_to_content_and_not_to_names(runs, tmp_path, capsys):
+    """Other content under the same name, size and time is noticed, and copies elsewhere are recognised."""
     data = tmp_path / 'data'
     shutil.copytree(runs.data, data)
     run_dir, cache = runs.make('kept'), str(tmp_path / 'cache')
@@ -436,13 +441,13 @@ def test_features_are_of_what_a_file_holds_not_of_its_name(runs, tmp_path, capsy
     assert (before != after).any(axis=1).sum() == 1  # the video of that file
 
 
-def test_a_damaged_image_is_named_and_no_run_is_left(runs, tmp_path):
+def test_a_damaged_image_is_named_before_the_run(runs, tmp_path):
     data = tmp_path / 'data'
     shutil.copytree(runs.data, data)
     victim = sorted((data / 'faces').rglob('train000/*.jpg'))[1]
     content = victim.read_bytes()
     middle = content.index(b'\xff\xc0')
-    victim.write_bytes(content[:middle] + b'\0' * 40 + content[middle + 40 :])  # no header: it has its ends only
+    victim.write_bytes(content[:middle] + b'\0' * 40 + content[middle + 40 :])  # without a header
     config = runs.config('no', run_dir=str(tmp_path / 'run'), feature_cache=str(tmp_path / 'cache'))
     manifests = {f'{split}_manifest': (str(data / f'{split}.txt'),) for split in ('train', 'val')}
     config = dataclasses.replace(config, **manifests)
@@ -451,7 +456,7 @@ def test_a_damaged_image_is_named_and_no_run_is_left(runs, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
-def test_extraction_with_features_kept(runs, tmp_path, capsys):
+def test_extraction_reads_cached_features(runs, tmp_path, capsys):
     cache = str(tmp_path / 'cache')
     for run_dir, classes in ((runs.backbone, 7), (runs.make('kept'), 0)):
         files = []
@@ -476,7 +481,7 @@ def test_extraction_with_features_kept(runs, tmp_path, capsys):
     assert len(keys(Path(cache))) == 2
 
 
-def test_comments_keep_the_features():
+def test_comments_do_not_change_the_key():
     code = '"""Of a module."""\n\ndef double(x):\n    """Of a function."""\n    return 2 * x  # twice\n'
-    assert dump_code(code) == dump_code('def double(x):\n    """Says more."""\n\n    return (2 * x)\n')
+    assert dump_code(code) == dump_code('def double(x):\n    """Doubles a number."""\n\n    return (2 * x)\n')
     assert dump_code(code) != dump_code(code.replace('2', '3'))

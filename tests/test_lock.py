@@ -1,4 +1,4 @@
-"""One writer per run folder, whatever ends it, with the system's locks and without."""
+"""The lock of a run folder: one writer, even after crashes, with the system's locks and without."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ from fer.runs.heartbeat import SILENT_SECONDS
 from fer.runs.lock import locked
 from fer.runs.names import LOCK_FILE
 
-# A holder without locks of the system's, which gives signs of life every 0.2 s.
+# A process on a file system without locks, which gives signs of life every 0.2 s.
 WITHOUT_FLOCK = """
 import errno, fcntl, fer.runs.heartbeat, fer.runs.lock
 def flock(*_):
@@ -36,7 +36,7 @@ with locked(Path(sys.argv[1])):
     print('held', flush=True)
     time.sleep(600)
 """
-# Takes the lock again and again; what only its holder does would fail if another were at it.
+# Takes the lock again and again. Creating the file fails if another process holds the lock, too.
 CONTEND = """
 import os, sys, time
 from pathlib import Path
@@ -56,7 +56,7 @@ while taken < 100:
 
 @contextlib.contextmanager
 def python(code, *arguments):
-    """A process that runs some code, and is gone at the end."""
+    """Runs code in a process, which is killed at the end."""
     with subprocess.Popen([sys.executable, '-c', code, *map(str, arguments)], cwd=ROOT, text=True, **PIPES) as process:
         try:
             yield process
@@ -76,7 +76,7 @@ def held(folder, before=''):
 
 @pytest.fixture
 def no_flock(monkeypatch):
-    """A file system that has no locks."""
+    """Makes the file system one without locks."""
 
     def flock(*_):
         raise OSError(errno.ENOLCK, 'No locks available')
@@ -86,7 +86,7 @@ def no_flock(monkeypatch):
 
 
 def write_lock(folder, silent, host='elsewhere', pid=7):
-    """The file of a job that gave its last sign of life so many seconds ago."""
+    """Writes the lock of a job whose last sign of life was `silent` seconds ago."""
     folder.mkdir()
     about = {'host': host, 'pid': pid, 'job': '123.server', 'since': '2026-01-01T00:00:00+00:00', 'token': 'x'}
     (folder / LOCK_FILE).write_text(json.dumps(about))
@@ -113,7 +113,7 @@ def test_the_second_process_is_told_who_holds_it(tmp_path, monkeypatch):
     assert not (folder / LOCK_FILE).exists()
 
 
-def test_nothing_is_left_of_a_folder_that_nothing_was_put_into(tmp_path):
+def test_a_folder_that_stays_empty_is_removed(tmp_path):
     with locked(tmp_path / 'runs' / 'stage' / 'empty'):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -129,8 +129,8 @@ def test_nothing_is_left_of_a_folder_that_nothing_was_put_into(tmp_path):
         pass
 
 
-def test_of_many_processes_one_has_it(tmp_path):
-    """Also while they remove the file that others have just opened."""
+def test_of_many_processes_one_holds_the_lock(tmp_path):
+    """Even while they remove the file that others have just opened."""
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(python(CONTEND, tmp_path)) for _ in range(3)]
         for process in processes:
@@ -138,7 +138,7 @@ def test_of_many_processes_one_has_it(tmp_path):
 
 
 @pytest.mark.usefixtures('no_flock')
-def test_without_locks_a_sign_of_life_holds_it(tmp_path, capsys):
+def test_without_flock_a_silent_lock_is_taken(tmp_path, capsys):
     write_lock(tmp_path / 'fresh', silent=SILENT_SECONDS - 60)
     with (
         pytest.raises(InputError, match=r'in use by job 123.server, process 7 on elsewhere'),
@@ -157,13 +157,13 @@ def test_without_locks_a_sign_of_life_holds_it(tmp_path, capsys):
         process.wait()
     write_lock(tmp_path / 'gone', silent=0, host=socket.gethostname(), pid=process.pid)
     with locked(tmp_path / 'gone'):
-        assert 'which is gone' in capsys.readouterr().out
+        assert 'which has ended' in capsys.readouterr().out
     for folder in ('silent', 'gone'):
         assert list((tmp_path / folder).iterdir()) == []
 
 
 @pytest.mark.usefixtures('no_flock')
-def test_without_locks_a_process_gives_signs_and_a_killed_one_none(tmp_path):
+def test_without_flock_a_process_gives_signs(tmp_path):
     folder = tmp_path / 'run'
     with held(folder, WITHOUT_FLOCK) as process:
         os.utime(folder / LOCK_FILE, (0, 0))
@@ -180,7 +180,7 @@ def test_without_locks_a_process_gives_signs_and_a_killed_one_none(tmp_path):
 
 
 @pytest.mark.usefixtures('no_flock')
-def test_without_locks_a_process_that_was_silent_for_too_long_ends(tmp_path):
+def test_without_flock_a_silent_process_exits(tmp_path):
     folder = tmp_path / 'run'
     with held(folder, WITHOUT_FLOCK) as process:
         process.send_signal(signal.SIGSTOP)  # as a machine that sleeps, or a file server that does not answer
@@ -191,10 +191,10 @@ def test_without_locks_a_process_that_was_silent_for_too_long_ends(tmp_path):
             assert process.wait(timeout=30) == 2
             assert json.loads((folder / LOCK_FILE).read_text())['pid'] == os.getpid()
         (line,) = process.stderr.read().splitlines()
-        assert re.search(rf'lost to process {os.getpid()} on .*; this process was silent for too long, and ends', line)
+        assert re.search(rf'lost to process {os.getpid()} on .*; this process was silent for too long, and exits', line)
 
 
-def test_a_run_is_trained_by_one_process_and_evaluated_by_any(painted_sound, tmp_path):
+def test_only_training_takes_the_lock(painted_sound, tmp_path):
     from fer.training.evaluate import evaluate
     from fer.training.requests import EvaluationRequest
     from fer.training.train import train
@@ -203,7 +203,7 @@ def test_a_run_is_trained_by_one_process_and_evaluated_by_any(painted_sound, tmp
     config = tiny_config(painted_sound, 'audio', 'ffn', run_dir=str(run_dir), train_epochs='1')
     with held(run_dir), pytest.raises(InputError, match='in use by process'):
         train(config, resume=True, overwrite=False)
-    train(config, resume=True, overwrite=False)  # the killed holder has left its file, and nothing else
+    train(config, resume=True, overwrite=False)  # the killed holder has left only its file
     assert not (run_dir / LOCK_FILE).exists()
     with held(run_dir):
         for settings in ({'resume': True, 'overwrite': False}, {'resume': False, 'overwrite': True}):
@@ -214,15 +214,15 @@ def test_a_run_is_trained_by_one_process_and_evaluated_by_any(painted_sound, tmp
 
 
 @pytest.mark.slow
-def test_two_real_jobs(painted, tmp_path):
-    """The second ends with one line, and the first as if it had been alone; a killed job's lock is the next one's."""
+def test_a_second_job_is_refused(painted, tmp_path):
+    """The second job prints one line. The next job takes over the lock of the killed one."""
     run_dir = tmp_path / 'run'
     command = ('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--resume')
     with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL) as first:
         while not (run_dir / 'flags.txt').exists():
             assert first.poll() is None
             time.sleep(0.05)
-        first.send_signal(signal.SIGSTOP)  # however long the second takes to start
+        first.send_signal(signal.SIGSTOP)  # so that it cannot end before the second has started
         second = run(*command, ok=False)
         assert second.code == 2
         (line,) = second.err.splitlines()

@@ -1,9 +1,11 @@
-"""Windows, packing and decoding against plain NumPy and OpenCV."""
+"""Windows, packing, decoding and the frame cache, compared with plain NumPy and OpenCV."""
 
+import errno
+import fcntl
+import gc
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -23,7 +25,7 @@ from fer.tf1 import tf
 
 
 def run_batch(session, batch):
-    """The batch's values; what it does not have stays None."""
+    """Returns the batch's values. Missing parts stay None."""
     return batch._replace(**session.run({name: part for name, part in batch._asdict().items() if part is not None}))
 
 
@@ -36,7 +38,7 @@ def test_windows_keep_every_frame_once():
     assert windows == [(0, 0, 80), (0, 80, 20), (1, 0, 3), (2, 0, 80)]
 
 
-def test_seq_len_zero():
+def test_seq_len_zero_is_an_error():
     with pytest.raises(InputError, match='--seq_len=0'):
         split_windows([make_video(3)], seq_len=0)
 
@@ -49,10 +51,10 @@ def test_pad_index_repeats_the_last_frame():
 
 @pytest.fixture(scope='module')
 def epochs(painted):
-    """Two shuffled epochs of a pipeline, and the first again from its second batch on."""
+    """Returns two shuffled epochs of a pipeline, and the first again from its second batch on."""
     split = load_split([str(painted / 'train.txt')], '', seq_len=7, min_frames=2, labelled=True)
     with tf.Graph().as_default(), tf.Session() as session:
-        pipeline = build_pipeline(split, seq_len=7, batch_size=3, reading=Reading(32, 0), shuffle_seed=5)
+        pipeline = build_pipeline(split, batch_size=3, reading=Reading(32, 0), shuffle_seed=5)
 
         def read(epoch, skip):
             session.run(pipeline.initializer, {pipeline.epoch: epoch, pipeline.skip: skip})
@@ -71,7 +73,7 @@ def test_an_epoch_visits_every_window_once(epochs):
         assert sorted(order) == list(range(len(split.windows)))
 
 
-def test_epochs_differ_and_resume_in_the_middle(epochs):
+def test_epochs_differ_and_resume_inside(epochs):
     _, first, second, resumed = epochs
     order = [batch.windows.tolist() for batch in first]
     assert order != [batch.windows.tolist() for batch in second]
@@ -96,10 +98,10 @@ def test_packed_frames_are_the_files(epochs):
             np.testing.assert_allclose(image, decoded / 127.5 - 1, atol=1e-6)
 
 
-def test_resize_to_the_asked_size(painted):
+def test_images_get_the_size_asked_for(painted):
     split = load_split([str(painted / 'val.txt')], '', seq_len=5, min_frames=2, labelled=True)
     with tf.Graph().as_default(), tf.Session() as session:
-        pipeline = build_pipeline(split, seq_len=5, batch_size=2, reading=Reading(48, 0), shuffle_seed=None)
+        pipeline = build_pipeline(split, batch_size=2, reading=Reading(48, 0), shuffle_seed=None)
         session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
         images, windows = session.run([pipeline.batch.images, pipeline.batch.windows])
     assert images.shape[1:] == (48, 48, 3)
@@ -109,7 +111,7 @@ def test_resize_to_the_asked_size(painted):
 
 
 @pytest.mark.parametrize(
-    ('content', 'says'),
+    ('content', 'problem'),
     [
         (None, 'No such file'),
         (b'', 'empty file'),
@@ -119,11 +121,11 @@ def test_resize_to_the_asked_size(painted):
         (b'\x89PNG\r\n\x1a\n' + b'0' * 500, 'truncated PNG'),
     ],
 )
-def test_image_problem(tmp_path, content, says):
+def test_image_problem_names_the_damage(tmp_path, content, problem):
     path = tmp_path / 'face.jpg'
     if content is not None:
         path.write_bytes(content)
-    assert says in image_problem(str(path))
+    assert problem in image_problem(str(path))
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
@@ -136,9 +138,9 @@ def test_whole_images_have_no_problem(tmp_path, suffix):
 @pytest.mark.parametrize(
     'behind',
     [b'\0' * 200_000, b'\xff\xda' * 50, b'\0\0\0\x18ftypmp42' + b'\xff\xda' * 99 + b'\0' * 99_999, b'\xff\xd8\xff'],
-    ids=['zeros', 'a start of scan', 'a film', 'another JPEG, cut off'],
+    ids=['zeros', 'a start of scan', 'a video', 'another JPEG, truncated'],
 )
-def test_data_behind_a_jpeg_is_ignored_and_a_cut_one_is_found(tmp_path, behind):
+def test_data_behind_a_jpeg_is_ignored(tmp_path, behind):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     content = cv2.imencode('.jpg', noise, [cv2.IMWRITE_JPEG_RST_INTERVAL, 2])[1].tobytes()
     (tmp_path / 'whole.jpg').write_bytes(content + behind)
@@ -149,7 +151,7 @@ def test_data_behind_a_jpeg_is_ignored_and_a_cut_one_is_found(tmp_path, behind):
 
 
 @pytest.mark.parametrize(('windows', 'batch_size'), [(773, 4), (101, 8), (64, 4), (5, 7), (3, 1)])
-def test_balanced_order_is_a_permutation_of_seed_and_epoch(windows, batch_size):
+def test_balanced_order_follows_from_seed_and_epoch(windows, batch_size):
     lengths = np.random.default_rng(0).integers(2, 81, windows)
     order = balanced_order(lengths, batch_size, seed=3, epoch=2)
     assert sorted(order) == list(range(windows))
@@ -159,10 +161,10 @@ def test_balanced_order_is_a_permutation_of_seed_and_epoch(windows, batch_size):
             assert (order != balanced_order(lengths, batch_size, **other)).any()
 
 
-def test_balanced_batches_have_about_as_many_frames():
-    """AFEW-like lengths: the spread of a batch's frames falls at least sixfold, and its lengths stay mixed."""
-    drawn = np.random.default_rng(0).lognormal(np.log(55), 0.5, 800)
-    lengths = np.clip(drawn.round(), 10, 144).astype(int)
+def test_balanced_batches_have_similar_numbers_of_frames():
+    """With AFEW-like lengths, the spread of a batch's frames falls at least sixfold, and its lengths stay mixed."""
+    sampled = np.random.default_rng(0).lognormal(np.log(55), 0.5, 800)
+    lengths = np.clip(sampled.round(), 10, 144).astype(int)
 
     def batches(order):
         return lengths[order].reshape(-1, 4)
@@ -173,10 +175,10 @@ def test_balanced_batches_have_about_as_many_frames():
     assert even.std(axis=1).mean() > 0.8 * free.std(axis=1).mean()
 
 
-def test_bucketed_epochs_resume_in_the_middle(painted):
+def test_balanced_epochs_resume_inside(painted):
     split = load_split([str(painted / 'train.txt')], '', seq_len=7, min_frames=2, labelled=True)
     with tf.Graph().as_default(), tf.Session() as session:
-        pipeline = build_pipeline(split, 7, 3, Reading(32, 0, bucket=True), shuffle_seed=5)
+        pipeline = build_pipeline(split, 3, Reading(32, 0, bucket=True), shuffle_seed=5)
 
         def read(epoch, skip):
             session.run(pipeline.initializer, {pipeline.epoch: epoch, pipeline.skip: skip})
@@ -190,7 +192,7 @@ def test_bucketed_epochs_resume_in_the_middle(painted):
 
 @pytest.fixture
 def mixed(tmp_path):
-    """A split whose videos have frames of 40, of 20, of 23x31 and of several sizes; all are read at 20x20."""
+    """Makes a split whose videos have frames of 40x40, 20x20, 23x31, several sizes and 20x60. Tests read 20x20."""
     rng = np.random.default_rng(4)
     shapes = [[(40, 40)] * 5, [(20, 20)] * 3, [(23, 31)] * 4, [(20, 20), (60, 40), (23, 20), (40, 37)], [(20, 60)] * 2]
     rows = []
@@ -205,16 +207,16 @@ def mixed(tmp_path):
 
 
 def read_epoch(split, reading=Reading(20, 0), shuffle_seed=None):  # noqa: B008 (immutable)
-    """Images, lengths and windows of an epoch's batches of two."""
+    """Returns images, lengths and windows of an epoch's batches of two."""
     with tf.Graph().as_default(), tf.Session() as session:
-        pipeline = build_pipeline(split, 3, 2, reading, shuffle_seed)
+        pipeline = build_pipeline(split, 2, reading, shuffle_seed)
         session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
         batch = pipeline.batch
         return [session.run([batch.images, batch.lengths, batch.windows]) for _ in range(pipeline.num_batches)]
 
 
 def bilinear(image, size):
-    """TensorFlow 1's bilinear resize in NumPy: sample k lies at k * old / new, whatever the pixels' centres."""
+    """Resizes as TensorFlow 1's bilinear does: sample k lies at k * old / new."""
     for axis in (0, 1):
         at = np.arange(size) * (image.shape[axis] / size)
         low = np.floor(at).astype(int)
@@ -224,7 +226,7 @@ def bilinear(image, size):
     return image
 
 
-def test_images_of_any_size_are_resized_as_tensorflow_1_does(mixed):
+def test_images_are_resized_as_in_tensorflow_1(mixed):
     for images, _, windows in read_epoch(mixed):
         chosen = [mixed.windows[index] for index in windows]
         paths = [path for w in chosen for path in mixed.videos[w.video].frames[w.start : w.start + w.length]]
@@ -235,12 +237,16 @@ def test_images_of_any_size_are_resized_as_tensorflow_1_does(mixed):
 
 def assert_same_batches(found, expected):
     for batch, other in zip(found, expected, strict=True):
-        for part, same in zip(batch, other, strict=True):
-            np.testing.assert_array_equal(part, same)
+        for ours, theirs in zip(batch, other, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def with_cache(split, folder, gigabytes=1.0):
     return split._replace(decoded=open_frame_cache(split.manifests, 20, str(folder), gigabytes))
+
+
+def files(cache, suffix):
+    return list(cache.glob(f'frame-*/*{suffix}'))
 
 
 @pytest.mark.parametrize('shuffle_seed', [None, 6])
@@ -249,50 +255,51 @@ def test_cached_frames_are_the_same_to_the_bit(mixed, tmp_path, shuffle_seed, ca
     plain = read_epoch(mixed, reading, shuffle_seed)
     cached = with_cache(mixed, tmp_path / 'cache')
     assert all(video is not None for video in cached.decoded)
-    # 40x40 is every other pixel at 20x20, and only that is kept.
+    # At 20x20, 40x40 is every other pixel, and the cache keeps just these.
     assert cached.decoded[0].sizes.tolist() == [[20, 20]] * 5
     assert cached.decoded[2].sizes.tolist() == [[23, 31]] * 4
     assert_same_batches(read_epoch(cached, reading, shuffle_seed), plain)
     assert 'filled' in capsys.readouterr().out
     again = with_cache(mixed, tmp_path / 'cache')
     assert 'read' in capsys.readouterr().out
-    for video in mixed.videos:  # nothing is decoded any more
+    for video in mixed.videos:  # no file is decoded again
         for path in video.frames:
             os.truncate(path, 4)
     assert_same_batches(read_epoch(again, reading, shuffle_seed), plain)
 
 
 def test_frames_cached_at_their_size_travel_as_bytes(mixed, tmp_path):
-    """And are the same to the bit; the float32 of a batch is made after the dataset."""
+    """Their values stay the same to the bit, and become float32 after the dataset."""
     alike = mixed._replace(videos=mixed.videos[:2], windows=[w for w in mixed.windows if w.video < 2])
     plain = read_epoch(alike)
     cached = alike._replace(decoded=with_cache(mixed, tmp_path / 'cache').decoded[:2])
     assert_same_batches(read_epoch(cached), plain)
     for split, dtype in ((alike, tf.float32), (cached, tf.uint8)):
         with tf.Graph().as_default() as graph:
-            build_pipeline(split, 3, 2, Reading(20, 0), None)
+            build_pipeline(split, 2, Reading(20, 0), None)
             (read,) = [op for op in graph.get_operations() if op.type == 'IteratorGetNext']
             assert dtype in [output.dtype for output in read.outputs if output.shape.rank == 4]
 
 
-def test_a_full_cache_leaves_the_rest_to_the_decoder(mixed, tmp_path, capsys):
+def test_videos_beyond_the_limit_are_decoded(mixed, tmp_path, capsys):
     plain = read_epoch(mixed)
-    room = (5 + 3) * 20 * 20 * 3 + 100  # bytes: two videos and a little
-    part = with_cache(mixed, tmp_path / 'cache', room / 2**30)
+    room = (5 + 3) * 20 * 20 * 3 + 1000  # bytes: two videos, and the key
+    part = with_cache(mixed, tmp_path / 'cache', room / 1e9)
     assert [video is not None for video in part.decoded] == [True, True, False, False, False]
     assert '3 videos are decoded in each epoch' in capsys.readouterr().out
     assert_same_batches(read_epoch(part), plain)
-    assert with_cache(mixed, tmp_path / 'cache', room / 2**30).decoded[2] is None
-    assert 'read' in capsys.readouterr().out  # not filled again in vain
+    assert with_cache(mixed, tmp_path / 'cache', room / 1e9).decoded[2] is None
+    assert 'read' in capsys.readouterr().out  # not filled again
+    assert sum(path.stat().st_size for path in files(tmp_path / 'cache', '')) <= room
     assert with_cache(mixed, tmp_path / 'full', 1e-9).decoded == (None,) * 5
     assert 'no room' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('damage', ['a byte', 'the end', 'the index', 'no file'])
-def test_a_damaged_cache_is_made_anew(mixed, tmp_path, damage, capsys):
+def test_a_damaged_cache_is_filled_again(mixed, tmp_path, damage, capsys):
     plain = read_epoch(mixed)
     with_cache(mixed, tmp_path / 'cache')
-    (data,), (index,) = (list((tmp_path / 'cache').glob(pattern)) for pattern in ('*.u8', '*.json'))
+    (data,), (index,) = (files(tmp_path / 'cache', suffix) for suffix in ('.u8', '.index'))
     if damage == 'a byte':
         content = bytearray(data.read_bytes())
         content[1234] ^= 1
@@ -304,14 +311,15 @@ def test_a_damaged_cache_is_made_anew(mixed, tmp_path, damage, capsys):
     else:
         data.unlink()
     capsys.readouterr()
-    mended = with_cache(mixed, tmp_path / 'cache')
+    repaired = with_cache(mixed, tmp_path / 'cache')
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith(f'frame cache: {index}: damaged (')
     assert 'filled' in second
-    assert_same_batches(read_epoch(mended), plain)
+    assert_same_batches(read_epoch(repaired), plain)
+    assert len(files(tmp_path / 'cache', '.u8')) == len(files(tmp_path / 'cache', '.index')) == 1
 
 
-def test_a_changed_image_is_another_cache(mixed, tmp_path, capsys):
+def test_a_changed_image_gets_another_key(mixed, tmp_path, capsys):
     with_cache(mixed, tmp_path / 'cache')
     path = mixed.videos[1].frames[0]
     image = 255 - cv2.imread(path)
@@ -321,22 +329,47 @@ def test_a_changed_image_is_another_cache(mixed, tmp_path, capsys):
     assert_same_batches(read_epoch(changed), read_epoch(mixed))
 
 
-def test_what_killed_jobs_leave_is_taken_away(mixed, tmp_path):
-    """Once it is two weeks old, and only what no index names."""
+def test_leftovers_of_killed_jobs_are_removed(mixed, tmp_path):
     with_cache(mixed, tmp_path / 'cache')
-    (whole,) = (tmp_path / 'cache').glob('*.u8')
-    names = {'abandoned.u8.tmp': 15, 'replaced-1.u8': 15, 'filling.u8.tmp': 1, 'replaced-2.u8': 1, whole.name: 15}
-    for name, days in names.items():
-        (tmp_path / 'cache' / name).touch()
-        os.utime(tmp_path / 'cache' / name, (time.time() - days * 86400,) * 2)
-    cv2.imwrite(mixed.videos[0].frames[0], np.zeros((40, 40, 3), np.uint8))  # another cache is filled
-    with_cache(mixed, tmp_path / 'cache')
-    left = {path.name for path in (tmp_path / 'cache').glob('*.u8*')} & set(names)
-    assert left == {'filling.u8.tmp', 'replaced-2.u8', whole.name}
+    (whole,), (index,) = (files(tmp_path / 'cache', suffix) for suffix in ('.u8', '.index'))
+    index.rename(whole.with_name('other.index'))  # as if a job had been killed before it wrote the index
+    (whole.parent / '.0123456789abcdef.tmp').touch()
+    assert all(video is not None for video in with_cache(mixed, tmp_path / 'cache').decoded)
+    assert not whole.exists()
+    assert not list(whole.parent.glob('.*'))
 
 
-def test_jobs_fill_a_cache_at_the_same_time(mixed, tmp_path):
-    """Two processes start together; each has the right frames, and one cache is left whole."""
+def test_an_unused_key_makes_room_for_another(mixed, tmp_path):
+    first = with_cache(mixed, tmp_path / 'cache')
+    one = sum(path.stat().st_size for path in files(tmp_path / 'cache', ''))
+    cv2.imwrite(mixed.videos[0].frames[0], np.zeros((40, 40, 3), np.uint8))
+    second = with_cache(mixed, tmp_path / 'cache', 1.5 * one / 1e9)
+    assert None in second.decoded  # the first key is still in use
+    del first, second
+    gc.collect()
+    cv2.imwrite(mixed.videos[0].frames[0], np.full((40, 40, 3), 9, np.uint8))
+    assert None not in with_cache(mixed, tmp_path / 'cache', 1.5 * one / 1e9).decoded
+    assert sum(path.stat().st_size for path in files(tmp_path / 'cache', '')) <= 1.5 * one
+
+
+def test_the_cache_works_without_file_locks(mixed, tmp_path, monkeypatch, capsys):
+    """Then no key is ever removed, and the limit is still kept."""
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    plain = read_epoch(mixed)
+    for done in ('filled', 'read'):
+        assert_same_batches(read_epoch(with_cache(mixed, tmp_path / 'cache')), plain)
+        assert done in capsys.readouterr().out
+    cv2.imwrite(mixed.videos[0].frames[0], np.zeros((40, 40, 3), np.uint8))
+    assert with_cache(mixed, tmp_path / 'cache', 1e-6).decoded == (None,) * 5
+    assert len(files(tmp_path / 'cache', '.u8')) == 1
+
+
+def test_jobs_may_fill_a_cache_together(mixed, tmp_path):
+    """Two processes start at the same time. Each gets the right frames, and one shard remains."""
     plain = read_epoch(mixed)
     code = (
         'import sys\n'
@@ -352,19 +385,20 @@ def test_jobs_fill_a_cache_at_the_same_time(mixed, tmp_path):
     assert len(sums) == 1
     cache = with_cache(mixed, tmp_path / 'cache')
     assert_same_batches(read_epoch(cache), plain)
-    assert not list((tmp_path / 'cache').glob('*.tmp'))
+    assert len(files(tmp_path / 'cache', '.u8')) == 1
+    assert not list((tmp_path / 'cache').rglob('*.tmp'))
 
 
-def test_an_image_damaged_inside_is_left_to_training_to_name(mixed, tmp_path, capsys):
+def test_a_damaged_image_is_left_to_training(mixed, tmp_path, capsys):
     path = Path(mixed.videos[2].frames[0])
     content = path.read_bytes()
     path.write_bytes(content[:20] + bytes(len(content) - 22) + content[-2:])
     assert with_cache(mixed, tmp_path / 'cache').decoded == (None,) * 5
     assert 'cannot be decoded; not cached' in capsys.readouterr().out
-    assert not list((tmp_path / 'cache').iterdir())
+    assert not files(tmp_path / 'cache', '.u8')
 
 
-def test_a_file_is_no_cache(mixed, tmp_path):
+def test_a_file_is_not_a_cache(mixed, tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(InputError, match=r'--frame_cache=.*: a file; expected a folder'):
         with_cache(mixed, tmp_path / 'file')
@@ -372,9 +406,9 @@ def test_a_file_is_no_cache(mixed, tmp_path):
 
 @pytest.mark.parametrize('augment', [(), ('flip',)])
 def test_datasets_are_not_tuned(mixed, augment):
-    """TensorFlow's tuning would make every epoch wait for its thread; see fer/data/parallel.py."""
+    """TensorFlow's tuning would make every epoch wait for its thread (fer/data/parallel.py)."""
     with tf.Graph().as_default() as graph:
-        build_pipeline(mixed, 3, 2, Reading(20, 0, augment=augment), 1)
+        build_pipeline(mixed, 2, Reading(20, 0, augment=augment), 1)
         (started,) = [op for op in graph.get_operations() if op.type == 'MakeIterator']
         (mapped,) = [op for op in graph.get_operations() if op.type.startswith('ParallelMapDataset')]
         threads = tf.get_static_value(mapped.inputs[-1])

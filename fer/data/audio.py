@@ -1,7 +1,7 @@
 """openSMILE features of a split, from its audio CSVs: read once, checked to the last value, and scaled.
 
-AFEW's clips are 20 MB in all and its functionals as much, so a split's sound is kept in memory: every file is checked
-before a run is paid for, and none is opened again.
+A split's audio is kept in memory, because AFEW's clips are 20 MB in all, and its functionals as much. So every file is
+checked before a run begins, and opened once.
 """
 
 import contextlib
@@ -21,38 +21,38 @@ LLD = 112  # values of a clip: 56 low-level descriptors and their 56 first delta
 FUNCTIONALS = 6552  # values of a whole video
 SCALINGS = ('zscore', 'minmax', 'none')
 NONFINITE = ('error', 'mean')
-LARGEST = 10.0  # of a scaled value: one outlier in a new video would otherwise decide alone
+LARGEST = 10.0  # limit of scaled values, so that one outlier in a new video does not decide alone
 
-_THREADS = 16  # small files, so the wait is the file system's
+_THREADS = 16  # the files are small, so that reading waits for the file system
 _SCALING_COLUMNS = 'feature\tmean\toffset\tscale'
 
 
-class Sound(NamedTuple):
-    """The features of a manifest's videos."""
+class AudioFeatures(NamedTuple):
+    """The audio of a manifest's videos."""
 
     names: list[str]  # of the D features, as in the files' header
-    values: list[np.ndarray]  # for each video float32 [frames, D], not scaled; NaN where it is to be the mean
+    values: list[np.ndarray]  # of each video, float32 [frames, D], not scaled. NaN stands for the mean
     replaced: int  # values that were NaN or infinite and are NaN now
 
 
 class Scaling(NamedTuple):
-    """What turns features into a network's input: (value - offset) / scale, kept within +-LARGEST unless `none`."""
+    """Numbers that turn features into a network's input: (value - offset) / scale, within +-LARGEST unless `none`."""
 
     kind: str  # one of SCALINGS
     names: list[str]
-    mean: np.ndarray  # float64 [D], of the training split; stands in for what is not finite
+    mean: np.ndarray  # float64 [D], of the training split. Replaces values that are not finite
     offset: np.ndarray  # float64 [D]
     scale: np.ndarray  # float64 [D], above 0
 
 
-def read_sound(manifest: Manifest, size: int, nonfinite: str = 'error') -> Sound:
+def read_audio(manifest: Manifest, size: int, nonfinite: str = 'error') -> AudioFeatures:
     """Reads the audio CSVs of a manifest: a header of feature names and one line of values each.
 
     Args:
       manifest: with an audio CSV in each line.
-      size: values that each has, LLD or FUNCTIONALS.
-      nonfinite: what to do with a NaN or an infinity, which openSMILE writes where a statistic has nothing to stand
-        on. `error`; or `mean`, the training split's, counted.
+      size: values of each CSV, LLD or FUNCTIONALS.
+      nonfinite: treatment of NaN and infinity, which openSMILE writes for a statistic without enough values. `error`,
+        or `mean`: the training split's mean replaces them, and they are counted.
 
     Raises:
       InputError: for the first bad file in the manifest's order, naming its line.
@@ -71,7 +71,7 @@ def read_sound(manifest: Manifest, size: int, nonfinite: str = 'error') -> Sound
     values, replaced = [], 0
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        progress(total=len(manifest.videos), label='reading sound', unit='video') as bar,
+        progress(total=len(manifest.videos), label='reading audio', unit='video') as bar,
     ):
         try:
             for array, count in pool.map(read, manifest.videos):
@@ -81,11 +81,11 @@ def read_sound(manifest: Manifest, size: int, nonfinite: str = 'error') -> Sound
         except InputError:
             pool.shutdown(cancel_futures=True)
             raise
-    return Sound(names, values, replaced)
+    return AudioFeatures(names, values, replaced)
 
 
 def reference_names(manifest: Manifest, size: int) -> list[str]:
-    """The features of the manifest's first audio CSV that is whole and has `size` of them; none where none has."""
+    """Returns the features of the manifest's first readable audio CSV with `size` of them, or an empty list."""
     for path in (path for video in manifest.videos for path in video.audio):
         with contextlib.suppress(ValueError):
             names = _read_names(path, size)
@@ -94,8 +94,8 @@ def reference_names(manifest: Manifest, size: int) -> list[str]:
     return []
 
 
-def sound_problem(path: str, size: int, names: Sequence[str]) -> str:
-    """Why an audio CSV is not one of `size` features of these names; '' when it is. A NaN is a value like others."""
+def audio_problem(path: str, size: int, names: Sequence[str]) -> str:
+    """Returns why an audio CSV does not hold `size` features of these names, or ''. NaN counts as a value."""
     try:
         _read_values(path, names or _read_names(path, size))
     except ValueError as error:
@@ -105,7 +105,7 @@ def sound_problem(path: str, size: int, names: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def _located(manifest_path: str, line: int, path: str) -> Iterator[None]:
-    """Makes a ValueError about a file an InputError that names the manifest's line."""
+    """Turns a ValueError about a file into an InputError that names the manifest's line."""
     try:
         yield
     except ValueError as error:
@@ -113,7 +113,7 @@ def _located(manifest_path: str, line: int, path: str) -> Iterator[None]:
 
 
 def _read_video(manifest_path: str, video: Video, names: list[str], nonfinite: str) -> tuple[np.ndarray, int]:
-    """float32 [frames, D] and how many of its values were replaced by NaN."""
+    """Returns float32 [frames, D], and how many of its values were replaced by NaN."""
     rows = np.empty((len(video.audio), len(names)), np.float32)
     for row, line, path in zip(rows, video.lines, video.audio, strict=True):
         with _located(manifest_path, line, path):
@@ -130,7 +130,7 @@ def _read_video(manifest_path: str, video: Video, names: list[str], nonfinite: s
 
 
 def _read_names(path: str, size: int) -> list[str]:
-    """The features that an audio CSV is of. Raises ValueError unless they are `size`."""
+    """Returns the names of an audio CSV's features. Raises ValueError unless they are `size`."""
     names = _read_lines(path)[0].split(',')
     if len(names) != size:
         raise ValueError(f'{len(names)} features; expected {size}')
@@ -138,7 +138,7 @@ def _read_names(path: str, size: int) -> list[str]:
 
 
 def _read_values(path: str, names: Sequence[str]) -> np.ndarray:
-    """float32 [D], the values of an audio CSV. Raises ValueError unless it is one of the features `names`."""
+    """Returns float32 [D], the values of an audio CSV. Raises ValueError unless its features are `names`."""
     header, text = _read_lines(path)
     fields = text.split(',')
     if len(fields) != len(names):
@@ -146,14 +146,14 @@ def _read_values(path: str, names: Sequence[str]) -> np.ndarray:
     if header.split(',') != list(names):
         raise ValueError('its header has other features than the first file of the manifest')
     try:
-        with np.errstate(over='ignore'):  # beyond float32 is infinite here
+        with np.errstate(over='ignore'):  # values beyond float32 become infinite
             return np.array(fields, np.float64).astype(np.float32)
     except ValueError as error:
         raise ValueError(f'{error}; expected numbers') from None
 
 
 def _read_lines(path: str) -> list[str]:
-    """The header and the line of values of an audio CSV. Raises ValueError unless that is what the file is."""
+    """Returns the header and the line of values of an audio CSV. Raises ValueError unless the file has just these."""
     try:
         lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
     except (OSError, UnicodeDecodeError) as error:
@@ -166,13 +166,13 @@ def _read_lines(path: str) -> list[str]:
 
 
 def fit_scaling(names: Sequence[str], values: Sequence[np.ndarray], kind: str) -> Scaling:
-    """Takes the statistics of a training split's features; each frame weighs the same, NaN counts for nothing.
+    """Computes the scaling of a training split's features. Each frame weighs the same, and NaN is ignored.
 
     Args:
       names: of the D features.
       values: float32 [frames, D] of each video.
-      kind: `zscore`, mean 0 and deviation 1; `minmax`, the smallest value 0 and the largest 1; `none`. A feature
-        that never changes is only shifted.
+      kind: `zscore` gives mean 0 and deviation 1. `minmax` maps the smallest value to 0 and the largest to 1. `none`
+        keeps values. A feature that never changes is only shifted.
     """
     if kind not in SCALINGS:
         raise InputError(f'--audio_scaling={kind}: expected one of {", ".join(SCALINGS)}')
@@ -186,19 +186,19 @@ def fit_scaling(names: Sequence[str], values: Sequence[np.ndarray], kind: str) -
     else:
         offset, scale = np.zeros(len(names)), np.ones(len(names))
     offset, scale = np.ma.filled(offset, 0.0), np.ma.filled(scale, 0.0)
-    # A deviation at the level of float32's rounding is a constant, too.
+    # A deviation at the level of float32's rounding counts as constant.
     constant = scale <= 1e-6 * np.maximum(np.abs(offset), 1e-30)
     return Scaling(kind, list(names), mean, offset, np.where(constant, 1.0, scale))
 
 
 def scale_features(values: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """float32 [frames, D], scaled; a NaN becomes the training split's mean."""
+    """Returns scaled values, float32 [frames, D]. The training split's mean replaces NaN."""
     scaled = (np.where(np.isnan(values), scaling.mean, values) - scaling.offset) / scaling.scale
     return (scaled if scaling.kind == 'none' else np.clip(scaled, -LARGEST, LARGEST)).astype(np.float32)
 
 
 def check_names(found: Sequence[str], scaling: Scaling, where: str) -> None:
-    """Raises InputError when a split's features are not those that a run was trained on."""
+    """Raises InputError unless a split's features are those that a run was trained on."""
     if list(found) == scaling.names:
         return
     differing = next((f'{a} where the run has {b}' for a, b in zip(found, scaling.names, strict=False) if a != b), '')
@@ -209,7 +209,7 @@ def check_names(found: Sequence[str], scaling: Scaling, where: str) -> None:
 
 
 def write_scaling(path: Path, scaling: Scaling) -> None:
-    """The kind, then a line per feature, tab separated; 17 digits bring every float64 back to the bit."""
+    """Writes the kind, then a line per feature, tab separated. 17 digits restore every float64 to the bit."""
     with atomic_write(path) as file:
         file.write(f'# {scaling.kind}\n{_SCALING_COLUMNS}\n')
         for name, *numbers in zip(*scaling[1:], strict=True):
@@ -217,7 +217,7 @@ def write_scaling(path: Path, scaling: Scaling) -> None:
 
 
 def read_scaling(path: Path) -> Scaling:
-    """Raises InputError unless `write_scaling` can have written the file."""
+    """Reads a scaling. Raises InputError unless the file has the form that `write_scaling` gives it."""
     try:
         kind, header, *lines = path.read_text(encoding='utf-8').removesuffix('\n').split('\n')
         if kind.removeprefix('# ') not in SCALINGS or header != _SCALING_COLUMNS:

@@ -1,8 +1,8 @@
-"""Frames that cannot be read and are left out (--on_bad_frame=skip), and the file that names them.
+"""Unreadable frames that are left out (--on_bad_frame=skip), and the file that lists them.
 
-They are found before a run begins, every image being decoded once, so that windows, steps and class weights are settled
-before the first step. A resumed run leaves out what its bad_frames.csv names, mended or not; what has become bad since
-is an error, as everywhere with --on_bad_frame=error.
+Every image is decoded once before a run begins, so that windows, steps and class weights are known before the first
+step. A resumed run skips the frames listed in its bad_frames.csv, even if they were repaired since. A frame that has
+become unreadable since is an error.
 """
 
 import csv
@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fer.data.file_checks import BadFrame, find_bad_images, find_bad_sound
+from fer.data.file_checks import BadFrame, find_bad_audio, find_bad_images
 from fer.errors import InputError
 from fer.files import atomic_write
 from fer.manifest import AUDIO_SUFFIX, LedgerRow, Manifest
@@ -21,29 +21,30 @@ _COLUMNS = ('split', 'part', 'manifest', 'line', 'video_id', 'path', 'reason')
 
 
 class Skip(NamedTuple):
-    """How bad frames are left out."""
+    """Limits for leaving out unreadable frames."""
 
-    max_fraction: float  # the largest share of a split's frames that may be bad
-    known: Sequence[BadFrame] | None = None  # of a run that is resumed: these are left out, and no others
+    max_fraction: float  # the largest share of a split's frames that may be unreadable
+    known: Sequence[BadFrame] | None = None  # of a resumed run: exactly these are left out
 
 
 def leave_out_bad_frames(
     manifests: Sequence[Manifest], ledgers: Sequence[list[LedgerRow]], images: bool, audio: int, skip: Skip
 ) -> tuple[list[Manifest], list[list[LedgerRow]], list[BadFrame]]:
-    """A split's manifests and ledgers without its bad frames, and these.
+    """Returns a split's manifests and ledgers without its unreadable frames, and these frames.
 
-    A frame goes with its sound and its line, and windows are cut from what is left, as if the line had never been
-    there. A video that loses all its frames leaves the manifest; its row of the ledger stays, with gap `undecodable`.
+    A line goes as a whole, with its image and its audio. Windows are cut from the other lines, as if the line had never
+    been there. A video without any readable frame leaves the manifest. Its row of the ledger stays, with gap
+    `undecodable`.
 
     Args:
       manifests: of the split.
       ledgers: of each manifest.
-      images: whether images are used.
-      audio: values of the audio CSVs, 0 where they are not used.
-      skip: how they are left out.
+      images: True if images are read.
+      audio: values of the audio CSVs, 0 if they are not read.
+      skip: limits.
 
     Raises:
-      InputError: more frames are bad than `skip` allows, or it knows of frames that the manifests do not have.
+      InputError: more frames are unreadable than `skip` allows, or a frame of `skip.known` is not in the manifests.
     """
     bad: list[BadFrame] = []
     left_manifests, left_ledgers = [], []
@@ -68,16 +69,16 @@ def leave_out_bad_frames(
 
 
 def _find_bad(manifest: Manifest, images: bool, audio: int) -> list[BadFrame]:
-    """In the manifest's order, each line once."""
+    """Returns the unreadable frames in the manifest's order, each line once."""
     found = list(find_bad_images(manifest, decode=True)) if images else []
     if audio:
         lines = {frame.line for frame in found}
-        found += [frame for frame in find_bad_sound(manifest, audio) if frame.line not in lines]
+        found += [frame for frame in find_bad_audio(manifest, audio) if frame.line not in lines]
     return sorted(found, key=lambda frame: frame.line)
 
 
 def _recall(manifest: Manifest, known: Sequence[BadFrame]) -> list[BadFrame]:
-    """The frames that a run left out before, where the manifest now is."""
+    """Returns the frames that a run left out before, with the paths that the manifest has now."""
     videos = {line: video for video in manifest.videos for line in video.lines}
     found = []
     for frame in known:
@@ -85,7 +86,7 @@ def _recall(manifest: Manifest, known: Sequence[BadFrame]) -> list[BadFrame]:
         if video is None or os.path.basename(video.video_id) != os.path.basename(frame.video_id):  # a still's is a path
             raise InputError(
                 f'{manifest.path}:{frame.line}: no frame of video {frame.video_id}, which the run has left out '
-                f'({BAD_FRAMES_FILE}); expected the manifest that it began with'
+                f'({BAD_FRAMES_FILE}); use the manifest that the run began with'
             )
         files = video.audio if frame.path.lower().endswith(AUDIO_SUFFIX) else video.frames
         path = files[video.lines.index(frame.line)] if files else frame.path
@@ -94,7 +95,7 @@ def _recall(manifest: Manifest, known: Sequence[BadFrame]) -> list[BadFrame]:
 
 
 def leave_out_lines(manifest: Manifest, lines: Collection[int]) -> Manifest:
-    """The manifest as if it had no such lines; videos that have no others are not in it."""
+    """Returns the manifest without these lines, and without videos that have no others."""
     videos = []
     for video in manifest.videos:
         kept = [index for index, line in enumerate(video.lines) if line not in lines]
@@ -110,7 +111,7 @@ def leave_out_lines(manifest: Manifest, lines: Collection[int]) -> Manifest:
 
 
 def write_bad_frames(path: str | Path, of_splits: Mapping[str, Sequence[BadFrame]]) -> None:
-    """Writes a row per bad frame of each split; with none, the header says that there are none."""
+    """Writes a row per unreadable frame of each split. Without any, the file has just a header."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(_COLUMNS)
@@ -121,13 +122,13 @@ def write_bad_frames(path: str | Path, of_splits: Mapping[str, Sequence[BadFrame
 
 
 def read_bad_frames(path: str | Path, split: str) -> list[BadFrame]:
-    """The bad frames of a split. Raises InputError unless `write_bad_frames` can have written the file."""
+    """Reads a split's rows of the file that `write_bad_frames` wrote. Raises InputError if it has another form."""
     try:
         with open(path, encoding='utf-8', newline='') as file:
             rows = list(csv.DictReader(file))
             file.seek(0)
             if next(csv.reader(file), None) != list(_COLUMNS):
-                raise ValueError('another header')
+                raise ValueError(f'its header is not {",".join(_COLUMNS)}')
         return [
             BadFrame(row['manifest'], int(row['line']), row['video_id'], row['path'], row['reason'], int(row['part']))
             for row in rows

@@ -1,4 +1,4 @@
-"""A split, ready to run: its videos, their sound, its windows, and the videos it officially has.
+"""A split, ready to run: its videos, their audio, its windows, and the videos it officially has.
 
 It may be the union of several manifests: datasets of stills, or training and validation videos together.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.data.audio import read_sound
+from fer.data.audio import AudioFeatures, read_audio
 from fer.data.bad_frames import Skip, leave_out_bad_frames
 from fer.data.file_checks import BadFrame, check_images
 from fer.data.frame_cache import CachedVideo
@@ -23,32 +23,35 @@ from fer.sample_rates import Rates, rates_path, read_rates
 
 
 class Contents(NamedTuple):
-    """What is read of a manifest; a stage of training declares it."""
+    """The parts of a manifest that a stage of training reads."""
 
     item: str  # what a line is: frame, video or still (fer/manifest.py)
-    images: bool  # whether its images are used
-    audio_size: int  # values of its audio CSVs, 0 if they are not used
+    images: bool  # True if its images are read
+    audio_size: int  # values of its audio CSVs, 0 if they are not read
 
 
 class FrameFeatures(NamedTuple):
-    """What a CNN said of every frame of a split before, to be read instead of the frame."""
+    """Outputs that a CNN computed before for every frame of a split, to read instead of the frames."""
 
     widths: tuple[tuple[str, int], ...]  # (output, values of a frame) of each of its outputs
     read: Callable[[int, slice], np.ndarray]  # of these frames of that video, float32 [n, sum of widths]
 
 
 class Split(NamedTuple):
+    """The contents of one or more manifests, cut into windows."""
+
     manifests: list[Manifest]
     ledgers: list[list[LedgerRow]]  # of each manifest
     videos: list[Video]  # of all manifests, one after the other
+    seq_len: int  # T, most frames of a window, which is padded to so many
     windows: list[Window]  # of the videos
-    audio: list[np.ndarray]  # for each video float32 [frames, D]; empty where the sound is not used
+    audio: list[np.ndarray]  # of each video, float32 [frames, D]. Empty if audio is not read
     audio_names: list[str]  # of the D features
-    replaced: int  # values of the sound that were NaN or infinite
-    decoded: tuple[CachedVideo | None, ...] = ()  # for each video its decoded frames; none without --frame_cache
-    features: FrameFeatures | None = None  # where the pipeline reads these and no image
+    replaced: int  # values of the audio that were NaN or infinite
+    decoded: tuple[CachedVideo | None, ...] = ()  # of each video, its decoded frames. Empty without --frame_cache
+    features: FrameFeatures | None = None  # if given, the pipeline reads these instead of images
     bad: tuple[BadFrame, ...] = ()  # lines that were left out (--on_bad_frame=skip)
-    sample_rates: Rates = MappingProxyType({})  # videos by the sampling rate of their audio in Hz; empty if unknown
+    sample_rates: Rates = MappingProxyType({})  # videos by the sampling rate of their audio in Hz. Empty if unknown
 
     @property
     def ledger(self) -> list[LedgerRow]:
@@ -56,7 +59,7 @@ class Split(NamedTuple):
 
 
 def dataset_names(paths: Sequence[str]) -> list[str]:
-    """How several manifests are told apart: by their folders' names, or whole paths where these are the same."""
+    """Returns names that tell manifests apart: those of their folders, or whole paths if two folders share a name."""
     names = [Path(path).resolve().parent.name for path in paths]
     return names if len(set(names)) == len(names) and all(names) else list(paths)
 
@@ -66,77 +69,114 @@ def load_split(
     data_root: str,
     seq_len: int,
     min_frames: int,
+    *,
     labelled: bool,
     contents: Contents = Contents('frame', True, 0),  # noqa: B008 (immutable)
     nonfinite: str = 'error',
     skip: Skip | None = None,
 ) -> Split:
-    """Reads manifests with their ledgers, cuts their videos into windows and checks their files.
+    """Reads manifests with their ledgers, checks their files and cuts their videos into windows.
 
     Args:
       paths: the manifests.
-      data_root: folder that their relative paths start from; '' is each manifest's own.
-      seq_len: frames a window.
+      data_root: folder that their relative paths start from. '' for each manifest's own folder.
+      seq_len: T, most frames of a window.
       min_frames: the fewest frames a video may have.
-      labelled: whether labels are required.
-      contents: what is used of them.
-      nonfinite: as in `read_sound`.
-      skip: how frames that cannot be read are left out; None makes them an error.
+      labelled: True if labels are required.
+      contents: the parts of the manifests to read.
+      nonfinite: treatment of NaN and infinite audio values, `error` or `mean` (see `read_audio`).
+      skip: limits for leaving out unreadable frames. None makes an unreadable frame an error.
 
     Raises:
-      InputError: whatever is wrong with manifests, ledgers, images or sound; names the line.
+      InputError: manifests, ledgers, images or audio are wrong. Names the line.
     """
     if not paths:
         raise InputError('no manifest; expected the path of one')
     manifests, ledgers = [], []
     for path in paths:
-        manifest = read_manifest(path, data_root or None, contents.item, min_frames)
-        for video in manifest.videos[:1]:  # the lines of a manifest are all of one form
-            lacks = (
-                (contents.images and not video.frames, 'image in the line; expected [audio.csv,]face.jpg[,label]'),
-                (contents.audio_size and not video.audio, 'sound in the line; expected audio.csv[,face.jpg][,label]'),
-                (labelled and video.label is None, 'label in the line; expected one to train and validate on'),
-            )
-            for lacking, what in lacks:
-                if lacking:
-                    raise InputError(f'{path}:{video.lines[0]}: no {what}')
-        ledger = read_ledger(manifest)
-        if labelled:
-            for row in ledger:
-                if row.label is None:
-                    raise InputError(f'{path}: its ledger has no label for video {row.video_id}; expected one for each')
-        manifests.append(manifest)
-        ledgers.append(ledger)
+        manifests.append(_read_manifest(path, data_root, min_frames, contents, labelled=labelled))
+        ledgers.append(_read_ledger(manifests[-1], labelled=labelled))
     bad: list[BadFrame] = []
     if skip:
         manifests, ledgers, bad = leave_out_bad_frames(manifests, ledgers, contents.images, contents.audio_size, skip)
-    audio: list[np.ndarray] = []
+    if contents.images:
+        _check_images(manifests, skip)
+    audio = _read_audio(manifests, contents.audio_size, nonfinite) if contents.audio_size else AudioFeatures([], [], 0)
+    rates: Rates = read_rates(rates_path(path) for path in paths) if contents.audio_size else {}
+    videos = [video for manifest in manifests for video in manifest.videos]
+    return Split(
+        manifests=manifests,
+        ledgers=ledgers,
+        videos=videos,
+        seq_len=seq_len,
+        windows=split_windows(videos, seq_len),
+        audio=audio.values,
+        audio_names=audio.names,
+        replaced=audio.replaced,
+        bad=tuple(bad),
+        sample_rates=rates,
+    )
+
+
+def _read_manifest(path: str, data_root: str, min_frames: int, contents: Contents, *, labelled: bool) -> Manifest:
+    """Raises InputError unless the manifest has the columns that are needed."""
+    manifest = read_manifest(path, data_root or None, contents.item, min_frames)
+    for video in manifest.videos[:1]:  # all lines of a manifest have the same columns
+        for is_missing, column in (
+            (contents.images and not video.frames, 'image in the line; expected [audio.csv,]face.jpg[,label]'),
+            (contents.audio_size and not video.audio, 'audio in the line; expected audio.csv[,face.jpg][,label]'),
+            (labelled and video.label is None, 'label in the line; expected one to train and validate on'),
+        ):
+            if is_missing:
+                raise InputError(f'{path}:{video.lines[0]}: no {column}')
+    return manifest
+
+
+def _read_ledger(manifest: Manifest, *, labelled: bool) -> list[LedgerRow]:
+    """Raises InputError if a label is needed and missing."""
+    ledger = read_ledger(manifest)
+    for row in ledger:
+        if labelled and row.label is None:
+            raise InputError(
+                f'{manifest.path}: its ledger has no label for video {row.video_id}; expected one for each'
+            )
+    return ledger
+
+
+def _check_images(manifests: Sequence[Manifest], skip: Skip | None) -> None:
+    """Raises InputError for the first unreadable image, unless unreadable ones have just been left out."""
+    if skip and skip.known is None:
+        return  # every image has just been decoded
+    note = '; --on_bad_frame=skip leaves it out'
+    if skip:
+        note = f'; it is not in {BAD_FRAMES_FILE} of the run, which began with it'
+    for manifest in manifests:
+        check_images(manifest, note=note)
+
+
+def _read_audio(manifests: Sequence[Manifest], size: int, nonfinite: str) -> AudioFeatures:
+    """Reads the audio of all manifests. Raises InputError if their features differ."""
     names: list[str] = []
+    values: list[np.ndarray] = []
     replaced = 0
     for manifest in manifests:
-        if contents.images and not skip:
-            check_images(manifest, note='; --on_bad_frame=skip leaves it out')
-        elif contents.images and skip and skip.known is not None:  # else they have just been decoded
-            check_images(manifest, note=f'; it is not in {BAD_FRAMES_FILE} of the run, which began with it')
-        if contents.audio_size:
-            sound = read_sound(manifest, contents.audio_size, nonfinite)
-            if names and sound.names and sound.names != names:
-                raise InputError(f'{manifest.path}: other audio features than {manifests[0].path}')
-            names = names or sound.names
-            audio += sound.values
-            replaced += sound.replaced
-    videos = [video for manifest in manifests for video in manifest.videos]
-    rates: Rates = read_rates(rates_path(path) for path in paths) if contents.audio_size else {}
-    windows = split_windows(videos, seq_len)
-    return Split(manifests, ledgers, videos, windows, audio, names, replaced, bad=tuple(bad), sample_rates=rates)
+        audio = read_audio(manifest, size, nonfinite)
+        if names and audio.names and audio.names != names:
+            raise InputError(
+                f'{manifest.path}: other audio features than {manifests[0].path}; prepare both with the same features'
+            )
+        names = names or audio.names
+        values += audio.values
+        replaced += audio.replaced
+    return AudioFeatures(names, values, replaced)
 
 
 def describe(split: Split) -> str:
-    """`383 videos (4 without frames), 21000 frames in 520 windows from DATA/val.txt`."""
+    """Returns `383 videos (4 without frames), 21000 frames in 520 windows from DATA/val.txt`."""
     frames = sum(window.length for window in split.windows)
     absent = len(split.ledger) - len(split.videos)
     bad = f', {len(split.bad)} bad frames left out' if split.bad else ''
-    replaced = f', {split.replaced} NaN or infinite values of sound replaced by the mean' if split.replaced else ''
+    replaced = f', {split.replaced} NaN or infinite values of audio replaced by the mean' if split.replaced else ''
     return (
         f'{len(split.ledger)} videos ({absent} without frames), {frames} frames in {len(split.windows)} windows '
         f'from {", ".join(manifest.path for manifest in split.manifests)}{bad}{replaced}'
@@ -149,6 +189,6 @@ def warnings_of(split: Split) -> list[str]:
 
 
 def common_videos(first: Split, second: Split) -> list[str]:
-    """Ids of videos that are in both splits, by the files of their first frames."""
+    """Returns the ids of videos that are in both splits, compared by the files of their first frames."""
     known = {os.path.realpath((video.frames or video.audio)[0]) for video in first.videos}
     return [v.video_id for v in second.videos if os.path.realpath((v.frames or v.audio)[0]) in known]

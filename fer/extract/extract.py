@@ -54,7 +54,7 @@ def extract(request: ExtractionRequest) -> None:
         raise InputError(f'--output={request.output}: a folder; expected a file')
     plan = plan_cnn(request)
     manifest, bad = read_images(request)
-    split = Split([manifest], [[]], manifest.videos, split_windows(manifest.videos, seq_len=1), [], [], 0)
+    split = Split([manifest], [[]], manifest.videos, 1, split_windows(manifest.videos, 1), [], [], 0)
     values = compute_values(request, plan, split)
     write_values(request, describe_rows(split, request) | values, bad)
 
@@ -118,7 +118,7 @@ def compute_values(request: ExtractionRequest, plan: CnnPlan, split: Split) -> d
             outputs = cnn.outputs
         else:
             reading = Reading(plan.image_size, 0)
-            pipeline = build_pipeline(split, 1, request.batch_size, reading, shuffle_seed=None)
+            pipeline = build_pipeline(split, request.batch_size, reading, shuffle_seed=None)
             network = get_network(plan.model)
             features, end_points = network.build(pipeline.batch.images, num_classes=plan.num_classes, **plan.arguments)
             outputs = {'features': features} | ({'logits': end_points['logits']} if plan.num_classes else {})

@@ -297,7 +297,8 @@ class TrainConfig:
         is_later=True,
     )
     frame_cache_gb: float = setting(
-        'Largest size of --frame_cache in GB of 2^30 bytes. Frames that do not fit are decoded.',
+        'Largest size of --frame_cache in GB of 10^9 bytes. Frames that no run uses are removed first, and those that '
+        'do not fit are decoded.',
         50.0,
         above=0,
         is_later=True,

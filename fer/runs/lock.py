@@ -1,12 +1,14 @@
-"""One writer per run folder: a lock that a job has for as long as it lives, whatever ends it and wherever it runs.
+"""The lock of a run folder, so that one job writes to it. The lock is released when the process exits.
 
-It is the system's own (flock) on a file in the folder: freed when the process ends, by SIGKILL or with its machine, and
-known to all hosts of a file server that has locks, as NFS version 4 does. Where the file system has none, the holder
-gives the file a sign of life every TOUCH_SECONDS instead. A lock that was silent for SILENT_SECONDS, or whose process
-on this machine is gone, is taken over; a holder that was silent for so long and finds its lock taken ends at once.
+It is the system's own lock (flock) on a file in the folder. It is released even after SIGKILL or a crash of the
+machine, and holds for all hosts of a file server that has locks, such as NFS version 4.
 
-Either way the file says who holds it. A mount that has locks but keeps them to its own host (NFS with local_lock,
-Lustre with localflock) protects from the jobs of that host only.
+Where the file system has no locks, the holder touches the file every TOUCH_SECONDS instead. Another job takes the lock
+over if the file was silent for SILENT_SECONDS, or if its process on this machine has ended. A holder that was silent
+for so long, and finds that its lock was taken over, exits at once.
+
+The file names the holder. A mount that keeps locks to its own host (NFS with local_lock, Lustre with localflock)
+protects from the jobs of that host only.
 """
 
 import contextlib
@@ -30,18 +32,18 @@ from fer.runs.heartbeat import SILENT_SECONDS, heartbeat, process_is_gone, sched
 from fer.runs.names import LOCK_FILE
 from fer.runs.provenance import now
 
-_SETTLE_SECONDS = 2.0  # in which another job that takes the same silent lock over has written its name, too
-_HAS_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # what such a file system answers
+HAS_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # errors of a file system without locks
+_SETTLE_SECONDS = 2.0  # time for another job that takes over the same silent lock to write its name
 
 
 class Holder(NamedTuple):
-    """Who holds a lock, as its file says."""
+    """The process that holds a lock, read from the lock's file."""
 
     host: str
     pid: int
-    job: str  # the scheduler's id; empty outside of a job
+    job: str  # the scheduler's id, empty outside of a job
     since: str  # ISO, UTC
-    token: str  # of this holding alone
+    token: str  # identifies this one holding of the lock
 
     def __str__(self) -> str:
         job = f'job {self.job}, ' if self.job else ''
@@ -50,10 +52,10 @@ class Holder(NamedTuple):
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder, which is made if need be, and taken away again where nothing was put into it.
+    """Holds the lock of a folder. A missing folder is made, and removed again if it stays empty.
 
     Raises:
-      InputError: somebody else holds it, and the message says who; or `folder` is a file.
+      InputError: another process holds the lock (the message names it), or `folder` is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f'{folder}: a file; expected a folder')
@@ -66,14 +68,14 @@ def locked(folder: Path) -> Iterator[None]:
             yield
     finally:
         for each in made:
-            with contextlib.suppress(OSError):  # it holds something
+            with contextlib.suppress(OSError):  # it is not empty
                 each.rmdir()
 
 
 def _flock(path: Path, holder: Holder) -> contextlib.AbstractContextManager[None] | None:
-    """Takes the system's lock; returns what gives it back, None where the file system has no locks."""
+    """Takes the system's lock. Returns a context that releases it, or None where the file system has no locks."""
     while True:
-        file = open(path, 'a', encoding='utf-8')  # noqa: SIM115 - closed by _give_back
+        file = open(path, 'a', encoding='utf-8')  # noqa: SIM115 - closed by _release
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -81,11 +83,11 @@ def _flock(path: Path, holder: Holder) -> contextlib.AbstractContextManager[None
             raise InputError(_in_use(path)) from None
         except OSError as error:
             file.close()
-            if error.errno not in _HAS_NO_LOCKS:
+            if error.errno not in HAS_NO_LOCKS:
                 raise
             return None
-        # Who held it may have removed the file after we had opened it: then that lock is nobody's, and the next has
-        # another.
+        # The last holder may have removed the file after this process opened it. Then the lock is on a file that no
+        # other process can open, so try again.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 break
@@ -95,26 +97,26 @@ def _flock(path: Path, holder: Holder) -> contextlib.AbstractContextManager[None
             file.truncate(0)
             json.dump(holder._asdict(), file)
             file.flush()
-    except OSError:  # a full disk; what the file's buffer holds can go nowhere
+    except OSError:  # a full disk, on which closing fails as well, because the buffer cannot be written
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             file.close()
         raise
-    return _give_back(path, file)
+    return _release(path, file)
 
 
 @contextmanager
-def _give_back(path: Path, file: IO) -> Iterator[None]:
+def _release(path: Path, file: IO) -> Iterator[None]:
     with file:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # while it is still ours
+            path.unlink(missing_ok=True)  # before the lock is released
 
 
 @contextmanager
 def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
-    """Holds a lock by giving signs of life."""
+    """Holds a lock by touching its file, where the file system has no locks."""
     before = _read(path)
     if before and not process_is_gone(before.host, before.pid):
         silent = _server_time(path.parent) - path.stat().st_mtime
@@ -122,7 +124,7 @@ def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
             raise InputError(_in_use(path))
         print(f'{path}: taken over from {before}, silent for {silent / 60:.0f} minutes', flush=True)
     elif before:
-        print(f'{path}: taken over from {before}, which is gone', flush=True)
+        print(f'{path}: taken over from {before}, which has ended', flush=True)
 
     def write() -> None:
         with atomic_write(path) as file:
@@ -130,9 +132,9 @@ def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
 
     def beat() -> None:
         found = _read(path)
-        if found and found.token != holder.token:  # whoever has it now may not meet a second writer
-            print(f'{path}: lost to {found}; this process was silent for too long, and ends', file=sys.stderr)
-            os._exit(2)  # as by SIGKILL, which a run survives
+        if found and found.token != holder.token:  # a run folder may not have two writers
+            print(f'{path}: lost to {found}; this process was silent for too long, and exits', file=sys.stderr)
+            os._exit(2)  # at once, without cleaning up: a run survives that, as it survives SIGKILL
         os.utime(path)
 
     write()
@@ -148,7 +150,7 @@ def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
 
 
 def _read(path: Path) -> Holder | None:
-    """Who a lock's file names; None where it names nobody."""
+    """Returns the holder that a lock's file names, or None."""
     try:
         found = Holder(**read_object(path))
     except (OSError, ValueError, TypeError):
@@ -157,16 +159,16 @@ def _read(path: Path) -> Holder | None:
 
 
 def _server_time(folder: Path) -> float:
-    """The time by the clock that gives files their times, which need not be this machine's."""
+    """Returns the time of the file server, whose clock may differ from this machine's."""
     with tempfile.TemporaryFile(dir=folder) as file:
         return os.fstat(file.fileno()).st_mtime
 
 
 def _in_use(path: Path) -> str:
-    for _ in range(10):  # it may have the lock and not have written yet
+    for _ in range(10):  # the holder may not have written its name yet
         holder = _read(path)
         if holder:
             break
         time.sleep(0.1)
-    who = str(holder) if holder else 'another process, which has not said who it is'
+    who = str(holder) if holder else 'another process, which has not written its name'
     return f'{path.parent}: in use by {who}; expected one job that writes to a run folder'

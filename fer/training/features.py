@@ -1,9 +1,9 @@
 """The features of a frozen CNN, computed once for each frame and kept on disk.
 
-Where a CNN is not trained and its images are not augmented, what it says of a frame never changes: not from one epoch
-to the next, nor from one window to another, nor between runs whose CNN has the same weights. Phase one of a recurrent
-network on a CNN (6.3), its validation, evaluation and extraction then read features instead of images. They are the
-values that the CNN gives there, but for the rounding that the size of a batch makes.
+If a CNN is not trained and its images are not augmented, its outputs for a frame never change. They are the same in
+every epoch, in every window, and in every run whose CNN has the same weights. Phase one of a recurrent network on a CNN
+(6.3), its validation, evaluation and extraction then read features instead of images. Features equal the CNN's outputs
+there, except for rounding, which depends on the size of a batch.
 """
 
 import ast
@@ -15,54 +15,50 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fer.data.disk_cache import GIGABYTE, digest
 from fer.data.file_checks import check_images
-from fer.data.pipeline import decode_image
+from fer.data.images import content_to_input
 from fer.data.split import FrameFeatures, Split
 from fer.errors import InputError
 from fer.nets import get_network
 from fer.progress import progress
 from fer.tf1 import tf
-from fer.training.feature_store import FeatureStore, digest
+from fer.training.feature_store import FeatureStore
 from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES
 from fer.training.stages import Blueprint, cnn_arguments
 
-FORMAT = 1  # of what is kept
-_FRAMES = 32  # that pass the CNN at once
-_CODE = (
-    'nets/*.py',
-    'data/frame_cache.py',
-    'data/pipeline.py',
-    'training/features.py',
-)  # that features depend on, below fer/
+FORMAT = 1  # of the features that are kept
+_FRAMES = 32  # frames in a batch of the CNN
+_CODE = ('nets/*.py', 'data/images.py', 'training/features.py')  # the code below fer/ that features depend on
 
 
 class FrozenCnn(NamedTuple):
-    """A CNN in evaluation, on the content of image files."""
+    """A CNN in evaluation mode, applied to the content of image files."""
 
     contents: tf.Tensor  # string [n], a placeholder
-    outputs: dict[str, tf.Tensor]  # float32 [n, D] each: `features`, and `logits` where there is a classifier
+    outputs: dict[str, tf.Tensor]  # float32 [n, D] each: `features`, and `logits` if there is a classifier
     model: str
-    about: dict[str, Any]  # what the outputs depend on besides weights and frames; values as of JSON
+    about: dict[str, Any]  # all that the outputs depend on, except weights and frames. Can be written as JSON
 
 
 def build_frozen_cnn(
     model: str, image_size: int, num_classes: int, arguments: dict[str, Any], mixed_precision: bool = False
 ) -> FrozenCnn:
-    """Adds a CNN to the default graph, to compute features with; variables are reused where they exist.
+    """Adds a CNN to the default graph, to compute features with. Variables that exist are reused.
 
     Args:
       model: a name of `fer.nets.NETWORKS`.
       image_size: height and width in pixels.
-      num_classes: units of its classifier; 0 for none.
-      arguments: further ones of its builder: width, global_pool, convention, se.
-      mixed_precision: whether the session will compute in 16 bits; such features are kept apart.
+      num_classes: units of its classifier, 0 for none.
+      arguments: further arguments of its builder: width, global_pool, convention, se.
+      mixed_precision: True if the session will compute in 16 bits. Such features have their own key.
     """
     shape = [image_size, image_size, 3]
     with tf.name_scope('features'):
         contents = tf.placeholder(tf.string, [None], 'contents')
         images = tf.map_fn(
-            lambda content: decode_image(content, image_size),
+            lambda content: content_to_input(content, image_size),
             contents,
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
@@ -103,7 +99,10 @@ def dump_code(source: str) -> str:
 
 
 def digest_weights(session: tf.Session, model: str, outputs: Sequence[str]) -> str:
-    """Digest of the values that a CNN's outputs depend on: without `logits`, not of what lies behind the features."""
+    """Returns the digest of the weights that a CNN's outputs depend on.
+
+    Without `logits` among the outputs, the layers after the features are ignored.
+    """
     variables = sorted(tf.get_collection(tf.GraphKeys.MODEL_VARIABLES, f'{model}/'), key=lambda v: v.op.name)
     if 'logits' not in outputs:
         variables = [variable for variable in variables if variable.op.name.split('/')[1] not in AFTER_FEATURES]
@@ -115,18 +114,21 @@ def digest_weights(session: tf.Session, model: str, outputs: Sequence[str]) -> s
 
 
 class FeatureCache:
-    """The features of some splits' frames: attached to them as a graph is built, loaded once a session has weights."""
+    """The cached features of some splits' frames.
+
+    Splits are attached while the graph is built, and features are loaded after a session has the CNN's weights.
+    """
 
     def __init__(self, cnn: FrozenCnn, outputs: Sequence[str], folder: str, gigabytes: float):
-        """Takes a CNN whose outputs are to be kept.
+        """Prepares a cache without opening its folder.
 
         Args:
           cnn: of the graph.
-          outputs: those of `cnn` that are kept.
+          outputs: names of the CNN's outputs to keep.
           folder: of the store.
-          gigabytes: that it may have.
+          gigabytes: most that the store may hold.
         """
-        self.cnn, self.folder, self.limit = cnn, folder, int(gigabytes * 10**9)
+        self.cnn, self.folder, self.limit = cnn, folder, int(gigabytes * GIGABYTE)
         self.widths = tuple((name, int(cnn.outputs[name].shape[1])) for name in outputs)
         self.depth = sum(width for _, width in self.widths)
         self._splits: list[Split] = []
@@ -134,14 +136,14 @@ class FeatureCache:
         self._store: FeatureStore | None = None
 
     def fits(self, splits: Sequence[Split]) -> bool:
-        """Whether the store may be large enough for their frames, were no two alike; says so where it may not."""
+        """Returns True if the store can hold all frames of the splits, even if all differ. Otherwise prints why not."""
         needed = 4 * self.depth * sum(len(video.frames) for split in splits for video in split.videos)
         if needed > self.limit:
-            print(f'features: not kept; they need {needed / 1e9:.3g} GB, more than --feature_cache_gb')
+            print(f'features: not kept; they need {needed / GIGABYTE:.3g} GB, more than --feature_cache_gb')
         return needed <= self.limit
 
     def attach(self, split: Split) -> Split:
-        """The split with features instead of images; they can be read after `load`."""
+        """Returns the split with features instead of images. They can be read after `load`."""
         number = len(self._splits)
         self._splits.append(split)
 
@@ -152,7 +154,7 @@ class FeatureCache:
         return split._replace(features=FrameFeatures(self.widths, read))
 
     def load(self, session: tf.Session) -> None:
-        """Finds the features of every frame of the splits, computes those there are none of, and says how many.
+        """Finds the features of every frame of the splits, computes missing ones, and prints how many.
 
         Args:
           session: its variables have the CNN's weights.
@@ -167,47 +169,49 @@ class FeatureCache:
         self._rows = [self._load_split(session, self._store, split) for split in self._splits]
 
     def _load_split(self, session: tf.Session, store: FeatureStore, split: Split) -> list[np.ndarray]:
+        """Returns where the store has the features of each video's frames, int64 [frames, 2]."""
         paths = dict.fromkeys(path for video in split.videos for path in video.frames)
         names = {path: digest(_read(path, split)) for path in progress(paths, label='frames', unit='frame')}
-        places = {name: path for path, name in names.items()}  # a path of each content
-        missing = {name: path for name, path in places.items() if store.find(name) is None}
+        distinct = {name: path for path, name in names.items()}  # a path of each content
+        computed = self._fill(session, store, split, distinct)
+        print(
+            f'features: {len(paths)} frames, {len(distinct)} distinct: {len(distinct) - computed} read from '
+            f'{self.folder}, {computed} computed',
+            flush=True,
+        )
+        places = {name: store.find(name) for name in distinct}
+        if lost := [distinct[name] for name, place in places.items() if place is None]:
+            raise InputError(f'--feature_cache={self.folder}: cannot read back the features of {lost[0]}')
+        return [
+            np.array([places[names[path]] for path in video.frames], np.int64).reshape(-1, 2) for video in split.videos
+        ]
+
+    def _fill(self, session: tf.Session, store: FeatureStore, split: Split, distinct: dict[str, str]) -> int:
+        """Computes the features that the store does not have, and returns how many. `distinct`: paths by digest."""
+        missing = {name: path for name, path in distinct.items() if store.find(name) is None}
         if missing:
             with store.filling(len(missing) * self.depth * 4):
                 missing = {name: path for name, path in missing.items() if store.find(name) is None}
                 store.add(self._compute(session, split, missing))
-        print(
-            f'features: {len(paths)} frames, {len(places)} distinct: {len(places) - len(missing)} read from '
-            f'{self.folder}, {len(missing)} computed',
-            flush=True,
-        )
-        found = {name: store.find(name) for name in places}
-        if lost := [places[name] for name, place in found.items() if place is None]:
-            raise InputError(f'--feature_cache={self.folder}: cannot read back the features of {lost[0]}')
-        return [
-            np.array([found[names[path]] for path in video.frames], np.int64).reshape(-1, 2) for video in split.videos
-        ]
+        return len(missing)
 
     def _compute(self, session: tf.Session, split: Split, missing: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
-        """(digest, float32 [D]) of frames, of which a path is given by digest."""
+        """Yields the digest and the features, float32 [D], of each frame. `missing`: paths by digest."""
         fetches = [self.cnn.outputs[name] for name, _ in self.widths]
-        waiting = list(missing.items())
-        bar = progress(total=len(waiting), label='features', unit='frame')
-        for first in range(0, len(waiting), _FRAMES):
-            batch = waiting[first : first + _FRAMES]
-            contents = [_read(path, split) for _, path in batch]
-            for (name, path), content in zip(batch, contents, strict=True):
-                if digest(content) != name:
-                    raise InputError(f'{path}: has changed since the run began; expected a file that stays as it is')
-            # Always as many, so that a frame's features are the same to the bit whichever others were missing.
-            contents += contents[-1:] * (_FRAMES - len(contents))
-            values = np.concatenate(run_named(session, fetches, split, {self.cnn.contents: contents}), axis=1)
-            values = values[: len(batch)]
-            yield from zip((name for name, _ in batch), values, strict=True)
-            bar.update(len(batch))
-        bar.close()
+        frames = list(missing.items())
+        with progress(total=len(frames), label='features', unit='frame') as bar:
+            for first in range(0, len(frames), _FRAMES):
+                batch = frames[first : first + _FRAMES]
+                contents = [_read(path, split, name) for name, path in batch]
+                # A batch always has as many frames, so that a frame's features do not depend on which others missed.
+                contents += contents[-1:] * (_FRAMES - len(contents))
+                outputs = run_named(session, fetches, split, {self.cnn.contents: contents})
+                values = np.concatenate(outputs, axis=1)[: len(batch)]
+                yield from zip((name for name, _ in batch), values, strict=True)
+                bar.update(len(batch))
 
     def close(self) -> None:
-        """Lets other jobs remove what was used."""
+        """Lets other jobs remove the features."""
         if self._store:
             self._store.close()
             self._store = None
@@ -220,13 +224,16 @@ class FeatureCache:
 
 
 def build_cache(blueprint: Blueprint, splits: Sequence[Split], folder: str, gigabytes: float) -> FeatureCache | None:
-    """The cache of a run's CNN, whose graph is added to the default one; None, and why on screen, where it has no room.
+    """Adds a run's CNN to the default graph, and returns the cache of its outputs.
 
     Args:
       blueprint: of a run of a stage with images.
-      splits: those that are to be attached.
+      splits: those that will be attached.
       folder: of the store.
-      gigabytes: that it may have.
+      gigabytes: most that the store may hold.
+
+    Returns:
+      None if the splits do not fit. The reason is printed.
     """
     config = blueprint.config
     num_classes = blueprint.stage.cnn_classes
@@ -236,10 +243,14 @@ def build_cache(blueprint: Blueprint, splits: Sequence[Split], folder: str, giga
     return cache if cache.fits(splits) else None
 
 
-def _read(path: str, split: Split) -> bytes:
+def _read(path: str, split: Split, name: str = '') -> bytes:
+    """Returns the content of an image file. Raises InputError unless its digest is `name`, if given."""
     try:
-        return Path(path).read_bytes()
+        content = Path(path).read_bytes()
     except OSError:
         for manifest in split.manifests:
             check_images(manifest)  # names the line of a file that has vanished
         raise
+    if name and digest(content) != name:
+        raise InputError(f'{path}: has changed since the run began; expected a file that stays as it is')
+    return content

@@ -172,10 +172,10 @@ def load_data(
         data_root,
         window_length(blueprint),
         config.min_frames,
-        labelled,
-        blueprint.stage.contents,
-        config.nonfinite_audio,
-        Skip(config.max_bad_fraction, known_bad) if config.on_bad_frame == 'skip' else None,
+        labelled=labelled,
+        contents=blueprint.stage.contents,
+        nonfinite=config.nonfinite_audio,
+        skip=Skip(config.max_bad_fraction, known_bad) if config.on_bad_frame == 'skip' else None,
     )
 
 

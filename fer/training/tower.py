@@ -23,7 +23,6 @@ from fer.training.stages import (
     make_reading,
     phase_chunk_size,
     trained_variables,
-    window_length,
 )
 
 
@@ -107,7 +106,7 @@ def build_side(
         shuffle_seed = config.seed if phases else None
         most_frames = sum(sorted(window.length for window in split.windows)[-config.batch_size :])  # of any batch
         reading = make_reading(blueprint)
-        pipeline = build_pipeline(split, window_length(blueprint), config.batch_size, reading, shuffle_seed, views)
+        pipeline = build_pipeline(split, config.batch_size, reading, shuffle_seed, views=views)
         towers = {
             phase: build_tower(
                 blueprint,

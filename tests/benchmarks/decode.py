@@ -1,8 +1,8 @@
-"""Reading images, against PyTorch's DataLoader, and again from the frame cache: python -m tests.benchmarks.decode
+"""Speed of reading images, compared with PyTorch's DataLoader and the frame cache: python -m tests.benchmarks.decode
 
-JPEGs of 224x224 pixels and 32 kB resized to 112x112, and faces of 112x112 pixels, into shuffled batches of float32 in
-[-1, 1]. PyTorch has two loader processes, which start before the clock does and send uint8. `first epoch` of a run
-with --frame_cache fills the cache and reads an epoch from it; `second epoch` reads the next one.
+JPEGs of 224x224 pixels and 32 kB are resized to 112x112, and faces of 112x112 pixels are read, into shuffled batches of
+float32 in [-1, 1]. PyTorch has two loader processes, which start before the clock and send uint8. The `first epoch`
+with --frame_cache fills the cache and reads an epoch from it. The `second epoch` reads the next one.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from tests.benchmarks import timing
 from tests.benchmarks.runs import Reader, drawn_manifest
 
 flags.DEFINE_list('sizes', ['224', '112'], 'Heights and widths of the JPEGs.')
-flags.DEFINE_integer('videos', 120, 'Videos drawn, of 60 frames on average.', lower_bound=4)
+flags.DEFINE_integer('videos', 120, 'Number of synthetic videos, of 60 frames on average.', lower_bound=4)
 SIZE, SEQ_LEN, BATCH, WORKERS = 112, 80, 4, 2
 GOALS = {'ours / PyTorch, Pillow': 1.5, 'ours / PyTorch, OpenCV': 1.1, 'second epoch / first epoch': 5.0}
 
@@ -35,7 +35,7 @@ def measure(size: int) -> None:
     paths = [path for video in split.videos for path in video.frames]
     list_file = manifest.with_suffix('.list')
     list_file.write_text('\n'.join(paths) + '\n')
-    ours = Reader(split, SIZE, SEQ_LEN, BATCH)
+    ours = Reader(split, SIZE, BATCH)
     twin = timing.TorchTwin()
 
     def torch(reader: str):
@@ -53,7 +53,7 @@ def measure(size: int) -> None:
         decoded = open_frame_cache(split.manifests, SIZE, str(folder), 50.0)
         filled = time.perf_counter() - began
         cached['reader'] = Reader(
-            split._replace(decoded=decoded), SIZE, SEQ_LEN, BATCH
+            split._replace(decoded=decoded), SIZE, BATCH
         )  # its graph is not timed, nor is that of `ours`
         return len(paths) / (filled + len(paths) / cached['reader'].epoch())
 

@@ -1,8 +1,8 @@
-"""What share of a training step is spent waiting for input: python -m tests.benchmarks.input_wait [--model=resnet50]
+"""Share of a training step spent waiting for input: python -m tests.benchmarks.input_wait [--model=resnet50]
 
-Each step is taken in two parts: getting the batch, from JPEGs of 224x224 pixels on disk, and computing with it, while
-the pipeline reads ahead as in training. The first part is what a step waits. Takes any flag of train.py;
---frame_cache=FOLDER shows what that leaves.
+Each step has two parts: getting the batch, from JPEGs of 224x224 pixels on disk, and computing with it, while the
+pipeline reads ahead as in training. A step waits for the first part. Takes any flag of train.py, such as
+--frame_cache=FOLDER.
 """
 
 import time
@@ -13,8 +13,8 @@ from fer import cli
 from tests.benchmarks import timing
 from tests.benchmarks.runs import Training, drawn_manifest
 
-flags.DEFINE_integer('steps', 4, 'Steps of a turn.', lower_bound=1)
-flags.DEFINE_integer('videos', 20, 'Videos drawn.', lower_bound=4)
+flags.DEFINE_integer('steps', 4, 'Number of steps in a turn.', lower_bound=1)
+flags.DEFINE_integer('videos', 20, 'Number of synthetic videos.', lower_bound=4)
 flags.DEFINE_integer('jpeg_size', 224, 'Height and width of the JPEGs.')
 flags.FLAGS.set_default('model', 'resnet50')
 GOAL = 2.0
@@ -26,7 +26,7 @@ def main() -> None:
     computing: list[float] = []
 
     def wait() -> float:
-        """Seconds that a step waits, on average of a turn."""
+        """Returns the seconds that a step waits, the mean of a turn."""
         waited = computed = 0.0
         for _ in range(values.steps):
             began = time.perf_counter()

@@ -24,7 +24,7 @@ import numpy as np
 from absl import flags
 
 from fer import cli, emotions
-from fer.data.audio import FUNCTIONALS, read_sound
+from fer.data.audio import FUNCTIONALS, read_audio
 from fer.errors import InputError
 from fer.manifest import LedgerRow, Video, ledger_path, read_ledger, read_manifest, write_ledger, write_manifest
 from tests.realmedia import find_realdata
@@ -137,7 +137,7 @@ def write_part(folder: Path, videos: Sequence[Video], rows: dict[str, LedgerRow]
 
 def values_of(manifest: Path) -> np.ndarray:
     """Returns the functionals of a manifest, float32 [recordings, 6552], not scaled."""
-    audio = read_sound(read_manifest(manifest, item='video'), FUNCTIONALS, 'mean')
+    audio = read_audio(read_manifest(manifest, item='video'), FUNCTIONALS, 'mean')
     return np.nan_to_num(np.concatenate(audio.values))
 
 

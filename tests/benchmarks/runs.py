@@ -101,12 +101,12 @@ class Training:
 class Reader:
     """A pipeline of a split, read epoch by epoch."""
 
-    def __init__(self, split, size: int, seq_len: int, batch: int):
+    def __init__(self, split, size: int, batch: int):
         from fer.data.pipeline import Reading, build_pipeline
         from fer.tf1 import tf
 
         with tf.Graph().as_default():
-            self._pipeline = build_pipeline(split, seq_len, batch, Reading(size, 0), shuffle_seed=0)
+            self._pipeline = build_pipeline(split, batch, Reading(size, 0), shuffle_seed=0)
             self._session = tf.Session()
         self._frames = sum(window.length for window in split.windows)
         self._epochs = 0

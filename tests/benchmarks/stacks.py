@@ -62,7 +62,7 @@ def measure() -> dict[str, float]:
 
     for size in (224, 112):
         manifest = drawn_manifest(flags.FLAGS.videos, size)
-        reader = Reader(load_split([str(manifest)], '', 80, 2, labelled=True), 112, seq_len=80, batch=4)
+        reader = Reader(load_split([str(manifest)], '', 80, 2, labelled=True), 112, batch=4)
         reader.epoch()  # warms up
         found[f'decode, JPEGs of {size}x{size}: images/s'] = reader.epoch()
     for model, pool in NETWORKS.items():

@@ -1,11 +1,15 @@
 """Verifies a corpus before a cluster is paid for: python -m fer.data.check --manifest=DATA/train.txt,DATA/val.txt
 
-Reads every manifest with its ledger, decodes every image, reads every audio CSV, and prints what there is (videos,
-frames, classes, sizes) and what is wrong: what train.py would refuse, frames out of order or of odd sizes, and videos
-of which another manifest has copies or near-identical frames, as one cut from the same film. It also prints how two
-manifests differ beyond chance, in brightness, contrast, sharpness, colour and size of their images and in loudness and
-sampling rate of their audio, and warns of folders that name another emotion than the labels. Exit codes: 0 clean, with
-or without these; 2 something is wrong, or bad flags.
+Reads every manifest with its ledger, decodes every image and reads every audio CSV. Prints counts of videos, frames,
+classes and sizes, and these problems:
+
+- anything that train.py would refuse
+- frames out of order, or of odd sizes
+- videos of which another manifest has copies or near-identical frames, such as cuts from one film
+
+Prints also how two manifests differ beyond chance: in brightness, contrast, sharpness, colour and size of their images,
+and in loudness and sampling rate of their audio. Warns of folders that name another emotion than the labels. Exit
+codes: 0 no problems, with or without differences and warnings. 2 problems, or wrong flags.
 """
 
 import functools
@@ -16,27 +20,38 @@ from fer import cli
 from fer.settings import split_paths
 
 flags.DEFINE_multi_string(
-    'manifest', None, 'Manifest (.txt); several, with commas or by repetition, are compared as well.', required=True
+    'manifest',
+    None,
+    'Manifests (.txt) to check and compare, separated by commas or by repeating the flag.',
+    required=True,
 )
 flags.DEFINE_string(
-    'data_root', '', "Folder that relative paths in manifests start from; empty is each manifest's own."
+    'data_root', '', "Folder that relative paths in manifests start from. Empty: each manifest's own folder."
 )
 flags.DEFINE_enum(
-    'item', 'frame', ['frame', 'video', 'still'], "What a line is: a video's frame, a video's sound, or a still."
+    'item',
+    'frame',
+    ['frame', 'video', 'still'],
+    "Meaning of a manifest's line: a video's frame, the audio of a video, or a still.",
 )
-flags.DEFINE_integer('min_frames', 2, 'Fewest frames a video should have, as in train.py.')
+flags.DEFINE_integer('min_frames', 2, 'Fewest frames that a video should have (see train.py).')
 flags.DEFINE_integer(
-    'image_size', 0, 'Height and width in pixels that every image should have; 0 asks it of the frames of a video.'
+    'image_size',
+    0,
+    'Height and width in pixels that every image should have. 0: the frames of a video should have one size.',
 )
 flags.DEFINE_enum(
-    'nonfinite_audio', 'error', ['error', 'mean'], 'Whether a NaN or an infinity in the sound is wrong, as in train.py.'
+    'nonfinite_audio',
+    'error',
+    ['error', 'mean'],
+    'How to handle NaN and infinity in the audio. error: they are problems. mean: they are accepted (see train.py).',
 )
-flags.DEFINE_integer('jobs', 0, 'Images decoded at a time; 0 is as many as there are CPUs.')
-flags.DEFINE_string('output', '', 'Folder for problems.csv (a row each) and summary.json; none is written if empty.')
+flags.DEFINE_integer('jobs', 0, 'Number of images decoded at a time. 0: as many as there are CPUs.')
+flags.DEFINE_string('output', '', 'Folder for problems.csv (a row per problem) and summary.json. Empty: no files.')
 
 
 def main() -> int:
-    # Here, not above: TensorFlow takes seconds to import, and --help should not.
+    # Imported here, because TensorFlow takes seconds to import, and --help should not.
     from fer.data.check.corpus import check_corpus
     from fer.data.check.report import format_report, write_report
 

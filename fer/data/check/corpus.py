@@ -1,4 +1,4 @@
-"""What is wrong with manifests and with what they name: all of it, where training stops at the first."""
+"""Checks of manifests and their files that list every problem, where training stops at the first."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.data.audio import FUNCTIONALS, LLD, read_sound
+from fer.data.audio import FUNCTIONALS, LLD, read_audio
 from fer.data.bad_frames import leave_out_lines
 from fer.data.check.drift import (
     IMAGE_QUANTITIES,
@@ -17,14 +17,14 @@ from fer.data.check.drift import (
     measure_image,
     measure_loudness,
 )
-from fer.data.check.duplicates import Sights, find_duplicates, look, same_sounds
+from fer.data.check.duplicates import ImageFingerprints, find_duplicates, find_equal_audio, fingerprint_image
 from fer.data.file_checks import (
-    decode_each,
+    decode_readable,
+    find_bad_audio,
     find_bad_images,
-    find_bad_sound,
     find_images_to_turn,
-    refused,
-    whole_images,
+    other_images,
+    undecodable,
 )
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
@@ -33,14 +33,14 @@ from fer.sample_rates import compare_rates, rates_path, read_rates
 from fer.tf1 import tf
 
 KINDS = {
-    'manifest': 'the manifest cannot be read, or not to its end',
-    'ledger': 'the ledger cannot be read, or says other things than the manifest',
+    'manifest': 'the manifest cannot be read to its end',
+    'ledger': 'the ledger cannot be read, or contradicts the manifest',
     'frames': 'a video has fewer frames than --min_frames',
     'order': "a video's frames are not in the order of their numbers",
-    'image': 'an image is missing, cut off, damaged, or none',
-    'display': 'an image is to be shown turned or on a background, and is trained on as it is stored',
+    'image': 'an image is missing, truncated, damaged, or of another format',
+    'display': 'an image should be shown turned or on a background, but training reads it as it is stored',
     'size': 'an image has another size than --image_size, or than most of its video',
-    'sound': 'an audio CSV is missing, or not like the others',
+    'sound': 'an audio CSV is missing, or differs from the others in form',
     'nonfinite': 'an audio CSV has a NaN or an infinity',
     'duplicate': 'a video is in another manifest as well, or frames of it are',
 }
@@ -49,37 +49,39 @@ KINDS = {
 class Problem(NamedTuple):
     kind: str  # of KINDS
     manifest: str
-    line: int  # 0 where it is none of a single line
+    line: int  # 0 if the problem does not belong to one line
     video_id: str
-    path: str  # of the file, '' where it is none's
+    path: str  # of the file, '' if the problem does not belong to one file
     what: str
 
     def __str__(self) -> str:
-        if not (self.line or self.video_id):  # of a whole manifest, and says so
+        if not (self.line or self.video_id):  # of a whole manifest, which the text names
             return self.what
         where = f'{self.manifest}:{self.line}' if self.line else self.manifest
         return f'{where}: {self.path or self.video_id}: {self.what}'
 
 
 class Checked(NamedTuple):
-    """One manifest."""
+    """The results of one manifest."""
 
-    manifest: Manifest  # empty where it cannot be read
+    manifest: Manifest  # empty if it cannot be read
     ledger: list[LedgerRow]
     sizes: Counter[tuple[int, int]]  # how many images have a (width, height)
-    sights: Sights  # of the images that decode
-    sounds: list[np.ndarray]  # of each video, float32 [frames, D]; none without sound
-    sound_videos: list[Video]  # whose these are, those without a whole audio CSV left out
-    sound_names: list[str]  # of the D features
-    quantities: dict[str, np.ndarray]  # what drift is found by, a value for each video
-    sample_rates: Counter[int]  # videos by the sampling rate of their audio in Hz; empty if unknown
+    fingerprints: ImageFingerprints  # of the readable images
+    audio: list[np.ndarray]  # of each of `audio_videos`, float32 [frames, D]
+    audio_videos: list[Video]  # those with readable audio CSVs
+    audio_names: list[str]  # of the D features
+    quantities: dict[str, np.ndarray]  # by name, float [V], a value for each video, to find drift
+    sample_rates: Counter[int]  # videos by the sampling rate of their audio in Hz. Empty if unknown
 
 
-class Report(NamedTuple):
+class CorpusReport(NamedTuple):
+    """The results of all manifests."""
+
     manifests: list[Checked]
     problems: list[Problem]  # in the order of KINDS, then of manifests and lines
-    drift: list[Drift]  # how the manifests differ; no problem by itself
-    warnings: list[str]  # what may be wrong, a line each
+    drift: list[Drift]  # differences between the manifests, which are not problems by themselves
+    warnings: list[str]  # possible mistakes, a line each
 
 
 def check_corpus(
@@ -90,17 +92,17 @@ def check_corpus(
     image_size: int = 0,
     nonfinite: str = 'error',
     jobs: int = 0,
-) -> Report:
-    """Checks manifests, each by itself and every two against each other.
+) -> CorpusReport:
+    """Checks each manifest by itself, and compares every two.
 
     Args:
       paths: of the manifests.
-      data_root: folder that their relative paths start from; '' is each manifest's own.
-      item: what a line is, as in `read_manifest`.
+      data_root: folder that their relative paths start from. '' for each manifest's own folder.
+      item: meaning of a line: `frame`, `video` or `still` (see `read_manifest`).
       min_frames: the fewest frames that a video should have.
-      image_size: height and width that every image should have; 0 asks only that a video's frames are alike.
-      nonfinite: `error` where a NaN in the sound is wrong, `mean` where it is not.
-      jobs: images decoded at a time; 0 for as many as there are CPUs.
+      image_size: height and width that every image should have. 0: the frames of a video should have one size.
+      nonfinite: `error` if a NaN in the audio is a problem, `mean` if not.
+      jobs: images decoded at a time, 0 for as many as there are CPUs.
 
     Raises:
       InputError: a setting is out of its range, or there is no manifest.
@@ -127,7 +129,7 @@ def check_corpus(
     rank = {kind: number for number, kind in enumerate(KINDS)}
     order = {path: number for number, path in enumerate(paths)}
     problems.sort(key=lambda problem: (rank[problem.kind], order[problem.manifest], problem.line))
-    return Report(manifests, problems, drift, [warning for warning in warnings if warning])
+    return CorpusReport(manifests, problems, drift, [warning for warning in warnings if warning])
 
 
 def _check_manifest(
@@ -140,12 +142,12 @@ def _check_manifest(
     jobs: int,
     problems: list[Problem],
 ) -> Checked:
-    """Checks one manifest; what is wrong is added to `problems`."""
+    """Checks one manifest, and adds what is wrong to `problems`."""
     try:
         manifest = read_manifest(path, data_root or None, item, min_frames=1)
     except InputError as error:
         problems.append(Problem('manifest', path, 0, '', '', str(error)))
-        return Checked(Manifest(path, []), [], Counter(), Sights.none(), [], [], [], {}, Counter())
+        return Checked(Manifest(path, []), [], Counter(), ImageFingerprints.empty(), [], [], [], {}, Counter())
     try:
         ledger = read_ledger(manifest)
         problems += _compare_ledger(manifest, ledger, item)
@@ -155,28 +157,28 @@ def _check_manifest(
     if item == 'frame':
         problems += _check_order(manifest, min_frames)
     sizes: Counter[tuple[int, int]] = Counter()
-    sights, sounds, sound_videos, names = Sights.none(), [], [], []
+    fingerprints, audio, audio_videos, names = ImageFingerprints.empty(), [], [], []
     quantities: dict[str, np.ndarray] = {}
     rates: Counter[int] = Counter()
     if manifest.videos and manifest.videos[0].frames:
-        sights, by_line, quantities = _look_at_images(manifest, jobs, problems)
+        fingerprints, by_line, quantities = _check_images(manifest, jobs, problems)
         sizes.update(by_line.values())
         problems += _check_sizes(manifest, by_line, image_size)
     if manifest.videos and manifest.videos[0].audio:
         size = FUNCTIONALS if item == 'video' else LLD
-        bad = list(find_bad_sound(manifest, size))
+        bad = list(find_bad_audio(manifest, size))
         problems += [Problem('sound', path, frame.line, frame.video_id, frame.path, frame.reason) for frame in bad]
-        whole = leave_out_lines(manifest, {frame.line for frame in bad})
-        sound = read_sound(whole, size, 'mean')
-        sounds, sound_videos, names = sound.values, whole.videos, sound.names
+        readable = leave_out_lines(manifest, {frame.line for frame in bad})
+        features = read_audio(readable, size, 'mean')
+        audio, audio_videos, names = features.values, readable.videos, features.names
         if nonfinite == 'error':
-            problems += _check_finite(whole, sounds, names)
-        quantities['loudness'] = measure_loudness(sounds, names)
+            problems += _check_finite(readable, audio, names)
+        quantities['loudness'] = measure_loudness(audio, names)
         try:
             rates = read_rates([rates_path(path)])
         except InputError as error:
             problems.append(Problem('sound', path, 0, '', '', str(error)))
-    return Checked(manifest, ledger, sizes, sights, sounds, sound_videos, names, quantities, rates)
+    return Checked(manifest, ledger, sizes, fingerprints, audio, audio_videos, names, quantities, rates)
 
 
 def _compare_ledger(manifest: Manifest, ledger: Sequence[LedgerRow], item: str) -> Iterator[Problem]:
@@ -184,15 +186,15 @@ def _compare_ledger(manifest: Manifest, ledger: Sequence[LedgerRow], item: str) 
     for row in ledger:
         video = videos.get(row.video_id)
         if video is None and not row.gap:
-            what = 'no line in the manifest, and no gap in the ledger that says why'
+            what = 'no line in the manifest, and no gap in the ledger that explains it'
             yield Problem('ledger', manifest.path, 0, row.video_id, '', what)
         elif video and item == 'frame' and row.frames_kept != len(video.lines):
-            what = f'{len(video.lines)} frames; its ledger says that {row.frames_kept} were kept'
+            what = f'{len(video.lines)} frames; its ledger counts {row.frames_kept}'
             yield Problem('ledger', manifest.path, video.lines[0], row.video_id, '', what)
 
 
 def _check_order(manifest: Manifest, min_frames: int) -> Iterator[Problem]:
-    """Frames are numbered by time, so that their numbers ascend."""
+    """Yields videos with too few frames, and frames whose numbers do not ascend."""
     for video in manifest.videos:
         if len(video.lines) < min_frames:
             what = f'{len(video.lines)} frames; expected at least {min_frames} (--min_frames)'
@@ -206,38 +208,38 @@ def _check_order(manifest: Manifest, min_frames: int) -> Iterator[Problem]:
                 yield Problem('order', manifest.path, line, video.video_id, '', what)
 
 
-def _look_at_images(
+def _check_images(
     manifest: Manifest, jobs: int, problems: list[Problem]
-) -> tuple[Sights, dict[int, tuple[int, int]], dict[str, np.ndarray]]:
-    """Decodes every image; what cannot be is added to `problems`.
+) -> tuple[ImageFingerprints, dict[int, tuple[int, int]], dict[str, np.ndarray]]:
+    """Decodes every image, and adds unreadable ones to `problems`.
 
     Returns:
-      What near-identical images are found by, (width, height) by line, and what drift is found by.
+      Fingerprints, (width, height) by line, and quantities for `find_drift`.
     """
     bad = list(find_bad_images(manifest, decode=False))
-    whole = whole_images(manifest, bad)
+    others = other_images(manifest, bad)
     problems += [
         Problem('display', manifest.path, f.line, f.video_id, f.path, f'{f.reason}; python -m fer.prepare applies it')
         for f in find_images_to_turn(manifest)
     ]
     video_of = {line: index for index, video in enumerate(manifest.videos) for line in video.lines}
-    left, sizes, parts = dict(enumerate(whole)), {}, [Sights.none()]
+    left, sizes, parts = dict(enumerate(others)), {}, [ImageFingerprints.empty()]
     measured = [np.zeros((0, 1 + len(IMAGE_QUANTITIES)), np.float32)]
-    paths = [frame.path for frame in whole]
-    for indices, shapes, digests, thumbnails, values in decode_each(paths, _look_and_measure, jobs):
+    paths = [frame.path for frame in others]
+    for indices, shapes, digests, thumbnails, values in decode_readable(paths, _fingerprint_and_measure, jobs):
         frames = [left.pop(int(index)) for index in indices]
         sizes.update({f.line: (int(width), int(height)) for f, (height, width) in zip(frames, shapes, strict=True)})
-        parts.append(Sights(np.array([video_of[frame.line] for frame in frames]), digests, thumbnails))
+        parts.append(ImageFingerprints(np.array([video_of[frame.line] for frame in frames]), digests, thumbnails))
         measured.append(np.concatenate([shapes.min(axis=1, keepdims=True), values], axis=1))
-    bad += refused(list(left.values()))
+    bad += undecodable(list(left.values()))
     problems += [Problem('image', manifest.path, f.line, f.video_id, f.path, f.reason) for f in bad]
-    sights = Sights(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    means = mean_by_video(sights.videos, np.concatenate(measured))
-    return sights, sizes, dict(zip(('size', *IMAGE_QUANTITIES), means.T, strict=True))
+    fingerprints = ImageFingerprints(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    means = mean_by_video(fingerprints.videos, np.concatenate(measured))
+    return fingerprints, sizes, dict(zip(('size', *IMAGE_QUANTITIES), means.T, strict=True))
 
 
-def _look_and_measure(content: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    return *look(content, image), measure_image(image)
+def _fingerprint_and_measure(content: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return *fingerprint_image(content, image), measure_image(image)
 
 
 def _check_sizes(manifest: Manifest, sizes: dict[int, tuple[int, int]], image_size: int) -> Iterator[Problem]:
@@ -252,8 +254,8 @@ def _check_sizes(manifest: Manifest, sizes: dict[int, tuple[int, int]], image_si
                 yield Problem('size', manifest.path, line, video.video_id, path, what)
 
 
-def _check_finite(manifest: Manifest, sounds: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[Problem]:
-    for video, values in zip(manifest.videos, sounds, strict=True):
+def _check_finite(manifest: Manifest, audio: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[Problem]:
+    for video, values in zip(manifest.videos, audio, strict=True):
         for row, line, path in zip(np.isnan(values), video.lines, video.audio, strict=True):
             if row.any():
                 what = f'{row.sum()} values are NaN or infinite, the first {names[int(row.argmax())]}'
@@ -261,24 +263,24 @@ def _check_finite(manifest: Manifest, sounds: Sequence[np.ndarray], names: Seque
 
 
 def _compare_features(first: Checked, second: Checked) -> Iterator[Problem]:
-    if first.sound_names and second.sound_names and first.sound_names != second.sound_names:
+    if first.audio_names and second.audio_names and first.audio_names != second.audio_names:
         path = second.manifest.path
         yield Problem('sound', path, 0, '', '', f'{path}: other audio features than {first.manifest.path}')
 
 
 def _duplicates(first: Checked, second: Checked) -> Iterator[Problem]:
-    """Videos of the first manifest that the second has too, or frames of them."""
+    """Yields videos of the first manifest that share images or audio with one of the second."""
     there = second.manifest.path
-    for pair in find_duplicates(first.sights, second.sights):
+    for pair in find_duplicates(first.fingerprints, second.fingerprints):
         ours, theirs = first.manifest.videos[pair.first], second.manifest.videos[pair.second]
         what = (
             f'{pair.frames} of its {len(ours.lines)} images are in {there} as well, {pair.copies} of them to the byte: '
             f'video {theirs.video_id} (line {theirs.lines[0]})'
         )
         yield Problem('duplicate', first.manifest.path, ours.lines[0], ours.video_id, '', what + _labels(ours, theirs))
-    for one, other in same_sounds(first.sounds, second.sounds):
-        ours, theirs = first.sound_videos[one], second.sound_videos[other]
-        what = f'sounds like video {theirs.video_id} of {there} (line {theirs.lines[0]}), to the last value'
+    for one, other in find_equal_audio(first.audio, second.audio):
+        ours, theirs = first.audio_videos[one], second.audio_videos[other]
+        what = f'has the audio of video {theirs.video_id} of {there} (line {theirs.lines[0]}), to the last value'
         yield Problem('duplicate', first.manifest.path, ours.lines[0], ours.video_id, '', what + _labels(ours, theirs))
 
 

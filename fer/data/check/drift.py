@@ -78,18 +78,18 @@ def mean_by_video(videos: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(place, column) / counts for column in values.T.astype(np.float64)], axis=1)
 
 
-def measure_loudness(sounds: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+def measure_loudness(audio: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
     """Returns float64 [V], the mean logarithm of the energy of each video. Empty where no feature is that.
 
     Args:
-      sounds: float32 [frames, D] for each video.
+      audio: float32 [frames, D] for each video.
       names: of the D features.
     """
     column = next((names.index(name) for name in LOUDNESS if name in names), None)
     if column is None:
         return np.zeros(0)
-    values = np.array([np.nanmean(sound[:, column]) for sound in sounds if not np.isnan(sound[:, column]).all()])
-    return values.astype(np.float64)
+    columns = [values[:, column] for values in audio]
+    return np.array([np.nanmean(values) for values in columns if not np.isnan(values).all()], np.float64)
 
 
 def find_drift(first: str, ours: Quantities, second: str, theirs: Quantities) -> list[Drift]:

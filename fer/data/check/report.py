@@ -1,11 +1,11 @@
-"""What a check of a corpus found, for the screen and as files."""
+"""The results of a check, printed and as files."""
 
 import csv
 import json
 from collections import Counter
 from pathlib import Path
 
-from fer.data.check.corpus import KINDS, Checked, Problem, Report
+from fer.data.check.corpus import KINDS, Checked, CorpusReport, Problem
 from fer.emotions import EMOTIONS
 from fer.files import atomic_write
 from fer.manifest import UNKNOWN
@@ -15,7 +15,7 @@ _SIZES = 4  # sizes of images that are printed
 
 
 def count_classes(checked: Checked) -> dict[str, tuple[int, int]]:
-    """{class: (official videos, lines in the manifest)}; `-` are those without a label, alone where none has one."""
+    """Returns {class: (official videos, lines in the manifest)}. `-` counts those without a label."""
     videos = Counter(row.label for row in checked.ledger)
     frames: Counter[int | None] = Counter()
     for video in checked.manifest.videos:
@@ -26,8 +26,8 @@ def count_classes(checked: Checked) -> dict[str, tuple[int, int]]:
     return {name: (videos[label], frames[label]) for label, name in enumerate(EMOTIONS)} | unlabelled
 
 
-def format_report(report: Report) -> str:
-    """A paragraph for each manifest, then problems by kind with the first examples of each."""
+def format_report(report: CorpusReport) -> str:
+    """Returns a paragraph for each manifest, then problems by kind with the first examples of each."""
     lines = []
     for checked in report.manifests:
         lines += [*_describe(checked), '']
@@ -43,12 +43,12 @@ def format_report(report: Report) -> str:
         lines += [f'  {drift}' for drift in report.drift]
     lines += [f'warning: {warning}' for warning in report.warnings]
     lines.append(f'problems: {len(report.problems)}' if report.problems else 'clean')
-    return '\n'.join(lines).encode(errors='backslashreplace').decode()  # names of files may hold what is no UTF-8
+    return '\n'.join(lines).encode(errors='backslashreplace').decode()  # names of files may not be UTF-8
 
 
 def _describe(checked: Checked) -> list[str]:
     videos = checked.manifest.videos
-    official = len(checked.ledger) or len(videos)  # without a ledger that can be read, the manifest's own
+    official = len(checked.ledger) or len(videos)  # without a readable ledger, those of the manifest
     lines = sum(len(video.lines) for video in videos)
     classes = count_classes(checked)
     width = max(map(len, classes), default=0)
@@ -61,8 +61,8 @@ def _describe(checked: Checked) -> list[str]:
     return text
 
 
-def write_report(report: Report, folder: str) -> None:
-    """Writes problems.csv, a row each, and summary.json, what there is and how many problems there are of each kind."""
+def write_report(report: CorpusReport, folder: str) -> None:
+    """Writes problems.csv, with a row per problem, and summary.json, with all counts."""
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     with atomic_write(root / 'problems.csv') as file:
