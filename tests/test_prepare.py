@@ -16,7 +16,9 @@ from fer.manifest import LedgerRow, read_ledger, read_manifest
 from fer.prepare.datasets.afew import find_videos
 from fer.prepare.faces import TEMPLATE, Face, align, similarity
 from fer.prepare.ffmpeg import FFMPEG
+from fer.prepare.media import Choice
 from fer.prepare.prepared import Prepared
+from fer.prepare.settings import Settings
 from fer.prepare.smile.extract import clip_features
 from fer.prepare.summary import describe_other_people
 
@@ -347,6 +349,15 @@ def test_full_size_commands_on_real_video(tmp_path):
     done = run('evaluate.py', f'--run_dir={run_dir}', f'--manifest={data / "val.txt"}')
     assert 'val: 2 videos (1 without frames), 60 frames in 1 windows' in done.out
     assert (run_dir / 'results_val.txt').read_text().count('\n') == 3
+
+
+def test_settings_have_the_form_in_keys_of_old_records():
+    settings = Settings('skin', 40, 0.15, 'follow', 'skip', ('clips',), 'contextual', False, Choice(None, None), None)
+    assert repr(settings) == (
+        "Settings(detector='skin', image_size=40, margin=0.15, person='follow', missing_faces='skip', "
+        "audio_features=('clips',), clip_context='contextual', arff=False, streams=Choice(video=None, audio=None), "
+        'sample_rate=None)'
+    )
 
 
 def test_frames_lost_to_other_people_are_printed():

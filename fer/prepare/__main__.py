@@ -98,7 +98,11 @@ flags.DEFINE_integer(
     upper_bound=192000,
 )
 flags.DEFINE_bool('arff', False, 'Write features as ARFF too, beside the CSV.')
-flags.DEFINE_integer('seed', 0, 'Seed that chooses the people held out if a dataset has no splits, and capped images.')
+flags.DEFINE_integer(
+    'seed',
+    0,
+    'Seed that chooses the people held out if a dataset has no splits, and the images kept under --class_cap.',
+)
 flags.DEFINE_integer(
     'fold',
     1,
