@@ -1,4 +1,4 @@
-"""Finds the checkpoints of a run folder that are whole."""
+"""Finds the complete checkpoints of a run folder."""
 
 import glob
 import os
@@ -8,15 +8,15 @@ from fer.errors import InputError
 from fer.runs.names import BEST_PREFIX, BEST_STATE, LAST_PREFIX, LAST_STATE
 from fer.tf1 import tf
 
-# In a run folder, which checkpoint is the last and which was the best in validation; and what they are called.
+# The prefix of the checkpoints that each state file names.
 _PREFIXES = {LAST_STATE: LAST_PREFIX, BEST_STATE: BEST_PREFIX}
 
 
 def whole_checkpoints(folder: str | Path, state_file: str = LAST_STATE) -> list[str]:
-    """The checkpoints of a run folder, the newest last; also where the folder was copied elsewhere.
+    """Returns the complete checkpoints of a run folder, the newest last. The folder may have been moved.
 
-    They are those that the state file names. Where there is none of them, they are all that the folder has whole: the
-    state file is written last, and a run may be killed before it.
+    They are those that the state file names. If none of these is complete, they are all complete ones in the folder,
+    because a run may be killed before it writes the state file.
     """
     state = _read_state(folder, state_file)
     named = []
@@ -32,28 +32,29 @@ def whole_checkpoints(folder: str | Path, state_file: str = LAST_STATE) -> list[
 
 
 def _is_whole(folder: str | Path, name: str) -> bool:
-    """Whether a checkpoint has all its files; TensorFlow gives the index its name last and takes it away first."""
+    """Returns whether a checkpoint has all its files. TensorFlow renames the index last, and removes it first."""
     path = os.path.join(folder, name)
-    if os.path.isfile(path):  # TensorFlow's first format, which public weights may have
+    if os.path.isfile(path):  # TensorFlow's first format, which some public weights have
         return True
-    # os.path, not Path, for which a name longer than any file's is an error.
+    # os.path, because Path raises an error for a name that is too long for a file.
     return os.path.exists(f'{path}.index') and any(Path(folder).glob(f'{glob.escape(name)}.data-*'))
 
 
 def latest_checkpoint(folder: str | Path, state_file: str = LAST_STATE) -> str | None:
-    """The newest of `whole_checkpoints`, None when there is none."""
+    """Returns the newest of `whole_checkpoints`, None without any."""
     found = whole_checkpoints(folder, state_file)
     return found[-1] if found else None
 
 
 def _read_state(folder: str | Path, state_file: str):
-    """The CheckpointState that a state file holds; None without one, or where TensorFlow cannot parse it."""
+    """Returns the CheckpointState of a state file, None if it is missing or TensorFlow cannot parse it."""
     try:
         return tf.train.get_checkpoint_state(str(folder), state_file)
     except ValueError as error:  # not UTF-8, or names no checkpoint
-        raise InputError(f'{Path(folder) / state_file}: {error}; expected what TensorFlow writes') from None
+        path = Path(folder) / state_file
+        raise InputError(f'{path}: {error}; delete the file to use the newest checkpoint') from None
 
 
 def answering_checkpoint(folder: str | Path) -> str | None:
-    """The checkpoint that speaks for a run: the best in validation where the run kept it, else the last."""
+    """Returns the checkpoint that evaluation and --init_from use: the best if it was kept, or the last."""
     return latest_checkpoint(folder, BEST_STATE) or latest_checkpoint(folder)
