@@ -1,6 +1,6 @@
-"""Bad input to the stages that hear or restore: one line that names file and line or flag, and nothing written.
+"""Bad input to the stages that use audio or restore runs gives one line that names the flag, or the file and line.
 
-Called in this process, where the error is an InputError; that this becomes one line and exit code 2 is shown once.
+Nothing is written. Most tests call the function and expect an InputError. Two run the command and expect exit code 2.
 """
 
 import dataclasses
@@ -18,8 +18,7 @@ from fer.training.evaluate import evaluate
 from fer.training.requests import EvaluationRequest
 from fer.training.train import train
 
-# Its runs are shared, so they are made in one of pytest-xdist's processes.
-# A warning would be a second line on the screen.
+# All tests of this file run in one process, because they share runs. A warning would be a second line on the screen.
 pytestmark = [
     pytest.mark.xdist_group(__name__),
     pytest.mark.usefixtures('quick_runs'),
@@ -29,13 +28,13 @@ pytestmark = [
 
 @pytest.fixture
 def data(painted_sound, tmp_path):
-    """A copy of the corpus that a test may damage."""
+    """Returns a copy of the corpus that a test may damage."""
     return shutil.copytree(painted_sound, tmp_path / 'data')
 
 
 @pytest.fixture(scope='module')
 def parents(painted_sound, tmp_path_factory):
-    """A run each of audio_gru, ffn and temporal; their folders' names are their networks'."""
+    """Returns a folder with a run each of audio_gru, ffn and temporal, named after their networks."""
     folder = tmp_path_factory.mktemp('parents')
     for stage, model in (('audio', 'audio_gru'), ('audio', 'ffn'), ('temporal', 'vgg_face')):
         settings = {'run_dir': folder / model, 'train_epochs': '1', 'max_steps': 1, 'val_manifest': ''}
@@ -44,12 +43,12 @@ def parents(painted_sound, tmp_path_factory):
 
 
 def refusal(capfd, call, *arguments, **settings):
-    """Calls what must refuse; returns its one line."""
+    """Calls a function that must raise an InputError of one line. Returns the line."""
     capfd.readouterr()
     with pytest.raises(InputError) as caught:
         call(*arguments, **settings)
     assert '\n' not in str(caught.value)
-    assert capfd.readouterr() == ('', '')  # neither a word of progress nor a warning of NumPy's before the line
+    assert capfd.readouterr() == ('', '')  # no progress and no warning of NumPy's before the line
     return str(caught.value)
 
 
@@ -71,7 +70,7 @@ def edit_line(path, line, edit):
 
 
 def clip(data, line, kind='clips', split='train'):
-    """The audio CSV of a manifest's line."""
+    """Returns the path of the audio CSV in a line of a manifest."""
     return data / (data / f'{split}_{kind}.txt').read_text().splitlines()[line - 1].split(',')[0]
 
 
@@ -88,23 +87,23 @@ def set_value(column, value):
 MANIFEST_DAMAGES = {
     'another number': (lambda text: text.replace('/00003.csv', '/00004.csv'), 'audio 00004 of train000 beside face 0'),
     'another id': (lambda text: text.replace('clips/train000', 'clips/train001'), 'audio 00003 of train001 beside'),
-    'no sound': (lambda text: text.partition(',')[2], '2 columns (image, label); line 1 has 3 columns'),
+    'no audio': (lambda text: text.partition(',')[2], '2 columns (image, label); line 1 has 3 columns'),
     'no face': (lambda text: ','.join(text.split(',')[::2]), '2 columns (audio, label); line 1 has 3 columns'),
     'face first': (lambda text: ','.join([*text.split(',')[1::-1], '1000000']), 'expected [audio.csv,][face.jpg]'),
 }
 
 
 @pytest.mark.parametrize('damage', MANIFEST_DAMAGES)
-def test_sound_and_face_that_do_not_belong_together(capfd, data, tmp_path, damage):
-    edit, says = MANIFEST_DAMAGES[damage]
+def test_mismatched_audio_and_face_are_refused(capfd, data, tmp_path, damage):
+    edit, expected = MANIFEST_DAMAGES[damage]
     edit_line(data / 'train_audiovisual.txt', 3, edit)
     line = refuses(capfd, data, tmp_path, 'early_fusion', fusion_option=1)
     assert line.startswith(f'{data}/train_audiovisual.txt:3: ')
-    assert says in line
+    assert expected in line
 
 
 @pytest.mark.parametrize(
-    ('stage', 'model', 'manifest', 'says'),
+    ('stage', 'model', 'manifest', 'expected'),
     [
         ('early_fusion', 'vgg_face', 'train.txt', 'train.txt:1: no audio in the line'),
         ('early_fusion', 'vgg_face', 'train_clips.txt', 'train_clips.txt:1: no image in the line'),
@@ -114,13 +113,13 @@ def test_sound_and_face_that_do_not_belong_together(capfd, data, tmp_path, damag
         ('audio', 'audio_gru', 'train_functionals.txt', 'train_functionals.txt:2: label Anger inside video functional'),
     ],
 )
-def test_a_manifest_of_another_stage(capfd, data, tmp_path, stage, model, manifest, says):
+def test_manifest_of_another_stage_is_refused(capfd, data, tmp_path, stage, model, manifest, expected):
     extra = {'fusion_option': 1} if stage == 'early_fusion' else {}
     line = refuses(capfd, data, tmp_path, stage, model, train_manifest=data / manifest, **extra)
-    assert line.startswith(f'{data}/{says}')
+    assert line.startswith(f'{data}/{expected}')
 
 
-def test_functionals_of_one_class_where_clips_are_expected(capfd, data, tmp_path):
+def test_functionals_instead_of_clips_are_refused(capfd, data, tmp_path):
     path = data / 'train_functionals.txt'
     lines = [text.split(',')[0] + ',1000000' for text in path.read_text().splitlines()]
     path.write_text('\n'.join(lines))
@@ -147,23 +146,23 @@ CLIP_DAMAGES = {
 
 
 @pytest.mark.parametrize('damage', CLIP_DAMAGES)
-def test_a_damaged_clip(capfd, data, tmp_path, damage):
-    spoil, says = CLIP_DAMAGES[damage]
+def test_damaged_clip_is_refused(capfd, data, tmp_path, damage):
+    spoil, expected = CLIP_DAMAGES[damage]
     path = clip(data, 9)
     spoil(data)
     line = refuses(capfd, data, tmp_path, 'audio', 'audio_gru')
     assert line.startswith(f'{data}/train_clips.txt:9: {path}: ')
-    assert says in line
+    assert expected in line
 
 
-def test_every_clip_of_111_values(capfd, data, tmp_path):
+def test_clips_of_111_values_are_refused(capfd, data, tmp_path):
     for line in range(1, len((data / 'train_clips.txt').read_text().splitlines()) + 1):
         change_clip(data, line, lambda values: values[:-1], lambda names: names[:-1])
     line = refuses(capfd, data, tmp_path, 'audio', 'audio_gru')
     assert line == f'{data}/train_clips.txt:1: {clip(data, 1)}: 111 features; expected 112'
 
 
-def test_a_damaged_validation_clip_and_a_split_with_other_features(capfd, data, tmp_path):
+def test_bad_validation_audio_is_refused(capfd, data, tmp_path):
     change_clip(data, 4, set_value(0, 'nan'), split='val')
     line = refuses(capfd, data, tmp_path, 'audio', 'audio_gru')
     assert line.startswith(f'{data}/val_clips.txt:4: ')
@@ -177,8 +176,8 @@ def test_a_damaged_validation_clip_and_a_split_with_other_features(capfd, data, 
     assert line.startswith(f'{data}/val_clips.txt: other audio features than {data}/train_clips.txt; ')
 
 
-def test_values_that_are_not_finite_are_counted_and_taken_for_the_mean(capfd, data, tmp_path):
-    """The mean is of the others: putting it there by hand trains the same network, to rounding."""
+def test_nonfinite_audio_is_counted_and_replaced_by_mean(capfd, data, tmp_path):
+    """Writing the mean of the other values by hand trains an equal network, except for rounding."""
     column = 41
     others = [float(clip(data, n).read_text().splitlines()[1].split(',')[column]) for n in range(1, 32) if n != 9]
     change_clip(data, 9, set_value(column, 'nan'))
@@ -197,64 +196,72 @@ def test_values_that_are_not_finite_are_counted_and_taken_for_the_mean(capfd, da
 
 SETTINGS = {
     'option 5': ('early_fusion', {'fusion_option': 5}, '--fusion_option=5: expected one of 1, 2, 3, 4'),
-    'option 2 without sound': ('early_fusion', {'fusion_option': 2}, '--fusion_option=2: expected --audio_run_dir'),
-    'option 3 without sound': ('early_fusion', {'fusion_option': 3}, '--fusion_option=3: expected --audio_run_dir'),
-    'option 4 without sound': ('early_fusion', {'fusion_option': 4}, '--fusion_option=4: expected --audio_run_dir'),
+    'option 2 without audio': ('early_fusion', {'fusion_option': 2}, '--fusion_option=2: expected --audio_run_dir'),
+    'option 3 without audio': ('early_fusion', {'fusion_option': 3}, '--fusion_option=3: expected --audio_run_dir'),
+    'option 4 without audio': ('early_fusion', {'fusion_option': 4}, '--fusion_option=4: expected --audio_run_dir'),
     'option 1 with a run': ('early_fusion', {'fusion_option': 1, 'audio_run_dir': 'x'}, '--audio_run_dir=x: expected'),
-    'a run of sound beside faces': ('temporal', {'audio_run_dir': 'x'}, '--audio_run_dir=x: expected'),
+    'an audio run for faces': ('temporal', {'audio_run_dir': 'x'}, '--audio_run_dir=x: expected'),
     'no such run': ('early_fusion', {'audio_run_dir': 'nowhere'}, 'nowhere/flags.txt: No such file'),
-    'words for units': ('audio', {'model': 'ffn', 'hidden_units': 'abc'}, '--hidden_units=abc: expected units'),
+    'text for units': ('audio', {'model': 'ffn', 'hidden_units': 'abc'}, '--hidden_units=abc: expected units'),
     'no units in a layer': ('audio', {'model': 'ffn', 'hidden_units': '6,0'}, '--hidden_units=6,0: expected units'),
     'no units': ('temporal', {'rnn_units': 0}, '--rnn_units=0: expected 1 to'),
     'no layers': ('temporal', {'rnn_layers': 0}, '--rnn_layers=0: expected 1 to'),
-    'another cell': ('temporal', {'rnn_cell': 'rnn'}, '--rnn_cell=rnn: expected one of gru, lstm'),
+    'unknown cell': ('temporal', {'rnn_cell': 'rnn'}, '--rnn_cell=rnn: expected one of gru, lstm'),
     'unknown augmentation': ('temporal', {'augment': 'foo'}, '--augment=foo: expected'),
-    'augmented sound': ('audio', {'model': 'ffn', 'augment': 'flip'}, '--augment=flip: expected none for --stage=aud'),
+    'augmented audio': ('audio', {'model': 'ffn', 'augment': 'flip'}, '--augment=flip: expected none for --stage=aud'),
     'noise on faces': ('temporal', {'audio_noise': 0.1}, '--audio_noise, --audio_time_mask: expected 0 for'),
-    'a whole mask': (
+    'a mask of everything': (
         'audio',
         {'model': 'audio_gru', 'audio_time_mask': 1.0},
         '--audio_time_mask=1.0: expected a share',
     ),
-    'phases of sound': ('audio', {'model': 'ffn', 'train_epochs': '1,1'}, '--train_epochs=1,1: expected one phase'),
-    'layers made anew of nothing': ('finetune', {'reinit_fc': True}, '--reinit_fc: expected'),
-    'stopping by nothing': ('temporal', {'early_stopping': 2, 'val_manifest': ''}, '--early_stopping=2: expected 0'),
+    'two phases for audio': (
+        'audio',
+        {'model': 'ffn', 'train_epochs': '1,1'},
+        '--train_epochs=1,1: expected one phase',
+    ),
+    'fresh layers without weights': ('finetune', {'reinit_fc': True}, '--reinit_fc: expected'),
+    'early stopping without validation': (
+        'temporal',
+        {'early_stopping': 2, 'val_manifest': ''},
+        '--early_stopping=2: expected 0',
+    ),
     'negative clipping': ('temporal', {'clip_norm': -1.0}, '--clip_norm=-1.0: expected 0'),
-    'negative focus': ('temporal', {'loss': 'focal', 'focal_gamma': -1.0}, '--focal_gamma=-1.0: expected'),
+    'negative focal gamma': ('temporal', {'loss': 'focal', 'focal_gamma': -1.0}, '--focal_gamma=-1.0: expected'),
     'batch larger than the corpus': ('audio', {'model': 'ffn', 'batch_size': 9}, '--batch_size=9: more than the 8 win'),
     'stills as videos': ('finetune', {'train_manifest': 'stills_a/train.txt'}, 'has 1 frame; expected at least 2'),
 }
 
 
 @pytest.mark.parametrize('name', SETTINGS)
-def test_settings_refused(capfd, painted_sound, tmp_path, name):
-    stage, changes, says = SETTINGS[name]
+def test_bad_settings_are_refused(capfd, painted_sound, tmp_path, name):
+    stage, changes, expected = SETTINGS[name]
     changes = dict(changes)
     if changes.get('train_manifest'):
         changes['train_manifest'] = painted_sound / changes['train_manifest']
-    assert says in refuses(capfd, painted_sound, tmp_path, stage, **changes)
+    assert expected in refuses(capfd, painted_sound, tmp_path, stage, **changes)
 
 
 @pytest.mark.parametrize(
-    ('stage', 'model', 'says'),
+    ('stage', 'model', 'expected'),
     [('audio', 'vgg_face', 'expected one of ffn, audio_gru for'), ('finetune', 'ffn', 'expected one of vgg_face, res')],
 )
-def test_a_network_of_another_stage(capfd, painted_sound, tmp_path, stage, model, says):
+def test_network_of_another_stage_is_refused(capfd, painted_sound, tmp_path, stage, model, expected):
     config = tiny_config(painted_sound, 'temporal', run_dir=tmp_path / 'run')
     line = refusal(capfd, train, dataclasses.replace(config, stage=stage, model=model), resume=False, overwrite=False)
-    assert line.startswith(f'--model={model}: {says}')
+    assert line.startswith(f'--model={model}: {expected}')
     assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize('flag', ['--fusion_option=5', '--stage=early', '--rnn_units=many', '--loss=hinge'])
-def test_flags_refused_as_a_command(tmp_path, flag):
+def test_command_refuses_bad_flags(tmp_path, flag):
     done = run('train.py', flag, f'--run_dir={tmp_path / "run"}', ok=False)
     assert (done.code, done.out, len(done.err.splitlines())) == (2, '', 1)
     assert flag.partition('=')[0].removeprefix('--') in done.err
     assert not (tmp_path / 'run').exists()
 
 
-def test_a_bad_clip_as_a_command(data, tmp_path):
+def test_command_refuses_damaged_clip(data, tmp_path):
     change_clip(data, 9, set_value(7, '1e300'))
     flags = ('--stage=audio', '--model=audio_gru', f'--train_manifest={data}/train_clips.txt', '--batch_size=2')
     done = run('train.py', *flags, f'--run_dir={tmp_path / "run"}', ok=False)
@@ -264,7 +271,7 @@ def test_a_bad_clip_as_a_command(data, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
-def test_a_restored_run_of_another_network(capfd, painted_sound, parents, tmp_path):
+def test_restored_run_of_another_network_is_refused(capfd, painted_sound, parents, tmp_path):
     fused = {'fusion_option': 2, 'audio_run_dir': parents / 'audio_gru'}
     line = refuses(capfd, painted_sound, tmp_path, 'early_fusion', **{**fused, 'audio_run_dir': parents / 'ffn'})
     assert line == f'--audio_run_dir={parents}/ffn: a run of --model=ffn; expected one of --model=audio_gru'
@@ -277,7 +284,7 @@ def test_a_restored_run_of_another_network(capfd, painted_sound, parents, tmp_pa
     assert f'--init_from={parents}/audio_gru: no weights of ffn; expected a run of it' in line
 
 
-def test_a_restored_run_of_other_sizes(capfd, painted_sound, parents, tmp_path):
+def test_restored_run_of_other_sizes_is_refused(capfd, painted_sound, parents, tmp_path):
     settings = {'init_from': parents / 'vgg_face', 'rnn_units': 6}
     config = tiny_config(painted_sound, 'temporal', run_dir=tmp_path / 'run', **settings)
     line = refusal(capfd, train, config, resume=False, overwrite=False)
@@ -287,7 +294,7 @@ def test_a_restored_run_of_other_sizes(capfd, painted_sound, parents, tmp_path):
 
 
 @pytest.mark.parametrize('which', ['init_from', 'audio_run_dir'])
-def test_a_restored_run_of_another_class_order(capfd, painted_sound, parents, tmp_path, which):
+def test_restored_run_of_another_class_order_is_refused(capfd, painted_sound, parents, tmp_path, which):
     folders = {'init_from': 'vgg_face', 'audio_run_dir': 'audio_gru'}
     origins = {flag: parents / name for flag, name in folders.items()}
     origins[which] = shutil.copytree(parents / folders[which], tmp_path / 'other')
@@ -299,7 +306,7 @@ def test_a_restored_run_of_another_class_order(capfd, painted_sound, parents, tm
 
 
 @pytest.mark.parametrize('missing', ['audio_scaling.txt', 'model.ckpt-*', 'flags.txt'])
-def test_an_audio_run_without_one_of_its_files(capfd, painted_sound, parents, tmp_path, missing):
+def test_audio_run_with_missing_file_is_refused(capfd, painted_sound, parents, tmp_path, missing):
     other = shutil.copytree(parents / 'audio_gru', tmp_path / 'other')
     for path in list(other.glob(missing)):
         path.unlink()
@@ -307,16 +314,16 @@ def test_an_audio_run_without_one_of_its_files(capfd, painted_sound, parents, tm
     assert str(other) in line
 
 
-def test_evaluation_with_other_features(capfd, data, parents, tmp_path):
+def test_evaluation_refuses_other_features(capfd, data, parents, tmp_path):
     places = {'output': str(tmp_path / 'out'), 'run_dir': str(parents / 'audio_gru')}
     manifest = str(data / 'val_clips.txt')
-    for changes, says in (
+    for changes, expected in (
         ({'manifest': str(data / 'val.txt')}, 'val.txt:1: no audio in the line'),
         ({'manifest': manifest, 'tta_views': 2}, '--tta_views=2: expected 1 for --stage=audio'),
         ({'manifest': manifest, 'checkpoint': 'best'}, 'no best checkpoint'),
         ({'manifest': f'{manifest},{manifest}'}, 'expected one manifest'),
     ):
-        assert says in refusal(capfd, evaluate, EvaluationRequest(**places, **changes))
+        assert expected in refusal(capfd, evaluate, EvaluationRequest(**places, **changes))
     for number in range(1, 21):
         change_clip(data, number, names=lambda names: [*names[:50], names[51], names[50], *names[52:]], split='val')
     line = refusal(capfd, evaluate, EvaluationRequest(**places, manifest=manifest))
@@ -324,10 +331,10 @@ def test_evaluation_with_other_features(capfd, data, parents, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_loss_that_turns_nan_in_the_second_epoch(data, tmp_path):
-    """One clip is too loud for float32 once weights have grown: without scaling, and with steps that are far too large.
+def test_nan_loss_in_second_epoch_names_the_file(data, tmp_path):
+    """Audio without scaling, and one clip too loud for float32, make the loss NaN.
 
-    The first epoch passes with small steps; then the run resumes on a corpus in which a file was damaged meanwhile.
+    The first epoch passes. Then a file is damaged and the run resumes.
     """
     run_dir = tmp_path / 'run'
     config = tiny_config(
@@ -348,7 +355,7 @@ def test_a_loss_that_turns_nan_in_the_second_epoch(data, tmp_path):
     assert '\n' not in line
     assert line.startswith(('step 3: ', 'step 4: '))
     assert f'{data}/train_functionals.txt:5-5 (train004)' in line
-    assert line.count('train_functionals.txt:') == 1  # the file that it is, and no other of the batch
+    assert line.count('train_functionals.txt:') == 1  # only the damaged file, no other of the batch
     assert f'last good checkpoint: {good}' in line
     assert latest_checkpoint(run_dir) == good
     assert {path: path.read_bytes() for path in kept} == kept
@@ -359,8 +366,8 @@ def test_a_loss_that_turns_nan_in_the_second_epoch(data, tmp_path):
     assert latest_checkpoint(run_dir).endswith('model.ckpt-6')
 
 
-def test_steps_far_too_large_are_stopped_too(painted_sound, tmp_path):
-    """Nothing is wrong with the data; all windows of the batch are named, and the checkpoint that is left is finite."""
+def test_too_large_steps_stop_the_run(painted_sound, tmp_path):
+    """The data are fine, so the error names all windows of the batch. The last checkpoint is finite."""
     run_dir = tmp_path / 'run'
     settings = {'learning_rate': 1e37, 'train_epochs': '5', 'val_manifest': '', 'batch_size': 8, 'dropout': 0.0}
     with pytest.raises(InputError, match=r'^step \d+: the (loss is|gradients have norm) ') as caught:
@@ -372,8 +379,8 @@ def test_steps_far_too_large_are_stopped_too(painted_sound, tmp_path):
     assert all(np.isfinite(reader.get_tensor(name)).all() for name in reader.get_variable_to_shape_map())
 
 
-def test_a_moving_average_that_overflows_is_never_saved(data, tmp_path):
-    """The loss stays finite: what is loud is divided by its own deviation. Evaluation would divide by infinity."""
+def test_overflowing_moving_average_is_never_saved(data, tmp_path):
+    """The loss stays finite, because a loud clip is divided by its own deviation. Evaluation divides by infinity."""
     write_audio(clip(data, 5, 'functionals'), np.full(6552, 1e22))
     settings = {'audio_scaling': 'none', 'batch_norm': True, 'dropout': 0.0, 'val_manifest': '', 'batch_size': 8}
     run_dir = tmp_path / 'run'

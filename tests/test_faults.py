@@ -1,8 +1,8 @@
-"""A disk that takes no more, at every write: one line, what was there stays, and the same work goes on afterwards.
+"""A disk that is full at any write gives an error of one line, old files stay, and the work can be resumed later.
 
 Disks are full in two ways here. `FullDisk` makes every write below a folder fail from the k-th on, for each k, in this
-process: writes of Python at the system call, those of TensorFlow where Python calls it, leaving what TensorFlow leaves.
-And a small tmpfs and a limit on the size of files are full in earnest, TensorFlow's own writes included.
+process. Python's writes fail at the system call. TensorFlow's fail where Python calls it, and leave the files that
+TensorFlow leaves. A small tmpfs and a limit on the size of files are really full, for TensorFlow's own writes too.
 """
 
 import builtins
@@ -39,12 +39,12 @@ from fer.training.requests import EvaluationRequest
 from fer.training.train import train
 
 FULL = os.strerror(errno.ENOSPC)
-SHARES = 8  # of a proof's points, tests of their own
-EPOCHS = 3  # of one step each: the third checkpoint sends the first away
+SHARES = 8  # a test with many points is divided into so many
+EPOCHS = 3  # of one step each, so that the third checkpoint removes the first
 
 
 class FullDisk:
-    """Counts the writes below a folder, and makes all of them fail that come after the first `room`."""
+    """Counts the writes below a folder, and makes all writes after the first `room` fail."""
 
     def __init__(self, folder: Path, room: float):
         self.folder, self.room = str(folder), room
@@ -58,7 +58,7 @@ class FullDisk:
         return isinstance(path, (str, os.PathLike)) and os.path.abspath(path).startswith(self.folder)
 
     def write(self, path) -> None:
-        """Counts a write to a path; raises OSError for one that does not fit."""
+        """Counts a write to a path. Raises OSError if it does not fit."""
         self.count += self.holds(path)
         if self.is_full and self.holds(path):
             raise OSError(errno.ENOSPC, FULL, os.fspath(path))
@@ -72,7 +72,7 @@ class FullDisk:
 
 @contextmanager
 def full_disk(folder: Path, room: float):
-    """A `FullDisk` that this process writes to while the block runs."""
+    """Makes this process write to a `FullDisk` while the block runs."""
     disk = FullDisk(folder, room)
     real_open, real_save, real_fsync = builtins.open, tf.train.Saver.save, os.fsync
 
@@ -103,7 +103,7 @@ def full_disk(folder: Path, room: float):
         return real_fsync(descriptor)
 
     def replace(source, target, real=os.replace):
-        if not os.path.exists(target):  # else the name has its room already
+        if not os.path.exists(target):  # an existing name needs no more room
             disk.write(target)
         return real(source, target)
 
@@ -156,7 +156,7 @@ def full_disk(folder: Path, room: float):
 
 
 def call(main, capsys) -> tuple[int, list[str]]:
-    """Calls a command's main as `fer.cli.run` does; returns its exit code and what it says on the standard error."""
+    """Calls a command's main as `fer.cli.run` does. Returns its exit code and the lines of its standard error."""
     capsys.readouterr()
     try:
         code = cli._call(main) or 0
@@ -165,9 +165,9 @@ def call(main, capsys) -> tuple[int, list[str]]:
     return code, capsys.readouterr().err.splitlines()
 
 
-def assert_refused(said: tuple[int, list[str]], folder: Path, words: str = FULL) -> str:
-    """One line, exit code 2, the name of a file below the folder, and nothing half-written left."""
-    code, lines = said
+def assert_refused(outcome: tuple[int, list[str]], folder: Path, words: str = FULL) -> str:
+    """Checks for exit code 2, one line with a file below the folder, and no unfinished files. Returns the line."""
+    code, lines = outcome
     assert code == 2, lines
     (line,) = lines
     assert words in line
@@ -186,7 +186,7 @@ def make_config(data: Path, run_dir: Path):
 
 
 def final_state(folder: Path) -> dict[str, bytes]:
-    """The bytes of what a run ends with; in the training log speeds differ, so only its other columns count."""
+    """Returns the bytes of a finished run's files, and the training log without speeds, which differ."""
     names = [path.name for path in folder.iterdir() if '.ckpt-' in path.name]
     found = {name: (folder / name).read_bytes() for name in (*names, 'val_log.csv', 'finished.json', FLAGS_FILE)}
     found[FLAGS_FILE] = found[FLAGS_FILE].replace(str(folder).encode(), b'RUN')
@@ -196,7 +196,7 @@ def final_state(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope='module')
 def whole(painted_sound, tmp_path_factory) -> tuple[dict[str, bytes], int]:
-    """What an undisturbed run ends with, and how many writes it takes."""
+    """Returns the final state of an undisturbed run, and the number of its writes."""
     folder = tmp_path_factory.mktemp('whole') / 'run'
     with full_disk(folder, np.inf) as disk:
         train(make_config(painted_sound, folder), resume=False, overwrite=False)
@@ -208,7 +208,7 @@ def whole(painted_sound, tmp_path_factory) -> tuple[dict[str, bytes], int]:
 
 
 def assert_checkpoints_are_whole(folder: Path) -> None:
-    """What the state files name can be read, and nothing else is there."""
+    """Checks that the checkpoints in the state files can be read, and that there are no others."""
     named = set()
     for state in (LAST_STATE, BEST_STATE):
         if (folder / state).exists():
@@ -221,13 +221,13 @@ def assert_checkpoints_are_whole(folder: Path) -> None:
     assert {path.name.partition('.data-')[0].removesuffix('.index') for path in folder.glob('*.ckpt-*')} <= named
 
 
-def assert_a_full_disk_is_survived(data, folder, room, expected, capsys) -> None:
-    """Trains onto a disk with room for so many writes, and resumes the run once there is more."""
+def assert_run_survives_full_disk(data, folder, room, expected, capsys) -> None:
+    """Trains on a disk with room for so many writes, and resumes the run once there is more room."""
     config = make_config(data, folder)
     with full_disk(folder, room) as disk:
-        said = call(lambda: train(config, resume=False, overwrite=False), capsys)
+        outcome = call(lambda: train(config, resume=False, overwrite=False), capsys)
     assert disk.is_full
-    line = assert_refused(said, folder)
+    line = assert_refused(outcome, folder)
     assert_checkpoints_are_whole(folder)
     checkpoint = latest_checkpoint(folder)
     if checkpoint:
@@ -240,20 +240,20 @@ def assert_a_full_disk_is_survived(data, folder, room, expected, capsys) -> None
     assert final_state(folder) == expected
 
 
-def test_a_run_survives_a_full_disk(painted_sound, tmp_path, whole, capsys):
-    """Before it has begun, while it trains, and as it ends."""
+def test_run_survives_a_full_disk(painted_sound, tmp_path, whole, capsys):
+    """The disk is full before the run starts, while it trains, or as it ends."""
     expected, writes = whole
     for room in (0, writes // 2, writes - 3):
-        assert_a_full_disk_is_survived(painted_sound, tmp_path / str(room), room, expected, capsys)
+        assert_run_survives_full_disk(painted_sound, tmp_path / str(room), room, expected, capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('share', range(SHARES))
-def test_a_run_survives_a_full_disk_at_every_write(painted_sound, tmp_path, whole, capsys, share):
+def test_run_survives_full_disk_at_every_write(painted_sound, tmp_path, whole, capsys, share):
     expected, writes = whole
     rooms = range(share, writes, SHARES)
     for room in rooms:
-        assert_a_full_disk_is_survived(painted_sound, tmp_path / str(room), room, expected, capsys)
+        assert_run_survives_full_disk(painted_sound, tmp_path / str(room), room, expected, capsys)
     with capsys.disabled():
         print(f'\nshare {share + 1} of {SHARES}: {len(rooms)} of {len(rooms)} points resumed, {writes} in all')
 
@@ -263,7 +263,7 @@ def test_a_run_survives_a_full_disk_at_every_write(painted_sound, tmp_path, whol
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Makes a tmpfs of so many bytes, or gives it another size; only root may."""
+    """Mounts a tmpfs of so many bytes, or changes its size. Only root may."""
     folder = tmp_path / 'disk'
     folder.mkdir()
 
@@ -286,16 +286,16 @@ def train_flags(data: Path, run_dir: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_run_survives_a_real_full_disk(painted_sound, small_disk, whole, capsys):
-    """Of sizes that end it anywhere, inside a checkpoint most of the time."""
+def test_run_survives_a_real_full_disk(painted_sound, small_disk, whole, capsys):
+    """Tries sizes that stop the run anywhere, most often inside a checkpoint."""
     expected, _ = whole
-    needed = 1_950_000  # the largest that the run is, between a checkpoint and the end of the one before last
+    needed = 1_950_000  # the run's largest size, when a new checkpoint is written and the oldest not yet removed
     for size in range(20_000, needed, 240_000):
         folder = small_disk(size) / 'run'
         config = make_config(painted_sound, folder)
-        said = call(lambda config=config: train(config, resume=True, overwrite=False), capsys)
-        if said[0]:
-            assert_refused(said, folder)
+        outcome = call(lambda config=config: train(config, resume=True, overwrite=False), capsys)
+        if outcome[0]:
+            assert_refused(outcome, folder)
             assert_checkpoints_are_whole(folder)
             small_disk(2 * needed, 'remount')
             train(config, resume=True, overwrite=False)
@@ -304,7 +304,7 @@ def test_a_run_survives_a_real_full_disk(painted_sound, small_disk, whole, capsy
 
 
 def run_limited(arguments: list[str], limit: int) -> tuple[int, list[str]]:
-    """Runs a command whose files may have so many bytes, without the signal that would end it."""
+    """Runs a command whose files may have so many bytes each. The signal that would end it is ignored."""
 
     def restrict() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -339,19 +339,19 @@ def test_train_ends_with_one_line_and_resumes(painted_sound, tmp_path, whole, li
 
 
 def assert_nothing_changes_on_a_full_disk(main, folder, capsys, rooms=None) -> int:
-    """Whatever room there is, `main` is refused and leaves the folder as it was, until there is room for all of it.
+    """Checks that `main` fails and leaves the folder as it was, for every room that is too small.
 
     Returns:
-      How many writes it takes.
+      The number of writes of `main`.
     """
     before = contents(folder)
     for room in rooms or itertools.count():
         with full_disk(folder, room) as disk:
-            said = call(main, capsys)
+            outcome = call(main, capsys)
         if not disk.is_full:
-            assert said == (0, [])
+            assert outcome == (0, [])
             return room
-        assert_refused(said, folder)
+        assert_refused(outcome, folder)
         assert contents(folder) == before
     return -1
 
@@ -382,7 +382,7 @@ def test_evaluation_changes_all_or_nothing(painted_sound, tmp_path, capsys):
 
 
 def test_features_are_kept_or_computed_again(tmp_path, capsys):
-    """Of a store whose disk fills at any write, nothing is believed that is not whole, and nothing stays in the way."""
+    """A full disk leaves no unfinished features that are used later or that block later writes."""
     values = [(f'{number:032x}', np.full(3, number, np.float32)) for number in range(4)]
 
     def fill(folder):
@@ -398,13 +398,13 @@ def test_features_are_kept_or_computed_again(tmp_path, capsys):
     for room in itertools.count():
         folder = tmp_path / str(room)
         with full_disk(folder, room) as disk:
-            said = call(lambda folder=folder: fill(folder), capsys)
+            outcome = call(lambda folder=folder: fill(folder), capsys)
         if not disk.is_full:
             break
-        assert_refused(said, folder)
+        assert_refused(outcome, folder)
         fill(folder)
         assert len(list(folder.rglob('*.npy'))) == 1
-    assert said == (0, [])
+    assert outcome == (0, [])
     assert room > 10
 
 
@@ -422,33 +422,33 @@ def test_frames_are_kept_or_decoded_again(painted, tmp_path, capsys):
     manifests = [read_manifest(painted / 'val.txt')]
     for room in itertools.count():
         with full_disk(folder, room) as disk:
-            said = call(lambda: open_frame_cache(manifests, 32, str(folder), 1.0) and None, capsys)
+            outcome = call(lambda: open_frame_cache(manifests, 32, str(folder), 1.0) and None, capsys)
         if not disk.is_full:
             break
-        assert_refused(said, folder)
+        assert_refused(outcome, folder)
         assert not list(folder.rglob('*.index'))
         assert not list(folder.rglob('*.u8'))
-    assert said == (0, [])
+    assert outcome == (0, [])
     assert room > 5
     assert {path.suffix for path in folder.glob('*/*')} == {'.u8', '.index', '.json'}
 
 
 @pytest.mark.slow
-def test_a_drawn_corpus_has_no_half_clips(small_disk):
+def test_synthetic_corpus_has_no_unfinished_clips(small_disk):
     raw = small_disk(200_000) / 'raw'
     sizes = ('--train_videos=2', '--val_videos=0', '--test_videos=1')
     command = ['-m', 'fer.prepare.synthetic', f'--output={raw}', *sizes]
     done = run(*command, ok=False)
     assert '.avi: ' in assert_refused((done.code, done.err.splitlines()), raw)
-    drawn = contents(raw)
+    finished = contents(raw)
     small_disk(10**8, 'remount')
     run(*command, '--overwrite')
     assert len(list(raw.rglob('*.avi'))) == 3
-    assert drawn.items() < contents(raw).items()
+    assert finished.items() < contents(raw).items()
 
 
-def test_a_full_disk_below_the_output_is_a_line_too(tmp_path, members):
-    """Jobs write theirs to files."""
+def test_full_standard_output_is_one_line(tmp_path, members):
+    """Jobs write their standard output to files."""
     command = [
         sys.executable,
         'fusion.py',
@@ -464,7 +464,7 @@ def test_a_full_disk_below_the_output_is_a_line_too(tmp_path, members):
 
 @pytest.fixture
 def members(tmp_path) -> list[str]:
-    """Two models' results for the same 20 videos."""
+    """Writes the results files of two models for the same 20 videos. Returns their paths."""
     rng = np.random.default_rng(4)
     paths = []
     for name in 'ab':
@@ -498,8 +498,8 @@ def test_fusion_changes_all_or_nothing(tmp_path, members, capsys, searched):
     assert contents(output)['metrics_val.json'] != before['metrics_val.json']
 
 
-def test_a_submission_is_whole_or_absent(tmp_path, members, capsys):
-    """EmotiW would take a half for a whole."""
+def test_submission_is_whole_or_absent(tmp_path, members, capsys):
+    """EmotiW could not tell that files are missing."""
     folder = tmp_path / 'emotiw' / 'submission'
     folder.mkdir(parents=True)
     results = read_results(members[0])

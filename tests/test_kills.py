@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment go on with the same command, and end as an undisturbed run does, to the bit."""
+"""Runs that are killed at any moment resume with the same command, and end equal to an undisturbed run, to the bit."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ from fer.training.train import train
 
 DATA = 'data-00000-of-00001'
 KILLS = 20  # in all
-KILLS_OF_A_RUN = 4  # then it may end
+KILLS_OF_A_RUN = 4  # after them, a run may finish
 FLAGS = (
     *('--stage=temporal', '--train_epochs=10,20', '--image_size=32', '--width=0.05', '--seq_len=4', '--rnn_units=5'),
     *('--dropout=0.5', '--rnn_dropout=0.3', '--early_stopping=30', '--learning_rate=1e-3', '--seed=3', '--resume'),
@@ -54,13 +54,13 @@ class Corpus:
 
 
 def cpu_seconds(process):
-    """What a process has had of the processors: a clock that goes slower where others want them, too."""
+    """Returns the CPU seconds of a process, a clock that also slows down on a busy machine."""
     fields = Path(f'/proc/{process.pid}/stat').read_text().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def observe(process, run_dir):
-    """Waits for a run to end; returns its CPU seconds when it began to train, and in all."""
+    """Waits for a run to end. Returns its CPU seconds when it began to train, and in all."""
     began = length = 0.0
     while process.poll() is None:
         length = cpu_seconds(process)
@@ -72,7 +72,7 @@ def observe(process, run_dir):
 
 
 def kill_after(process, moment):
-    """Kills a process once it has had so many CPU seconds; returns whether it was still there."""
+    """Kills a process after so many CPU seconds. Returns whether it was still running."""
     while process.poll() is None:
         if cpu_seconds(process) >= moment:
             process.kill()
@@ -88,7 +88,7 @@ def kept_step(run_dir):
 
 
 def describe(run_dir, last_step):
-    """What a kill met: the last step kept and logged, and the files that are half made."""
+    """Describes the run folder after a kill: the last step kept and logged, and the unfinished files."""
     if not (run_dir / 'flags.txt').exists():
         return 'before the run began'
     half = [path.name for path in run_dir.iterdir() if re.search(r'\.tmp|tempstate', path.name)]
@@ -97,8 +97,10 @@ def describe(run_dir, last_step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('model', ['vgg_face', 'resnet50'])  # dropout in the CNN; moving averages
-def test_killed_at_any_moment(tmp_path, model):
+@pytest.mark.parametrize(
+    'model', ['vgg_face', 'resnet50']
+)  # the first has dropout in the CNN, the second moving averages
+def test_run_resumes_when_killed_at_any_moment(tmp_path, model):
     rng = random.Random(model)
     corpus = Corpus(tmp_path / 'data', model)
     whole, output = tmp_path / 'whole', tmp_path / 'output.txt'
@@ -131,8 +133,8 @@ def test_killed_at_any_moment(tmp_path, model):
             break
 
 
-# What the system is asked for as the run is killed. The first five leave no checkpoint to go on from; then follows what
-# is written after the first one, what is written and deleted for later ones, and what ends a run.
+# The system calls that a run is killed before. The first five leave no checkpoint to resume from. Then follow the calls
+# after the first checkpoint, those that write and delete later ones, and those at the end of a run.
 MOMENTS = [
     *(('rename', name) for name in ('flags.txt', 'class_counts.json', 'restored.txt')),
     *(('rename', f'model.ckpt-2.{part}') for part in (DATA, 'index')),
@@ -143,8 +145,8 @@ MOMENTS = [
 ]
 
 
-# Stands before the C library, which Python and TensorFlow call: the process is killed as it is about to rename to, or
-# to delete, the file of KILL_AT.
+# This library replaces functions of the C library, which Python and TensorFlow call. It kills the process when it is
+# about to rename a file to KILL_AT, or to delete KILL_AT.
 KILLER = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -171,7 +173,7 @@ int unlink(const char *path) {
 @pytest.fixture(scope='module')
 def killer(tmp_path_factory):
     if shutil.which('cc') is None:
-        pytest.skip('no C compiler here')
+        pytest.skip('needs a C compiler')
     library = tmp_path_factory.mktemp('killer') / 'killer.so'
     compile_it = ['cc', '-shared', '-fPIC', '-x', 'c', '-', '-o', library, '-ldl']
     subprocess.run(compile_it, input=KILLER, text=True, check=True)
@@ -180,7 +182,7 @@ def killer(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def whole(painted_sound, tmp_path_factory):
-    """A run that keeps the best of three epochs of two steps, and its settings."""
+    """Returns the folder and settings of a run that keeps the best of three epochs of two steps."""
     folder = tmp_path_factory.mktemp('whole')
     config = tiny_config(painted_sound, 'audio', 'ffn', run_dir=str(folder), train_epochs='3', early_stopping=9)
     train(config, resume=False, overwrite=False)
@@ -189,8 +191,7 @@ def whole(painted_sound, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('call', 'name'), MOMENTS)
-def test_killed_at_the_moment(whole, killer, tmp_path, capsys, call, name):
-    """Where a set of files is half there."""
+def test_run_resumes_when_killed_between_files(whole, killer, tmp_path, capsys, call, name):
     folder, config = whole
     run_dir = tmp_path / 'run'
     run_dir.mkdir()
@@ -210,8 +211,8 @@ def test_killed_at_the_moment(whole, killer, tmp_path, capsys, call, name):
     assert names_of_a_run(folder) == names_of_a_run(run_dir)
 
 
-def test_logs_are_cut_back_to_whole_rows(tmp_path):
-    """A row cut inside its last name, and a step that one of two datasets is missing of."""
+def test_logs_are_cut_back_to_complete_steps(tmp_path):
+    """A row is cut inside its last name, or a step has only one of two datasets."""
     config = tiny_config(tmp_path, 'audio', 'ffn', val_manifest='a/val.txt,b/val.txt')
     rows = ['step,epoch,phase,correct,total,accuracy,f1,dataset', *(f'2,1,1,1,2,0.5,0.3,{name}' for name in 'ab')]
     for cut in ('4,2,1,1,2,0.5,0.3,a\n4,2,1,2,2,1.0,1.0,', '4,2,1,1,2,0.5,0.3,a\n', '4,2', '6,3,1,1,2,0.5,0.3,a\n'):
@@ -223,7 +224,7 @@ def test_logs_are_cut_back_to_whole_rows(tmp_path):
         assert (tmp_path / 'val_log.csv').read_text().splitlines() == rows
 
 
-def test_a_checkpoint_is_whole_or_none(tmp_path):
+def test_unfinished_checkpoints_are_ignored_and_removed(tmp_path):
     def touch(*names):
         for name in names:
             (tmp_path / name).write_text('')
@@ -238,9 +239,9 @@ def test_a_checkpoint_is_whole_or_none(tmp_path):
     touch('model.ckpt-9.index', f'model.ckpt-10.{DATA}', 'model.ckpt-10.index', 'best.ckpt-12.index')
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'model.ckpt-10')  # the newest, by number
     name_in_state('model.ckpt-9')
-    assert latest_checkpoint(tmp_path) == str(tmp_path / 'model.ckpt-9')  # what the state file says
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'model.ckpt-9')  # the one in the state file
     name_in_state('/elsewhere/model.ckpt-9', '/elsewhere/model.ckpt-11')
-    assert latest_checkpoint(tmp_path) == str(tmp_path / 'model.ckpt-9')  # the newest of those that are there
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'model.ckpt-9')  # the newest that is there
     touch(f'best.ckpt-12.{DATA}', f'best.ckpt-13.{DATA}')
     touch('model.ckpt-9.index.tempstate8', 'model.ckpt-9.meta', 'model.ckpt-notes.index')
     remove_leftovers(tmp_path)
@@ -253,5 +254,5 @@ def names_of_a_run(run_dir):
 
 
 def is_of_a_session(path):
-    """Whether each session of a run may leave such a file: TensorBoard's, what it ran on, one it was killed at."""
+    """Returns whether every session of a run may leave such a file: events, environments, temporary files."""
     return path.name.startswith(('events.', 'environment_')) or is_temporary(path)

@@ -1,4 +1,4 @@
-"""Runs of every stage, in this process: killed and resumed, restored from each other, scored, replayed."""
+"""Runs of every stage in this process: killed, resumed, restored from each other, scored, replayed."""
 
 import json
 import os
@@ -25,14 +25,14 @@ from fer.training.log import RunLog
 from fer.training.requests import EvaluationRequest
 from fer.training.train import train
 
-# Its runs are shared, so they are made in one of pytest-xdist's processes.
+# All tests of this file run in one process, because they share runs.
 pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs')]
 
 KINDS = {'audio_gru': '_clips', 'ffn': '_functionals', 'early_fusion': '_audiovisual'}
 
 
 class Runs:
-    """Runs of three epochs, each made when it is first asked for."""
+    """Runs of three epochs. The first use of a run trains it."""
 
     def __init__(self, data, folder):
         self.data, self.folder = data, folder
@@ -70,13 +70,13 @@ def runs(painted_sound, tmp_path_factory):
 
 
 def score(run_dir, manifest, output, **changes):
-    """Evaluates; returns the bytes of the results and the metrics."""
+    """Evaluates a run. Returns the bytes of the results file, and the metrics."""
     evaluate(EvaluationRequest(run_dir=str(run_dir), manifest=str(manifest), output=str(output), **changes))
     return (output / 'results_val.txt').read_bytes(), json.loads((output / 'metrics_val.json').read_text())
 
 
 def train_and_kill(config, run_dir):
-    """Trains in a process of its own and kills it as soon as the first epoch is scored."""
+    """Trains in another process and kills it as soon as the first epoch is scored."""
     process = CONTEXT.Process(target=train, args=(config,), kwargs={'resume': False, 'overwrite': False})
     process.start()
     log = run_dir / 'val_log.csv'
@@ -84,7 +84,7 @@ def train_and_kill(config, run_dir):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert process.exitcode == -signal.SIGKILL, 'ended before it could be killed'
+    assert process.exitcode == -signal.SIGKILL, 'the run ended before it was killed'
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def train_and_kill(config, run_dir):
         ),
     ],
 )
-def test_a_killed_run_resumes_to_the_same_logits(runs, tmp_path, name):
+def test_killed_run_resumes_to_equal_logits(runs, tmp_path, name):
     whole, killed = runs[name], tmp_path / 'killed'
     config = runs.config(name, killed)
     train_and_kill(config, killed)
@@ -111,7 +111,7 @@ def test_a_killed_run_resumes_to_the_same_logits(runs, tmp_path, name):
 
 
 def assert_all_whole(run_dir):
-    """No file is half written, no checkpoint lacks one, and nobody holds the lock."""
+    """Checks that the folder has no unfinished file, no incomplete checkpoint and no lock."""
     names = {path.name for path in run_dir.iterdir()}
     assert not [name for name in names if name.startswith('.') or 'tmp' in name or 'temp' in name or name == LOCK_FILE]
     checkpoints = {os.path.splitext(name)[0] for name in names if '.ckpt-' in name}
@@ -120,8 +120,8 @@ def assert_all_whole(run_dir):
 
 
 @pytest.mark.parametrize('name', ['finetune', pytest.param('early_fusion', marks=pytest.mark.slow)])
-def test_a_run_stopped_inside_an_epoch_resumes_to_the_same_logits(runs, tmp_path, monkeypatch, name):
-    """By SIGTERM in phase one, then by SIGUSR1 in phase two: the step under way is kept, and nothing is done twice."""
+def test_run_stopped_inside_epoch_resumes_to_equal_logits(runs, tmp_path, monkeypatch, name):
+    """SIGTERM stops phase one, then SIGUSR1 stops phase two. The current step is kept, and no step is taken twice."""
     whole, stopped = runs[name], tmp_path / 'stopped'
     config = runs.config(name, stopped)
     log_step = RunLog.log_step
@@ -144,7 +144,7 @@ def test_a_run_stopped_inside_an_epoch_resumes_to_the_same_logits(runs, tmp_path
 
 
 @pytest.mark.slow
-def test_a_run_stopped_as_it_keeps_the_best_keeps_it_whole(runs, tmp_path, monkeypatch):
+def test_run_stopped_while_saving_best_keeps_it_whole(runs, tmp_path, monkeypatch):
     whole, stopped = (runs.config('ffn', tmp_path / name, early_stopping=9) for name in ('whole', 'stopped'))
     train(whole, resume=False, overwrite=False)
     save = checkpoints.save
@@ -155,7 +155,7 @@ def test_a_run_stopped_as_it_keeps_the_best_keeps_it_whole(runs, tmp_path, monke
         save(saver, session, folder, prefix, step)
 
     monkeypatch.setattr(checkpoints, 'save', save_and_stop)
-    with pytest.raises(Stopped, match='stopped by SIGTERM: step 3 of'):  # the step after the epoch that was the best
+    with pytest.raises(Stopped, match='stopped by SIGTERM: step 3 of'):  # the step after the best epoch
         train(stopped, resume=True, overwrite=False)
     assert_all_whole(tmp_path / 'stopped')
     assert best_weights(tmp_path / 'stopped')['global_step'] == 2
@@ -165,7 +165,7 @@ def test_a_run_stopped_as_it_keeps_the_best_keeps_it_whole(runs, tmp_path, monke
     assert_all_whole(tmp_path / 'stopped')
 
 
-def test_early_fusion_restores_two_runs_and_then_needs_neither(runs, tmp_path):
+def test_early_fusion_needs_parent_runs_only_once(runs, tmp_path):
     parents = {name: shutil.copytree(runs[name], tmp_path / name) for name in ('temporal', 'audio_gru')}
     origins = {'init_from': parents['temporal'], 'audio_run_dir': parents['audio_gru']}
     config = runs.config('early_fusion', tmp_path / 'fused', **origins, learning_rate=1e-12, train_epochs='1')
@@ -184,9 +184,9 @@ def test_early_fusion_restores_two_runs_and_then_needs_neither(runs, tmp_path):
         theirs = weights(parents[name])
         shared = [key for key in found if key in theirs and key.startswith((f'{name}/', 'vgg_face/'))]
         assert len(shared) == {'temporal': 30, 'audio_gru': 4}[name]
-        for key in shared:  # a step of 1e-12 moves nothing that anybody would notice
+        for key in shared:  # a step of 1e-12 moves the variables only within the tolerance
             np.testing.assert_allclose(found[key], theirs[key], rtol=1e-6, atol=1e-9)
-    # Sound is scaled as the audio run scaled it.
+    # The audio has the scaling of the audio run.
     scalings = [(folder / 'audio_scaling.txt').read_bytes() for folder in (tmp_path / 'fused', parents['audio_gru'])]
     assert scalings[0] == scalings[1]
     before, _ = score(tmp_path / 'fused', runs.manifest('early_fusion'), tmp_path / 'before')
@@ -197,8 +197,8 @@ def test_early_fusion_restores_two_runs_and_then_needs_neither(runs, tmp_path):
 
 
 @pytest.mark.slow
-def test_early_fusion_goes_on_from_a_run_of_early_fusion(runs, tmp_path):
-    """The visual GRU has the sizes of its own first run, which are not those of the GRU that joins."""
+def test_early_fusion_starts_from_early_fusion(runs, tmp_path):
+    """The visual GRU keeps the sizes of its own first run, which differ from those of the GRU that joins."""
     first = runs['early_fusion']
     config = runs.config('early_fusion', tmp_path / 'second', init_from=first, max_steps=1, train_epochs='1')
     train(config, resume=False, overwrite=False)
@@ -224,7 +224,7 @@ def test_pretrain_scores_each_dataset_as_evaluation_does(runs, tmp_path):
     assert len(losses(run_dir)) == 3 * steps_per_epoch
 
 
-def test_training_on_validation_videos_is_said(runs, tmp_path, capsys):
+def test_training_on_validation_videos_prints_warning(runs, tmp_path, capsys):
     manifests = ','.join(str(runs.data / f'{split}_clips.txt') for split in ('train', 'val'))
     train(
         runs.config('audio_gru', tmp_path / 'run', train_manifest=manifests, max_steps=1), resume=False, overwrite=False
@@ -237,7 +237,7 @@ def test_training_on_validation_videos_is_said(runs, tmp_path, capsys):
 
 
 def test_sampling_rates_that_differ_are_printed(runs, tmp_path, capsys):
-    """Between training and validation, and between training and what is evaluated later."""
+    """Compares training with validation, and with a later evaluation."""
     data = tmp_path / 'data'
     shutil.copytree(runs.data, data)
     rates = {split: data / f'{split}_functionals.rates.csv' for split in ('train', 'val')}
@@ -257,15 +257,15 @@ def test_sampling_rates_that_differ_are_printed(runs, tmp_path, capsys):
         train(runs.config('ffn', tmp_path / 'other', **changes), resume=False, overwrite=False)
 
 
-def test_early_stopping_keeps_the_best_and_stays_stopped(runs, tmp_path, capsys):
-    """With steps too small to change a prediction, the first epoch is the best and the third is enough."""
+def test_early_stopping_keeps_best_and_stays_stopped(runs, tmp_path, capsys):
+    """Steps too small to change a prediction make the first epoch the best, so the run stops after the third."""
     run_dir = tmp_path / 'run'
     config = runs.config('audio_gru', run_dir, early_stopping=2, learning_rate=1e-12, train_epochs='30')
     train(config, resume=False, overwrite=False)
     assert 'early stopping: no better validation for 2 epochs; best at step 3' in capsys.readouterr().out
     assert [row['step'] for row in rows(run_dir, 'val_log.csv')] == ['3', '6', '9']
     assert best_weights(run_dir)['global_step'] == 3
-    assert open_tensors(str(run_dir)).path == f'{run_dir}/best.ckpt-3'  # which the next stage starts from
+    assert open_tensors(str(run_dir)).path == f'{run_dir}/best.ckpt-3'  # the next stage starts from it
     assert weights(run_dir)['global_step'] == 9
     for choice, expected in (('', 'best.ckpt-3'), ('best', 'best.ckpt-3'), ('last', 'model.ckpt-9')):
         _, metrics = score(run_dir, runs.manifest('audio_gru'), tmp_path / 'scores', checkpoint=choice)
@@ -281,8 +281,8 @@ def test_early_stopping_keeps_the_best_and_stays_stopped(runs, tmp_path, capsys)
     assert kept() == before
 
 
-def test_early_stopping_goes_on_while_validation_gets_better(runs, tmp_path):
-    """What is in best/ is the epoch with the highest accuracy, the first of equals, and fewer than 2 came after."""
+def test_best_checkpoint_has_the_highest_accuracy(runs, tmp_path):
+    """If epochs tie, the first counts."""
     run_dir = tmp_path / 'run'
     train(runs.config('audio_gru', run_dir, early_stopping=2), resume=False, overwrite=False)
     logged = rows(run_dir, 'val_log.csv')
@@ -291,7 +291,7 @@ def test_early_stopping_goes_on_while_validation_gets_better(runs, tmp_path):
     assert best_weights(run_dir)['global_step'] == int(best['step'])
 
 
-def test_dense_layers_are_fresh_where_that_is_asked_for(runs, tmp_path):
+def test_reinit_fc_makes_dense_layers_fresh(runs, tmp_path):
     source, run_dir = runs['finetune'], tmp_path / 'run'
     settings = {'init_from': source, 'learning_rate': 1e-12, 'max_steps': 1, 'train_epochs': '1', 'seed': 3}
     train(runs.config('finetune', run_dir, reinit_fc=True, **settings), resume=False, overwrite=False)
@@ -301,11 +301,11 @@ def test_dense_layers_are_fresh_where_that_is_asked_for(runs, tmp_path):
     assert fresh == {f'vgg_face/{layer}/{kind}' for layer in ('fc6', 'fc7', 'fc8') for kind in ('weights', 'biases')}
     theirs, ours = weights(source), weights(run_dir)
     for name in (name for name in theirs if name.startswith('vgg_face/')):
-        same = np.allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-9)
-        assert same == (name not in fresh), name
+        is_equal = np.allclose(ours[name], theirs[name], rtol=1e-6, atol=1e-9)
+        assert is_equal == (name not in fresh), name
 
 
-def test_windows_of_one_frame_train_and_answer_for_every_video(runs, tmp_path):
+def test_windows_of_one_frame_score_every_video(runs, tmp_path):
     run_dir = tmp_path / 'run'
     train(runs.config('audio_gru', run_dir, seq_len=1, max_steps=2), resume=False, overwrite=False)
     score(run_dir, runs.manifest('audio_gru'), tmp_path)
@@ -320,7 +320,7 @@ ALL_AT_ONCE = {
 }
 
 
-def test_all_that_lies_beyond_the_dissertation_repeats_to_the_bit(runs, tmp_path):
+def test_settings_beyond_the_dissertation_repeat_to_the_bit(runs, tmp_path):
     settings = {**ALL_AT_ONCE, 'fusion_option': 1, 'init_from': '', 'audio_run_dir': '', 'train_epochs': '2'}
     first, second = (runs.config('early_fusion', tmp_path / name, **settings) for name in ('first', 'second'))
     train(first, resume=False, overwrite=False)
@@ -339,10 +339,14 @@ def test_all_that_lies_beyond_the_dissertation_repeats_to_the_bit(runs, tmp_path
         *(('l2', 0.01), ('clip_norm', 0.01), ('audio_noise', 0.5), ('audio_time_mask', 0.9), ('seed', 1)),
     ],
 )
-def test_each_of_them_changes_what_is_learned(runs, tmp_path, setting, value):
-    """Adam's moments after one step, as its steps hide how large gradients are."""
+def test_each_setting_changes_training(runs, tmp_path, setting, value):
+    """Compares Adam's moments after one step, because its steps hide the size of gradients."""
     run_dir = tmp_path / 'run'
-    changes = {'max_steps': 1, 'val_manifest': '', 'batch_size': 11}  # all windows: each has neighbours of its class
+    changes = {
+        'max_steps': 1,
+        'val_manifest': '',
+        'batch_size': 11,
+    }  # all windows, so that each has neighbours of its class
     if not (runs.folder / 'plain').exists():
         train(runs.config('audio_gru', runs.folder / 'plain', **changes), resume=False, overwrite=False)
     train(runs.config('audio_gru', run_dir, **changes, **{setting: value}), resume=False, overwrite=False)
@@ -352,7 +356,7 @@ def test_each_of_them_changes_what_is_learned(runs, tmp_path, setting, value):
     assert any((plain[name] != ours[name]).any() for name in moments)
 
 
-def test_views_at_test_time_change_logits_and_one_view_is_none(runs, tmp_path):
+def test_views_change_logits_but_one_view_does_not(runs, tmp_path):
     run_dir, manifest = tmp_path / 'run', runs.manifest('temporal')
     train(runs.config('temporal', run_dir, val_manifest='', max_steps=1), resume=False, overwrite=False)
     plain, _ = score(run_dir, manifest, tmp_path / 'plain')
@@ -360,6 +364,6 @@ def test_views_at_test_time_change_logits_and_one_view_is_none(runs, tmp_path):
     score(run_dir, manifest, tmp_path / 'three', tta_views=3)
     assert one == plain
     logits = [read_results(tmp_path / name / 'results_val.txt').logits for name in ('plain', 'three')]
-    seen = read_results(tmp_path / 'plain' / 'results_val.txt').frames > 0
-    assert (logits[0][seen] != logits[1][seen]).all()
-    assert (logits[0][~seen] == logits[1][~seen]).all()
+    has_frames = read_results(tmp_path / 'plain' / 'results_val.txt').frames > 0
+    assert (logits[0][has_frames] != logits[1][has_frames]).all()
+    assert (logits[0][~has_frames] == logits[1][~has_frames]).all()

@@ -1,9 +1,9 @@
-"""Every benchmark of training, one after the other, and at the end a table of all goals: python -m tests.benchmarks
+"""Runs every benchmark of training, one after the other, then prints a table of all goals: python -m tests.benchmarks
 
   python -m tests.benchmarks [--only=decode,flops] [--json=demo/benchmarks.json]
 
-Each is a process below this one, with the arguments that its row says; --json collects what they measure. Two hours and
-a half on two cores, most of it PyTorch's steps on padded frames.
+Each benchmark is a process of its own, with the arguments of its row. --json collects the measurements. It takes two
+and a half hours on two cores, mostly for PyTorch's steps on padded frames.
 """
 
 import subprocess
@@ -15,10 +15,10 @@ from fer import cli
 from fer.errors import InputError
 from tests.benchmarks import timing
 
-flags.DEFINE_list('only', [], 'Benchmarks by name; all if empty.')
+flags.DEFINE_list('only', [], 'Run only these benchmarks. Default: all.')
 flags.FLAGS.set_default('json', 'demo/benchmarks.json')
 
-# A step of all frames at once is what PyTorch takes, so ours does: this machine's memory holds it.
+# PyTorch takes a step on all frames at once, so ours does too. It fits the memory of this machine.
 _AT_ONCE = '--frames_per_chunk=-1'
 BENCHMARKS = (
     ('startup', ()),

@@ -13,7 +13,7 @@ from absl import flags
 
 from fer import cli
 from tests.benchmarks import timing
-from tests.benchmarks.runs import Reader, drawn_manifest
+from tests.benchmarks.runs import Reader, synthetic_manifest
 
 flags.DEFINE_list('sizes', ['224', '112'], 'Heights and widths of the JPEGs.')
 flags.DEFINE_integer('videos', 120, 'Number of synthetic videos, of 60 frames on average.', lower_bound=4)
@@ -30,7 +30,7 @@ def measure(size: int) -> None:
     from fer.data.frame_cache import open_frame_cache
     from fer.data.split import load_split
 
-    manifest = drawn_manifest(flags.FLAGS.videos, size)
+    manifest = synthetic_manifest(flags.FLAGS.videos, size)
     split = load_split([str(manifest)], '', SEQ_LEN, 2, labelled=True)
     paths = [path for video in split.videos for path in video.frames]
     list_file = manifest.with_suffix('.list')

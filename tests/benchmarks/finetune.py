@@ -1,14 +1,15 @@
-"""Fine-tuning a CNN on windows of AFEW's lengths, against PyTorch: python -m tests.benchmarks.finetune
+"""Compares fine-tuning a CNN on windows of AFEW's lengths with PyTorch: python -m tests.benchmarks.finetune
 
   python -m tests.benchmarks.finetune [--model=vgg_face] [--rounds=5] [--steps=3] [--seq_len=144] [--width=1.0]
   python -m tests.benchmarks.finetune --model=resnet50 --global_pool
 
-A number of steps of an epoch, from JPEGs on disk to moved weights. PyTorch pads windows with their last frame, as the
-dissertation does, in channels_last and with two loader processes that read with OpenCV; ours computes real frames only.
-So its steps all cost the same, and ours as much as their windows are long: ours takes several steps a turn, to meet
-windows of all lengths. With --mixed_precision, PyTorch takes turns in float32 and in bfloat16. Takes any flag of
-train.py. VGG-Face's steps of 80 padded frames take PyTorch half a minute and more on two cores, and some 10 GB of
-memory.
+A turn is some steps of an epoch, from JPEGs on disk to moved weights. PyTorch pads windows with their last frame, as
+the dissertation does. It uses channels_last and two loader processes that read with OpenCV. Ours computes real frames
+only. So all steps of PyTorch cost the same, and a step of ours costs as much as its windows are long. Ours takes
+several steps a turn, to get windows of all lengths. With --mixed_precision, PyTorch also takes turns in bfloat16.
+
+The command takes every flag of train.py. A step of VGG-Face on 80 padded frames takes PyTorch more than half a minute
+on two cores, and about 10 GB of memory.
 """
 
 import json
@@ -19,17 +20,17 @@ from absl import flags
 from fer import cli
 from fer.errors import InputError
 from tests.benchmarks import timing
-from tests.benchmarks.runs import Training, drawn_manifest, windows_per_second
+from tests.benchmarks.runs import Training, synthetic_manifest, windows_per_second
 
-flags.DEFINE_integer('steps', 3, 'Steps of a turn of ours.', lower_bound=1)
-flags.DEFINE_integer('torch_steps', 1, 'Steps of a turn of PyTorch.', lower_bound=1)
-flags.DEFINE_integer('videos', 40, 'Videos drawn.', lower_bound=4)
+flags.DEFINE_integer('steps', 3, 'Steps of one turn of ours.', lower_bound=1)
+flags.DEFINE_integer('torch_steps', 1, 'Steps of one turn of PyTorch.', lower_bound=1)
+flags.DEFINE_integer('videos', 40, 'Synthetic videos to read.', lower_bound=4)
 GOALS = {80: 2.5, 144: 3.5}  # by seq_len
 
 
 def main() -> None:
     values = flags.FLAGS
-    manifest = drawn_manifest(values.videos, values.image_size)
+    manifest = synthetic_manifest(values.videos, values.image_size)
     ours = Training(manifest)
     config = ours.config
     rows = [
@@ -42,7 +43,9 @@ def main() -> None:
     network = {'model': config.model, 'size': config.image_size, 'width': config.width}
     theirs = int(twin.ask('parameters', **network))
     if theirs != ours.parameters:
-        raise InputError(f'{config.model}: {ours.parameters} parameters, in PyTorch {theirs}; expected as many')
+        raise InputError(
+            f'{config.model}: {ours.parameters} parameters, but PyTorch has {theirs}; expected equal numbers'
+        )
     settings = {**network, 'seq_len': config.seq_len, 'batch': config.batch_size}
 
     def torch(bfloat16: bool):

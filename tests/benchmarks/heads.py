@@ -16,7 +16,7 @@ from absl import flags
 
 from fer import cli
 from tests.benchmarks import timing
-from tests.benchmarks.runs import drawn_manifest
+from tests.benchmarks.runs import synthetic_manifest
 
 flags.DEFINE_integer('heads', 5, 'Recurrent networks.', lower_bound=1)
 flags.DEFINE_integer('videos', 40, 'Videos drawn.', lower_bound=4)
@@ -28,7 +28,7 @@ def main() -> None:
     from fer.training.evaluate import evaluate
 
     values = flags.FLAGS
-    manifest = drawn_manifest(values.videos, values.image_size)
+    manifest = synthetic_manifest(values.videos, values.image_size)
     root = Path(values.folder) / 'heads'
     shutil.rmtree(root, ignore_errors=True)
     cache = root / 'feature_cache'

@@ -11,7 +11,7 @@ from absl import flags
 
 from fer import cli
 from tests.benchmarks import timing
-from tests.benchmarks.runs import Training, drawn_manifest
+from tests.benchmarks.runs import Training, synthetic_manifest
 
 flags.DEFINE_integer('steps', 4, 'Number of steps in a turn.', lower_bound=1)
 flags.DEFINE_integer('videos', 20, 'Number of synthetic videos.', lower_bound=4)
@@ -22,7 +22,7 @@ GOAL = 2.0
 
 def main() -> None:
     values = flags.FLAGS
-    training = Training(drawn_manifest(values.videos, values.jpeg_size))
+    training = Training(synthetic_manifest(values.videos, values.jpeg_size))
     computing: list[float] = []
 
     def wait() -> float:

@@ -1,16 +1,16 @@
-"""Peak memory of one training step of each network, its frames at once and in chunks (fer/training/chunks.py).
+"""Measures the peak memory of a training step of each network, with and without chunks (fer/training/chunks.py).
 
 python -m tests.benchmarks.memory [--networks=vgg_face,resnet50] [--chunks=0,40] [--seq_len=80] [--gradients=false] ...
 
-A recurrent network on a CNN, both trained, on --batch_size windows of --seq_len random frames; whatever flag of
-train.py is given counts here as well. Each row is a process of its own, so that its peak is of nothing else. The base
-row has built the graph and drawn first values, and takes no step: what chunks save is of what lies above it.
+A step trains a CNN and a recurrent network on it, on --batch_size windows of --seq_len random frames. The command takes
+every flag of train.py. Each row is its own process, so that its peak has no other cause. The base row builds the graph
+and sets first values, but takes no step. Chunks can only save memory above it.
 
-With --gradients, gradients by four chunks are compared with those of all frames at once, under frozen batch statistics
-and at drawn weights (see `_load_like_trained`), where the memory of this machine holds the latter: the largest
-difference in any variable, relative to its largest gradient, or to a thousandth of the largest of all where a
-variable's own are next to nothing. How much of that is the network's own doing, which passes on what rounding begins,
-shows a third time, with all frames at once and pixels that are scaled by the smallest number above 1.
+With --gradients, gradients in four chunks are compared with those of all frames at once, if those fit the memory of
+this machine. Batch statistics are frozen and weights are random (see `_load_like_trained`). The figure is the largest
+difference in any variable, relative to its largest gradient. For variables with tiny gradients, it is relative to a
+thousandth of the largest of all. A network also amplifies rounding errors by itself. A third run shows by how much,
+with all frames at once and pixels multiplied by the smallest number above 1.
 """
 
 import dataclasses
@@ -30,17 +30,21 @@ from tests.benchmarks import timing
 
 BASE, ALL, AUTOMATIC = 'base', '-1', '0'
 GIGABYTES, DIFFERENCE = 12.0, 1e-4  # goals
-_ADDED = 0.3  # what the last scale of a residual unit is multiplied by, in weights that gradients are compared with
-_RESERVED = 10e9  # bytes of this machine that graphs, variables and everything else may need
+_ADDED = 0.3  # factor of the last scale of a residual unit, in the weights for comparing gradients
+_RESERVED = 10e9  # bytes for graphs, variables and other things
 
 flags.DEFINE_list(
     'networks', ['vgg_face', 'resnet50', 'densenet121', 'se_resnet50', 'se_resnext50', 'nasnet'], 'Networks to measure.'
 )
 flags.DEFINE_list('chunks', [AUTOMATIC], 'Values of --frames_per_chunk.')
-flags.DEFINE_bool('gradients', True, 'Whether gradients are compared as well.')
-flags.DEFINE_string('measure', '', 'Measure --model with this one value, or `base`, in this process.')
-flags.DEFINE_string('gradients_file', '', 'Write gradients under frozen batch statistics there, and take no step.')
-flags.DEFINE_float('pixel_scale', 1.0, 'What random pixels are multiplied by.')
+flags.DEFINE_bool('gradients', True, 'Also compare gradients.')
+flags.DEFINE_string(
+    'measure', '', 'Measure only --model in this process, with this value of --frames_per_chunk, or base.'
+)
+flags.DEFINE_string(
+    'gradients_file', '', 'Write gradients with frozen batch statistics to this file, and take no step.'
+)
+flags.DEFINE_float('pixel_scale', 1.0, 'Factor of the random pixels.')
 OWN = (
     'networks',
     'chunks',
@@ -81,7 +85,7 @@ def main() -> None:
 
 
 def _measure(network: str, value: str, *more: str) -> list[float]:
-    """What `measure` prints, of a process of its own."""
+    """Runs `measure` in another process. Returns the three numbers that it prints."""
     given = [flag.serialize() for name in flags.FLAGS if (flag := flags.FLAGS[name]).present and name not in OWN]
     command = [sys.executable, '-m', 'tests.benchmarks.memory', f'--model={network}', f'--measure={value}']
     done = subprocess.run([*command, *given, *more], stdout=subprocess.PIPE, text=True, check=True)
@@ -89,7 +93,7 @@ def _measure(network: str, value: str, *more: str) -> list[float]:
 
 
 def _compare_gradients(network: str) -> tuple[float, float] | None:
-    """Differences by chunks, and by pixels; None, and why on screen, where memory cannot hold all frames at once."""
+    """Returns the differences by chunks and by pixels, or None, and prints why, if all frames do not fit the memory."""
     from fer.nets import get_network
     from fer.nets.summary import summarise
 
@@ -126,7 +130,7 @@ def _largest_difference(expected: dict[str, np.ndarray], found: dict[str, np.nda
 
 
 def measure(value: str, gradients_file: str) -> None:
-    """Prints the size of a chunk (0: not in chunks), the peak in GB and the seconds of a step or of gradients."""
+    """Prints the size of a chunk (0 without chunks), the peak in GB, and the seconds of a step or of gradients."""
     from fer.emotions import NUM_CLASSES
     from fer.nets import get_network
     from fer.runs.config import TrainConfig
@@ -176,10 +180,10 @@ def measure(value: str, gradients_file: str) -> None:
 
 
 def _load_like_trained(session, model: str) -> None:
-    """Loads weights that no layer saturates with.
+    """Loads random weights that saturate no layer.
 
-    Drawn ones, but each residual unit adds a little, as in networks that were trained. Were it as much as there is,
-    sixteen of them would make features of 10^4, gates that are shut, and gradients that a rounding error turns.
+    Each residual unit adds only a little, as in trained networks. Otherwise sixteen of them make features of 10^4,
+    closed gates, and gradients that a rounding error changes.
     """
     from fer.tf1 import tf
     from tests.nets import load, load_seeded
@@ -191,7 +195,7 @@ def _load_like_trained(session, model: str) -> None:
 
 
 def _gradients(tf, tower, variables) -> dict:
-    """Gradients of the tower's loss by the name of their variable."""
+    """Returns the gradients of the tower's loss by the name of their variable."""
     from fer.training.chunks import chunked_gradients
 
     if tower.chunked:
@@ -202,7 +206,7 @@ def _gradients(tf, tower, variables) -> dict:
 
 
 def _make_batch(tf, config, num_classes: int, rng: np.random.Generator):
-    """A batch of whole windows to be fed, and values for it."""
+    """Returns a batch of placeholders for whole windows, and values for it."""
     from fer.data.pipeline import Batch
     from fer.data.windows import pad_index
 

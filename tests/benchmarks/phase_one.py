@@ -14,7 +14,7 @@ from absl import flags
 
 from fer import cli
 from tests.benchmarks import timing
-from tests.benchmarks.runs import Training, drawn_manifest
+from tests.benchmarks.runs import Training, synthetic_manifest
 
 flags.DEFINE_integer('epochs', 10, 'Epochs of phase one.', lower_bound=1)
 flags.DEFINE_integer('videos', 12, 'Videos drawn.', lower_bound=4)
@@ -25,7 +25,7 @@ GOAL = 8.0
 
 def main() -> None:
     values = flags.FLAGS
-    manifest = drawn_manifest(values.videos, values.image_size)
+    manifest = synthetic_manifest(values.videos, values.image_size)
     folder = Path(values.folder) / 'feature_cache'
     without = Training(manifest, phase=1, drop_last=False, feature_cache='')
     cached = Training(manifest, phase=1, drop_last=False, feature_cache=str(folder))

@@ -1,4 +1,4 @@
-"""A training graph and a pipeline on drawn videos, as train.py builds them, for benchmarks to take steps of.
+"""Training graphs and pipelines on synthetic videos, as train.py builds them, for benchmarks to run.
 
 Importing this module gives a benchmark the flags of train.py: --width, --seq_len, --batch_size and so on.
 """
@@ -17,23 +17,24 @@ from tests.benchmarks.faces_on_disk import afew_lengths, write_videos
 define_flags(TrainConfig)
 
 
-def drawn_manifest(videos: int, size: int) -> Path:
-    """The manifest of AFEW-like videos of JPEGs of `size` pixels below --folder."""
+def synthetic_manifest(videos: int, size: int) -> Path:
+    """Makes AFEW-like videos of JPEGs of `size` pixels below --folder. Returns their manifest."""
     folder = Path(flags.FLAGS.folder) / f'videos_{videos}_{size}px'
     return write_videos(folder, afew_lengths(videos), size, kilobytes={112: 6, 224: 32}.get(size, 6))
 
 
 class Training:
-    """One phase of training of --model, everything from fresh weights."""
+    """One phase of training of --model, from fresh weights."""
 
     def __init__(self, manifest: Path, phase: int = 2, drop_last: bool = True, **changes):
         """Builds the graph.
 
         Args:
           manifest: of the training split.
-          phase: that steps are of.
-          drop_last: whether epochs are of whole batches, as PyTorch calls it; train.py's last one may be smaller.
-          changes: settings that are not as the flags have them.
+          phase: 1 or 2, the phase of the steps.
+          drop_last: whether epochs have whole batches only, PyTorch's name for it. The last batch of train.py may be
+            smaller.
+          changes: settings that differ from the flags.
         """
         from fer.nets import get_network
         from fer.nets.weights.run import default_convention
@@ -70,10 +71,10 @@ class Training:
         self._epoch, self._left = -1, 0
 
     def step(self, fed: dict | None = None) -> tuple[int, float]:
-        """Takes one step, of the next batch or of one that is fed.
+        """Takes one step, on the next batch or on a batch that is fed.
 
         Returns:
-          Its real frames, and its seconds.
+          The real frames of the batch, and the seconds of the step.
         """
         batch = self.pipeline.batch
         if fed is None:
@@ -84,7 +85,7 @@ class Training:
         return int(lengths.sum()), time.perf_counter() - began
 
     def read(self) -> dict:
-        """The next batch, to be fed."""
+        """Returns the next batch, to be fed."""
         batch = self.pipeline.batch
         self._start_epoch()
         self._left -= 1
@@ -112,7 +113,7 @@ class Reader:
         self._epochs = 0
 
     def epoch(self) -> float:
-        """Images/s of an epoch."""
+        """Reads an epoch. Returns its images/s."""
         pipeline = self._pipeline
         began = time.perf_counter()
         self._session.run(pipeline.initializer, {pipeline.epoch: self._epochs, pipeline.skip: 0})
@@ -123,6 +124,6 @@ class Reader:
 
 
 def windows_per_second(training: Training, steps: int) -> float:
-    """Of so many steps, their input included."""
+    """Takes steps, with their input. Returns their windows/s."""
     seconds = [training.step()[1] for _ in range(steps)]
     return steps * training.config.batch_size / float(np.sum(seconds))

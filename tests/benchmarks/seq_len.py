@@ -1,7 +1,8 @@
-"""What a step costs as windows grow longer: python -m tests.benchmarks.seq_len [--lengths=20,40,80,144]
+"""Measures the cost of a step for longer windows: python -m tests.benchmarks.seq_len [--lengths=20,40,80,144]
 
-Steps on AFEW-like videos cut into windows of each length; then a line through all steps, seconds against real frames.
-Where padding is no pixel, that line explains them, whatever the padded length. Takes any flag of train.py.
+It takes steps on AFEW-like videos cut into windows of each length, then fits a line through all steps, seconds against
+real frames. Padding has no pixels, so that line explains all steps, for any padded length. The command takes every flag
+of train.py.
 """
 
 import statistics
@@ -11,16 +12,16 @@ from absl import flags
 
 from fer import cli
 from tests.benchmarks import timing
-from tests.benchmarks.runs import Training, drawn_manifest
+from tests.benchmarks.runs import Training, synthetic_manifest
 
-flags.DEFINE_list('lengths', ['20', '40', '80', '144'], 'Values of --seq_len.')
+flags.DEFINE_list('lengths', ['20', '40', '80', '144'], 'Values of --seq_len to measure.')
 LINEAR = 0.95
-flags.DEFINE_integer('videos', 40, 'Videos drawn.', lower_bound=4)
+flags.DEFINE_integer('videos', 40, 'Synthetic videos to read.', lower_bound=4)
 
 
 def main() -> None:
     values = flags.FLAGS
-    manifest = drawn_manifest(values.videos, values.image_size)
+    manifest = synthetic_manifest(values.videos, values.image_size)
     runs = {length: Training(manifest, seq_len=int(length)) for length in values.lengths}
     frames: dict[str, list[int]] = {length: [] for length in runs}
 

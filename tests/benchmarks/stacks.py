@@ -1,7 +1,7 @@
-"""The two stacks side by side, in turns on one machine: python -m tests.benchmarks.stacks
+"""Compares the two stacks, in turns on one machine: python -m tests.benchmarks.stacks
 
-Reading JPEGs, fine-tuning ResNet-50 and VGG-Face on windows of AFEW's lengths, starting a command, and importing
-TensorFlow. Each turn is a process of its own on each stack. `make venv VENV=.venv-other PYTHON=/path/to/python3.11`
+It times reading JPEGs, fine-tuning ResNet-50 and VGG-Face on windows of AFEW's lengths, starting a command, and
+importing TensorFlow. Each turn of a stack is its own process. `make venv VENV=.venv-other PYTHON=/path/to/python3.11`
 makes the other environment.
 """
 
@@ -15,12 +15,12 @@ from absl import flags
 
 from fer import cli
 from tests.benchmarks import timing
-from tests.benchmarks.runs import Reader, Training, drawn_manifest, windows_per_second
+from tests.benchmarks.runs import Reader, Training, synthetic_manifest, windows_per_second
 
 flags.DEFINE_list('others', ['.venv-other/bin/python'], 'Interpreters to compare this one with.')
-flags.DEFINE_integer('steps', 4, 'Steps of a turn, after one that warms up.', lower_bound=1)
-flags.DEFINE_integer('videos', 40, 'Videos drawn.', lower_bound=4)
-flags.DEFINE_bool('turn', False, 'Only measure this interpreter once, and print the figures as JSON.')
+flags.DEFINE_integer('steps', 4, 'Steps of a turn, after one to warm up.', lower_bound=1)
+flags.DEFINE_integer('videos', 40, 'Synthetic videos to read.', lower_bound=4)
+flags.DEFINE_bool('turn', False, 'Measure only this interpreter, once, and print the figures as JSON.')
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {'resnet50': True, 'vgg_face': False}  # --global_pool of each
 
@@ -61,12 +61,14 @@ def measure() -> dict[str, float]:
     from fer.data.split import load_split
 
     for size in (224, 112):
-        manifest = drawn_manifest(flags.FLAGS.videos, size)
+        manifest = synthetic_manifest(flags.FLAGS.videos, size)
         reader = Reader(load_split([str(manifest)], '', 80, 2, labelled=True), 112, batch=4)
-        reader.epoch()  # warms up
+        reader.epoch()  # to warm up
         found[f'decode, JPEGs of {size}x{size}: images/s'] = reader.epoch()
     for model, pool in NETWORKS.items():
-        training = Training(drawn_manifest(flags.FLAGS.videos, 112), model=model, global_pool=pool, frames_per_chunk=-1)
+        training = Training(
+            synthetic_manifest(flags.FLAGS.videos, 112), model=model, global_pool=pool, frames_per_chunk=-1
+        )
         windows_per_second(training, 1)
         title = f'finetune {model}, seq_len {training.config.seq_len}, batches of 4: windows/s'
         found[title] = windows_per_second(training, flags.FLAGS.steps)

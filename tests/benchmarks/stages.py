@@ -1,15 +1,15 @@
-"""What each stage adds on the drawn corpus, over seeds: python -m tests.benchmarks.stages --output=FOLDER
+"""Measures the gain of each stage on synthetic videos, over seeds: python -m tests.benchmarks.stages --output=FOLDER
 
-Seven models: the CNN with a loss per frame and with one per window, a GRU and a bidirectional GRU on the latter, the
-two audio networks, and early fusion of option 2, which joins the latter CNN with the audio GRU. Every model of a seed
-starts from that seed's own runs. Prints each model's accuracy as mean, standard deviation and extremes over the seeds,
-and, seed by seed, what a model gains over the best of its parts: paired, because the seeds' CNNs differ more than that.
+There are seven models: the CNN with a loss per frame, the CNN with a loss per window, a GRU and a bidirectional GRU on
+the second CNN, the two audio networks, and early fusion of option 2, which joins the second CNN with the audio GRU.
+Every model of a seed starts from runs of that seed. The table has each model's accuracy as mean, standard deviation and
+extremes over the seeds. It also has the gain of a model over the best of its parts, paired by seed, because the CNNs of
+different seeds differ by more than the gain.
 
-Every run also answers the corpus's hold-out, whose videos have labels here, so that late fusion can be judged on videos
-that nothing was fitted to (fusion.py --search).
+Every run is also scored on the corpus's hold-out, whose videos have labels here. So late fusion can be judged on videos
+that no model was fitted to (fusion.py --search).
 
-What is finished is not made again, so that the command can be stopped and typed again. Two runs go side by side, each
-on one thread.
+Finished runs are kept, so the command can be stopped and repeated. Two runs train at a time, each on one thread.
 """
 
 import csv
@@ -31,7 +31,7 @@ from fer.prepare.synthetic.corpus import LABELS_FILE
 from fer.progress import progress
 
 flags.DEFINE_string('output', 'demo/stages', 'Folder of the corpus, the runs and the table.')
-flags.DEFINE_list('seeds', ['0', '1', '2', '3', '4'], 'Seeds, each of all models.')
+flags.DEFINE_list('seeds', ['0', '1', '2', '3', '4'], 'Seeds. Each trains all models.')
 
 SIZES = {'train': 400, 'val': 200, 'test': 200}  # videos
 SPLITS = ('val', 'holdout')
@@ -41,7 +41,7 @@ class Model(NamedTuple):
     settings: str  # below configs/demo
     manifests: str  # ends the names of its manifests
     flags: tuple[str, ...] = ()
-    parts: dict[str, str] = {}  # noqa: RUF012 (never changed): {flag: model whose run of the same seed it names}
+    parts: dict[str, str] = {}  # noqa: RUF012 (never changed): {flag: model whose run of the same seed is its value}
 
 
 MODELS = {
@@ -60,14 +60,14 @@ MODELS = {
 def main() -> None:
     output = Path(flags.FLAGS.output)
     output.mkdir(parents=True, exist_ok=True)
-    data = draw(output)
+    data = make_corpus(output)
     with (
         ThreadPoolExecutor(2) as pool,
         progress(total=len(MODELS) * len(flags.FLAGS.seeds), label='runs', unit='run') as bar,
     ):
 
         def make_all(seed: str) -> None:
-            for name in MODELS:  # parts come before what is made of them
+            for name in MODELS:  # parts come before the models made of them
                 make(output, data, name, seed)
                 bar.update()
 
@@ -77,8 +77,8 @@ def main() -> None:
     print(table)
 
 
-def draw(output: Path) -> Path:
-    """Draws and prepares the corpus; both commands go on where they were stopped."""
+def make_corpus(output: Path) -> Path:
+    """Makes and prepares the corpus. Both commands continue where they were stopped. Returns the prepared folder."""
     raw, data = output / 'raw', output / 'data'
     if not (data / 'val_functionals.txt').exists():
         sizes = (f'--{split}_videos={number}' for split, number in SIZES.items())
@@ -95,7 +95,7 @@ def draw(output: Path) -> Path:
 
 
 def label_holdout(source: Path, target: Path, labels: dict[str, int]) -> None:
-    """Writes an unlabelled manifest and its ledger again, with labels."""
+    """Writes a copy of an unlabelled manifest and its ledger, with labels."""
     manifest = read_manifest(source, item='video' if source.stem.endswith('_functionals') else 'frame')
     rows = []
     for video in manifest.videos:
@@ -110,11 +110,11 @@ def run_dir(output: Path, name: str, seed: str) -> Path:
 
 
 def make(output: Path, data: Path, name: str, seed: str) -> None:
-    """Trains a model and scores it on validation and hold-out, as far as that is not done."""
+    """Trains a model and scores it on validation and hold-out, unless that is done."""
     model, folder = MODELS[name], run_dir(output, name, seed)
     parts = (f'--{flag}={run_dir(output, part, seed)}' for flag, part in model.parts.items())
     manifests = {split: data / f'{split}{model.manifests}.txt' for split in ('train', *SPLITS)}
-    if not (folder / 'curves.png').exists():  # the last thing that a run writes
+    if not (folder / 'curves.png').exists():  # the last file of a run but one
         step(
             *('train.py', f'--flagfile=configs/demo/{model.settings}.flags', *model.flags, *parts, f'--seed={seed}'),
             *(f'--train_manifest={manifests["train"]}', f'--val_manifest={manifests["val"]}'),
@@ -128,13 +128,13 @@ def make(output: Path, data: Path, name: str, seed: str) -> None:
 def step(*arguments: str) -> None:
     environment = {**os.environ, 'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}
     done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
-    # fer.prepare ends with 1 where a video could not be used, and the corpus has clips without a face.
+    # fer.prepare exits with 1 if a video cannot be used, and the corpus has clips without a face.
     if done.returncode and not (done.returncode == 1 and arguments[1] == 'fer.prepare'):
         raise InputError(f'python {" ".join(arguments)}: exit code {done.returncode}\n{done.stderr[-2000:]}')
 
 
 def report(output: Path, seeds: list[str]) -> str:
-    """A Markdown table of the models."""
+    """Returns a Markdown table of the models."""
     accuracy = {
         (name, split): [
             100 * json.loads((run_dir(output, name, seed) / f'metrics_{split}.json').read_text())['accuracy']
@@ -156,7 +156,7 @@ def report(output: Path, seeds: list[str]) -> str:
 
 
 def spread(values: list[float], sign: str = '') -> str:
-    """`48.3 +- 1.9 (45.5 to 50.0)`."""
+    """Returns text such as `48.3 +- 1.9 (45.5 to 50.0)`."""
     deviation = f' +- {statistics.stdev(values):.1f}' if len(values) > 1 else ''
     return f'{statistics.mean(values):{sign}.1f}{deviation} ({min(values):{sign}.1f} to {max(values):{sign}.1f})'
 

@@ -1,4 +1,4 @@
-"""How long commands take to answer --help, and NASNet-Large's graph to be built: python -m tests.benchmarks.startup"""
+"""Times --help of every command, and the building of NASNet-Large's graph: python -m tests.benchmarks.startup"""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ from absl import flags
 from fer import cli
 from tests.benchmarks import timing
 
-flags.DEFINE_bool('build', False, 'Only build the graph of --model in this process, and print the seconds.')
+flags.DEFINE_bool('build', False, 'Only build the graph in this process, and print the seconds.')
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = 'NASNet-Large, CNN and GRU, both phases'
 
 
 def commands() -> list[tuple[str, ...]]:
-    """Every script and module that is run."""
+    """Returns every command, as arguments of Python."""
     scripts = [(path.name,) for path in sorted(ROOT.glob('*.py')) if '__main__' in path.read_text()]
     paths = [path for path in sorted(ROOT.glob('fer/**/*.py')) if '(cli.run' in path.read_text()]
     modules = [path.relative_to(ROOT) for path in paths if path.parent.name != 'commands']
@@ -45,9 +45,9 @@ def time_build() -> float:
 
 
 def build() -> float:
-    from tests.benchmarks.runs import Training, drawn_manifest
+    from tests.benchmarks.runs import Training, synthetic_manifest
 
-    manifest = drawn_manifest(8, 112)
+    manifest = synthetic_manifest(8, 112)
     began = time.perf_counter()
     Training(manifest, phase=1, model='nasnet', stage='temporal', global_pool=True)
     return time.perf_counter() - began

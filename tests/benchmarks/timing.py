@@ -1,4 +1,4 @@
-"""What benchmarks share: contestants take turns, medians and extremes are told, in a table and in JSON."""
+"""The frame of benchmarks: contestants take turns, and a table and JSON have their medians and extremes."""
 
 import json
 import platform
@@ -15,23 +15,23 @@ from fer.files import atomic_write
 from tests.benchmarks import torch_venv
 
 flags.DEFINE_integer('rounds', 5, 'Turns of each contestant.', lower_bound=1)
-flags.DEFINE_string('json', '', 'File to write the measurements to; none if empty.')
-flags.DEFINE_string('folder', 'demo/benchmarks', 'Folder of what benchmarks read; drawn where it is missing.')
+flags.DEFINE_string('json', '', 'Write the measurements to this file. Default: no file.')
+flags.DEFINE_string('folder', 'demo/benchmarks', 'Folder of the files that benchmarks read. Missing files are made.')
 
 
 def interleave(
     contestants: Mapping[str, Callable[[], float]], rounds: int, warm: bool = False
 ) -> dict[str, list[float]]:
-    """Lets each measure itself once a round, in turn, so that what the machine does besides meets all alike.
+    """Lets contestants take turns, so that other work of the machine affects all of them alike.
 
     Args:
-      contestants: each a function that measures once and returns the figure.
+      contestants: by name, functions that measure once and return the figure.
       rounds: turns of each.
-      warm: whether they are warm already. Else a turn of each comes before and is thrown away: caches fill, threads
-        start, kernels are chosen.
+      warm: whether they are warm already. Otherwise the first turn of each is not counted, because it fills caches,
+        starts threads and chooses kernels.
 
     Returns:
-      The figures of each, by round.
+      The figures of each contestant, by round.
     """
     found: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(int(warm), rounds + 1):
@@ -43,7 +43,7 @@ def interleave(
 
 
 def ratios(found: Mapping[str, list[float]], above: str, below: str) -> list[float]:
-    """Quotients within rounds, which a busy machine spoils less than those of medians."""
+    """Returns quotients within rounds. A busy machine changes them less than quotients of medians."""
     return [a / b for a, b in zip(found[above], found[below], strict=True)]
 
 
@@ -56,16 +56,16 @@ def report(
     """Prints medians, extremes and goals of rows, and adds them to --json.
 
     Args:
-      title: of the table; says the unit.
+      title: of the table, with the unit.
       rows: figures by name.
-      at_least: goals of the medians of some rows.
-      at_most: the same, of rows that are better the smaller they are.
+      at_least: the least median that is the goal of some rows.
+      at_most: the largest median that is the goal of some rows.
     """
     goals = {name: ('>=', goal) for name, goal in (at_least or {}).items()}
     goals |= {name: ('<=', goal) for name, goal in (at_most or {}).items()}
     table = {}
     for name, measured in rows.items():
-        values = [float(value) for value in measured]  # NumPy's are none of JSON's
+        values = [float(value) for value in measured]  # JSON has no NumPy numbers
         median = statistics.median(values)
         table[name] = {'median': median, 'lowest': min(values), 'highest': max(values), 'values': values}
         if name in goals:
@@ -92,7 +92,7 @@ def _print_table(title: str, rows: Mapping[str, Mapping]) -> None:
 
 
 def print_goals(path: str | Path) -> None:
-    """Prints every goal in a file that `report` has written, with what was measured."""
+    """Prints every goal in a file that `report` has written, with its measurements."""
     goals = [
         (f'{title}: {name}', row)
         for title, table in json.loads(Path(path).read_text()).items()
@@ -107,7 +107,7 @@ def print_goals(path: str | Path) -> None:
 
 
 class TorchTwin:
-    """PyTorch's side, a process of `.venv-bench` that answers a line of JSON with a line of JSON."""
+    """PyTorch's side: a process of `.venv-bench` that answers a line of JSON with a line of JSON."""
 
     def __init__(self):
         if not torch_venv.PYTHON.exists():
@@ -118,7 +118,7 @@ class TorchTwin:
         )
 
     def ask(self, what: str, **settings) -> float:
-        """The figure that the twin measures for it."""
+        """Returns the figure that the twin measures."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps({'what': what, **settings}) + '\n')

@@ -1,8 +1,8 @@
-"""PyTorch doing the same work, in an environment of its own (torch_venv.py); benchmarks start it and ask.
+"""PyTorch's side of benchmarks, started by them in its own environment (torch_venv.py).
 
-Each line of the standard input is a JSON object whose `what` is the name of a function here and whose other items are
-its arguments; the answer is a line with the number it returns. What is prepared for some settings (loaders with their
-processes, networks) is kept for the next question with the same.
+Each line of the standard input is a JSON object. Its `what` is the name of a function here, and its other items are the
+arguments. The answer is a line with the number that the function returns. Loaders, their processes and networks are
+kept for the next question with equal settings.
 """
 
 import functools
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-cv2.setNumThreads(0)  # the loader's processes are the parallelism
+cv2.setNumThreads(0)  # the loader's processes run in parallel already
 
 
 def read_pillow(path: str, size: int) -> np.ndarray:
@@ -36,7 +36,7 @@ READERS = {'pillow': read_pillow, 'opencv': read_opencv}
 
 
 class Images(Dataset):
-    """Images as uint8 [3, H, W]: floats would be four times as much to send from a loader's process."""
+    """Images as uint8 [3, H, W]. A loader's process would have to send four times as many bytes for floats."""
 
     def __init__(self, paths: tuple[str, ...], size: int, reader: str):
         self.paths, self.size, self.read = paths, size, READERS[reader]
@@ -70,7 +70,7 @@ def _loader(paths: tuple[str, ...], size: int, reader: str, batch: int, workers:
 
 
 def decode(list_file: str, size: int, reader: str, batch: int, workers: int) -> float:
-    """Images/s of an epoch: decoded, resized, batched, and scaled to float32 in [-1, 1]."""
+    """Returns the images/s of an epoch: decoded, resized, batched, and scaled to float32 in [-1, 1]."""
     with open(list_file) as file:
         paths = tuple(file.read().splitlines())
     loader = _loader(paths, size, reader, batch, workers)
@@ -109,7 +109,7 @@ class VGGFace(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """ResNet-50 as fer.nets.resnet builds it, with the features' average: slim's strides, in a stage's last unit."""
+    """ResNet-50 as fer.nets.resnet builds it, with averaged features. As in slim, the last unit of a block strides."""
 
     def __init__(self, size: int, width: float):
         super().__init__()
@@ -154,7 +154,7 @@ NETWORKS = {'vgg_face': VGGFace, 'resnet50': ResNet50}
 
 
 def parameters(model: str, size: int, width: float) -> int:
-    """How many values a network has to learn."""
+    """Returns the number of trained values of a network."""
     return sum(parameter.numel() for parameter in NETWORKS[model](size, width).parameters())
 
 
@@ -180,7 +180,7 @@ def finetune(
     steps: int,
     bfloat16: bool,
 ) -> float:
-    """Windows/s of so many steps of training on padded windows, their frames' logits averaged."""
+    """Returns the windows/s of some training steps on padded windows, whose frames' logits are averaged."""
     loader, network, optimizer, state = _training(windows_file, model, seq_len, batch, size, width, workers)
     began = time.perf_counter()
     for _ in range(steps):

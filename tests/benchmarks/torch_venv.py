@@ -1,9 +1,9 @@
-"""Makes .venv-bench, in which PyTorch runs to be compared with: python -m tests.benchmarks.torch_venv
+"""Makes .venv-bench, an environment with PyTorch for comparisons: python -m tests.benchmarks.torch_venv
 
-PyTorch is no requirement of this project, and its packages must not change what ours resolve to; so it has a virtual
-environment of its own, and its side of a comparison is a process of its own (torch_twin.py). What is already there is
-left alone. pip's own settings apply: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has builds without CUDA,
-which are a tenth of the size.
+This project does not require PyTorch, and PyTorch's packages must not change the versions of ours. So PyTorch has its
+own virtual environment, and its side of a comparison is its own process (torch_twin.py). An existing environment is
+kept. pip's own settings apply: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu has builds without CUDA, which
+are a tenth of the size.
 """
 
 import os
