@@ -97,9 +97,7 @@ def describe(run_dir, last_step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    'model', ['vgg_face', 'resnet50']
-)  # one has dropout, one moving averages
+@pytest.mark.parametrize('model', ['vgg_face', 'resnet50'])  # one has dropout, one moving averages
 def test_run_resumes_when_killed_at_any_moment(tmp_path, model):
     rng = random.Random(model)
     corpus = Corpus(tmp_path / 'data', model)
