@@ -91,7 +91,7 @@ def test_outputs_and_gradients_are_those_of_keras_masked_layers(cell, layers, bo
     """Keras sees padding that is far from silent, and a mask."""
     with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
-        outputs = recurrent(frames, lengths, index, cell, layers, UNITS, both)
+        outputs = recurrent(frames, lengths, index, cell, layers, UNITS, bidirectional=both)
         variables = {v.op.name: v for v in tf.trainable_variables('rnn/')}
         our_gradients = tf.gradients(weigh(outputs), [frames, *variables.values()])
         padded = tf.placeholder(tf.float32, [None, STEPS, FEATURES])

@@ -1,30 +1,32 @@
 """Recurrent networks over the frames of windows, and their classifier (dissertation 2.4.3 and 5.2, sizes in 6.3).
 
-New weights start as those of tf.nn.rnn_cell's GRUCell and LSTMCell do: Glorot's over input and state together, biases
-of 1 that keep a GRU's state and an LSTM's memory at first.
+Fresh weights start like those of tf.nn.rnn_cell's GRUCell and LSTMCell: Glorot's over input and state together. The
+initial bias of 1 makes a GRU keep its state and an LSTM its memory.
 
-The loop is our own (fer/nets/cells.py) rather than tf.nn.dynamic_rnn, because the batch is packed. A cell's product
-with its input, 97% of its work on 4096 features, does not depend on the state: here it is one product over the N real
-frames before the loop, and what is padded is its result. dynamic_rnn pads the features, then multiplies a few rows at a
-time, T times, and adds T gradients of the whole weight matrix (tests/benchmarks/rnn.py compares the two).
+The batch is packed, so the loop is fer/nets/cells.py rather than tf.nn.dynamic_rnn. A cell's product with its input is
+97% of its work on 4096 features and does not depend on the state. Here it is one product over the N real frames before
+the loop, and the result of the product is padded. dynamic_rnn pads the features instead. It then multiplies a few rows
+in each of T steps, and adds T gradients of the whole weight matrix. `python -m tests.benchmarks.rnn` compares the two.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fer.nets.cells import CELLS, Cell, masked_loop
+from fer.nets.cells import CELLS, RecurrentCell, masked_loop
 from fer.nets.layers import dropout as dropout_layer
 from fer.tf1 import slim, tf
 
 
 class Direction(NamedTuple):
-    """How frames enter the loop and come back."""
+    """The order in which frames enter the loop, and the way back."""
 
-    rows: tf.Tensor  # int32 [T, B]: the packed frame of each step; past a window's end, any
-    steps: tf.Tensor  # int32 [N, 2]: of each packed frame, its step and window
+    rows: tf.Tensor  # int32 [T, B]: the packed frame of each step, any frame past a window's end
+    steps: tf.Tensor  # int32 [N, 2]: the step and the window of each packed frame
 
 
-def _layer(net: tf.Tensor, lengths: tf.Tensor, direction: Direction, cell: Cell, units: int, scope: str) -> tf.Tensor:
-    """One layer in one direction: packed frames, [N, D] to [N, units]."""
+def _layer(
+    net: tf.Tensor, lengths: tf.Tensor, direction: Direction, cell: RecurrentCell, units: int, scope: str
+) -> tf.Tensor:
+    """Builds one layer in one direction over packed frames: [N, D] to [N, units]."""
     features = int(net.shape[1])
     products, recurrent_weights = [], []
     with tf.variable_scope(scope):
@@ -43,12 +45,12 @@ def _layer(net: tf.Tensor, lengths: tf.Tensor, direction: Direction, cell: Cell,
 def attention_gate(inputs: tf.Tensor, outputs: tf.Tensor, scope: str = 'attention') -> tf.Tensor:
     """Multiplies a network's outputs by gates computed from its inputs (dissertation, equations 2.10 to 2.12).
 
-    Equation 2.11's simpler network is one dense layer under a sigmoid: variables `weights` [D, U], `biases` [U].
+    The gates of equation 2.11 are one dense layer under a sigmoid, with variables `weights` [D, U] and `biases` [U].
 
     Args:
       inputs: x, float32 [N, D].
       outputs: z = f(x), float32 [N, U].
-      scope: of the variables.
+      scope: scope of the variables.
 
     Returns:
       g = sigmoid(W x + b) * z, float32 [N, U].
@@ -64,40 +66,41 @@ def recurrent(
     cell: str = 'gru',
     layers: int = 2,
     units: int = 128,
+    *,
     bidirectional: bool = False,
     attention: bool = False,
     scope: str = 'rnn',
 ) -> tf.Tensor:
-    """A stack of recurrent layers over packed windows, with an output for each real frame.
+    """Builds a stack of recurrent layers over packed windows, with an output for each real frame.
 
-    What is past a window's end changes no output and no gradient. In both directions, each layer
-    takes the two directions' outputs of the layer before, and the backward one starts at the last real frame.
+    Positions past a window's end change no output and no gradient. With `bidirectional`, each layer takes the outputs
+    of both directions of the layer before. The backward direction starts at the last real frame.
 
-    Variables: `layer_1/forward/gates/weights` [D + U, gates * U] with the input's rows first, `.../biases`, and so on;
-    `backward` beside `forward`. The attention's are beside `scope`, under `attention`.
+    Variables: `layer_1/forward/gates/weights` [D + U, gates * U] with the input's rows first, `.../biases`, and so on.
+    `backward` is beside `forward`, and `attention` is beside `scope`.
 
     Args:
       inputs: float32 [N, D], the real frames of B windows, one window after the other.
       lengths: int32 [B], real frames of each window, at least 1.
       pad_index: int32 [B, T], as `fer.data.windows.pad_index` makes it.
-      cell: a key of `CELLS`.
-      layers: of the stack, at least 1.
-      units: of each layer and direction.
-      bidirectional: whether each layer has a backward direction.
-      attention: whether `attention_gate` gates the stack's outputs by `inputs`.
-      scope: of the layers' variables; variables are reused where they exist.
+      cell: a key of `CELLS`: `gru` or `lstm`.
+      layers: number of layers, at least 1.
+      units: units of each layer and direction, at least 1.
+      bidirectional: True adds a backward direction to each layer.
+      attention: True multiplies the stack's outputs by an `attention_gate` of `inputs`.
+      scope: scope of the layers' variables, which are reused if they exist.
 
     Returns:
-      float32 [N, U], U being `units`, or twice as many in both directions: forward ones first.
+      float32 [N, U]. U is `units`, or 2 * `units` with `bidirectional`: first the forward direction's.
 
     Raises:
-      ValueError: an unknown cell, or no layers or units.
+      ValueError: the cell is unknown, or there are no layers or no units.
     """
     if cell not in CELLS:
         raise ValueError(f'cell {cell}: expected one of {", ".join(CELLS)}')
     if layers < 1 or units < 1:
         raise ValueError(f'{layers} layers of {units} units: expected at least one of each')
-    rows = pad_index[:, : tf.reduce_max(lengths)]  # no step is past the end of all windows
+    rows = pad_index[:, : tf.reduce_max(lengths)]  # the loop ends with the longest window
     window, step = tf.unstack(tf.where(tf.sequence_mask(lengths, dtype=tf.bool)), axis=1)  # [N] each
     last = tf.gather(tf.cast(lengths, tf.int64), window) - 1
     directions = {'forward': Direction(tf.transpose(rows), tf.stack([step, window], axis=1))}
@@ -119,39 +122,32 @@ def sequence_classifier(
     pad_index: tf.Tensor,
     num_classes: int = 7,
     is_training: bool = False,
-    cell: str = 'gru',
-    layers: int = 2,
-    units: int = 128,
-    bidirectional: bool = False,
-    attention: bool = False,
+    *,
     dropout: float = 0.0,
     scope: str = 'temporal',
+    **rnn: Any,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """`recurrent`, then a dense layer that classifies each frame (dissertation 5.2).
+    """Builds `recurrent` and a dense layer that classifies each frame (dissertation 5.2).
 
     Args:
-      inputs: as in `recurrent`, like `lengths`, `pad_index` and the five from `cell` on.
-      lengths: int32 [B].
-      pad_index: int32 [B, T].
-      num_classes: units of the classifier; 0 builds none.
-      is_training: whether dropout acts.
-      cell: `gru` or `lstm`.
-      layers: of the stack.
-      units: of each layer and direction.
-      bidirectional: whether there is a backward direction.
-      attention: whether outputs are gated.
-      dropout: rate between the outputs and the classifier.
-      scope: of the variables, which are under `rnn`, `attention` and `logits`; they are reused where they exist.
+      inputs: float32 [N, D], the real frames of B windows, one window after the other.
+      lengths: int32 [B], real frames of each window, at least 1.
+      pad_index: int32 [B, T], as `fer.data.windows.pad_index` makes it.
+      num_classes: units of the classifier, 0 for no classifier.
+      is_training: True turns dropout on.
+      dropout: share of the outputs dropped before the classifier, in [0, 1).
+      scope: scope of the variables, which are below `rnn`, `attention` and `logits` and are reused if they exist.
+      **rnn: `cell`, `layers`, `units`, `bidirectional` and `attention` of `recurrent`.
 
     Returns:
-      outputs: float32 [N, U], as in `recurrent`, before dropout.
-      end_points: `rnn`, the outputs; `logits` float32 [N, num_classes], one row a real frame.
+      outputs: float32 [N, U], the outputs of `recurrent`, before dropout.
+      end_points: `rnn`, the outputs, and `logits`, float32 [N, num_classes], one row per real frame.
     """
     with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):
-        outputs = recurrent(inputs, lengths, pad_index, cell, layers, units, bidirectional, attention)
+        outputs = recurrent(inputs, lengths, pad_index, **rnn)
         end_points = {'rnn': outputs}
         if num_classes:
-            # By the whole name, as several classifiers of one network would draw the same mask otherwise.
+            # The name has the whole scope, because several classifiers of one network would share a mask otherwise.
             net = dropout_layer(outputs, dropout, is_training, scope=f'{scope}/dropout')
             end_points['logits'] = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
     return outputs, end_points
