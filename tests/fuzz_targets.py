@@ -34,8 +34,9 @@ from fer.fusion.requests import FusionRequest
 from fer.fusion.submission import check_submission, read_expected
 from fer.manifest import LedgerRow, read_ledger, read_manifest, write_ledger, write_manifest
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.weights import num_classes, open_weights, value, value_shape
-from fer.nets.weights.run import read_convention, write_convention
+from fer.nets.weights.convention_file import read_convention, write_convention
+from fer.nets.weights.identify import open_weights
+from fer.nets.weights.values import num_classes, read_value, value_shape
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.layout import SourceVideo, set_aside_unusable
 from fer.prepare.media import MediaError, extract_wav, read_frames
@@ -538,7 +539,7 @@ def read_weights(path: Path) -> None:
                 value_shape(weights, take)
             except ValueError:  # the restore report lists it
                 continue
-            value(weights, take)
+            read_value(weights, take)
 
 
 def read_foreign(folder: Path) -> None:

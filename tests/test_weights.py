@@ -23,11 +23,12 @@ from tf_slim.nets import resnet_v1
 from fer.errors import InputError
 from fer.nets import NETWORKS
 from fer.nets.densenet import TORCH
-from fer.nets.weights import identify, num_classes, open_weights, value
-from fer.nets.weights.run import write_convention
-from fer.nets.weights.source import minus as minus_biases
-from fer.nets.weights.sources import SOURCES
+from fer.nets.weights.convention_file import write_convention
+from fer.nets.weights.identify import identify, open_weights
+from fer.nets.weights.known_sources import SOURCES
+from fer.nets.weights.source import subtract_biases
 from fer.nets.weights.tensors import CHECKPOINT, KERAS, Tensors
+from fer.nets.weights.values import num_classes, read_value
 from fer.tf1 import slim, tf
 from fer.training.restore import Origin, initialise
 
@@ -387,7 +388,9 @@ def test_import(name, tmp_path):
             other = open_weights(str(path))
             assert other.convention == convention or other.source.name != case.source
             for ours, take in weights.source.table.items():
-                np.testing.assert_array_equal(value(other, other.source.table[ours]), value(weights, take), ours)
+                np.testing.assert_array_equal(
+                    read_value(other, other.source.table[ours]), read_value(weights, take), ours
+                )
         for damage in ('renamed', 'missing', 'misshapen', 'NaN'):
             assert_caught_by_name(session, weights, damage)
 
@@ -537,7 +540,7 @@ def test_a_tensor_of_another_rank_than_its_layout(tmp_path, shape):
 
 def test_biases_that_a_moving_mean_takes_in_are_as_many():
     with pytest.raises(ValueError, match='1,'):
-        minus_biases(np.zeros(4), np.zeros(1))
+        subtract_biases(np.zeros(4), np.zeros(1))
 
 
 @pytest.mark.parametrize(('source', 'published'), [('Keras ResNet50', 'probs'), ('Keras DenseNet121', 'fc1000')])

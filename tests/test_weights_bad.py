@@ -1,8 +1,9 @@
-"""Files that are not what they say end in one line that says so."""
+"""Bad files of weights end in an error of one line."""
 
 import json
 import pickle
 import struct
+import sys
 import zipfile
 
 import h5py
@@ -10,16 +11,15 @@ import numpy as np
 import public_nets as public
 import pytest
 import scipy.io
-from conftest import run, tiny_flags
+from conftest import ROOT, run, tiny_flags
 from safetensors.numpy import save, save_file
 from test_weights import RESIDUAL, VGG, WIDTH, matlab_cell, save_checkpoint
 
 from fer.errors import InputError
 from fer.nets.se_resnet import CAFFE
-from fer.nets.weights import open_weights
-from fer.nets.weights.hdf5_check import check_heaps
-from fer.nets.weights.matlab_check import check_matlab
-from fer.nets.weights.run import read_convention, write_convention
+from fer.nets.weights.convention_file import read_convention, write_convention
+from fer.nets.weights.files import open_tensors
+from fer.nets.weights.identify import open_weights, reader_process
 from fer.tf1 import tf
 from fer.training.restore import open_for
 
@@ -29,8 +29,8 @@ def state():
     return public.torch_residual(public.random_residual(**RESIDUAL))
 
 
-def says(path):
-    """The one line that opening it ends in."""
+def complaint(path):
+    """Returns the one line that opening a bad file ends in."""
     with pytest.raises(InputError) as caught:
         open_weights(str(path))
     (line,) = str(caught.value).splitlines()
@@ -38,18 +38,18 @@ def says(path):
     return line
 
 
-def test_no_file_an_empty_one_and_an_empty_folder(tmp_path):
-    assert 'no checkpoint or file there' in says(tmp_path / 'nowhere.h5')
+def test_missing_and_empty_files_are_refused(tmp_path):
+    assert 'no checkpoint or file there' in complaint(tmp_path / 'nowhere.h5')
     (tmp_path / 'empty.safetensors').touch()
-    assert 'empty file' in says(tmp_path / 'empty.safetensors')
+    assert 'empty file' in complaint(tmp_path / 'empty.safetensors')
     (tmp_path / 'folder').mkdir()
-    assert 'no checkpoint in this folder' in says(tmp_path / 'folder')
+    assert 'no checkpoint in this folder' in complaint(tmp_path / 'folder')
     (tmp_path / 'text.ckpt').write_text('not weights at all')
-    assert "no format of weights begins with b'not weig'" in says(tmp_path / 'text.ckpt')
+    assert "no format of weights begins with b'not weig'" in complaint(tmp_path / 'text.ckpt')
 
 
-def lying_headers(state):
-    """{how: bytes} of a safetensors file."""
+def wrong_headers(state):
+    """Returns {fault: bytes} of safetensors files."""
     whole = save({name: state[name] for name in sorted(state)[:3]})
     (length,) = struct.unpack('<Q', whole[:8])
     header, body = json.loads(whole[8 : 8 + length]), whole[8 + length :]
@@ -80,17 +80,17 @@ def lying_headers(state):
     }
 
 
-def test_a_safetensors_header_that_lies(tmp_path, state):
-    for how, content in lying_headers(state).items():
+def test_wrong_safetensors_headers_are_refused(tmp_path, state):
+    for how, content in wrong_headers(state).items():
         path = tmp_path / f'{how}.safetensors'
         path.write_bytes(content)
-        assert 'not a whole safetensors file' in says(path), how
+        assert 'not a whole safetensors file' in complaint(path), how
     header = json.dumps({'x': {'dtype': 'BF16', 'shape': [6], 'data_offsets': [0, 12]}}).encode()
     (tmp_path / 'x').write_bytes(struct.pack('<Q', len(header)) + header + bytes(12))
-    assert 'BF16' in says(tmp_path / 'x')
+    assert 'BF16' in complaint(tmp_path / 'x')
 
 
-def test_truncated_checkpoints(tmp_path):
+def test_truncated_checkpoints_are_refused(tmp_path):
     values = public.hikapok(public.random_residual(**RESIDUAL, squeeze_excite=True))
     for name, version in (('new', tf.train.SaverDef.V2), ('old', tf.train.SaverDef.V1)):
         path = save_checkpoint(tmp_path / name, values, write_version=version)
@@ -99,67 +99,80 @@ def test_truncated_checkpoints(tmp_path):
         assert weights.tensors.read('dense/bias').shape == (5,)
     (data,) = tmp_path.glob('new.data-*')
     data.write_bytes(data.read_bytes()[:-9000])
-    last = 'dense/kernel'  # names are in order, and so is the data
+    last = 'dense/kernel'  # names are sorted, and data follow their order
     damaged = open_weights(str(tmp_path / 'new'))
     with pytest.raises(InputError, match=f'{last} cannot be read, the checkpoint is damaged'):
         damaged.tensors.read(last)
     index = tmp_path / 'new.index'
     index.write_bytes(index.read_bytes()[:500])
-    assert 'not a readable TensorFlow checkpoint' in says(tmp_path / 'new')
+    assert 'not a readable TensorFlow checkpoint' in complaint(tmp_path / 'new')
     old = tmp_path / 'old'
     old.write_bytes(old.read_bytes()[:3000])
-    assert 'the file is cut' in says(old)
+    assert 'the file is cut' in complaint(old)
 
 
-def test_hdf5_and_what_is_called_so(tmp_path):
+def test_files_named_h5_without_weights_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / 'model.h5', 'w') as archive:
         archive.writestr('weights', 'x' * 100)
-    assert 'a zip archive' in says(tmp_path / 'model.h5')
+    assert 'a zip archive' in complaint(tmp_path / 'model.h5')
     with zipfile.ZipFile(tmp_path / 'model.keras', 'w') as archive:
         archive.writestr('model.weights.h5', 'x' * 100)
-    assert 'unzip' in says(tmp_path / 'model.keras')
+    assert 'unzip' in complaint(tmp_path / 'model.keras')
     with h5py.File(tmp_path / 'data.h5', 'w') as file:
         file['x'] = np.zeros((300, 300))
-    assert "without a Keras model's weights" in says(tmp_path / 'data.h5')
+    assert "without a Keras model's weights" in complaint(tmp_path / 'data.h5')
     content = (tmp_path / 'data.h5').read_bytes()
     (tmp_path / 'head.h5').write_bytes(content[:9])
-    assert 'not a readable HDF5 file' in says(tmp_path / 'head.h5')
+    assert 'not a readable HDF5 file' in complaint(tmp_path / 'head.h5')
     (tmp_path / 'cut.h5').write_bytes(content[: len(content) // 2])
-    assert 'not a readable HDF5 file' in says(tmp_path / 'cut.h5')
+    assert 'not a readable HDF5 file' in complaint(tmp_path / 'cut.h5')
 
 
-@pytest.mark.parametrize('before', [0, 2048])
-@pytest.mark.parametrize('width', [4, 8])
-@pytest.mark.parametrize('version', ['earliest', 'latest'])
-def test_heaps_of_text_are_right_as_written_and_wrong_with_a_size_changed(tmp_path, version, width, before):
+def test_reader_that_crashes_hangs_or_overflows_is_one_line(tmp_path, monkeypatch):
+    """A reader in place of h5py's does to its process what a damaged file can do."""
     path = tmp_path / 'x.h5'
-    properties = h5py.h5p.create(h5py.h5p.FILE_CREATE)
-    properties.set_userblock(before)
-    properties.set_sizes(8, width)
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    if version == 'latest':
-        access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)
-    with h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_TRUNC, properties, access)) as file:
-        texts = file.create_dataset(
-            'texts', data=['x' * length for length in range(0, 300, 3)], dtype=h5py.string_dtype()
+    with h5py.File(path, 'w') as file:
+        file['x'] = np.zeros(3)
+    module = tmp_path / 'fer_bad_reader.py'
+    monkeypatch.setattr(reader_process, '_COMMAND', (sys.executable, str(module)))
+    start = f'import sys; sys.path[:0] = [{str(ROOT)!r}]\nfrom fer.nets.weights import keras_hdf5, reader_process\n'
+    for fault, expected in (
+        ('import os, signal; os.kill(os.getpid(), signal.SIGSEGV)', 'SIGSEGV'),
+        ('while True: pass', 'SIGXCPU'),
+        ('bytearray(2**33)', 'MemoryError'),
+        ('import os; os._exit(3)', 'reading failed'),
+    ):
+        module.write_text(
+            f'{start}def read_content(path):\n    {fault}\n'
+            'keras_hdf5.read_content = read_content\nreader_process.main()\n'
         )
-        texts[::2] = ['y' * length for length in range(100, 150)]  # what stood there leaves free space
-        file.attrs['names'] = ['x' * length for length in range(50)]
-    check_heaps(str(path))
+        assert expected in complaint(path)
+
+
+def test_unreadable_array_is_named_when_it_is_read(tmp_path):
+    path = tmp_path / 'x.h5'
+    with h5py.File(path, 'w') as file:
+        file.attrs['layer_names'] = [b'fc1']
+        group = file.create_group('fc1')
+        group.attrs['weight_names'] = [b'text', b'cut', b'whole', b'empty']
+        group['text'] = ['a', 'b']
+        group.create_dataset('cut', data=np.arange(1e4, dtype=np.float32), chunks=(1000,), compression='gzip')
+        group['whole'] = np.arange(6, dtype=np.float16).reshape(2, 3)
+        group['empty'] = np.zeros((0, 4), np.float32)
+        place = group['cut'].id.get_chunk_info(3).byte_offset
     content = path.read_bytes()
-    heap = content.index(b'GCOL')
-    for size in (2 ** (8 * width) - 8, 4096, 0):
-        after = content[heap + 16 + 8 + width :]  # of its first object; a number of 0 is free space's
-        path.write_bytes(content[: heap + 16] + bytes(8) + size.to_bytes(width, 'little') + after)
-        with pytest.raises(ValueError, match='global heap'):
-            check_heaps(str(path))
-    many = b'GCOL\x01\0\0\0' + (2**20).to_bytes(width, 'little') + bytes(8 - width)
-    path.write_bytes(content[:before] + content[before : before + 512] + many * 2**16)  # each ends where the file does
-    with pytest.raises(ValueError, match='global heap'):
-        check_heaps(str(path))
+    path.write_bytes(content[:place] + bytes(50) + content[place + 50 :])
+    tensors = open_tensors(str(path))
+    assert tensors.shapes == {'fc1/0': (2,), 'fc1/1': (10_000,), 'fc1/2': (2, 3), 'fc1/3': (0, 4)}
+    with pytest.raises(InputError, match='fc1/0 is object; expected floats'):
+        tensors.read('fc1/0')
+    with pytest.raises(InputError, match='fc1/1 cannot be read, the file is damaged'):
+        tensors.read('fc1/1')
+    np.testing.assert_array_equal(tensors.read('fc1/2'), np.arange(6).reshape(2, 3))
+    assert tensors.read('fc1/3').shape == (0, 4)
 
 
-def test_pickles_are_refused_with_the_command_that_converts_them(tmp_path):
+def test_pickles_are_refused_with_a_command_to_convert(tmp_path):
     class Bomb:
         def __reduce__(self):
             return print, ('code ran',)
@@ -167,52 +180,34 @@ def test_pickles_are_refused_with_the_command_that_converts_them(tmp_path):
     for number, protocol in enumerate((0, 2, 4)):
         path = tmp_path / f'{number}.pth'
         path.write_bytes(pickle.dumps(Bomb(), protocol))
-        assert 'save_file' in says(path)
-        assert f'{path} {tmp_path / f"{number}.safetensors"}' in says(path)
+        assert 'save_file' in complaint(path)
+        assert f'{path} {tmp_path / f"{number}.safetensors"}' in complaint(path)
     with zipfile.ZipFile(tmp_path / 'resnet50.weights', 'w') as archive:
         archive.writestr('resnet50/data.pkl', pickle.dumps(Bomb()))
-    assert 'a pickle, which is code' in says(tmp_path / 'resnet50.weights')
+    assert 'a pickle, which is code' in complaint(tmp_path / 'resnet50.weights')
 
 
-def test_matlab_files_without_a_network(tmp_path, capsys):
+def test_matlab_files_without_a_network_are_refused(tmp_path, capsys):
     scipy.io.savemat(tmp_path / 'data.mat', {'x': np.zeros(3)})
-    assert 'no MatConvNet network' in says(tmp_path / 'data.mat')
+    assert 'no MatConvNet network' in complaint(tmp_path / 'data.mat')
     scipy.io.savemat(tmp_path / 'relu.mat', {'layers': matlab_cell([{'name': 'relu1', 'type': 'relu'}])})
-    assert 'no layer with weights' in says(tmp_path / 'relu.mat')
+    assert 'no layer with weights' in complaint(tmp_path / 'relu.mat')
     content = (tmp_path / 'data.mat').read_bytes()
     (tmp_path / 'cut.mat').write_bytes(content[:-20])
-    assert 'not a readable MATLAB file' in says(tmp_path / 'cut.mat')
+    assert 'not a readable MATLAB file' in complaint(tmp_path / 'cut.mat')
     (tmp_path / 'new.mat').write_bytes(b'MATLAB 7.3 MAT-file, Platform: GLNXA64' + bytes(600))
-    assert '-v7' in says(tmp_path / 'new.mat')
+    assert '-v7' in complaint(tmp_path / 'new.mat')
 
 
-@pytest.mark.parametrize('compressed', [False, True])
-def test_tags_of_a_right_matlab_file(tmp_path, compressed):
-    """Every kind of array that SciPy writes passes; a file that is cut, or one of whose sizes is another, does not."""
-    content = {
-        **{'empty': np.zeros((3, 0)), 'text': 'text é', 'complex': np.ones((2, 3)) * 1j, 'true': np.array(True)},
-        **{'whole': np.int64(7), 'struct': {'x': {'y': [1, 2]}, 'none': ''}, 'long': np.arange(99999.0)},
-        'cell': matlab_cell(['x', np.zeros(2), {'q': 1.0}]),
-    }
-    path = tmp_path / 'right.mat'
-    scipy.io.savemat(path, content, do_compression=compressed)
-    check_matlab(str(path))
-    whole = path.read_bytes()
-    for cut in (140, 200, len(whole) // 2, len(whole) - 9):
-        path.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match=r'break|bytes|type'):
-            check_matlab(str(path))
-
-
-def test_weights_of_another_network_and_of_none(tmp_path, state):
+def test_weights_of_other_networks_are_refused(tmp_path, state):
     save_file(state, tmp_path / 'resnet50.safetensors')
     with pytest.raises(InputError, match=r'weights of resnet50 \(torchvision resnet50\); expected of --model=nasnet'):
         open_for('nasnet', str(tmp_path / 'resnet50.safetensors'))
     save_file({f'encoder.{name}': array for name, array in state.items()}, tmp_path / 'other.safetensors')
-    assert 'expected one of torchvision resnet50, torchvision densenet121' in says(tmp_path / 'other.safetensors')
+    assert 'expected one of torchvision resnet50, torchvision densenet121' in complaint(tmp_path / 'other.safetensors')
 
 
-def test_a_damaged_convention(tmp_path):
+def test_damaged_convention_is_refused(tmp_path):
     write_convention(tmp_path, 'resnet50', CAFFE, 'fresh')
     assert read_convention(tmp_path) == ('resnet50', CAFFE)
     path = tmp_path / 'convention.json'
@@ -230,7 +225,7 @@ def test_a_damaged_convention(tmp_path):
             read_convention(tmp_path)
 
 
-COMMANDS = ('truncated checkpoint', 'zip called .h5', 'header that lies', 'another network', 'NaN', '.pth')
+COMMANDS = ('truncated checkpoint', 'zip called .h5', 'wrong header', 'another network', 'NaN', '.pth')
 
 
 @pytest.mark.parametrize('what', COMMANDS)
@@ -247,8 +242,8 @@ def test_train_ends_in_one_line_and_leaves_nothing(painted, tmp_path, what, stat
         with zipfile.ZipFile(path, 'w') as archive:
             archive.writestr('weights', 'x')
         text = 'a zip archive'
-    elif what == 'header that lies':
-        path.write_bytes(lying_headers(state)['overlapping'])
+    elif what == 'wrong header':
+        path.write_bytes(wrong_headers(state)['overlapping'])
         text = 'not a whole safetensors file'
     elif what == 'another network':
         save_file(state, path)

@@ -17,7 +17,8 @@ from fer.extract.request import ExtractionRequest
 from fer.files import atomic_files, atomic_write
 from fer.manifest import Manifest, read_manifest
 from fer.nets import get_network
-from fer.nets.weights import Weights, num_classes, open_weights
+from fer.nets.weights.identify import OpenedWeights, open_weights
+from fer.nets.weights.values import num_classes
 from fer.progress import progress
 from fer.runs.config import read_flagfile
 from fer.runs.names import FLAGS_FILE
@@ -37,7 +38,7 @@ class CnnPlan(NamedTuple):
     image_size: int  # in pixels
     num_classes: int  # of the weights' classifier; 0 without one
     arguments: dict[str, Any]  # further ones of the network's builder: width, global_pool, convention, se
-    weights: Weights
+    weights: OpenedWeights
 
 
 def extract(request: ExtractionRequest) -> None:

@@ -1,7 +1,7 @@
-"""What each network costs: python -m fer.nets
+"""Prints the size and cost of each network: python -m fer.nets
 
-First a row per network and image size, at the default --global_pool of train.py and seven classes; then, at 1000
-classes and the papers' image sizes, what is counted here beside what is published.
+The first table has a row per network and image size, for the default --global_pool of train.py and seven classes. The
+second table compares the counts with published figures, for 1000 classes and the papers' image sizes.
 """
 
 import functools
@@ -13,7 +13,7 @@ SIZES = (112, 224)
 
 
 def main() -> None:
-    # Here, not above: TensorFlow takes seconds to import, and --help should not.
+    # Imported here, because TensorFlow takes seconds to import and --help does not need it.
     from fer.nets import NETWORKS
     from fer.nets.published import PUBLISHED
     from fer.nets.summary import summarise, summarise_published
@@ -28,8 +28,8 @@ def main() -> None:
                 f'{row.multiply_adds / 1e9:11.3f} G  {row.features:8,}  {row.activations / 1e6:8.1f} MB',
                 flush=True,
             )
-    print('parameters: trainable. multiply-adds and activations: per frame, one pass forward; activations: float32,')
-    print('every value computed, which is near what a training step keeps.')
+    print('parameters: trainable. multiply-adds and activations: per frame, one forward pass. activations: all values')
+    print('computed, as float32, which is close to what a training step keeps.')
     print()
     print('network        image   parameters    published  w/o classifier    published  multiply-adds  published')
     for name, published in PUBLISHED.items():

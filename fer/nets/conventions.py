@@ -1,8 +1,8 @@
-"""What a network computes beyond its architecture and its weights.
+"""Conventions: choices of an implementation that neither a network's paper nor its variables show.
 
-Implementations of one paper differ in points that no variable shows: where strided windows lie, which convolution of
-a stage strides, batch normalisation's epsilon, and what the pixels were. Weights work only under the conventions they
-were trained with, so every network is built from a row of these; a network's module names the row it has of itself.
+Implementations of one paper differ in the place of strided windows, the convolution of a stage that strides, the
+epsilon of batch normalisation, and the scale of pixels. Weights work only under the convention they were trained with,
+so every network is built from a `Convention`. A network's module names its default.
 """
 
 from typing import NamedTuple
@@ -15,41 +15,47 @@ STRIDES = ('first_1x1', 'first_3x3', 'last_3x3')
 
 
 class Convention(NamedTuple):
-    """How one source of weights computes. A network ignores the fields it has no layer for."""
+    """The convention of one source of weights. A network ignores the fields that concern none of its layers."""
 
-    # Convolutions larger than 1x1 that stride. `same`: TensorFlow's SAME, whose odd row of padding comes after.
-    # `symmetric`: (size - 1) // 2 before and after (Caffe, PyTorch, Keras, slim's conv2d_same).
+    # Padding of convolutions above 1x1 that stride.
+    #   `same`: TensorFlow's SAME. An odd row of padding comes after the map.
+    #   `symmetric`: (size - 1) // 2 rows before and after (Caffe, PyTorch, Keras, slim's conv2d_same).
     padding: str = 'symmetric'
-    # Pools of stride 2, but for a DenseNet's transitions. `same` and `symmetric` as above, padding never winning (on
-    # 2x2 pools `symmetric` is none); `zeros`: SAME's extent, but the padding counts as zeros, in maxima and averages
-    # (Keras' NASNet); `after`: one row below and one column to the right (Caffe's rounding up, PyTorch's ceil_mode),
-    # which is SAME on even maps.
+    # Padding of pools of stride 2, except a DenseNet's transitions.
+    #   `same`: TensorFlow's SAME. The padding never wins a maximum.
+    #   `symmetric`: (size - 1) // 2 rows before and after, none for 2x2 pools. The padding never wins a maximum.
+    #   `zeros`: SAME's extent, but the padding counts as zeros in maxima and averages (Keras' NASNet).
+    #   `after`: one row below and one column to the right (Caffe's rounding up, PyTorch's ceil_mode). On even maps this
+    #     equals SAME.
     pool: str = 'symmetric'
-    # The convolution with which a stage of a residual network halves the map: the first unit's 1x1 (He et al.'s
-    # Caffe, Keras), the first unit's 3x3 (Torch), or the 3x3 of the last unit of the stage before (slim).
+    # The convolution in which a stage of a residual network halves the map.
+    #   `first_1x1`: the first unit's 1x1 (He et al.'s Caffe, Keras).
+    #   `first_3x3`: the first unit's 3x3 (Torch).
+    #   `last_3x3`: the 3x3 of the last unit of the previous stage (slim).
     stride: str = 'first_3x3'
-    epsilon: float = 1e-5  # of batch normalisation
-    # A pixel, 0 to 255, enters as (pixel - mean) / std, with its channels, and those of mean and std, in this order.
+    epsilon: float = 1e-5  # added to the variance by batch normalisation
+    # The network's input is (pixel - mean) / std for pixels from 0 to 255. `order` is the order of the channels of the
+    # input, `mean` and `std`.
     order: str = 'RGB'
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
     std: tuple[float, float, float] = (127.5, 127.5, 127.5)
 
 
 def check_convention(convention: Convention) -> None:
-    """Raises ValueError for a field with a value that no network knows."""
+    """Raises ValueError if a field has an unknown value."""
     for name, known in (('padding', PADDINGS), ('pool', POOLS), ('stride', STRIDES), ('order', ('RGB', 'BGR'))):
         if getattr(convention, name) not in known:
             raise ValueError(f'convention {name}={getattr(convention, name)!r}; expected one of {", ".join(known)}')
 
 
 def source_pixels(images: tf.Tensor, convention: Convention) -> tf.Tensor:
-    """Turns the project's images into what the source's network was trained on.
+    """Converts the project's images to the channel order and scale of a source of weights.
 
-    The default row is the project's own [-1, 1], which the dissertation feeds to every network; it adds no op.
+    The default convention is the project's own [-1, 1], the input of every network of the dissertation. It adds no op.
 
     Args:
       images: float32 [N, H, W, 3], RGB in [-1, 1].
-      convention: the source.
+      convention: the convention of the source.
 
     Returns:
       float32 [N, H, W, 3], in the source's channel order and scale.

@@ -1,20 +1,13 @@
-"""DenseNet-121: every layer sees the maps of all layers before it in its block.
+"""DenseNet-121, where each layer takes the maps of all layers before it in its block.
 
 Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional Networks", CVPR 2017, table 1, column
 DenseNet-121 (BC: bottlenecks, compression 0.5, growth rate 32). Batch normalisation and ReLU come before each
-convolution but the first. Padded symmetrically, as in the authors' Torch network. Its dropout, which the paper uses on
-small images without augmentation only, is left out.
+convolution except the first. Padding is symmetric, as in the authors' Torch network. The paper uses dropout only on
+small images without augmentation, so it is left out.
 """
 
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.layers import (
-    batch_norm,
-    batch_norm_arg_scope,
-    conv2d,
-    features_of_map,
-    pool_3x3,
-    scale_channels,
-)
+from fer.nets.layers import batch_norm, batch_norm_arg_scope, conv2d, features_of_map, pool_3x3, scale_channels
 from fer.tf1 import slim, tf
 
 BLOCKS = (6, 12, 24, 16)  # layers of each dense block
@@ -37,18 +30,18 @@ def densenet121(
     """Builds DenseNet-121.
 
     Args:
-      images: float32 [N, H, W, 3], RGB in [-1, 1]; H and W fixed, at least 32.
-      num_classes: units of the last layer, logits.
-      is_training: whether batch normalisation takes the batch's statistics.
-      width: multiplies the growth rate and the stem's channels, and with them every layer but the last.
-      dropout: ignored, see above.
-      global_pool: whether the features are the last map's average or the flat map.
-      convention: of the weights' source.
-      scope: the variables' scope; variables are reused where they exist.
+      images: float32 [N, H, W, 3], RGB in [-1, 1]. H and W are fixed, at least 32.
+      num_classes: units of the last layer, logits. 0 builds no classifier.
+      is_training: True normalises by the batch's statistics.
+      width: multiplies the growth rate and the stem's channels, and with them every layer except the last.
+      dropout: ignored, because the paper has none on images of this size.
+      global_pool: True averages the last map, False keeps it flat.
+      convention: the convention of the weights' source.
+      scope: scope of the variables, which are reused if they exist.
 
     Returns:
-      features: float32 [N, 1024 * width], or [N, H' * W' * 1024 * width] with H' about H / 32, rounded up by the
-        stem's two halvings and down by the three transitions'.
+      features: float32 [N, 1024 * width], or [N, H' * W' * 1024 * width] for a flat map. H' is about H / 32: the stem
+        halves twice and rounds up, the transitions halve three times and round down.
       end_points: `conv1`, `pool1`, `block1`, `transition1` ... `block4`, `norm5` (the last map, after ReLU),
         `features`, `logits` [N, num_classes].
     """
@@ -83,7 +76,7 @@ def densenet121(
 
 
 def _dense_layer(net: tf.Tensor, growth: int) -> tf.Tensor:
-    """[N, H, W, C] to [N, H, W, C + growth]."""
+    """Builds one layer: [N, H, W, C] to [N, H, W, C + growth]."""
     new = batch_norm(net, activation_fn=tf.nn.relu, scope='norm1')
     new = conv2d(new, BOTTLENECK * growth, 1, scope='conv1')
     new = batch_norm(new, activation_fn=tf.nn.relu, scope='norm2')
@@ -92,7 +85,7 @@ def _dense_layer(net: tf.Tensor, growth: int) -> tf.Tensor:
 
 
 def _transition(net: tf.Tensor) -> tf.Tensor:
-    """[N, H, W, C] to [N, H // 2, W // 2, C * COMPRESSION]."""
+    """Builds a transition: [N, H, W, C] to [N, H // 2, W // 2, C * COMPRESSION]."""
     channels = int(net.shape[3] * COMPRESSION)
     net = batch_norm(net, activation_fn=tf.nn.relu, scope='norm')
     net = conv2d(net, channels, 1, scope='conv')

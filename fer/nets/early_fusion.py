@@ -1,8 +1,8 @@
-"""Early fusion: what is seen and what is heard of a frame, joined, and a classifier of that (dissertation 4.4).
+"""Early fusion: the visual and audio features of a frame, joined, and a classifier on them (dissertation 4.4).
 
-The options of figure 6.13 differ in what is joined and in the classifier:
+The options of figure 6.13 differ in the joined features and in the classifier:
 
-  option  seen                     heard                  classifier
+  option  visual                   audio                  classifier
   1       CNN features             LLD                    GRU
   2       CNN features             audio GRU's outputs    GRU
   3       CNN features             audio GRU's outputs    dense layer
@@ -17,7 +17,7 @@ from fer.tf1 import slim, tf
 
 
 class Option(NamedTuple):
-    """A row of the table above."""
+    """One row of the table at the top of this file."""
 
     visual_rnn: bool
     audio_rnn: bool
@@ -44,23 +44,23 @@ def early_fusion(
     scope: str = 'early_fusion',
     **rnn,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Joins the two by concatenation and classifies each frame.
+    """Concatenates visual and audio features and classifies each frame.
 
     Args:
-      visual: float32 [N, V], of the real frames of B windows, one window after the other.
-      audio: float32 [N, A], of the same frames.
-      lengths: int32 [B], real frames of each window.
+      visual: float32 [N, V], features of the real frames of B windows, one window after the other.
+      audio: float32 [N, A], features of the same frames.
+      lengths: int32 [B], real frames of each window, at least 1.
       pad_index: int32 [B, T], as `fer.data.windows.pad_index` makes it.
       num_classes: units of the classifier.
-      is_training: whether dropout acts.
-      recurrent: whether the classifier is a GRU over the frames, or a dense layer on each.
-      dropout: rate before the dense layer that gives the logits.
-      scope: of the variables; they are reused where they exist.
-      **rnn: cell, layers, units, bidirectional and attention of the GRU, as in `sequence_classifier`.
+      is_training: True turns dropout on.
+      recurrent: True classifies by a GRU over the frames, False by a dense layer on each frame.
+      dropout: share of units dropped before the dense layer that gives the logits, in [0, 1).
+      scope: scope of the variables, which are reused if they exist.
+      **rnn: `cell`, `layers`, `units`, `bidirectional` and `attention` of `fer.nets.rnn.recurrent`.
 
     Returns:
-      outputs: float32 [N, U], the classifier's input: the GRU's outputs, or the joined features.
-      end_points: `joined` float32 [N, V + A], `logits` float32 [N, num_classes].
+      outputs: float32 [N, U], the input of the dense layer: the GRU's outputs, or the joined features.
+      end_points: `joined`, float32 [N, V + A], and `logits`, float32 [N, num_classes].
     """
     joined = tf.concat([visual, audio], axis=1)
     if recurrent:

@@ -1,8 +1,7 @@
-"""The feed-forward network on the functionals of a whole video's sound (dissertation 4.2, 6.4 table 1).
+"""The feed-forward network on the functionals of a whole video's audio (dissertation 4.2, 6.4 table 1).
 
-One layer of 1024 units was the dissertation's best. Each layer is dense, batch normalised where that is asked for, a
-ReLU and dropout, in the order of Ioffe and Szegedy 2015 (normalised before the ReLU); the dissertation does not give
-one.
+One layer of 1024 units was the dissertation's best. Each layer is a dense layer, optional batch normalisation, a ReLU
+and dropout. The order is that of Ioffe and Szegedy 2015, because the dissertation does not give one.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from fer.nets.layers import batch_norm as batch_norm_layer
 from fer.nets.layers import dropout as dropout_layer
 from fer.tf1 import slim, tf
 
-EPSILON = 1e-3  # of batch normalisation; slim's
+EPSILON = 1e-3  # added to the variance by batch normalisation, as in slim
 
 
 def ffn(
@@ -26,21 +25,21 @@ def ffn(
     """Builds the network.
 
     Args:
-      features: float32 [B, D], one row a video, standardised; D fixed (openSMILE's emo_large has 6,552).
-      num_classes: units of the last layer, logits; 0 builds none.
-      is_training: whether dropout acts and batch normalisation takes the batch's statistics.
-      hidden_units: of each hidden layer, at least one layer.
-      dropout: rate after every hidden layer.
-      batch_norm: whether hidden layers are normalised; their dense layers then have no biases, which it would undo.
-      scope: of the variables, `hidden_1/weights`, `hidden_1/biases` or `hidden_1/BatchNorm/...`, and so on, and
-        `logits/...`; they are reused where they exist.
+      features: float32 [B, D], one standardised row per video. D is fixed (openSMILE's emo_large has 6,552).
+      num_classes: units of the last layer, logits. 0 builds no classifier.
+      is_training: True turns dropout on and normalises by the batch's statistics.
+      hidden_units: units of each hidden layer, at least one layer of at least 1 unit.
+      dropout: share of units dropped after each hidden layer, in [0, 1).
+      batch_norm: True normalises hidden layers. Their dense layers then have no biases, which it would cancel.
+      scope: scope of the variables, which are reused if they exist: `hidden_1/weights`, `hidden_1/biases` or
+        `hidden_1/BatchNorm/...`, and so on, and `logits/...`.
 
     Returns:
       hidden: float32 [B, H], the last hidden layer after ReLU and before dropout.
-      end_points: `hidden_1` ..., each before dropout; `logits` float32 [B, num_classes].
+      end_points: `hidden_1` and so on, each before dropout, and `logits`, float32 [B, num_classes].
 
     Raises:
-      ValueError: no hidden layer, or one without units.
+      ValueError: there is no hidden layer, or one has no units.
     """
     if not hidden_units or min(hidden_units) < 1:
         raise ValueError(f'hidden_units {list(hidden_units)}: expected at least one layer, each of at least 1 unit')
@@ -53,7 +52,7 @@ def ffn(
                 net,
                 units,
                 activation_fn=None,
-                weights_initializer=slim.variance_scaling_initializer(),  # He's, for the ReLU, as `conv2d` has
+                weights_initializer=slim.variance_scaling_initializer(),  # He's, for the ReLU
                 biases_initializer=None if batch_norm else tf.zeros_initializer(),
                 scope=name,
             )

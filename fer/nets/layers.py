@@ -1,4 +1,4 @@
-"""Small pieces that several networks share."""
+"""Layers and initial weights that several networks share."""
 
 import contextlib
 import math
@@ -11,27 +11,26 @@ from fer.tf1 import slim, tf
 
 RELU_GAIN = 2 / (1 - 1 / math.pi)  # 1 over the variance of a rectified standard normal variable
 
-
-# Share of the old value that a moving average keeps at each step. slim's networks have 0.997 to 0.9997, made for
-# ImageNet's hundreds of thousands of steps; an epoch of AFEW is two hundred, and what is evaluated after it should
-# rest on this data rather than on the start.
+# Share of the old value that a moving average keeps at each step. slim's networks have 0.997 to 0.9997, for the
+# hundreds of thousands of steps of ImageNet. An epoch of AFEW has two hundred steps, after which the averages should
+# depend on this data rather than on their start.
 BATCH_NORM_DECAY = 0.99
 
 
 def scale_channels(channels: int, width: float, multiple: int = 1) -> int:
-    """`channels` under the `--width` multiplier: the nearest multiple of `multiple`, at least one of them."""
+    """Multiplies channels by `--width` and rounds to a multiple of `multiple`, at least 1 * `multiple`."""
     return multiple * max(1, round(channels * width / multiple))
 
 
 def centred_initializer(gain: float):
-    """Normal weights with a mean of exactly zero over each output unit's inputs, and variance gain / fan-in.
+    """Returns an initialiser of normal weights with variance gain / fan-in and mean zero over each unit's inputs.
 
-    What a ReLU lets through has a positive mean, which every deeper layer of a network without normalisation
-    amplifies until all inputs look alike; VGG then stays at chance for its first thousand steps. Weights without a
-    mean do not pass it on (scaled weight standardisation, Brock et al. 2021, used here for the start only).
+    A ReLU's output has a positive mean. Without normalisation, each deeper layer amplifies it until all inputs look
+    alike, and VGG stays at chance for its first thousand steps. Weights of mean zero do not pass it on. This is scaled
+    weight standardisation (Brock et al. 2021), used for the start only.
 
     Args:
-      gain: RELU_GAIN keeps the signal's variance after a ReLU; 1 keeps it without.
+      gain: RELU_GAIN keeps the signal's variance after a ReLU, 1 keeps it without a ReLU.
     """
 
     def initialise(shape, dtype=tf.float32, partition_info=None):
@@ -54,29 +53,28 @@ def batch_norm(
     updates: bool = True,
     scope: str = 'BatchNorm',
 ) -> tf.Tensor:
-    """Batch normalisation with gamma and beta; updates of its moving averages go to UPDATE_OPS, slim's way.
+    """Normalises over the batch, with gamma and beta. Updates of the moving averages go to UPDATE_OPS, as in slim.
 
-    In training the statistics are those of the batch, and a packed batch holds real frames only: the frame that
-    pads a short window is computed once and weighs once, where padding first would count it again and again. In
-    evaluation it makes no difference.
+    In training the statistics are those of the batch. A packed batch holds real frames only, so the frame that pads a
+    short window counts once. Padding the images first would count it again for each padded position. In evaluation both
+    give equal results.
 
-    Frozen, it trains with the statistics that it will be evaluated with: `with slim.arg_scope([batch_norm],
-    frozen=True)` around any builder.
+    `with slim.arg_scope([batch_norm], frozen=True)` around any builder trains with the statistics of evaluation.
 
-    slim.batch_norm computes the same and names its variables so, but takes longer for each layer the more variables
-    there are: a minute for NASNet's graph.
+    slim.batch_norm computes the same values and gives its variables the same names. Its time per layer grows with the
+    number of variables: it needs a minute for NASNet's graph.
 
     Args:
       inputs: float32 [N, H, W, C].
-      is_training: whether to normalise by the batch's statistics, or by the moving averages.
+      is_training: True normalises by the batch's statistics, False by the moving averages.
       epsilon: added to the variance.
-      activation_fn: applied to the result; None for none.
-      fused: whether evaluation uses the fused op. After a grouped convolution it must not: TensorFlow 2.15 would
-        merge the two into a kernel that a CPU has without groups only.
-      frozen: whether to normalise by the moving averages in training, too, and leave them as they are; gamma and beta
-        stay trainable.
-      updates: whether there are updates of the moving averages; where frames pass twice, one pass has them.
-      scope: of the variables gamma, beta, moving_mean and moving_variance, float32 [C] each.
+      activation_fn: applied to the result, None for no activation.
+      fused: True uses the fused op in evaluation. It must be False after a grouped convolution, because TensorFlow 2.15
+        would merge both into a kernel that has no groups on a CPU.
+      frozen: True normalises by the moving averages in training, too, and never changes them. Gamma and beta stay
+        trainable.
+      updates: True adds updates of the moving averages. If frames pass twice, only one pass has them.
+      scope: scope of the variables gamma, beta, moving_mean and moving_variance, float32 [C] each.
 
     Returns:
       float32 [N, H, W, C].
@@ -111,22 +109,22 @@ def conv2d(
     activation_fn=None,
     scope: str = 'conv',
 ) -> tf.Tensor:
-    """A convolution without biases, from He's weights, in groups if need be.
+    """Builds a convolution without biases, with He's initial weights.
 
     Args:
-      inputs: float32 [N, H, W, C].
-      channels: of the output; C and `channels` are multiples of `groups`.
+      inputs: float32 [N, H, W, C]. C is a multiple of `groups`.
+      channels: channels of the output, a multiple of `groups`.
       size: height and width of the kernel, odd.
       stride: 1 or 2.
-      padding: `same` or `symmetric`, which differ where it strides (see `Convention.padding`), or `valid` for none.
-      groups: with more than one, output group g sees input group g only. That is a single op, with the kernel
-        [size, size, C / groups, channels]: a convolution per group would be 32 small ones and their overhead.
-      normalizer_fn: `batch_norm`, applied to the result, or None for none.
-      activation_fn: applied after that; None for none.
-      scope: of the variable, `weights`, and the normaliser's.
+      padding: `same` or `symmetric`, which differ for stride 2 (see `Convention.padding`), or `valid` for no padding.
+      groups: with more than one, output group g depends on input group g only. It is a single op, with the kernel
+        [size, size, C / groups, channels], because 32 small convolutions would have 32 times the overhead.
+      normalizer_fn: `batch_norm`, applied to the result, or None.
+      activation_fn: applied last, or None.
+      scope: scope of the variable `weights` and of the normaliser's variables.
 
     Returns:
-      float32 [N, ceil(H / stride), ceil(W / stride), channels], but for `valid`.
+      float32 [N, ceil(H / stride), ceil(W / stride), channels], smaller for `valid`.
     """
     if padding == 'symmetric':
         around = (size - 1) // 2
@@ -153,9 +151,20 @@ def separable_conv2d(
     activation_fn=None,
     scope: str = 'separable',
 ) -> tf.Tensor:
-    """A convolution of each channel with `size` x `size`, padded SAME, then a 1x1 convolution; as `conv2d` otherwise.
+    """Builds a convolution of each channel, then a 1x1 convolution, both without biases, with He's initial weights.
 
-    Variables: `depthwise_weights` [size, size, C, 1], `pointwise_weights` [1, 1, C, channels].
+    Args:
+      inputs: float32 [N, H, W, C].
+      channels: channels of the output.
+      size: height and width of the first kernel, odd.
+      stride: stride of the first convolution, 1 or 2.
+      normalizer_fn: `batch_norm`, applied to the result, or None.
+      activation_fn: applied last, or None.
+      scope: scope of the variables `depthwise_weights` [size, size, C, 1] and `pointwise_weights` [1, 1, C, channels],
+        and of the normaliser's variables.
+
+    Returns:
+      float32 [N, ceil(H / stride), ceil(W / stride), channels], padded as TensorFlow's SAME.
     """
     with tf.variable_scope(scope):
         initializer = slim.variance_scaling_initializer()
@@ -169,7 +178,7 @@ def separable_conv2d(
 
 @contextlib.contextmanager
 def batch_norm_arg_scope(is_training: bool, epsilon: float):
-    """Within, convolutions are normalised over the batch, then rectified."""
+    """Gives convolutions built inside batch normalisation and a ReLU."""
     with (
         slim.arg_scope([batch_norm], is_training=is_training, epsilon=epsilon),
         slim.arg_scope([conv2d, separable_conv2d], normalizer_fn=batch_norm, activation_fn=tf.nn.relu),
@@ -178,16 +187,16 @@ def batch_norm_arg_scope(is_training: bool, epsilon: float):
 
 
 def pool_3x3(inputs: tf.Tensor, kind: str, pool: str) -> tf.Tensor:
-    """A 3x3 pool of stride 2 under `Convention.pool`.
+    """Builds a 3x3 pool of stride 2, padded by `Convention.pool`.
 
     Args:
-      inputs: float32 [N, H, W, C]; for `zeros` H and W fixed; for `symmetric` and `after` not negative (after a ReLU),
-        so that the zeros around them never win a maximum.
+      inputs: float32 [N, H, W, C]. `zeros` needs fixed H and W. `symmetric` and `after` need values from 0 (after a
+        ReLU), so that the zeros around them never win a maximum.
       kind: `MAX` or `AVG`.
       pool: a value of `Convention.pool`.
 
     Returns:
-      float32 [N, H', W', C]; H' is ceil(H / 2), for `after` floor(H / 2).
+      float32 [N, H', W', C]. H' is ceil(H / 2), and floor(H / 2) for `after`.
     """
     if pool == 'same':
         return tf.nn.pool(inputs, [3, 3], kind, 'SAME', strides=[2, 2])
@@ -200,14 +209,14 @@ def pool_3x3(inputs: tf.Tensor, kind: str, pool: str) -> tf.Tensor:
 
 
 def features_of_map(net: tf.Tensor, global_pool: bool) -> tf.Tensor:
-    """The features of a frame: the last map averaged, or kept flat (`--global_pool=False`, dissertation 6.1).
+    """Averages the last map, or keeps it flat (`--global_pool=False`, dissertation 6.1).
 
-    Flat keeps where in the face a channel responds, at H * W times the features, and so of classifier weights; the
-    image size is then part of the classifier's shape.
+    A flat map keeps the place in the face at which a channel responds. It has H * W times as many features and
+    classifier weights, and the classifier's shape then depends on the image size.
 
     Args:
       net: float32 [N, H, W, C], the last map.
-      global_pool: whether to average.
+      global_pool: True averages over H and W.
 
     Returns:
       float32 [N, C], or [N, H * W * C] in the map's own order: row, column, channel.
@@ -218,7 +227,7 @@ def features_of_map(net: tf.Tensor, global_pool: bool) -> tf.Tensor:
 class ChunkPosition(NamedTuple):
     """Position of a chunk of frames within its batch."""
 
-    first: tf.Tensor  # int32 [], the chunk's first frame
+    first: tf.Tensor  # int32 [], number of frames before the chunk
     total: tf.Tensor  # int32 [], frames of the batch
 
 
@@ -226,20 +235,21 @@ class ChunkPosition(NamedTuple):
 def dropout(
     inputs: tf.Tensor, rate: float, is_training: bool, scope: str, chunk: ChunkPosition | None = None
 ) -> tf.Tensor:
-    """Dropout whose mask follows from the run's seed, the layer's name and the step, and from nothing else.
+    """Drops units by a mask that depends only on the run's seed, the layer's name and the step.
 
-    slim's keeps a generator inside the session, so a run that stops and resumes draws other masks than one that
-    does not. Here step n has its mask whether or not the session began at step 0.
+    slim's dropout keeps a generator inside the session, so a resumed run would have other masks than a run that was
+    never stopped. Here step n has the same mask in every session.
 
     Args:
       inputs: float32, any shape.
-      rate: share of units dropped, in [0, 1); the rest are scaled by 1 / (1 - rate).
+      rate: share of units dropped, in [0, 1). The other units are scaled by 1 / (1 - rate).
       is_training: False returns `inputs`.
       scope: the layer's name, distinct within a network.
-      chunk: the position of `inputs` in a batch that passes in chunks. It drops the units that the whole batch would.
+      chunk: position of `inputs` in a batch that is computed in chunks. The mask is then that part of the whole
+        batch's mask.
 
     Raises:
-      ValueError: there is no global step yet. (Made here, it would get the name of the network around it.)
+      ValueError: there is no global step yet. A step created here would be named inside the network's scope.
     """
     if not is_training or rate == 0:
         return inputs

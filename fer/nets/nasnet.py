@@ -1,11 +1,11 @@
 """NASNet-A: Large (6 @ 4032) as `nasnet`, Mobile (4 @ 1056) as `nasnet_mobile`.
 
-Zoph, Vasudevan, Shlens, Le, "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018: figure 4
-for the two cells, figure 2 for their arrangement on ImageNet, appendix A.4 for the rest; the stem and the adjustment of
-a cell's second input follow the authors' slim implementation.
+Zoph, Vasudevan, Shlens, Le, "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018. The
+two cells are those of figure 4, their order is that of figure 2 for ImageNet, the rest is in appendix A.4. The stem and
+the adjustment of a cell's second input follow the authors' slim implementation.
 
-Left out: the auxiliary classifier, which serves training from nothing on ImageNet, and ScheduledDropPath, whose rate
-grows to 0.3 over the 250,000 steps of such a training and would stay below 0.01 in a run on AFEW.
+Two parts are left out. The auxiliary classifier helps training on ImageNet from fresh weights. The rate of
+ScheduledDropPath grows to 0.3 over the 250,000 steps of such a training, and would stay below 0.01 in a run on AFEW.
 """
 
 from typing import NamedTuple
@@ -24,10 +24,10 @@ from fer.nets.layers import dropout as dropout_layer
 from fer.tf1 import slim, tf
 
 SLIM = Convention(padding='same', pool='same', epsilon=1e-3)
-CELL_OUTPUTS = 6  # maps that a normal cell concatenates; penultimate filters = 6 * 4 * filters
+CELL_OUTPUTS = 6  # maps that a normal cell concatenates: penultimate filters = 6 * 4 * filters
 
 
-class Step(NamedTuple):
+class CellStep(NamedTuple):
     """One step of a cell: the sum of two operations, each on an earlier state (0: input, 1: previous input)."""
 
     left: str
@@ -36,33 +36,33 @@ class Step(NamedTuple):
     right_state: int
 
 
-class Cell(NamedTuple):
-    """One kind of cell, and the states whose concatenation it gives."""
+class CellDesign(NamedTuple):
+    """One kind of cell, and the states that its output concatenates."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[CellStep, ...]
     outputs: tuple[int, ...]
-    stride: int  # of the operations on the cell's two inputs
+    stride: int  # stride of the operations on the cell's two inputs
 
 
-# An operation is `sep` a separable convolution (twice), `avg` or `max` a 3x3 pool, `none` the identity.
-NORMAL = Cell(
+# Operations: `sep5` is a separable 5x5 convolution (twice), `avg` and `max` are 3x3 pools, `none` is the identity.
+NORMAL = CellDesign(
     (
-        Step('sep5', 0, 'sep3', 1),
-        Step('sep5', 1, 'sep3', 1),
-        Step('avg', 0, 'none', 1),
-        Step('avg', 1, 'avg', 1),
-        Step('sep3', 0, 'none', 0),
+        CellStep('sep5', 0, 'sep3', 1),
+        CellStep('sep5', 1, 'sep3', 1),
+        CellStep('avg', 0, 'none', 1),
+        CellStep('avg', 1, 'avg', 1),
+        CellStep('sep3', 0, 'none', 0),
     ),
     outputs=(1, 2, 3, 4, 5, 6),
     stride=1,
 )
-REDUCTION = Cell(
+REDUCTION = CellDesign(
     (
-        Step('sep5', 0, 'sep7', 1),
-        Step('max', 0, 'sep7', 1),
-        Step('avg', 0, 'sep5', 1),
-        Step('none', 3, 'avg', 2),
-        Step('sep3', 2, 'max', 0),
+        CellStep('sep5', 0, 'sep7', 1),
+        CellStep('max', 0, 'sep7', 1),
+        CellStep('avg', 0, 'sep5', 1),
+        CellStep('none', 3, 'avg', 2),
+        CellStep('sep3', 2, 'max', 0),
     ),
     outputs=(3, 4, 5, 6),
     stride=2,
@@ -70,12 +70,12 @@ REDUCTION = Cell(
 
 
 class Size(NamedTuple):
-    """What tells Large from Mobile."""
+    """The differences between Large and Mobile."""
 
     cells: int  # normal cells in each of the three stages
-    filters: int  # of the first stage's cells
+    filters: int  # filters of the first stage's cells
     stem: int  # channels of the first convolution
-    skip_reduction: bool  # whether the cell after a reduction takes its second input from before the last normal cell
+    skip_reduction: bool  # the cell after a reduction takes its second input from before the last normal cell
 
 
 LARGE = Size(cells=6, filters=168, stem=96, skip_reduction=True)
@@ -96,18 +96,18 @@ def nasnet(
     """Builds NASNet-A.
 
     Args:
-      images: float32 [N, H, W, 3], RGB in [-1, 1]; H and W fixed, at least 32.
-      num_classes: units of the last layer, logits.
-      is_training: whether batch normalisation takes the batch's statistics and dropout acts.
-      width: multiplies the channels of every layer but the last; filters stay multiples of 4, for the stem's halves.
-      dropout: rate between the features and the logits.
-      global_pool: True; the dissertation leaves NASNet's pooling as it is (6.1).
-      convention: of the weights' source.
-      scope: the variables' scope; variables are reused where they exist.
+      images: float32 [N, H, W, 3], RGB in [-1, 1]. H and W are fixed, at least 32.
+      num_classes: units of the last layer, logits. 0 builds no classifier.
+      is_training: True normalises by the batch's statistics and turns dropout on.
+      width: multiplies the channels of every layer except the last. Filters stay multiples of 4, for the stem's halves.
+      dropout: share of the features dropped before the logits, in [0, 1).
+      global_pool: must be True, because the dissertation leaves NASNet's pooling as it is (6.1).
+      convention: the convention of the weights' source.
+      scope: scope of the variables, which are reused if they exist.
       size: Large or Mobile.
 
     Returns:
-      features: float32 [N, 4032 * width], Mobile 1056 * width, before dropout.
+      features: float32 [N, 4032 * width] for Large, [N, 1056 * width] for Mobile, before dropout.
       end_points: `conv0`, `stem_1`, `stem_2`, `cell_1` ... `cell_18` (Mobile 12), `reduction_1`, `reduction_2`,
         `features`, `logits` [N, num_classes].
 
@@ -121,14 +121,14 @@ def nasnet(
     with (
         tf.variable_scope(scope, reuse=tf.AUTO_REUSE),
         batch_norm_arg_scope(is_training, convention.epsilon),
-        slim.arg_scope([conv2d, separable_conv2d], activation_fn=None),  # a cell's ReLU comes before its convolutions
+        slim.arg_scope([conv2d, separable_conv2d], activation_fn=None),  # a cell has its ReLU before its convolutions
     ):
         net = source_pixels(images, convention)
         net = conv2d(net, scale_channels(size.stem, width), 3, 2, 'valid', scope='conv0')
         end_points['conv0'] = net
         previous = None
         for name, channels in (('stem_1', filters // 4), ('stem_2', filters // 2)):
-            net, previous = _cell(REDUCTION, net, previous, channels, convention.pool, name), net
+            net, previous = _build_cell(REDUCTION, net, previous, channels, convention.pool, name), net
             end_points[name] = net
         cell = 0
         for stage in range(3):
@@ -136,13 +136,13 @@ def nasnet(
             if stage:
                 name = f'reduction_{stage}'
                 before = previous if size.skip_reduction else net
-                net = _cell(REDUCTION, net, previous, channels, convention.pool, name)
+                net = _build_cell(REDUCTION, net, previous, channels, convention.pool, name)
                 previous = before
                 end_points[name] = net
             for _ in range(size.cells):
                 cell += 1
                 name = f'cell_{cell}'
-                net, previous = _cell(NORMAL, net, previous, channels, convention.pool, name), net
+                net, previous = _build_cell(NORMAL, net, previous, channels, convention.pool, name), net
                 end_points[name] = net
         features = features_of_map(tf.nn.relu(net), global_pool)
         end_points['features'] = features
@@ -162,16 +162,37 @@ def nasnet_mobile(
     convention: Convention = SLIM,
     scope: str = 'nasnet_mobile',
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Builds NASNet-A Mobile. Arguments and returns as `nasnet`."""
+    """Builds NASNet-A Mobile.
+
+    Args:
+      images: float32 [N, H, W, 3], RGB in [-1, 1]. H and W are fixed, at least 32.
+      num_classes: units of the last layer, logits. 0 builds no classifier.
+      is_training: True normalises by the batch's statistics and turns dropout on.
+      width: multiplies the channels of every layer except the last. Filters stay multiples of 4, for the stem's halves.
+      dropout: share of the features dropped before the logits, in [0, 1).
+      global_pool: must be True, because the dissertation leaves NASNet's pooling as it is (6.1).
+      convention: the convention of the weights' source.
+      scope: scope of the variables, which are reused if they exist.
+
+    Returns:
+      features: float32 [N, 1056 * width], before dropout.
+      end_points: `conv0`, `stem_1`, `stem_2`, `cell_1` ... `cell_12`, `reduction_1`, `reduction_2`, `features`,
+        `logits` [N, num_classes].
+    """
     return nasnet(images, num_classes, is_training, width, dropout, global_pool, convention, scope, MOBILE)
 
 
-def _cell(cell: Cell, net: tf.Tensor, previous: tf.Tensor | None, filters: int, pool: str, scope: str) -> tf.Tensor:
-    """[N, H, W, C], and the input of the cell before, to [N, H / stride, W / stride, filters * outputs]."""
+def _build_cell(
+    cell: CellDesign, net: tf.Tensor, previous: tf.Tensor | None, filters: int, pool: str, scope: str
+) -> tf.Tensor:
+    """Builds one cell: [N, H, W, C], and the previous cell's input, to [N, H / stride, W / stride, filters * outputs].
+
+    The first cell has no previous one: its own input takes that place, not adjusted.
+    """
     with tf.variable_scope(scope):
         states = [
             conv2d(tf.nn.relu(net), filters, 1, scope='input'),
-            net if previous is None else _adjust(previous, net, filters),  # the first cell: its own input, as it is
+            net if previous is None else _adjust(previous, net, filters),
         ]
         for number, step in enumerate(cell.steps, start=1):
             with tf.variable_scope(f'step_{number}'):
@@ -188,7 +209,7 @@ def _cell(cell: Cell, net: tf.Tensor, previous: tf.Tensor | None, filters: int, 
 
 def _adjust(previous: tf.Tensor, net: tf.Tensor, filters: int) -> tf.Tensor:
     """Gives the second input the first one's height and width, and `filters` channels."""
-    if previous.shape[1:3] != net.shape[1:3]:  # a reduction lies between: halve without losing every other pixel
+    if previous.shape[1:3] != net.shape[1:3]:  # after a reduction: halve without losing every other pixel
         previous = tf.nn.relu(previous)
         shifted = tf.pad(previous, [[0, 0], [0, 1], [0, 1], [0, 0]])[:, 1:, 1:]
         halves = [
@@ -202,7 +223,7 @@ def _adjust(previous: tf.Tensor, net: tf.Tensor, filters: int) -> tf.Tensor:
 
 
 def _operation(operation: str, net: tf.Tensor, filters: int, stride: int, pool: str, scope: str) -> tf.Tensor:
-    """One of the cells' operations: [N, H, W, C] to [N, H / stride, W / stride, filters]."""
+    """Builds one operation of a cell: [N, H, W, C] to [N, H / stride, W / stride, filters]."""
     if operation == 'none':
         return net
     if operation in ('avg', 'max'):

@@ -1,6 +1,7 @@
-"""What the literature says that each network costs, for `python -m fer.nets` and the tests to compare with.
+"""Published sizes and costs of the networks, for comparison by `python -m fer.nets` and the tests.
 
-1000 classes, at the image size of the paper. Parameters are trainable ones; multiply-adds are of one image.
+All are for 1000 classes at the image size of the paper. Parameters are trainable parameters, multiply-adds are those of
+one image.
 """
 
 from typing import NamedTuple
@@ -10,13 +11,15 @@ from fer.nets.resnet import SLIM
 
 
 class Published(NamedTuple):
+    """Published figures of one network, and their source."""
+
     parameters: int
     without_classifier: int
     multiply_adds: float
     image_size: int
     global_pool: bool
     source: str
-    convention: Convention | None = None  # where the paper's network is not our default
+    convention: Convention | None = None  # of the paper's network, None for our default
 
 
 PUBLISHED = {
@@ -28,7 +31,7 @@ PUBLISHED = {
         False,
         'VGG-16: torchvision, num_params and _ops of vgg16; Keras, VGG16 up to fc2; Hu et al. 2018, table 2 (15.47)',
     ),
-    # slim strides two convolutions before the paper, to the same numbers for a tenth less work: 3.48 G.
+    # slim strides two convolutions before the paper's network, so it needs a tenth less work: 3.48 G.
     'resnet50': Published(
         25_557_032,
         23_508_032,

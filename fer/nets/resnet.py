@@ -1,27 +1,42 @@
 """ResNet-50, and the residual stages that the SE networks share.
 
-He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, table 1, column 50-layer (v1: batch
-normalisation and ReLU after each convolution, ReLU after each sum). `resnet50` is slim's resnet_v1_50 unless told
-otherwise: each of the first three stages strides in the 3x3 convolution of its last unit, where the paper's Caffe
-network strides in the first 1x1 of the stage that follows. Variables are named as in slim, under `resnet50`, without
-its `bottleneck_v1`.
+He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, table 1, column 50-layer. This is v1:
+batch normalisation and ReLU follow each convolution, ReLU follows each sum.
+
+By default `resnet50` is slim's resnet_v1_50. Each of the first three stages strides in the 3x3 convolution of its last
+unit. The paper's Caffe network strides in the first 1x1 convolution of the next stage instead. Variables have slim's
+names, below `resnet50` and without slim's `bottleneck_v1`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.layers import (
-    batch_norm_arg_scope,
-    conv2d,
-    features_of_map,
-    pool_3x3,
-    scale_channels,
-)
+from fer.nets.layers import batch_norm_arg_scope, conv2d, features_of_map, pool_3x3, scale_channels
 from fer.tf1 import slim, tf
 
 BLOCKS = ((64, 3), (128, 4), (256, 6), (512, 3))  # (channels of a bottleneck, units)
-EXPANSION = 4  # channels of a unit's output per channel of its bottleneck
+EXPANSION = 4  # output channels of a unit per channel of its bottleneck
 SLIM = Convention(padding='symmetric', pool='same', stride='last_3x3', epsilon=1e-5)
+
+
+class ResidualDesign(NamedTuple):
+    """The differences between ResNet-50 and its relatives."""
+
+    bottleneck: int = 1  # multiplies the channels of every bottleneck (ResNeXt: 2)
+    groups: int = 1  # groups of every 3x3 convolution except the stem's
+    # Applied to the map that a unit adds to its shortcut: float32 [N, H, W, C] to [N, H, W, C].
+    refine: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+
+class ResidualUnit(NamedTuple):
+    """One unit: 1x1 to `inner` channels, 3x3, 1x1 to `outer` channels, plus the shortcut."""
+
+    name: str
+    inner: int
+    outer: int
+    stride: int
+    project: bool  # a convolution gives the shortcut `outer` channels, whatever its own number
 
 
 def resnet50(
@@ -37,20 +52,20 @@ def resnet50(
     """Builds ResNet-50.
 
     Args:
-      images: float32 [N, H, W, 3], RGB in [-1, 1]; H and W fixed, at least 32.
-      num_classes: units of the last layer, logits.
-      is_training: whether batch normalisation takes the batch's statistics.
-      width: multiplies the channels of every layer but the last.
-      dropout: ignored; the paper has none.
-      global_pool: whether the features are the last map's average or the flat map.
-      convention: of the weights' source.
-      scope: the variables' scope; variables are reused where they exist.
+      images: float32 [N, H, W, 3], RGB in [-1, 1]. H and W are fixed, at least 32.
+      num_classes: units of the last layer, logits. 0 builds no classifier.
+      is_training: True normalises by the batch's statistics.
+      width: multiplies the channels of every layer except the last.
+      dropout: ignored, because the paper has none.
+      global_pool: True averages the last map, False keeps it flat.
+      convention: the convention of the weights' source.
+      scope: scope of the variables, which are reused if they exist.
 
     Returns:
-      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width].
+      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map.
       end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
     """
-    return residual_network(images, num_classes, is_training, width, global_pool, convention, scope)
+    return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, ResidualDesign())
 
 
 def residual_network(
@@ -61,23 +76,23 @@ def residual_network(
     global_pool: bool,
     convention: Convention,
     scope: str,
-    bottleneck: int = 1,
-    groups: int = 1,
-    refine: Callable[[tf.Tensor], tf.Tensor] = lambda residual: residual,
+    design: ResidualDesign,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """ResNet-50's stem, four stages and classifier, for it and for its relatives.
+    """Builds the stem, the four stages and the classifier of ResNet-50 or of a relative.
 
     Args:
-      images: as in `resnet50`, like the six that follow; returns are as there, too.
-      num_classes: units of the last layer.
-      is_training: for batch normalisation.
-      width: channel multiplier.
-      global_pool: average or flat map.
-      convention: of the weights' source.
-      scope: the variables' scope.
-      bottleneck: multiplies the channels of every bottleneck (ResNeXt: 2).
-      groups: of every 3x3 convolution but the stem's.
-      refine: applied to what a unit adds to its shortcut, float32 [N, H, W, C] to the same.
+      images: float32 [N, H, W, 3], RGB in [-1, 1]. H and W are fixed, at least 32.
+      num_classes: units of the last layer, logits. 0 builds no classifier.
+      is_training: True normalises by the batch's statistics.
+      width: multiplies the channels of every layer except the last.
+      global_pool: True averages the last map, False keeps it flat.
+      convention: the convention of the weights' source.
+      scope: scope of the variables, which are reused if they exist.
+      design: the difference from ResNet-50.
+
+    Returns:
+      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map.
+      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
     """
     end_points = {}
     with (
@@ -89,18 +104,10 @@ def residual_network(
         end_points['conv1'] = net
         net = pool_3x3(net, 'MAX', convention.pool)
         end_points['pool1'] = net
-        for block, (channels, units) in enumerate(BLOCKS, start=1):
-            inner = scale_channels(channels * bottleneck, width, multiple=groups)
-            outer = scale_channels(channels * EXPANSION, width)
-            for unit in range(1, units + 1):
-                if convention.stride == 'last_3x3':
-                    stride = 2 if unit == units and block < len(BLOCKS) else 1
-                else:
-                    stride = 2 if unit == 1 and block > 1 else 1
-                name = f'block{block}/unit_{unit}'
-                with tf.variable_scope(name):
-                    net = _unit(net, inner, outer, unit == 1, stride, convention, groups, refine)
-                end_points[name] = net
+        for unit in _units(width, convention, design):
+            with tf.variable_scope(unit.name):
+                net = _build_unit(net, unit, convention, design)
+            end_points[unit.name] = net
         features = features_of_map(net, global_pool)
         end_points['features'] = features
         if num_classes:
@@ -108,26 +115,34 @@ def residual_network(
     return features, end_points
 
 
-def _unit(
-    net: tf.Tensor,
-    inner: int,
-    outer: int,
-    project: bool,
-    stride: int,
-    convention: Convention,
-    groups: int,
-    refine: Callable[[tf.Tensor], tf.Tensor],
-) -> tf.Tensor:
-    """1x1 to `inner` channels, 3x3, 1x1 to `outer`, plus shortcut: [N, H, W, C] to [N, H/stride, W/stride, outer].
+def _units(width: float, convention: Convention, design: ResidualDesign) -> Iterator[ResidualUnit]:
+    """Yields the units of all stages, in order."""
+    for block, (channels, units) in enumerate(BLOCKS, start=1):
+        for unit in range(1, units + 1):
+            if convention.stride == 'last_3x3':
+                strides = unit == units and block < len(BLOCKS)
+            else:
+                strides = unit == 1 and block > 1
+            yield ResidualUnit(
+                name=f'block{block}/unit_{unit}',
+                inner=scale_channels(channels * design.bottleneck, width, multiple=design.groups),
+                outer=scale_channels(channels * EXPANSION, width),
+                stride=2 if strides else 1,
+                project=unit == 1,
+            )
 
-    The shortcut of a stage's first unit is projected to `outer` channels, whatever it has at a small width.
-    """
+
+def _build_unit(net: tf.Tensor, unit: ResidualUnit, convention: Convention, design: ResidualDesign) -> tf.Tensor:
+    """Builds one unit: [N, H, W, C] to [N, H / stride, W / stride, outer]."""
+    stride = unit.stride
     in_1x1, in_3x3 = (stride, 1) if convention.stride == 'first_1x1' else (1, stride)
-    if project:
-        shortcut = conv2d(net, outer, 1, stride=stride, activation_fn=None, scope='shortcut')
+    if unit.project:
+        shortcut = conv2d(net, unit.outer, 1, stride=stride, activation_fn=None, scope='shortcut')
     else:
         shortcut = net[:, ::stride, ::stride] if stride > 1 else net
-    residual = conv2d(net, inner, 1, stride=in_1x1, scope='conv1')
-    residual = conv2d(residual, inner, 3, in_3x3, convention.padding, groups, scope='conv2')
-    residual = conv2d(residual, outer, 1, activation_fn=None, scope='conv3')
-    return tf.nn.relu(shortcut + refine(residual))
+    residual = conv2d(net, unit.inner, 1, stride=in_1x1, scope='conv1')
+    residual = conv2d(residual, unit.inner, 3, in_3x3, convention.padding, design.groups, scope='conv2')
+    residual = conv2d(residual, unit.outer, 1, activation_fn=None, scope='conv3')
+    if design.refine:
+        residual = design.refine(residual)
+    return tf.nn.relu(shortcut + residual)

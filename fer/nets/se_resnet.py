@@ -1,14 +1,18 @@
 """Squeeze-and-excitation, SE-ResNet-50 and SE-ResNeXt-50 (32x4d).
 
-Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, table 1; Xie et al., "Aggregated Residual Transformations
-for Deep Neural Networks", CVPR 2017, for the 32 groups of 4 channels. The SE block scales what a unit adds, just
-before the sum. As in the authors' Caffe networks and their public TensorFlow translation, SE-ResNet-50 strides in the
-first 1x1 convolution of a stage, SE-ResNeXt-50 in its first 3x3, strided convolutions are padded symmetrically, and
-the pool after the stem is not padded before but after (on a map of odd size, as the translation's SAME pads it).
+Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, table 1. The 32 groups of 4 channels are those of Xie et
+al., "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017. The SE block scales the map that a unit
+adds, just before the sum.
+
+The details are those of the authors' Caffe networks and of their public TensorFlow translation:
+
+- SE-ResNet-50 strides in the first 1x1 convolution of a stage, SE-ResNeXt-50 in the first 3x3.
+- Strided convolutions are padded symmetrically.
+- The pool after the stem is padded after the map only. A map of odd size is padded as the translation's SAME does.
 """
 
 from fer.nets.conventions import Convention
-from fer.nets.resnet import residual_network
+from fer.nets.resnet import ResidualDesign, residual_network
 from fer.tf1 import slim, tf
 
 REDUCTION = 16
@@ -20,13 +24,13 @@ CAFFE_NEXT = CAFFE._replace(stride='first_3x3')
 def squeeze_excite(net: tf.Tensor, reduction: int = REDUCTION, gate_bias: float = 0.0, scope: str = 'se') -> tf.Tensor:
     """Scales each channel by a gate computed from all channels' means (section 3 of the SE paper).
 
-    Usable after any convolution: variables `reduce` and `excite`, each with weights and biases, under `scope`.
+    The block may follow any convolution. Its variables are the weights and biases of `reduce` and `excite`.
 
     Args:
       net: float32 [N, H, W, C].
-      reduction: C / reduction units, at least one, between the means and the gates.
-      gate_bias: first value of the gates' biases; 0 starts every gate near one half.
-      scope: of the variables.
+      reduction: the layer between the means and the gates has max(1, C // reduction) units.
+      gate_bias: initial value of the gates' biases. 0 starts every gate near one half.
+      scope: scope of the variables.
 
     Returns:
       float32 [N, H, W, C].
@@ -55,10 +59,24 @@ def se_resnet50(
     convention: Convention = CAFFE,
     scope: str = 'se_resnet50',
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Builds SE-ResNet-50: ResNet-50 with an SE block in every unit. Arguments and returns as `resnet50`."""
-    return residual_network(
-        images, num_classes, is_training, width, global_pool, convention, scope, refine=squeeze_excite
-    )
+    """Builds SE-ResNet-50: ResNet-50 with an SE block in every unit.
+
+    Args:
+      images: float32 [N, H, W, 3], RGB in [-1, 1]. H and W are fixed, at least 32.
+      num_classes: units of the last layer, logits. 0 builds no classifier.
+      is_training: True normalises by the batch's statistics.
+      width: multiplies the channels of every layer except the last.
+      dropout: ignored, because the paper has none.
+      global_pool: True averages the last map, False keeps it flat.
+      convention: the convention of the weights' source.
+      scope: scope of the variables, which are reused if they exist.
+
+    Returns:
+      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map.
+      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
+    """
+    design = ResidualDesign(refine=squeeze_excite)
+    return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, design)
 
 
 def se_resnext50(
@@ -71,19 +89,21 @@ def se_resnext50(
     convention: Convention = CAFFE_NEXT,
     scope: str = 'se_resnext50',
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Builds SE-ResNeXt-50 (32x4d): bottlenecks twice as wide, their 3x3 in 32 groups. As `resnet50` otherwise.
+    """Builds SE-ResNeXt-50 (32x4d): SE-ResNet-50 with bottlenecks twice as wide and their 3x3 in 32 groups.
 
-    Any width keeps the 32 groups, so that bottlenecks have multiples of 32 channels.
+    Args:
+      images: float32 [N, H, W, 3], RGB in [-1, 1]. H and W are fixed, at least 32.
+      num_classes: units of the last layer, logits. 0 builds no classifier.
+      is_training: True normalises by the batch's statistics.
+      width: multiplies the channels of every layer except the last. Bottlenecks keep multiples of 32 channels.
+      dropout: ignored, because the paper has none.
+      global_pool: True averages the last map, False keeps it flat.
+      convention: the convention of the weights' source.
+      scope: scope of the variables, which are reused if they exist.
+
+    Returns:
+      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map.
+      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
     """
-    return residual_network(
-        images,
-        num_classes,
-        is_training,
-        width,
-        global_pool,
-        convention,
-        scope,
-        bottleneck=2,
-        groups=GROUPS,
-        refine=squeeze_excite,
-    )
+    design = ResidualDesign(bottleneck=2, groups=GROUPS, refine=squeeze_excite)
+    return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, design)

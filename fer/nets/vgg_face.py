@@ -1,14 +1,17 @@
 """VGG-Face: the 16 weight layers of VGG configuration D, as trained on faces.
 
-Parkhi, Vedaldi, Zisserman, "Deep Face Recognition", BMVC 2015, table 3; dissertation 2.4.2. Layers are named as in
-slim's vgg.py, under the scope `vgg_face`.
+Parkhi, Vedaldi, Zisserman, "Deep Face Recognition", BMVC 2015, table 3 (dissertation 2.4.2). Layers have the names of
+slim's vgg.py, below the scope `vgg_face`.
 
-Two points the dissertation leaves open. Pooling drops an odd last row or column, as in MatConvNet, so that 112x112
-ends in 3x3x512, unless the convention says `same`. Fresh weights are centred (fer/nets/layers.py), because sixteen
-layers without batch normalisation hardly learn from Glorot's or He's.
+The dissertation leaves two points open:
 
-With `se`, an SE block follows the ReLU of every convolution, which is where Hu et al. (2018, section 3.3) put it in
-VGGNet; the dissertation names the combination as future work (ch. 10).
+- Pooling drops an odd last row or column, as in MatConvNet, so 112x112 ends in 3x3x512. The convention's `same` keeps
+  it.
+- Fresh weights are centred (fer/nets/layers.py), because sixteen layers without batch normalisation hardly learn from
+  Glorot's or He's weights.
+
+With `se`, an SE block follows the ReLU of every convolution, as in the VGGNet of Hu et al. (2018, section 3.3). The
+dissertation names the combination as future work (ch. 10).
 """
 
 from fer.nets.conventions import Convention, source_pixels
@@ -17,15 +20,15 @@ from fer.nets.layers import dropout as dropout_layer
 from fer.nets.se_resnet import squeeze_excite
 from fer.tf1 import slim, tf
 
-BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # (convolutions, channels), each then pooled by 2
+BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # (convolutions, channels) before each pool
 FC_UNITS = 4096
-# Thirteen gates in a row that start at one half would scale the last map by 2**-13, and with no batch normalisation
-# after them nothing would scale it back. A bias of 3 starts them at 0.95, at half of the restored signal in all.
+# Thirteen gates that start at one half would scale the last map by 2**-13, and no batch normalisation would scale it
+# back. A bias of 3 starts each gate at 0.95, which keeps half of the restored signal after all thirteen.
 SE_GATE_BIAS = 3.0
 
 
 def vgg_face_arg_scope():
-    """Convolutions and dense layers: ReLU, biases from zero, centred weights."""
+    """Gives convolutions and dense layers a ReLU, biases from zero and centred weights."""
     return slim.arg_scope(
         [slim.conv2d, slim.fully_connected],
         activation_fn=tf.nn.relu,
@@ -48,23 +51,23 @@ def vgg_face(
     """Builds VGG-Face.
 
     Args:
-      images: float32 [N, H, W, 3], RGB in [-1, 1]; H and W fixed, at least 32.
-      num_classes: units of the last layer, fc8; with 0, fc6 is the last.
-      is_training: whether dropout acts.
-      width: multiplies the channels of every layer but the last.
-      dropout: rate after fc6 and fc7.
-      global_pool: whether fc6 sees the average of pool5 or, as in the paper, the flat map.
-      convention: of the weights' source.
-      scope: the variables' scope; variables are reused where they exist.
-      se: whether SE blocks follow the convolutions.
+      images: float32 [N, H, W, 3], RGB in [-1, 1]. H and W are fixed, at least 32.
+      num_classes: units of the last layer, fc8. With 0, fc6 is the last layer.
+      is_training: True turns dropout on.
+      width: multiplies the channels of every layer except the last.
+      dropout: share of units dropped after fc6 and fc7, in [0, 1).
+      global_pool: True gives fc6 the average of pool5, False the flat map, as in the paper.
+      convention: the convention of the weights' source.
+      scope: scope of the variables, which are reused if they exist.
+      se: True adds an SE block after each convolution.
 
     Returns:
-      features: float32 [N, 4096 * width], fc6 after ReLU and before dropout, which the dissertation feeds to its
-        RNNs (6.3).
+      features: float32 [N, 4096 * width], fc6 after ReLU and before dropout: the input of the dissertation's RNNs
+        (6.3).
       end_points: `conv1/conv1_1` (gated, with `se`) ... `pool5`, `fc6`, `fc7`, `logits` [N, num_classes].
 
     Raises:
-      ValueError: the images are smaller than the five poolings allow.
+      ValueError: the images are too small for five pools.
     """
     height, image_width = images.shape[1], images.shape[2]
     if min(height, image_width) < 32:

@@ -24,8 +24,8 @@ from fer.files import atomic_write
 from fer.nets import NETWORKS, Network
 from fer.nets.conventions import Convention
 from fer.nets.summary import CLASSIFIERS
-from fer.nets.weights import Weights, open_weights, read_finite, value, value_shape
-from fer.nets.weights.run import default_convention
+from fer.nets.weights.identify import OpenedWeights, open_weights
+from fer.nets.weights.values import read_finite, read_value, value_shape
 from fer.tf1 import tf
 
 AFTER_FEATURES = ('fc7', *CLASSIFIERS)  # layers that logits depend on and features do not
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
     """The source of a part of the network."""
 
     scope: str  # of its variables
-    weights: Weights | None  # None leaves the whole part fresh
+    weights: OpenedWeights | None  # None leaves the whole part fresh
     reason_fresh: str  # why the part is fresh, if it is
 
 
@@ -60,7 +60,7 @@ class PartReport(NamedTuple):
     left: list[str]  # tensors of the file that the stage does not use, by rule
 
 
-def open_for(model: str, init_from: str) -> Weights:
+def open_for(model: str, init_from: str) -> OpenedWeights:
     """Opens the weights of a network.
 
     Raises:
@@ -71,14 +71,14 @@ def open_for(model: str, init_from: str) -> Weights:
     return weights
 
 
-def check_network(weights: Weights, model: str) -> None:
+def check_network(weights: OpenedWeights, model: str) -> None:
     """Raises InputError if the weights belong to another network."""
     source = weights.source
     if source.network != model:
         raise InputError(f'{weights.path}: weights of {source.network} ({source.name}); expected of --model={model}')
 
 
-def source_convention(network: Network, weights: Weights | None, choice: str) -> Convention:
+def source_convention(network: Network, weights: OpenedWeights | None, choice: str) -> Convention:
     """Returns the convention that the graph is built with.
 
     Args:
@@ -87,7 +87,7 @@ def source_convention(network: Network, weights: Weights | None, choice: str) ->
       choice: `source` takes the whole convention from the source of the weights. `dissertation` feeds pixels in [-1, 1]
         to a network that is otherwise as in the source.
     """
-    convention = weights.convention if weights else default_convention(network)
+    convention = weights.convention if weights else network.convention
     if choice == 'dissertation':
         own = Convention()
         convention = convention._replace(order=own.order, mean=own.mean, std=own.std)
@@ -134,7 +134,7 @@ def initialise(
         for row in report.variables:
             if origin.weights and row.state == 'restored':
                 take = origin.weights.source.table[row.name.removeprefix(f'{origin.scope}/')]
-                values[by_name[row.name]] = value(origin.weights, take)
+                values[by_name[row.name]] = read_value(origin.weights, take)
             if sum(part.nbytes for part in values.values()) >= _BYTES_PER_STEP:
                 _load(session, values)
                 values = {}
@@ -177,7 +177,7 @@ def _plan(origin: Origin, reinit: tuple[str, ...]) -> PartReport:
     return PartReport(scope, f'{weights.source.name}, {weights.path}', rows, unused, [*left, *weights.other_parts])
 
 
-def _fresh_layers(weights: Weights, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
+def _fresh_layers(weights: OpenedWeights, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
     """Returns {layer: reason} of the layers that are fresh by rule, decided from names and shapes.
 
     Args:
@@ -205,7 +205,7 @@ def _on_last_map(network: str) -> tuple[str, str]:
     return (NETWORKS[network].on_last_map if network in NETWORKS else None) or ('', '')
 
 
-def _explain_other_size(weights: Weights, layer: str, shapes: dict[str, tuple[int, ...]]) -> str:
+def _explain_other_size(weights: OpenedWeights, layer: str, shapes: dict[str, tuple[int, ...]]) -> str:
     """Returns why a dense layer may have another size than in the weights, or '' if its size is equal or wrong.
 
     A classifier may have other classes. The layer on the last map may have other inputs, if they are a whole number of
@@ -228,7 +228,7 @@ def _explain_other_size(weights: Weights, layer: str, shapes: dict[str, tuple[in
     return f'{what}, of {their_inputs} inputs and {their_units} units in {weights.source.name}'
 
 
-def _match(weights: Weights, name: str, shape: tuple[int, ...]) -> tuple[str, str]:
+def _match(weights: OpenedWeights, name: str, shape: tuple[int, ...]) -> tuple[str, str]:
     """Returns the state and reason of a variable whose layer is not fresh by rule.
 
     Args:
@@ -261,7 +261,7 @@ def _load(session: tf.Session, values: dict[tf.Variable, np.ndarray]) -> None:
     session.run(initializers, {op.inputs[1]: values[v] for op, v in zip(initializers, values, strict=True)})
 
 
-def _check(report: PartReport, weights: Weights, allow_missing: bool) -> None:
+def _check(report: PartReport, weights: OpenedWeights, allow_missing: bool) -> None:
     if not any(row.state == 'restored' for row in report.variables):
         raise InputError(f"{weights.path}: none of the network's {len(report.variables)} variables fits; check --width")
     problems = [f'{row.name} {list(row.shape)}: {row.reason}' for row in report.variables if row.state == 'mismatched']

@@ -17,7 +17,7 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.files import atomic_write, is_temporary, remove_temporaries
 from fer.nets.conventions import Convention
-from fer.nets.weights.run import read_convention, write_convention
+from fer.nets.weights.convention_file import read_convention, write_convention
 from fer.results.videos import read_class_counts
 from fer.runs import provenance
 from fer.runs.checkpoints import answering_checkpoint, latest_checkpoint

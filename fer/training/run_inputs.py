@@ -14,8 +14,8 @@ from fer.data.split import Split, load_split
 from fer.errors import InputError
 from fer.nets import get_network
 from fer.nets.early_fusion import OPTIONS
-from fer.nets.weights import Weights, open_part
 from fer.nets.weights.files import open_tensors
+from fer.nets.weights.identify import OpenedWeights, open_part
 from fer.results.videos import class_counts, read_class_counts
 from fer.runs.config import TrainConfig, read_flagfile
 from fer.runs.names import BAD_FRAMES_FILE, FLAGS_FILE, SCALING_FILE
@@ -97,7 +97,7 @@ def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
     return blueprint, [_part_origin(part, config, weights) for part in stage.parts(blueprint)]
 
 
-def _open_init(config: TrainConfig, images: bool) -> Weights:
+def _open_init(config: TrainConfig, images: bool) -> OpenedWeights:
     """Opens the weights of --init_from: any weights of a CNN, but only a run of an audio network."""
     if images:
         weights = open_for(config.model, config.init_from)
@@ -111,7 +111,7 @@ def _open_init(config: TrainConfig, images: bool) -> Weights:
     return weights
 
 
-def _restored_scaling(config: TrainConfig, weights: Weights | None) -> Scaling | None:
+def _restored_scaling(config: TrainConfig, weights: OpenedWeights | None) -> Scaling | None:
     """Returns the audio scaling of --audio_run_dir, else of the run in --init_from if it has one."""
     flag, folder = 'audio_run_dir', Path(config.audio_run_dir)
     if not config.audio_run_dir:
@@ -135,7 +135,7 @@ def _read_audio_run(run_dir: str) -> TrainConfig:
     return audio_run
 
 
-def _part_origin(part: Part, config: TrainConfig, weights: Weights | None) -> Origin:
+def _part_origin(part: Part, config: TrainConfig, weights: OpenedWeights | None) -> Origin:
     """Returns the origin of a part, given the weights of --init_from."""
     path = getattr(config, part.flag)
     reason_fresh = f'{path} has no {part.scope}' if path else f'no --{part.flag}'

@@ -37,7 +37,6 @@ class Training:
           changes: settings that differ from the flags.
         """
         from fer.nets import get_network
-        from fer.nets.weights.run import default_convention
         from fer.tf1 import tf
         from fer.training.graph import build_graph
         from fer.training.run_inputs import cache_frames, load_data
@@ -55,7 +54,7 @@ class Training:
             batch_size=config.batch_size or stage.batch_size,
         )
         self.config = config
-        blueprint = Blueprint(config, stage, default_convention(network))
+        blueprint = Blueprint(config, stage, network.convention)
         self.split = cache_frames(config, load_data(blueprint, config.train_manifest, '', labelled=True))
         with tf.Graph().as_default():
             epochs = (1, 1) if phase == 1 else (1,)

@@ -1,4 +1,4 @@
-"""Which format a file of weights has, by its first bytes; and what to do with those that are not read."""
+"""Finds the format of a file of weights by its first bytes, and explains how to convert formats that are not read."""
 
 import os
 import shlex
@@ -9,8 +9,7 @@ from pathlib import Path
 import h5py
 
 from fer.errors import InputError
-from fer.nets.weights.keras_hdf5 import open_keras
-from fer.nets.weights.matconvnet import open_matconvnet
+from fer.nets.weights.reader_process import open_in_process
 from fer.nets.weights.safetensors_file import open_safetensors
 from fer.nets.weights.tensors import Tensors
 from fer.nets.weights.tf_checkpoint import TABLE_MAGIC, open_checkpoint
@@ -29,10 +28,11 @@ def open_tensors(path: str) -> Tensors:
     """Opens a file of weights, or the newest checkpoint of a folder.
 
     Args:
-      path: of the file, of a checkpoint (with or without `.index`), or of a folder with a `checkpoint` file.
+      path: a file, a checkpoint (with or without `.index`), or a folder with a `checkpoint` file.
 
     Raises:
-      InputError: nothing is there, or it is of no format that is read; pickles get the command that converts them.
+      InputError: the file is missing, or its format is not read. For pickles the error has a command that converts
+        them.
     """
     if os.path.isdir(path):
         checkpoint = answering_checkpoint(path)
@@ -58,22 +58,22 @@ def _open_file(path: str) -> Tensors:
     if not head:
         raise InputError(f'{path}: empty file; expected {_READ}')
     if head.startswith(b'MATLAB 5.0'):
-        return open_matconvnet(path)
+        return open_in_process(path, 'MATLAB file')
     if head.startswith(b'MATLAB 7.3'):
         raise InputError(f"{path}: a MATLAB 7.3 file; expected one of version 7: save(file, '-struct', 'net', '-v7')")
     if h5py.is_hdf5(path):
-        return open_keras(path)
+        return open_in_process(path, 'HDF5 file of Keras weights')
     if head[8:9] == b'{':
         return open_safetensors(path)
     if tail == TABLE_MAGIC:
         return open_checkpoint(path)
     if head.startswith(b'PK'):
         _refuse_zip(path)
-    # Pickles of protocol 2 and later say so; earlier ones, and PyTorch's first files, only by their names.
+    # Pickles of protocol 2 and later have a mark. Earlier ones and PyTorch's first files are found by their names.
     if (head[:1] == b'\x80' and head[1:2] in (b'\x02', b'\x03', b'\x04', b'\x05')) or path.endswith(_PICKLES):
         _refuse_pickle(path)
     if path.endswith('.safetensors'):
-        return open_safetensors(path)  # says what is wrong with its header
+        return open_safetensors(path)  # raises an error that describes the header's fault
     if tarfile.is_tarfile(path):
         raise InputError(f'{path}: an archive; unpack it first: tar -xf {path}')
     if head.startswith(b'\x1f\x8b'):
@@ -85,7 +85,7 @@ def _refuse_zip(path: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):  # of a version to come, or damaged
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):  # of a future version, or damaged
         names = []
     if any(name.endswith('data.pkl') for name in names) or path.endswith(_PICKLES):
         _refuse_pickle(path)
@@ -96,4 +96,6 @@ def _refuse_zip(path: str) -> None:
 
 def _refuse_pickle(path: str) -> None:
     command = _CONVERT.format(*(shlex.quote(str(name)) for name in (path, Path(path).with_suffix('.safetensors'))))
-    raise InputError(f'{path}: a pickle, which is code and is not run here; where PyTorch is, convert it: {command}')
+    raise InputError(
+        f'{path}: a pickle, which is code and is not run; convert it where PyTorch is installed: {command}'
+    )

@@ -1,8 +1,8 @@
-"""MatConvNet networks in MATLAB files (up to version 7), through SciPy.
+"""Reader of MatConvNet networks in MATLAB files (up to version 7), through SciPy.
 
-SimpleNN: a cell of layers, at the top or in `net`, each with its name and `weights` {filters, biases}, which files
-before 2015 have as two fields. DagNN: `layers` that name their `params`, a list apart; no public VGG-Face is one, and
-the form is read as MatConvNet's documentation of `dagnn.DagNN.saveobj` has it.
+SimpleNN: a cell of layers, at the top or in `net`, each with its name and `weights` {filters, biases}. Files before
+2015 have two fields, `filters` and `biases`, instead. DagNN: `layers` that name their `params`, a list beside them. No
+public VGG-Face has this form. It is read as MatConvNet documents it at `dagnn.DagNN.saveobj`.
 """
 
 from collections.abc import Iterator
@@ -11,23 +11,16 @@ import numpy as np
 import scipy.io
 
 from fer.errors import InputError
-from fer.nets.weights.matlab_check import check_matlab
-from fer.nets.weights.tensors import MATCONVNET, Tensors
+from fer.nets.weights.tensors import MATCONVNET, FileContent
 
 
-def open_matconvnet(path: str) -> Tensors:
-    """Opens a network; arrays are named `<layer>/0`, its filters, and `<layer>/1`, its biases.
+def read_content(path: str) -> FileContent:
+    """Reads a network. Arrays have the names `<layer>/0` for filters and `<layer>/1` for biases.
 
     Raises:
-      InputError: the file is damaged or holds no network.
+      InputError: the file has no network. SciPy's own errors pass through.
     """
-    try:
-        check_matlab(path)
-        content = scipy.io.loadmat(path, struct_as_record=False)
-    # A damaged file makes SciPy raise nearly anything: zlib.error, IndexError, UnicodeDecodeError, MemoryError ...
-    except Exception as error:
-        reason = str(error).strip() or type(error).__name__
-        raise InputError(f'{path}: not a readable MATLAB file: {" ".join(reason.split())}') from None
+    content = scipy.io.loadmat(path, struct_as_record=False)
     try:
         net = _single(content['net']) if 'net' in content else None
         layers = content['layers'] if net is None else net.layers
@@ -39,21 +32,23 @@ def open_matconvnet(path: str) -> Tensors:
         raise InputError(f'{path}: no MatConvNet network in this MATLAB file: {error}') from None
     if not arrays:
         raise InputError(f'{path}: the MatConvNet network has no layer with weights')
-    return Tensors(path, MATCONVNET, {name: array.shape for name, array in arrays.items()}, arrays.__getitem__, mean)
+    return FileContent(MATCONVNET, arrays, mean)
 
 
 def _single(value):
-    """What MATLAB, where everything is an array, keeps in an array of one."""
+    """Returns the value inside an array of one object. In MATLAB everything is an array."""
     while isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
         value = value.flat[0]
     return value
 
 
 def _text(value) -> str:
+    """Returns a text that MATLAB keeps in an array."""
     return str(np.asarray(_single(value)).flat[0])
 
 
 def _simplenn(layers: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the arrays of a SimpleNN by name."""
     for cell in layers.flat:
         layer = _single(cell)
         if hasattr(layer, 'weights'):
@@ -64,6 +59,7 @@ def _simplenn(layers: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _dagnn(layers: np.ndarray, params: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the arrays of a DagNN by name."""
     values = {_text(_single(param).name): _single(param).value for param in params.flat}
     for cell in layers.flat:
         layer = _single(cell)
@@ -72,13 +68,14 @@ def _dagnn(layers: np.ndarray, params: np.ndarray) -> Iterator[tuple[str, np.nda
 
 
 def _named(layer: str, weights: list) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields a layer's arrays by number."""
     for number, value in enumerate(weights):
         array = np.asarray(_single(value))
         yield f'{layer}/{number}', array.reshape(-1) if number else array  # biases are a row or a column
 
 
 def _average_colour(meta) -> tuple[float, float, float] | None:
-    """The mean of the training images, as one colour also where the file has it for each pixel."""
+    """Returns the mean of the training images as one colour. Some files have a mean for each pixel."""
     normalization = _single(getattr(meta, 'normalization', None))
     average = _single(getattr(normalization, 'averageImage', None))
     if average is None or np.size(average) == 0:

@@ -1,4 +1,4 @@
-"""safetensors: PyTorch's arrays without PyTorch and without code (github.com/huggingface/safetensors)."""
+"""Reader of safetensors: PyTorch's arrays without PyTorch and without code (github.com/huggingface/safetensors)."""
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -10,10 +10,10 @@ _FLOATS = ('F64', 'F32', 'F16')
 
 
 def open_safetensors(path: str) -> Tensors:
-    """Opens a file whose header the library finds true: JSON, and arrays that fill the file without gap or overlap.
+    """Opens a file. The library checks that its header is JSON and that arrays fill it without gap or overlap.
 
     Raises:
-      InputError: the header lies, or an array is of floats that NumPy does not have.
+      InputError: the header is wrong, or an array has a type of floats that NumPy does not have.
     """
     try:
         file = safe_open(path, framework='np')

@@ -1,7 +1,7 @@
-"""What is known about one source of public weights, and the small pieces its table of names is made of.
+"""Description of a source of public weights, and functions that help to write its table of names.
 
-A table is explicit: for each of our variables, by its name below the network's scope, the tensors of the file it is
-made from and how. Nothing is matched by resemblance.
+A table is explicit. For each of our variables, by its name below the network's scope, it lists tensors of the file and
+the function that makes the variable from them. Names are never matched by resemblance.
 """
 
 import math
@@ -16,101 +16,103 @@ from fer.nets.conventions import Convention
 from fer.nets.nasnet import Size
 
 NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
-# Optimisers' and savers' variables, which a training checkpoint has beside the weights.
+# Variables of optimisers and savers, which a training checkpoint has beside the weights.
 TRAINING_STATE = r'global_step|.*/(RMSProp(_1)?|Momentum|Adam(_1)?)|beta[12]_power(_1)?'
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def same(array: np.ndarray) -> np.ndarray:
+def identity(array: np.ndarray) -> np.ndarray:
+    """Returns the array itself."""
     return array
 
 
 class Take(NamedTuple):
-    """Where one of our variables comes from."""
+    """The tensors that one of our variables is made from."""
 
     names: tuple[str, ...]
-    transform: Callable[..., np.ndarray] = same  # of the tensors `names`; raises ValueError where they do not fit
+    transform: Callable[..., np.ndarray] = identity  # takes the tensors `names`, raises ValueError if they do not fit
 
 
 Table = dict[str, Take]
 
 
-def always(shapes: Shapes) -> bool:
+def any_shapes(shapes: Shapes) -> bool:
+    """Returns True: the names alone tell the source."""
     return True
 
 
 class Source(NamedTuple):
-    """One publisher's form of one network."""
+    """One network as one publisher has it."""
 
     name: str
-    network: str  # of NETWORKS
-    kinds: tuple[str, ...]  # of files (tensors.py)
+    network: str  # a name of NETWORKS
+    kinds: tuple[str, ...]  # kinds of files (tensors.py)
     convention: Convention
-    image_size: int  # it was trained at
+    image_size: int  # height and width of the training images, in pixels
     table: Table
     ignore: str = r'(?!)'  # full match: tensors that published files have beside the network's
-    absent: tuple[str, ...] = ()  # our layers, besides the classifier, that some published files lack
+    absent: tuple[str, ...] = ()  # our layers, besides the classifier, that some published files do not have
     key: Callable[[str, str], str] = lambda name, kind: name  # the table's name for a file's tensor
-    average: str = ''  # ends the names of moving averages, which are taken where a file has them
-    own: bool = False  # whether the weights are a run's of this project
-    holds: Callable[[Shapes], bool] = always  # tells apart sources whose names are the same, by the shapes of all keys
+    average: str = ''  # suffix of moving averages, which are preferred if a file has them
+    own: bool = False  # True for a run of this project
+    holds: Callable[[Shapes], bool] = any_shapes  # tells sources with equal names apart, by the shapes of all keys
 
 
-# How layouts differ. Every function takes and returns float arrays.
+# Changes of layout. Each function takes and returns float arrays.
 
 
 def to_hwio(kernel: np.ndarray) -> np.ndarray:
-    """PyTorch's [out, in / groups, height, width] to [height, width, in / groups, out]."""
+    """Transposes PyTorch's [out, in / groups, height, width] to [height, width, in / groups, out]."""
     return kernel.transpose(2, 3, 1, 0)
 
 
 def to_dense(kernel: np.ndarray) -> np.ndarray:
-    """A 1x1 convolution on one position, [1, 1, in, out], to [in, out]."""
+    """Reshapes a 1x1 convolution on one position, [1, 1, in, out], to [in, out]."""
     return kernel.reshape(kernel.shape[2:])
 
 
 def hwio_to_dense(kernel: np.ndarray) -> np.ndarray:
-    """A convolution over a whole map, [height, width, in, out], to the dense layer on the flat map."""
+    """Reshapes a convolution over a whole map, [height, width, in, out], to the dense layer on the flat map."""
     return kernel.reshape(-1, kernel.shape[-1])
 
 
 def chw_to_dense(weights: np.ndarray, last_biases: np.ndarray) -> np.ndarray:
-    """PyTorch's [out, channel * row * column] to [row * column * channel, out].
+    """Transposes PyTorch's [out, channel * row * column] to [row * column * channel, out].
 
     Args:
-      weights: of the first layer after a flat, square map.
-      last_biases: of the convolution before the map, [channels].
+      weights: weights of the first layer after a flat, square map.
+      last_biases: biases of the convolution before the map, [channels].
     """
     out, inputs = weights.shape
     side = math.isqrt(inputs // len(last_biases))
     return weights.reshape(out, len(last_biases), side, side).transpose(2, 3, 1, 0).reshape(inputs, out)
 
 
-def minus(mean: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """A moving mean that takes in the biases before it. Raises ValueError unless they are as many."""
+def subtract_biases(mean: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    """Subtracts the biases before a batch normalisation from its moving mean. Raises ValueError if shapes differ."""
     if mean.shape != biases.shape:
         raise ValueError(f'{mean.shape} and {biases.shape}')
     return mean - biases
 
 
 def without_background(array: np.ndarray) -> np.ndarray:
-    """Leaves out class 0 of 1001, which is no class of ImageNet."""
+    """Removes class 0 of 1001, the background, which is not a class of ImageNet."""
     return array[..., 1:]
 
 
-# The walks through the networks that several sources have names for.
+# Lists of the parts of networks that several sources name.
 
 
 def residual_units() -> Iterator[tuple[int, int]]:
-    """(block, unit) of ResNet-50 and its relatives, both from 1."""
+    """Yields (block, unit) of ResNet-50 and its relatives, numbered from 1."""
     for block, (_, units) in enumerate(resnet.BLOCKS, start=1):
         for unit in range(1, units + 1):
             yield block, unit
 
 
 def dense_layers() -> Iterator[tuple[int, int]]:
-    """(block, layer) of DenseNet-121, both from 1."""
+    """Yields (block, layer) of DenseNet-121, numbered from 1."""
     for block, layers in enumerate(densenet.BLOCKS, start=1):
         for layer in range(1, layers + 1):
             yield block, layer
@@ -119,14 +121,15 @@ def dense_layers() -> Iterator[tuple[int, int]]:
 class NasnetCell(NamedTuple):
     """A cell of NASNet-A as every implementation has it."""
 
-    scope: str  # ours
-    kind: str  # normal, reduction
-    number: int  # of its kind (stems apart), from 0
+    scope: str  # our scope
+    kind: str  # `normal` or `reduction`
+    number: int  # from 0, among cells of its kind (stems are numbered apart)
     normals: int  # normal cells before it
-    previous: str  # how its second input is adjusted: '', `path` (halved) or `project`
+    previous: str  # adjustment of its second input: '', `path` (halved) or `project`
 
 
 def nasnet_cells(size: Size) -> Iterator[NasnetCell]:
+    """Yields the cells of NASNet-A in order."""
     yield NasnetCell('stem_1', 'reduction', 0, 0, '')
     yield NasnetCell('stem_2', 'reduction', 1, 0, 'path')
     for cell in range(3 * size.cells):
@@ -138,15 +141,15 @@ def nasnet_cells(size: Size) -> Iterator[NasnetCell]:
 
 
 def groups_of(table: Table, shapes: Shapes, outputs: int, inputs: int) -> float:
-    """Groups of the 3x3 convolutions: 1 in SE-ResNet-50, 32 in SE-ResNeXt-50, whose names are the same.
+    """Returns the groups of the 3x3 convolutions: 1 in SE-ResNet-50, 32 in SE-ResNeXt-50, which have equal names.
 
-    The median over units, so that one damaged tensor is reported as that and not as another network.
+    It is the median over units, so that one damaged tensor does not look like another network.
 
     Args:
-      table: of either network.
-      shapes: of the file's tensors, by key.
-      outputs: which axis of a kernel is its output channels.
-      inputs: which axis is its input channels, in a grouped convolution those of one group.
+      table: the table of either network.
+      shapes: shapes of the file's tensors, by key.
+      outputs: the axis of a kernel that has its output channels.
+      inputs: the axis that has its input channels, in a grouped convolution those of one group.
     """
     ratios = []
     for block, unit in residual_units():

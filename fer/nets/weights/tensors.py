@@ -1,6 +1,6 @@
-"""A file of named arrays, whatever its format."""
+"""Named arrays of a file of weights, whatever its format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,18 @@ MATCONVNET = 'MatConvNet file'
 
 
 class Tensors(NamedTuple):
-    """What a file holds; no array is in memory before it is read."""
+    """An opened file."""
 
     path: str
-    kind: str  # one of the above
+    kind: str  # one of the constants above
     shapes: dict[str, tuple[int, ...]]
-    read: Callable[[str], np.ndarray]  # raises InputError for what cannot be read
-    mean: tuple[float, float, float] | None = None  # of the training pixels, where the file says
+    read: Callable[[str], np.ndarray]  # raises InputError if the array is unreadable
+    mean: tuple[float, float, float] | None = None  # of the training pixels, if the file has it
+
+
+class FileContent(NamedTuple):
+    """The content of a file, as the readers of reader_process.py return it."""
+
+    kind: str
+    arrays: Mapping[str, np.ndarray]  # or arrays of a library, read when they are converted to NumPy's
+    mean: tuple[float, float, float] | None = None

@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints: of one file (until 2016) and of an index with data files."""
+"""Reader of TensorFlow checkpoints: one file (until 2016), or an index with data files."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ from fer.errors import InputError
 from fer.nets.weights.tensors import CHECKPOINT, Tensors
 from fer.tf1 import tf
 
-# The last bytes of the sorted tables in which TensorFlow keeps old checkpoints and the index of new ones.
+# Last bytes of TensorFlow's sorted tables, which are old checkpoints and the index of new ones.
 TABLE_MAGIC = bytes.fromhex('57fb808b247547db')
-_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, LookupError)  # TensorFlow picks one by its status code
+_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, LookupError)  # one for each status code of TensorFlow
 
 
 def open_checkpoint(path: str) -> Tensors:
-    """Opens a checkpoint; `path` is an old one's file or a new one's prefix.
+    """Opens a checkpoint. `path` is an old one's file or a new one's prefix.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: the checkpoint is unreadable.
     """
     try:
         reader = tf.train.load_checkpoint(path)
@@ -33,4 +33,5 @@ def open_checkpoint(path: str) -> Tensors:
 
 
 def _line(error: Exception) -> str:
+    """Returns the first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,13 +1,1 @@
-"""Every source of public weights that is read, one module per publisher."""
-
-from fer.nets.weights.sources import affwild, hikapok, keras, pudae, slim, torch, vgg_face_mat
-
-SOURCES = (
-    *slim.SOURCES,
-    *pudae.SOURCES,
-    *hikapok.SOURCES,
-    *affwild.SOURCES,
-    *vgg_face_mat.SOURCES,
-    *keras.SOURCES,
-    *torch.SOURCES,
-)
+"""Sources of public weights, one module per publisher (fer/nets/weights/known_sources.py lists them)."""

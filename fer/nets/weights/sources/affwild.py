@@ -1,9 +1,9 @@
-"""The networks of the Aff-Wild authors (Kollias et al.), dkollias/Aff-Wild-models: faces of 96x96, (pixel - 128) / 128.
+"""Networks of the Aff-Wild authors (Kollias et al.), dkollias/Aff-Wild-models, for faces of 96x96.
 
-Names: its vggface/*.py and affwildnet/*.py, where each layer has a scope of its kind and a count: conv_1 ... conv_13,
-linear_1, linear2_1, linear3_1. One of the two plain networks has 2000 units in its second dense layer, which is then
-fresh here. The recurrent variants have linear_1 last, or slim's ResNet-50, then a GRU, which is not taken. Pixels, in
-RGB: its eval_script.py.
+Names: its vggface/*.py and affwildnet/*.py, where a layer's scope is its kind and a count: conv_1 ... conv_13,
+linear_1, linear2_1, linear3_1. One of the two plain networks has 2000 units in its second dense layer. Ours is then
+fresh. The recurrent variants end in linear_1 or in slim's ResNet-50, and a GRU follows, which is not read. Pixels are
+RGB, (pixel - 128) / 128: its eval_script.py.
 """
 
 from fer.nets import resnet
@@ -27,7 +27,7 @@ def _convolutions_and_fc6() -> Table:
 
 
 def _has_2000_units(shapes: Shapes) -> bool:
-    """Whether the second dense layer has 2000 units for 4096 of the first, at any width."""
+    """Returns True if the second dense layer has 2000 units for 4096 of the first, at any width."""
     shape = shapes.get('linear2_1/weights', ())
     return len(shape) == 2 and 0 < shape[1] == round(shape[0] * 2000 / 4096)
 

@@ -1,7 +1,7 @@
-"""HiKapok/TF-SENet's se_resnet50.ckpt and se_resnext50.ckpt: the authors' Caffe networks, converted.
+"""Weights se_resnet50.ckpt and se_resnext50.ckpt of HiKapok/TF-SENet: the authors' Caffe networks, converted.
 
-Names: its se_resnet50.py and se_resnext50.py, which keep Caffe's. The graph there takes RGB and turns it to BGR itself
-before its first convolution; ours does so in the input layer. The means are those of the Caffe prototxt.
+Names: its se_resnet50.py and se_resnext50.py, which keep Caffe's names. Its graph takes RGB and converts it to BGR
+before its first convolution. Ours converts in the input layer. The means are those of the Caffe prototxt.
 """
 
 from fer.nets.se_resnet import CAFFE, CAFFE_NEXT, GROUPS

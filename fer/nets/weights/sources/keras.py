@@ -1,13 +1,16 @@
-"""keras.applications: VGG16, ResNet50 (old names and new), DenseNet121, NASNetLarge, NASNetMobile.
+"""Networks of keras.applications: VGG16, ResNet50 (old names and new), DenseNet121, NASNetLarge, NASNetMobile.
 
-Names: keras/src/applications of Keras 2.15 and, for the ResNet50 published until 2019, keras_applications 1.0.8. Each
-network is a list of layers in the order of `model.layers`, because files without layers' names (keras_hdf5.py) are
-read by it; it is the same in Keras 2.15 and 3.15. Within a residual unit, and within a cell of NASNet, it goes by
-depth, so that shortcuts come in between. The published files of ResNet50 and DenseNet121 were written when their
-classifier was called otherwise than in the code that loads them by order: `probs` and `fc1000` (keras_applications 1.0
-has both, and the same hashes of the files).
+Names: keras/src/applications of Keras 2.15 and, for the ResNet50 published until 2019, keras_applications 1.0.8.
 
-Keras' ResNet50 has biases before batch normalisation; the moving mean takes them in, which changes nothing.
+Each network is a list of layers in the order of `model.layers`, because files without layers' names (keras_hdf5.py) are
+read in this order. It is equal in Keras 2.15 and 3.15. Within a residual unit and within a cell of NASNet, layers are
+in order of depth, so shortcuts come in between.
+
+The classifiers of the published ResNet50 and DenseNet121 files have older names than the code that loads them by order:
+`probs` and `fc1000`. keras_applications 1.0 has both names, and the same hashes of the files.
+
+Keras' ResNet50 has biases before batch normalisation. They are subtracted from the moving mean, which gives equal
+results.
 """
 
 from collections.abc import Iterator
@@ -17,7 +20,16 @@ from fer.nets.conventions import Convention
 from fer.nets.nasnet import LARGE, MOBILE, Size
 from fer.nets.nasnet import SLIM as SLIM_NASNET
 from fer.nets.vgg_face import BLOCKS as VGG_BLOCKS
-from fer.nets.weights.source import NORM, Source, Table, Take, dense_layers, minus, nasnet_cells, residual_units
+from fer.nets.weights.source import (
+    NORM,
+    Source,
+    Table,
+    Take,
+    dense_layers,
+    nasnet_cells,
+    residual_units,
+    subtract_biases,
+)
 from fer.nets.weights.tensors import KERAS, KERAS_ORDER
 
 CAFFE_MEAN = (103.939, 116.779, 123.68)  # B, G, R
@@ -26,11 +38,11 @@ IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 
 class Layer(NamedTuple):
-    """A layer with weights: Keras' class as files count it, our scope, Keras' name."""
+    """A layer with weights."""
 
-    kind: str
-    ours: str
-    theirs: str
+    kind: str  # Keras' class, by which files number layers
+    ours: str  # our scope
+    theirs: str  # Keras' name
     biases_of: str = ''  # the layer before a batch normalisation, if it has biases
 
 
@@ -94,8 +106,8 @@ def _densenet121() -> Iterator[Layer]:
     yield Layer('dense', 'logits', 'predictions')
 
 
-# Separable convolutions of a cell, by depth: our step and side, Keras' name, first or second. Keras calls the last
-# step of a reduction left4, as the pool of the step before.
+# Separable convolutions of a cell, by depth: our step and side, Keras' name, first or second. The last step of a
+# reduction has Keras' name left4, like the pool of the step before.
 _NORMAL = [
     (ours, theirs, part)
     for part in (1, 2)
@@ -129,7 +141,7 @@ def _nasnet(size: Size) -> Iterator[Layer]:
             name = cell.scope
         elif cell.kind == 'reduction':
             name = f'reduce_{cell.normals}'
-        else:  # the first reduction takes a number, the second does not
+        else:  # the first reduction uses up a number, the second does not
             name = str(cell.number + (cell.number >= size.cells))
         first = (
             _conv(f'{cell.scope}/input', f'{cell.kind}_conv_1_{name}'),
@@ -169,7 +181,7 @@ def _table(layers: list[Layer]) -> Table:
         for number, kind in enumerate(_ARRAYS[layer.kind]):
             table[f'{layer.ours}/{kind}'] = Take((f'{layer.theirs}/{number}',))
         if layer.biases_of:
-            table[f'{layer.ours}/moving_mean'] = Take((f'{layer.theirs}/2', f'{layer.biases_of}/1'), minus)
+            table[f'{layer.ours}/moving_mean'] = Take((f'{layer.theirs}/2', f'{layer.biases_of}/1'), subtract_biases)
     return table
 
 
@@ -183,6 +195,7 @@ def _source(
     absent: tuple[str, ...] = (),
     published_classifier: str = 'predictions',
 ) -> Source:
+    """Returns a row of SOURCES from the layers of a network."""
     rows = list(layers)
     names: dict[str, str] = {}  # conv2d_12 to the name of the thirteenth Conv2D
     counts: dict[str, int] = {}

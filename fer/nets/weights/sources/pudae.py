@@ -1,8 +1,9 @@
-"""pudae/tensorflow-densenet's tf-densenet121.ckpt.
+"""Weights tf-densenet121.ckpt of pudae/tensorflow-densenet.
 
 Names: its nets/densenet.py. The weights come from flyyufelix/DenseNet-Keras, whose scale layers are merged into batch
-normalisation; that network pads its stem around, this one TensorFlow's way, and is evaluated so. The pixels are RGB by
-its preprocessing code (and by Open Model Zoo's description); its own issue that asks is unanswered.
+normalisation. That network pads its stem symmetrically. This one pads with TensorFlow's SAME and was evaluated with it.
+Pixels are RGB by its preprocessing code and by Open Model Zoo's description. An issue in its repository that asks about
+the order has no answer.
 """
 
 from fer.nets.conventions import Convention

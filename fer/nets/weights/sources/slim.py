@@ -1,10 +1,12 @@
-"""slim's checkpoints: resnet_v1_50_2016_08_28, nasnet-a_large_04_10_2017, nasnet-a_mobile_04_10_2017.
+"""Checkpoints of slim: resnet_v1_50_2016_08_28, nasnet-a_large_04_10_2017, nasnet-a_mobile_04_10_2017.
 
 Names: tensorflow/models, research/slim (nets/resnet_v1.py, nets/nasnet/nasnet.py). ResNet-50 is Kaiming He's Caffe
-network, converted by slim's authors. Which NASNet names the files hold is known from issue threads and from a converter
-that was written against them (titu1994/Keras-NASNet): those of October 2017 had nothing but moving averages, later ones
-weights and averages, and the classifier is `FC` or `fully_connected`; all are accepted, and the moving averages, which
-are what was evaluated, are preferred.
+network, converted by slim's authors.
+
+The names in NASNet's files are known from issue threads and from a converter written for them
+(titu1994/Keras-NASNet). Files of October 2017 have moving averages only, later ones have weights and averages. The
+classifier is `FC` or `fully_connected`. All of these are accepted. The moving averages are preferred, because they are
+the weights that were evaluated.
 """
 
 from fer.nets import resnet
@@ -36,6 +38,7 @@ def _conv_norm(ours: str, theirs: str) -> Table:
 
 
 def resnet50_body() -> Table:
+    """Returns the table of ResNet-50 without its classifier."""
     table = _conv_norm('conv1', 'resnet_v1_50/conv1')
     for block, unit in residual_units():
         path = f'block{block}/unit_{unit}'

@@ -1,10 +1,11 @@
-"""State dicts of torchvision (resnet50, densenet121, vgg16) and timm (seresnet50, seresnext50_32x4d and their `legacy_`
-namesakes, which are Cadene's pretrained-models.pytorch), as safetensors.
+"""State dicts of torchvision and timm, as safetensors.
 
-Names: torchvision/models/{resnet,densenet,vgg}.py; timm/models/{resnet,senet}.py. DenseNet's published file has the
-names of before 2018 (norm.1), which torchvision renames when it loads (norm1); both are accepted. timm's own networks
-are trained anew and stride in the 3x3; the legacy ones are the authors' weights, with the authors' strides and pool.
-torchvision's vgg16 of the name IMAGENET1K_FEATURES has other pixels and NaNs for a classifier, and is refused for them.
+- torchvision: resnet50, densenet121, vgg16. Names: torchvision/models/{resnet,densenet,vgg}.py. DenseNet's published
+  file has the names from before 2018 (norm.1), which torchvision renames when it loads (norm1). Both are accepted. The
+  vgg16 of the name IMAGENET1K_FEATURES has other pixels and a classifier of NaNs, for which it is refused.
+- timm: seresnet50, seresnext50_32x4d and their `legacy_` namesakes, which are Cadene's pretrained-models.pytorch.
+  Names: timm/models/{resnet,senet}.py. timm trained its own networks from fresh weights. They stride in the 3x3. The
+  legacy ones have the authors' weights, strides and pool.
 """
 
 import re
@@ -28,7 +29,7 @@ from fer.nets.weights.source import (
 from fer.nets.weights.sources.keras import IMAGENET_MEAN, IMAGENET_STD
 from fer.nets.weights.tensors import SAFETENSORS
 
-_COUNTERS = r'.*\.num_batches_tracked'  # of batch normalisation, since PyTorch 0.4.1
+_COUNTERS = r'.*\.num_batches_tracked'  # batch normalisation has them since PyTorch 0.4.1
 _TORCH = Convention('symmetric', 'symmetric', 'first_3x3', 1e-5, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
@@ -46,7 +47,7 @@ def _dense(ours: str, theirs: str) -> Table:
 
 
 def _gate(kernel: np.ndarray) -> np.ndarray:
-    """A 1x1 convolution, [out, in, 1, 1], to a dense layer, [in, out]."""
+    """Reshapes a 1x1 convolution, [out, in, 1, 1], to a dense layer, [in, out]."""
     return kernel.reshape(kernel.shape[:2]).T
 
 
@@ -85,7 +86,7 @@ def _densenet_key(name: str, kind: str) -> str:
 
 def _vgg16() -> Table:
     table: Table = {}
-    index = 0  # `features` counts convolutions, their ReLUs and the pools
+    index = 0  # `features` numbers convolutions, their ReLUs and the pools
     for block, (convolutions, _) in enumerate(VGG_BLOCKS, start=1):
         for layer in range(1, convolutions + 1):
             last = f'features.{index}'
@@ -99,7 +100,7 @@ def _vgg16() -> Table:
 
 
 def _legacy(table: Table) -> Table:
-    """The same tensors under the names of Cadene's SENet."""
+    """Renames a table's tensors to the names of Cadene's SENet."""
     changes = ((r'^(conv1|bn1)\.', r'layer0.\1.'), (r'\.se\.', '.se_module.'), (r'^fc\.', 'last_linear.'))
 
     def rename(name: str) -> str:

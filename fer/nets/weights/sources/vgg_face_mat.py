@@ -1,7 +1,7 @@
-"""VGG-Face by its authors (Parkhi et al. 2015), MatConvNet: vgg-face.mat of vlfeat.org, vgg_face.mat of Oxford.
+"""VGG-Face of its authors (Parkhi et al. 2015) for MatConvNet: vgg-face.mat of vlfeat.org, vgg_face.mat of Oxford.
 
-Layers are named as in the paper; fc6 to fc8 are convolutions. The mean colour is the file's own, and where it has none
-that of the published one (MatConvNet's examples/vggfaces). ImageNet's VGG-16 has the same names, and its own mean.
+Layers have the paper's names, and fc6 to fc8 are convolutions. The mean colour is the file's. A file without one gets
+the published mean (MatConvNet's examples/vggfaces). ImageNet's VGG-16 has the same names and its own mean.
 """
 
 from fer.nets.conventions import Convention
