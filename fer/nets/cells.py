@@ -192,7 +192,7 @@ def masked_loop(cell: RecurrentCell, inputs: TensorList, lengths: tf.Tensor, wei
         return states[0], lambda gradient: _backward(cell, inputs, states, weights, gradient)
 
     run = tf.custom_gradient(compute)
-    # The loop continues past a sequence's end, in rows that are never read, as holding the state would cost time in every
+    # The loop continues past a sequence's end, in rows that are never read. Holding the state would cost time in every
     # step. Inputs past the end become zeros before the loop, because a gradient of zero through NaN would be NaN.
     return tf.where_v2(real, run(*(tf.where_v2(real, net, zero) for net in inputs), *weights), zero)
 
