@@ -17,9 +17,10 @@ from test_weights import RESIDUAL, VGG, WIDTH, matlab_cell, save_checkpoint
 
 from fer.errors import InputError
 from fer.nets.se_resnet import CAFFE
+from fer.nets.weights import reader_process
 from fer.nets.weights.convention_file import read_convention, write_convention
 from fer.nets.weights.files import open_tensors
-from fer.nets.weights.identify import open_weights, reader_process
+from fer.nets.weights.identify import open_weights
 from fer.tf1 import tf
 from fer.training.restore import open_for
 
