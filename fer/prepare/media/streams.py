@@ -89,7 +89,7 @@ def open_media(path: str | Path, errors: list[str]) -> Iterator[av.container.Inp
     """Opens a file for reading, and closes it at the end.
 
     Args:
-      path: of the file. Its name is free.
+      path: of the file, with any name and suffix.
       errors: receives the errors that FFmpeg logs while it opens the file.
 
     Raises:
@@ -144,8 +144,9 @@ def plan_reading(path: str | Path, choice: Choice, findings: Findings) -> Readin
         format_flags = container.format.flags
     clock = set_clock(stamps, start, gap)
     # Broadcast formats declare no end, and several pieces declare only the end of the first.
-    has_end = declared is not None and not clock.jumps and not format_flags & _STAMPS_JUMP
-    audio_end = declared + clock.offsets[0] if has_end and declared is not None else math.inf
+    audio_end = math.inf
+    if declared is not None and not clock.jumps and not format_flags & _STAMPS_JUMP:
+        audio_end = declared + clock.offsets[0]
     _report_jumps(clock.jumps, findings)
     offsets = _split_offsets(streams, stamps, clock)
     return ReadingPlan(streams, offsets, clock, audio_end, counted, late_by_decoding, gap)
