@@ -6,7 +6,7 @@ python -m fer.prepare.smile --features=lld --frame_size=0.025 --frame_step=0.010
     112 values, a line per frame
 
 The first line of OUT.csv has the names. IN.wav is any audio or video file that FFmpeg reads, of 8,000 samples/s or
-more. Channels are mixed down. Exit codes: 0 done; 2 bad input, nothing written.
+more. Channels are mixed down. Exit codes: 0 done, 2 bad input and nothing written.
 """
 
 import contextlib

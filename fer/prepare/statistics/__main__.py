@@ -2,7 +2,7 @@
 
 Reads each DATA/<split>.txt with its ledger, writes to DIR and prints the summary. DIR receives summary.csv, and for
 each split lengths_<split>.csv (videos in bins of 10 frames), classes_<split>.csv and skipped_<split>.csv (what was left
-out and why). The first two have a figure each. Exit codes: 0 done; 2 bad input, nothing written.
+out and why). The first two have a figure each. Exit codes: 0 done, 2 bad input and nothing written.
 """
 
 import functools
