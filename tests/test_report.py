@@ -25,6 +25,7 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.prepare.statistics.write import write_statistics
 from fer.report.changed_settings import changed_fusion, changed_settings
+from fer.report.describe import describe
 from fer.report.figures import draw_all_curves, lay_out_matrices
 from fer.report.intervals import ABOVE, BELOW, COVERED, MISSING, Estimate, estimate, judge
 from fer.report.page import Figures, write_report
@@ -291,6 +292,19 @@ def test_a_rows_verdict_joins_those_of_its_datasets(tmp_path):
     assert rows[run_id].verdict == MISSING
     assert report.summary.verdicts[MISSING] == 112
     assert rows[run_id].unfinished == [(0, 'no results_fer2013.txt', '')]
+
+
+@pytest.mark.parametrize(
+    ('run_id', 'settings'),
+    [
+        ('6.2-t1-r1', 'per frame, LR 0.0001, reduce, epochs 30, from 6.1-t1-r2'),
+        ('6.2-t1-r13', 'windows of 80, exact, mean, LR 0.00001, reduce, batch 4, epochs 5 + 25, from 6.1-t1-r3'),
+        ('6.4-t2-r6', 'GRU 4 x 64, attention, windows of 80, LR 0.00001, reduce, batch 16, epochs 30'),
+        ('6.5l-t1-r3', 'method 1, 7 members, their mean accuracy 42.6'),
+    ],
+)
+def test_settings_are_described_in_one_line(run_id, settings):
+    assert describe(RUNS[run_id]) == settings
 
 
 def test_chapter_7_has_our_numbers_beside_tp(tmp_path):

@@ -8,7 +8,7 @@ from fer.experiment.submissions import Submission, read_submissions
 from fer.experiment.tasks import Task
 from fer.runs.status import DONE, FAILED, QUEUED, STARTED, STOPPED, Status, is_alive, job_number, read_status
 
-# States besides those of fer.runs.status. OTHER: the run in the folder has other settings.
+# Further states than those of fer.runs.status. OTHER: the run in the folder has other settings.
 READY, BLOCKED, MISSING, OTHER = 'ready', 'blocked', 'missing', 'other'
 _BLOCKING = (FAILED, BLOCKED, MISSING, OTHER)
 

@@ -20,7 +20,7 @@ class Dialect(NamedTuple):
     after: str  # dependency on single jobs, {kind}:{ids}
     after_array: str  # dependency on arrays
     output: str  # the -o of a job, from {folder} and {name}
-    shell: str  # the -S. PBS runs scripts with the user's own shell, whatever their first line is
+    shell: str  # the -S. PBS ignores the first line of scripts and runs them with the user's own shell
 
 
 DIALECTS = {
@@ -106,8 +106,8 @@ def dependencies(dialect: Dialect, kind: str, submissions: list[Submission]) -> 
 def run_qsub(command: list[str]) -> str:
     """Runs qsub and returns the id of the job. Raises InputError if qsub refuses."""
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    # The id stands on a line of its own, whatever else a site's qsub prints. Slurm's qsub prints errors in place of the
-    # id, and its exit code is unreliable.
+    # A site's qsub may print more lines, but the id has its own. Slurm's qsub prints errors in place of the id, and
+    # its exit code is unreliable.
     ids = [line.strip() for line in done.stdout.splitlines() if _ID.fullmatch(line.strip())]
     if done.returncode or len(ids) != 1:
         output = ' '.join((done.stderr + done.stdout).split())

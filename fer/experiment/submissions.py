@@ -1,4 +1,4 @@
-"""Records of submitted job arrays: a JSON file for each, beside the list of tasks that its jobs read."""
+"""Records of submitted job arrays: a JSON file for each, next to the list of tasks that its jobs read."""
 
 import json
 from pathlib import Path

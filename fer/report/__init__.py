@@ -1,1 +1,1 @@
-"""Pictures of runs, and the dissertation's tables beside ours."""
+"""The report: the dissertation's tables with our numbers beside them, curves and confusion matrices."""

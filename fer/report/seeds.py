@@ -53,7 +53,7 @@ class SplitResults(NamedTuple):
     ids: list[str]
     labels: np.ndarray  # int64 [V]
     predictions: np.ndarray  # int64 [V]
-    cross_validated: float | None  # percent, the cross-validated accuracy beside an optimistic late fusion's
+    cross_validated: float | None  # percent, accuracy of a late fusion whose own score is optimistic
     optimistic: bool
     digest: str  # of the results file
 
