@@ -416,7 +416,7 @@ def assert_caught_by_name(session, weights, damage):
         return np.full_like(array, np.nan) if name == actual else array
 
     def restore(damaged):
-        initialise(session, [Origin(weights.source.network, identify(damaged), '')], False)
+        initialise(session, [Origin(weights.source.network, identify(damaged), '')], allow_missing=False)
 
     with pytest.raises(InputError) as caught:
         restore(tensors._replace(shapes=shapes, read=read))

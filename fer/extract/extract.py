@@ -151,7 +151,7 @@ def _restore(session: tf.Session, request: ExtractionRequest, plan: CnnPlan) -> 
     Raises:
       InputError: features depend on a variable that the weights do not have, without --allow_missing.
     """
-    (report,) = initialise(session, [Origin(plan.model, plan.weights, '')], request.allow_missing)
+    (report,) = initialise(session, [Origin(plan.model, plan.weights, '')], allow_missing=request.allow_missing)
     other = [row for row in report.variables if row.state != 'restored']
     needed = [row for row in other if row.name.split('/')[1] not in AFTER_FEATURES]
     if needed and not request.allow_missing:

@@ -41,7 +41,6 @@ class Loop(NamedTuple):
     session: tf.Session
     graph: TrainGraph
     config: TrainConfig
-    epochs: tuple[int, ...]  # of each phase
     folder: Path
     log: RunLog
     fallback: np.ndarray  # float [7], logits of videos without frames
@@ -74,7 +73,7 @@ class Loop(NamedTuple):
 
     def _end(self) -> tuple[int, str]:
         """Returns the last step without early stopping, and what ends the run there."""
-        last_step = sum(self.epochs) * self._steps_per_epoch
+        last_step = sum(self.config.train_epochs) * self._steps_per_epoch
         if 0 < self.config.max_steps < last_step:
             return self.config.max_steps, 'max_steps'
         return last_step, 'epochs'
@@ -82,9 +81,9 @@ class Loop(NamedTuple):
     def _next_epoch(self, step: int, last_step: int) -> _Epoch:
         """Returns the epoch of the step after `step`."""
         number = step // self._steps_per_epoch
-        phase = phase_of_epoch(number, self.epochs)
+        phase = phase_of_epoch(number, self.config.train_epochs)
         until = min((number + 1) * self._steps_per_epoch, last_step)
-        return _Epoch(number, phase, step, until, f'epoch {number + 1}/{sum(self.epochs)} phase {phase}')
+        return _Epoch(number, phase, step, until, f'epoch {number + 1}/{sum(self.config.train_epochs)} phase {phase}')
 
     def _finish_validation(self, step: int, last_step: int) -> None:
         """Scores the step that a run is resumed from, if the earlier session was killed before it could."""
@@ -109,7 +108,7 @@ class Loop(NamedTuple):
     def _validate(self, step: int) -> str:
         """Scores every official validation video and logs the scores of each dataset. Returns them as text."""
         epoch = (step - 1) // self._steps_per_epoch
-        phase = phase_of_epoch(epoch, self.epochs)
+        phase = phase_of_epoch(epoch, self.config.train_epochs)
         side = self.graph.validation[phase]
         paths = [manifest.path for manifest in side.split.manifests]
         texts = []
@@ -131,7 +130,7 @@ class Loop(NamedTuple):
 
     def _stops_early(self, step: int) -> bool:
         """Returns whether validation has not improved for --early_stopping epochs. Phase one is always completed."""
-        phase_one = self.epochs[0] * self._steps_per_epoch if len(self.epochs) == 2 else 0
+        phase_one = self.config.train_epochs[0] * self._steps_per_epoch if len(self.config.train_epochs) == 2 else 0
         best = self.log.best_step()
         if not self.config.early_stopping or best is None or step < phase_one:
             return False

@@ -34,7 +34,7 @@ _BYTES_PER_STEP = 2**27  # values fed to the session at a time, because a step p
 
 
 class VariableStart(NamedTuple):
-    """How one variable of the network starts."""
+    """The first value of one variable, and its origin."""
 
     name: str
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class Origin(NamedTuple):
 
 
 class PartReport(NamedTuple):
-    """How the variables of one part start."""
+    """The first values of the variables of one part, and their origins."""
 
     scope: str
     weights: str  # source and path of the weights, '' without weights
@@ -101,7 +101,7 @@ def describe_pixels(convention: Convention) -> str:
 
 
 def initialise(
-    session: tf.Session, origins: Sequence[Origin], allow_missing: bool, reinit: tuple[str, ...] = ()
+    session: tf.Session, origins: Sequence[Origin], *, allow_missing: bool, reinit: tuple[str, ...] = ()
 ) -> list[PartReport]:
     """Gives every variable of the graph its first value.
 
@@ -120,7 +120,7 @@ def initialise(
     reports = [_plan(origin, reinit) for origin in origins]
     for origin, report in zip(origins, reports, strict=True):
         if origin.weights:
-            _check(report, origin.weights, allow_missing)
+            _check(report, origin.weights, allow_missing=allow_missing)
             # A NaN in a classifier that is not used still shows that the file is damaged.
             table = origin.weights.source.table
             fresh = [row.name.removeprefix(f'{origin.scope}/') for row in report.variables if row.state != 'restored']
@@ -261,7 +261,8 @@ def _load(session: tf.Session, values: dict[tf.Variable, np.ndarray]) -> None:
     session.run(initializers, {op.inputs[1]: values[v] for op, v in zip(initializers, values, strict=True)})
 
 
-def _check(report: PartReport, weights: OpenedWeights, allow_missing: bool) -> None:
+def _check(report: PartReport, weights: OpenedWeights, *, allow_missing: bool) -> None:
+    """Raises InputError if no variable is restored, or if some do not match, unless that is allowed."""
     if not any(row.state == 'restored' for row in report.variables):
         raise InputError(f"{weights.path}: none of the network's {len(report.variables)} variables fits; check --width")
     problems = [f'{row.name} {list(row.shape)}: {row.reason}' for row in report.variables if row.state == 'mismatched']

@@ -21,14 +21,14 @@ from fer.runs.config import TrainConfig, read_flagfile
 from fer.runs.names import BAD_FRAMES_FILE, FLAGS_FILE, SCALING_FILE
 from fer.training.restore import Origin, open_for, source_convention
 from fer.training.run_folder import check_class_order, read_blueprint
-from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, Part, get_stage, window_length
+from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, NetworkPart, get_stage, window_length
 
 
 class RunInputs(NamedTuple):
     """Everything that a run is made from."""
 
     blueprint: Blueprint
-    origins: list[Origin]  # of each part of the network; empty for a resumed run
+    origins: list[Origin]  # of each part of the network, none for a resumed run
     train_split: Split  # with scaled audio, and with decoded frames if there is a --frame_cache
     val_split: Split | None  # the same, None without --val_manifest
     class_counts: np.ndarray  # int [7], training videos of each class
@@ -135,7 +135,7 @@ def _read_audio_run(run_dir: str) -> TrainConfig:
     return audio_run
 
 
-def _part_origin(part: Part, config: TrainConfig, weights: OpenedWeights | None) -> Origin:
+def _part_origin(part: NetworkPart, config: TrainConfig, weights: OpenedWeights | None) -> Origin:
     """Returns the origin of a part, given the weights of --init_from."""
     path = getattr(config, part.flag)
     reason_fresh = f'{path} has no {part.scope}' if path else f'no --{part.flag}'

@@ -28,7 +28,7 @@ from fer.training.schedule import Phase
 TEMPORAL, AUDIO_GRU, FFN, EARLY_FUSION = 'temporal', 'audio_gru', 'ffn', 'early_fusion'  # scopes
 
 
-class Part(NamedTuple):
+class NetworkPart(NamedTuple):
     """A part of a stage's network."""
 
     scope: str  # of its variables
@@ -40,7 +40,7 @@ class FrameOutputs(NamedTuple):
     """The network's outputs for the N real frames of a batch. A still, or the audio of a whole video, is one frame."""
 
     logits: tf.Tensor  # float32 [N, 7]
-    embeddings: tf.Tensor | None  # float32 [N, D], the input of the classifier; None without a CNN classifier
+    embeddings: tf.Tensor | None  # float32 [N, D], the input of the classifier, or None with cached logits
     chunked: Chunked | None = None  # the CNN, where it runs in chunks
 
 
@@ -50,7 +50,7 @@ class Stage(NamedTuple):
     models: tuple[str, ...]  # the values of --model
     contents: Contents
     batch_size: int  # the default of --batch_size
-    parts: Callable[['Blueprint'], list[Part]]
+    parts: Callable[['Blueprint'], list[NetworkPart]]
     # build(blueprint, batch, cnn_outputs, is_trained) adds the layers on top of the CNN to the default graph, given the
     # outputs of `build_cnn`, if the stage has a CNN. is_trained(scope) tells whether a part acts as in training
     # (dropout, batch statistics) or as in evaluation.
@@ -67,7 +67,7 @@ class Blueprint(NamedTuple):
     convention: Convention | None  # of the CNN, if there is one
     scaling: Scaling | None = None  # of the audio, if there is audio
     audio_run: TrainConfig | None = None  # of the run whose audio GRU is part of the network (early fusion, 2 to 4)
-    visual_run: TrainConfig | None = None  # of the run whose visual GRU is (option 4); None if that GRU is new
+    visual_run: TrainConfig | None = None  # of the run whose visual GRU is (option 4), or None if that GRU is new
 
 
 def build_cnn(blueprint: Blueprint, images: tf.Tensor, *, is_training: bool) -> dict[str, tf.Tensor]:
@@ -188,28 +188,31 @@ def _build_early_fusion(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping
     return FrameOutputs(end_points['logits'], outputs)
 
 
-def _cnn_parts(blueprint: Blueprint) -> list[Part]:
+def _cnn_parts(blueprint: Blueprint) -> list[NetworkPart]:
     model = blueprint.config.model
-    return [Part(model, 'init_from', new_layers=get_network(model).phase_one)]
+    return [NetworkPart(model, 'init_from', new_layers=get_network(model).phase_one)]
 
 
-def _temporal_parts(blueprint: Blueprint) -> list[Part]:
-    return [Part(blueprint.config.model, 'init_from'), Part(TEMPORAL, 'init_from', new_layers=(TEMPORAL,))]
+def _temporal_parts(blueprint: Blueprint) -> list[NetworkPart]:
+    return [
+        NetworkPart(blueprint.config.model, 'init_from'),
+        NetworkPart(TEMPORAL, 'init_from', new_layers=(TEMPORAL,)),
+    ]
 
 
-def _audio_parts(blueprint: Blueprint) -> list[Part]:
+def _audio_parts(blueprint: Blueprint) -> list[NetworkPart]:
     model = blueprint.config.model
-    return [Part(model, 'init_from', new_layers=(model,))]
+    return [NetworkPart(model, 'init_from', new_layers=(model,))]
 
 
-def _early_fusion_parts(blueprint: Blueprint) -> list[Part]:
+def _early_fusion_parts(blueprint: Blueprint) -> list[NetworkPart]:
     option = OPTIONS[blueprint.config.fusion_option]
-    parts = [Part(blueprint.config.model, 'init_from')]
+    parts = [NetworkPart(blueprint.config.model, 'init_from')]
     if option.visual_rnn:
-        parts.append(Part(TEMPORAL, 'init_from', new_layers=() if blueprint.visual_run else (TEMPORAL,)))
+        parts.append(NetworkPart(TEMPORAL, 'init_from', new_layers=() if blueprint.visual_run else (TEMPORAL,)))
     if option.audio_rnn:
-        parts.append(Part(AUDIO_GRU, 'audio_run_dir'))
-    return [*parts, Part(EARLY_FUSION, 'init_from', new_layers=(EARLY_FUSION,))]
+        parts.append(NetworkPart(AUDIO_GRU, 'audio_run_dir'))
+    return [*parts, NetworkPart(EARLY_FUSION, 'init_from', new_layers=(EARLY_FUSION,))]
 
 
 _CNNS = tuple(NETWORKS)

@@ -61,7 +61,7 @@ def build_tower(
       batch: of a pipeline.
       is_training: whether there is a loss, and the network acts as in training.
       phase: of training.
-      class_weights: float32 [7], of the loss; None for weights of 1.
+      class_weights: float32 [7], of the loss, or None for weights of 1.
       chunk_size: the most frames that pass the CNN at once, 0 for all.
     """
     config = blueprint.config

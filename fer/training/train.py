@@ -96,7 +96,7 @@ def _set_variables(session: tf.Session, inputs: RunInputs, checkpoint: str | Non
         return []
     config = inputs.blueprint.config
     reinit = _dense_layers(inputs.blueprint) if config.reinit_fc else ()
-    return initialise(session, inputs.origins, config.allow_missing, reinit)
+    return initialise(session, inputs.origins, allow_missing=config.allow_missing, reinit=reinit)
 
 
 def _dense_layers(blueprint: Blueprint) -> tuple[str, ...]:
@@ -176,10 +176,10 @@ def _run_loop(
       The last step, and the reason that the run ended.
     """
     config = inputs.blueprint.config
-    folder, epochs = Path(config.run_dir), config.train_epochs
+    folder = Path(config.run_dir)
     try:
         with RunLog(folder, step, config) as log:
-            loop = Loop(session, graph, config, epochs, folder, log, prior_logits(inputs.class_counts), stop)
+            loop = Loop(session, graph, config, folder, log, prior_logits(inputs.class_counts), stop)
             return loop.run(step)
     except InputError:
         if latest_checkpoint(folder) is None:
