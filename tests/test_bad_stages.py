@@ -277,7 +277,7 @@ def test_restored_run_of_another_network_is_refused(capfd, painted_sound, parent
     assert line == f'--audio_run_dir={parents}/ffn: a run of --model=ffn; expected one of --model=audio_gru'
     line = refuses(capfd, painted_sound, tmp_path, 'early_fusion', 'resnet50', **fused, init_from=parents / 'vgg_face')
     assert 'weights of vgg_face' in line
-    assert 'expected of --model=resnet50' in line
+    assert 'expected weights of --model=resnet50' in line
     line = refuses(capfd, painted_sound, tmp_path, 'early_fusion', **fused, init_from=parents / 'audio_gru')
     assert str(parents / 'audio_gru') in line
     line = refuses(capfd, painted_sound, tmp_path, 'audio', 'ffn', init_from=parents / 'audio_gru')

@@ -22,7 +22,7 @@ from fer.nets.weights.convention_file import read_convention, write_convention
 from fer.nets.weights.files import open_tensors
 from fer.nets.weights.identify import open_weights
 from fer.tf1 import tf
-from fer.training.restore import open_for
+from fer.training.restore import open_init_weights
 
 
 @pytest.fixture(scope='module')
@@ -202,8 +202,10 @@ def test_matlab_files_without_a_network_are_refused(tmp_path, capsys):
 
 def test_weights_of_other_networks_are_refused(tmp_path, state):
     save_file(state, tmp_path / 'resnet50.safetensors')
-    with pytest.raises(InputError, match=r'weights of resnet50 \(torchvision resnet50\); expected of --model=nasnet'):
-        open_for('nasnet', str(tmp_path / 'resnet50.safetensors'))
+    with pytest.raises(
+        InputError, match=r'weights of resnet50 \(torchvision resnet50\); expected weights of --model=nasnet'
+    ):
+        open_init_weights('nasnet', str(tmp_path / 'resnet50.safetensors'))
     save_file({f'encoder.{name}': array for name, array in state.items()}, tmp_path / 'other.safetensors')
     assert 'expected one of torchvision resnet50, torchvision densenet121' in complaint(tmp_path / 'other.safetensors')
 
@@ -248,7 +250,7 @@ def test_train_ends_in_one_line_and_leaves_nothing(painted, tmp_path, what, stat
         text = 'not a whole safetensors file'
     elif what == 'another network':
         save_file(state, path)
-        text = 'expected of --model=vgg_face'
+        text = 'expected weights of --model=vgg_face'
     elif what == 'NaN':
         net[3, 2][0][1, 1, 0, 0] = np.nan
         save_checkpoint(path, public.affwild(net, recurrent=False))

@@ -60,7 +60,7 @@ class PartReport(NamedTuple):
     left: list[str]  # tensors of the file that the stage does not use, by rule
 
 
-def open_for(model: str, init_from: str) -> OpenedWeights:
+def open_init_weights(model: str, init_from: str) -> OpenedWeights:
     """Opens the weights of a network.
 
     Raises:
@@ -75,7 +75,9 @@ def check_network(weights: OpenedWeights, model: str) -> None:
     """Raises InputError if the weights belong to another network."""
     source = weights.source
     if source.network != model:
-        raise InputError(f'{weights.path}: weights of {source.network} ({source.name}); expected of --model={model}')
+        raise InputError(
+            f'{weights.path}: weights of {source.network} ({source.name}); expected weights of --model={model}'
+        )
 
 
 def source_convention(network: Network, weights: OpenedWeights | None, choice: str) -> Convention:
@@ -118,16 +120,26 @@ def initialise(
       InputError: weights do not match their part, cannot be read, or contain a NaN, even in a tensor that is not used.
     """
     reports = [_plan(origin, reinit) for origin in origins]
-    for origin, report in zip(origins, reports, strict=True):
+    for report, origin in zip(reports, origins, strict=True):
         if origin.weights:
-            _check(report, origin.weights, allow_missing=allow_missing)
-            # A NaN in a classifier that is not used still shows that the file is damaged.
-            table = origin.weights.source.table
-            fresh = [row.name.removeprefix(f'{origin.scope}/') for row in report.variables if row.state != 'restored']
-            keys = {key for name in fresh if name in table for key in table[name].names}
-            for key in sorted(keys & set(origin.weights.names)):
-                read_finite(origin.weights, key)
+            _check_match(report, origin.weights, allow_missing=allow_missing)
+            _check_unused_values(report, origin.weights)
     session.run(tf.global_variables_initializer())
+    _restore(session, origins, reports)
+    return reports
+
+
+def _check_unused_values(report: PartReport, weights: OpenedWeights) -> None:
+    """Raises InputError for a NaN in a tensor of a fresh variable, because it shows that the file is damaged."""
+    table = weights.source.table
+    fresh = [row.name.removeprefix(f'{report.scope}/') for row in report.variables if row.state != 'restored']
+    keys = {key for name in fresh if name in table for key in table[name].names}
+    for key in sorted(keys & set(weights.names)):
+        read_finite(weights, key)
+
+
+def _restore(session: tf.Session, origins: Sequence[Origin], reports: Sequence[PartReport]) -> None:
+    """Sets the restored variables, some at a time."""
     values: dict[tf.Variable, np.ndarray] = {}
     for origin, report in zip(origins, reports, strict=True):
         by_name = {variable.op.name: variable for variable in _variables(origin.scope)}
@@ -139,7 +151,6 @@ def initialise(
                 _load(session, values)
                 values = {}
     _load(session, values)
-    return reports
 
 
 def _variables(scope: str) -> list[tf.Variable]:
@@ -261,7 +272,7 @@ def _load(session: tf.Session, values: dict[tf.Variable, np.ndarray]) -> None:
     session.run(initializers, {op.inputs[1]: values[v] for op, v in zip(initializers, values, strict=True)})
 
 
-def _check(report: PartReport, weights: OpenedWeights, *, allow_missing: bool) -> None:
+def _check_match(report: PartReport, weights: OpenedWeights, *, allow_missing: bool) -> None:
     """Raises InputError if no variable is restored, or if some do not match, unless that is allowed."""
     if not any(row.state == 'restored' for row in report.variables):
         raise InputError(f"{weights.path}: none of the network's {len(report.variables)} variables fits; check --width")

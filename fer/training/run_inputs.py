@@ -19,7 +19,7 @@ from fer.nets.weights.identify import OpenedWeights, open_part
 from fer.results.videos import class_counts, read_class_counts
 from fer.runs.config import TrainConfig, read_flagfile
 from fer.runs.names import BAD_FRAMES_FILE, FLAGS_FILE, SCALING_FILE
-from fer.training.restore import Origin, open_for, source_convention
+from fer.training.restore import Origin, open_init_weights, source_convention
 from fer.training.run_folder import check_class_order, read_blueprint
 from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, NetworkPart, get_stage, window_length
 
@@ -100,7 +100,7 @@ def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
 def _open_init(config: TrainConfig, images: bool) -> OpenedWeights:
     """Opens the weights of --init_from: any weights of a CNN, but only a run of an audio network."""
     if images:
-        weights = open_for(config.model, config.init_from)
+        weights = open_init_weights(config.model, config.init_from)
     else:
         part = open_part(open_tensors(config.init_from), config.model)
         if part is None:
