@@ -136,7 +136,7 @@ def test_a_run_without_its_checkpoint_is_not_begun_anew(painted, one_step, tmp_p
     run_dir = shutil.copytree(one_step, tmp_path / 'run')
     (run_dir / 'model.ckpt-1.index').unlink()
     line = refused('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1', '--resume')
-    assert 'no whole checkpoint' in line
+    assert 'no complete checkpoint' in line
     assert (run_dir / 'train_log.csv').exists()
 
 

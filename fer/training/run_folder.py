@@ -101,7 +101,7 @@ def start_run(
     folder = Path(config.run_dir)
     about = environment()
     if not first_step:
-        empty(folder)
+        remove_run(folder)
     remove_temporaries(folder, _ABANDONED)
     (folder / FINISHED_FILE).unlink(missing_ok=True)
     write_flagfile(folder / FLAGS_FILE, config)
@@ -116,7 +116,7 @@ def start_run(
     return folder
 
 
-def empty(folder: Path) -> None:
+def remove_run(folder: Path) -> None:
     """Removes a run, except its lock."""
     # The flags go last, because a folder with files but no flags counts as not a run.
     for path in sorted(folder.iterdir(), key=lambda path: path.name == FLAGS_FILE):

@@ -183,5 +183,5 @@ def _run_loop(
             return loop.run(step)
     except InputError:
         if latest_checkpoint(folder) is None:
-            run_folder.empty(folder)
+            run_folder.remove_run(folder)
         raise
