@@ -1,4 +1,4 @@
-# Every target works from an empty clone. It makes .venv first if that is missing, or older than setup.py or the lock.
+# Every target works from an empty clone. It first makes .venv if .venv is missing or older than setup.py or the lock.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,8 @@ EXTRAS ?= gpu
 # Options of pip where there is no internet: `make venv WHEELHOUSE=wheelhouse`, a folder that `make wheelhouse` filled.
 OFFLINE = $(if $(WHEELHOUSE),--no-index --find-links=$(abspath $(WHEELHOUSE)))
 
-.PHONY: venv demo tables-demo test core test-all scheduler bench stages optimism lint lock wheel wheelhouse clean
+.PHONY: venv demo tables-demo test core test-all scheduler bench stages optimism lint docs docs-flags lock wheel \
+    wheelhouse clean
 
 venv: $(STAMP)
 
@@ -24,12 +25,12 @@ $(STAMP): setup.py $(wildcard requirements/*.txt)
 	$(BIN)/python -m pip install --quiet $(OFFLINE) --constraint requirements/$(MINOR).txt --editable '.[dev]'
 	@touch $(STAMP)
 
-# Corpus, preparation, two networks, evaluation, late fusion and a table of what came out, under demo/.
+# Corpus, preparation, two networks, evaluation, late fusion and a table of their scores, under demo/.
 demo: $(STAMP)
 	$(BIN)/python -m fer.demo
 
 # Every run of the dissertation's tables on a synthetic corpus, narrow and two steps each, into one report: an hour or
-# so. It shows that the machinery works; the numbers say nothing. What is done is not done again.
+# so. It shows that the machinery works, and its numbers mean nothing. Finished runs are not repeated.
 tables-demo: $(STAMP)
 	$(BIN)/python -m fer.demo.tables
 
@@ -42,53 +43,63 @@ test: lint
 core: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup -m 'core and not slow'
 
-# The proofs that take minutes as well (NASNet Large and Keras' weights of it, real video at full size, learning over
-# seeds).
+# All tests, with the proofs that take minutes (NASNet Large and Keras' weights of it, real video at full size, learning
+# over seeds).
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup -m 'slow or not slow'
 
-# A table through the qsub of this machine: arrays, a dependency, a walltime that is met, a failure; some five minutes.
-# Says that it skips where there is no qsub, and installs none (CONTRIBUTING.md).
+# A table through the qsub of this machine: arrays, a dependency, a walltime that is reached, a failure. Some five
+# minutes. Without a qsub it prints that it skips (docs/testing.md tells how to install one).
 scheduler: $(STAMP)
 	$(BIN)/python -m pytest -m slow -rs tests/test_experiment.py
 
-# What our ways of preparing sound and faces, of searching for ensembles and of training gain over those they replace and
-# over PyTorch (in an environment of its own, .venv-bench), and that sound and faces are of one instant. Hours; ends with
-# a table of training's goals, and all its figures in demo/benchmarks.json.
+# Measures how much faster we prepare audio and faces, search for ensembles and train, against the code that ours
+# replaces and against PyTorch (in its own environment, .venv-bench). Also measures that audio and faces are of one
+# instant. Takes hours, ends with a table of training's goals, and writes all figures to demo/benchmarks.json.
 bench: $(STAMP)
 	for name in alignment instants smile faces people afew2013 ravdess_audio grouped rnn search torch_venv; do \
 	    $(BIN)/python -m tests.benchmarks.$$name || exit; \
 	done
 	$(BIN)/python -m tests.benchmarks
 
-# What each stage of training adds on the synthetic corpus, over five seeds: an hour or so.
+# The table of what each stage of training adds on the synthetic corpus, over five seeds (docs/training.md): an hour.
 stages: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.stages
 
-# How far scores of searched ensembles lie from the truth, in made-up studies: the table in the README, ten minutes.
+# The table of how far scores of searched ensembles lie from the truth (docs/late-fusion.md): ten minutes.
 optimism: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.optimism
 
-# Types are those of the oldest Python of the stack, so that nothing newer than it is called.
+# Types are checked for the oldest Python of the stack, so that newer functions are not called.
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --python-version $$($(BIN)/python -c 'import sys; print("3.10" if sys.version_info < (3, 12) else "3.12")')
 
-# Resolves setup.py anew for each interpreter, without needing those interpreters: requirements/<version>.txt.
+# The documentation as a site, build/docs/index.html. Warnings are errors.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet $(OFFLINE) --constraint requirements/$(shell $(BIN)/python -c \
+	    'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[docs]'
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+# Writes the table of train.py's flags into docs/training.md again.
+docs-flags: $(STAMP)
+	$(BIN)/python -m tests.flag_table
+
+# Resolves setup.py again for each interpreter, without needing those interpreters: requirements/<version>.txt.
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet 'uv>=0.9'
 	for minor in 3.10 3.11 3.12 3.13; do \
 	    $(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --python-version $$minor \
-	        --python-platform x86_64-manylinux_2_28 --extra dev --extra gpu setup.py -o requirements/$$minor.txt || exit; \
+	        --python-platform x86_64-manylinux_2_28 --extra dev --extra gpu --extra docs setup.py -o requirements/$$minor.txt || exit; \
 	done
 
 # dist/afew_fer-*.whl, which works without the checkout.
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-# Every wheel that a machine without internet needs, for the interpreter of .venv: copy wheelhouse/ and the checkout
-# there, and set FER_WHEELHOUSE in gpu_jobs/site.sh. With EXTRAS=dev,gpu, `make venv WHEELHOUSE=wheelhouse` works there.
+# Every wheel that a machine without internet needs, for the interpreter of .venv. Copy wheelhouse/ and the checkout to
+# it, and set FER_WHEELHOUSE in gpu_jobs/site.sh. With EXTRAS=dev,gpu, `make venv WHEELHOUSE=wheelhouse` works there.
 wheelhouse: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --constraint requirements/$(shell $(BIN)/python -c \
 	    'import sys; print("%d.%d" % sys.version_info[:2])').txt --wheel-dir wheelhouse pip setuptools wheel '.[$(EXTRAS)]'

@@ -1,5 +1,6 @@
 """`pip install -e .` for the package `fer`; see the Makefile for the usual way in."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,12 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+VERSION = re.findall(r"^__version__ = '(.+)'", (ROOT / 'fer/__init__.py').read_text(encoding='utf-8'), re.MULTILINE)[0]
 OLDEST, NEWEST = (3, 10), (3, 13)  # as in fer/interpreter.py
-# Elsewhere pip should say just that, which it does only if no requirement fails to resolve first.
+# On other versions pip should report exactly that, so no requirement may fail to resolve first.
 SUPPORTED = OLDEST <= sys.version_info[:2] <= NEWEST
 
-# The two stacks of fer/stack.py. Ranges are for environments of one's own; `make venv` installs exactly what
+# The two stacks of fer/stack.py. Ranges are for your own environments. `make venv` installs exactly the versions that
 # requirements/ lists for the interpreter.
 OLD, NEW = '; python_version < "3.12"', '; python_version >= "3.12"'
 
@@ -24,7 +26,7 @@ REQUIREMENTS = [
     'tf-keras>=2.21,<2.22' + NEW,
     'tf-slim>=1.1,<2',
     'tensorflow-addons>=0.23,<1' + OLD,  # has no wheel for CPython 3.12
-    'tensorboard>=2.15,<3',  # writes the events; TensorFlow 2.21 does not install it any more
+    'tensorboard>=2.15,<3',  # writes the events; TensorFlow 2.21 no longer installs it
     'numpy>=1.26,<2' + OLD,  # tensorflow 2.15 was built against NumPy 1
     'numpy>=2.1,<3' + NEW,
     'pandas>=2.2,<4',
@@ -32,10 +34,10 @@ REQUIREMENTS = [
     'h5py>=3.8',  # comes with tensorflow; read directly, for weights
     'safetensors>=0.4.3,<1',  # PyTorch's weights without PyTorch
     'matplotlib>=3.8',
-    'pillow>=10',  # reads how an image is to be shown
+    'pillow>=10',  # reads the orientation of an image
     'jinja2>=3.1',
     'tqdm>=4.66',
-    # opencv-python without the system's libGL. 4.12 and later want NumPy 2; 5.0 drops the Haar cascades.
+    # opencv-python without the system's libGL. 4.12 and later need NumPy 2. 5.0 drops the Haar cascades.
     'opencv-python-headless>=4.10,<4.12' + OLD,
     'opencv-python-headless>=4.12,<5' + NEW,
     'mtcnn>=1.0,<2',  # carries its weights in the wheel; has none for CPython 3.9
@@ -45,7 +47,7 @@ REQUIREMENTS = [
     'pydub>=0.25.1,<1',
     'audioop-lts>=0.2; python_version >= "3.13"',  # pydub needs audioop, which CPython 3.13 has dropped
     'opensmile>=2.6,<3',
-    'pyarrow<21' + OLD,  # wanted by opensmile; newer ones refuse NumPy 1
+    'pyarrow<21' + OLD,  # opensmile needs it; newer ones refuse NumPy 1
 ]
 
 COMMANDS = {
@@ -70,7 +72,7 @@ HEAD, CHANGES = ('rev-parse', 'HEAD'), ('status', '--porcelain', '--untracked-fi
 
 
 class BuildWithCommit(build_py):
-    """Writes into a wheel which commit it was built from, so that its runs can be traced (fer/installation.py)."""
+    """Writes the commit into a wheel, so that its runs can be traced (fer/installation.py)."""
 
     def run(self):
         super().run()
@@ -88,7 +90,7 @@ class BuildWithCommit(build_py):
 
 setup(
     name='afew-fer',  # `fer` is another project's name on the package index; the import name is still `fer`
-    version='0.1.0',
+    version=VERSION,
     description='Audio-visual facial emotion recognition in video (EmotiW / AFEW), TensorFlow 1.x style',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
@@ -115,5 +117,6 @@ setup(
             'image-classifiers>=1.0,<2',  # SE networks to compare ours with
             'scikit-learn>=1.5',  # metrics to compare ours with
         ],
+        'docs': ['sphinx>=8.1,<10', 'myst-parser>=4,<6'],  # `make docs`; the newest for CPython 3.10 are 8.1 and 4
     },
 )

@@ -39,25 +39,27 @@ class Finished(NamedTuple):
     err: str
 
 
-def run(*arguments: object, ok: bool = True, timeout: float = 600) -> Finished:
-    """Runs `python ARGUMENTS` in the repository's root.
+def run(*arguments: object, ok: bool = True, timeout: float = 600, folder: Path = ROOT) -> Finished:
+    """Runs `python ARGUMENTS`.
 
     Args:
       arguments: of Python.
       ok: insist on exit code 0.
       timeout: seconds.
+      folder: the working folder; scripts are the repository's in any.
     """
     words = [*map(str, arguments)]
-    finished = (_fork if words[words[0] == '-m'] in _FORKED else _start)(words, timeout)
+    start = _fork if words[words[0] == '-m'] in _FORKED else _start
+    finished = start(words, timeout, folder)
     if ok:
         assert finished.code == 0, finished.err[-3000:]
     return finished
 
 
-def _start(words: list[str], timeout: float) -> Finished:
+def _start(words: list[str], timeout: float, folder: Path) -> Finished:
     process = subprocess.run(
         [sys.executable, *words],
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -66,10 +68,10 @@ def _start(words: list[str], timeout: float) -> Finished:
     return Finished(process.returncode, process.stdout, process.stderr)
 
 
-def _fork(words: list[str], timeout: float) -> Finished:
-    with tempfile.TemporaryDirectory() as folder:
-        streams = [Path(folder) / name for name in ('out', 'err')]
-        process = CONTEXT.Process(target=_run_command, args=(words, *streams, dict(os.environ)))
+def _fork(words: list[str], timeout: float, folder: Path) -> Finished:
+    with tempfile.TemporaryDirectory() as temporary:
+        streams = [Path(temporary) / name for name in ('out', 'err')]
+        process = CONTEXT.Process(target=_run_command, args=(words, folder, *streams, dict(os.environ)))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -78,13 +80,14 @@ def _fork(words: list[str], timeout: float) -> Finished:
         return Finished(process.exitcode, *(path.read_text(errors='replace') for path in streams))
 
 
-def _run_command(words: list[str], out: Path, err: Path, environment: dict[str, str]) -> None:
+def _run_command(words: list[str], folder: Path, out: Path, err: Path, environment: dict[str, str]) -> None:
     """Runs a command in a forked process, which ends with its exit code."""
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    settings = {name: value for name, value in os.environ.items() if name.startswith('TF_')}  # those of fer/tf1.py
     os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(ROOT)
+    os.environ.update(settings | environment)
+    os.chdir(folder)
     sys.path[0] = str(ROOT)
     try:
         if words[0] == '-m':
@@ -92,6 +95,6 @@ def _run_command(words: list[str], out: Path, err: Path, environment: dict[str, 
             runpy.run_module(words[1], run_name='__main__', alter_sys=True)
         else:
             sys.argv = words
-            runpy.run_path(words[0], run_name='__main__')
+            runpy.run_path(str(ROOT / words[0]), run_name='__main__')
     finally:
         sys.stdout.flush()

@@ -196,9 +196,9 @@ def test_each_stage_uses_its_manifests(settings):
             assert (train, val) == ([f'data/afew/train{kind}.txt'], [f'data/afew/val{kind}.txt'])
 
 
-def test_public_weights_are_those_of_the_readme(settings):
+def test_public_weights_are_those_of_the_documentation(settings):
     """6.1 begins with one public file for each network."""
-    table = [line.split('|') for line in (ROOT / 'README.md').read_text().splitlines() if line.startswith('| ')]
+    table = [line.split('|') for line in (ROOT / 'docs/weights.md').read_text().splitlines() if line.startswith('| ')]
     rows = [(cells[2], cells[3]) for cells in table if len(cells) > 4]
     files = {(row.model, settings[run_id]['init_from']) for run_id, row in RUNS.items() if row.stage == 'pretrain'}
     assert len(files) == 6

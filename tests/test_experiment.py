@@ -711,7 +711,7 @@ def test_a_job_at_its_walltime_is_requeued(fusions, site, scheduler, painted_sou
 def test_a_table_runs_on_a_real_scheduler(fusions, painted_sound):
     """Runs arrays, a dependency, a job that reaches its walltime and resumes, and a failure that blocks other jobs.
 
-    It needs a qsub whose jobs start within minutes, for example Slurm on this machine (CONTRIBUTING explains how).
+    It needs a qsub whose jobs start within minutes, for example Slurm on this machine (docs/testing.md explains how).
     """
     if shutil.which('qsub') is None:
         pytest.skip('no qsub here')

@@ -1,4 +1,4 @@
-"""The tests that docs/promises.md names: they exist, and are slow where it says so."""
+"""The tests that docs/promises.md names: they exist, and are slow if it marks them (slow)."""
 
 import ast
 import re
