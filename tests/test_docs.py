@@ -4,6 +4,7 @@ import functools
 import re
 from pathlib import Path
 
+import flag_table
 import markdown
 import pytest
 from conftest import ROOT, run
@@ -101,6 +102,12 @@ def test_links_lead_to_files_and_headings(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), path
         assert not anchor or anchor in markdown.anchors(target), f'{path}#{anchor}'
+
+
+@pytest.mark.parametrize(('page', 'command'), flag_table.TABLES)
+def test_flag_tables_are_up_to_date(page, command):
+    written = flag_table.page_with_table(page, command)
+    assert (ROOT / page).read_text() == written, 'run make docs-flags'
 
 
 def test_index_lists_every_page():
