@@ -1,4 +1,4 @@
-"""`pip install -e .` for the package `fer`; see the Makefile for the usual way in."""
+"""Installs the package `fer` with `pip install -e .` or, as most people do, with `make venv`."""
 
 import re
 import subprocess
@@ -11,28 +11,28 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 VERSION = re.findall(r"^__version__ = '(.+)'", (ROOT / 'fer/__init__.py').read_text(encoding='utf-8'), re.MULTILINE)[0]
 OLDEST, NEWEST = (3, 10), (3, 13)  # as in fer/interpreter.py
-# On other versions pip should report exactly that, so no requirement may fail to resolve first.
+# On other Pythons pip should report python_requires. It does so only if no requirement fails to resolve first.
 SUPPORTED = OLDEST <= sys.version_info[:2] <= NEWEST
 
-# The two stacks of fer/stack.py. Ranges are for your own environments. `make venv` installs exactly the versions that
-# requirements/ lists for the interpreter.
+# The two stacks of fer/stack.py. The ranges are for your own environments. `make venv` installs exactly the versions
+# that requirements/ lists for the interpreter.
 OLD, NEW = '; python_version < "3.12"', '; python_version >= "3.12"'
 
 REQUIREMENTS = [
     'absl-py>=2.0',
-    'tensorflow>=2.15.1,<2.16' + OLD,  # the newest that tensorflow-addons can be imported beside
+    'tensorflow>=2.15.1,<2.16' + OLD,  # the newest that works with tensorflow-addons
     'tensorflow>=2.21,<2.22' + NEW,
-    'tf-keras>=2.15.1,<2.16' + OLD,  # holds the batch-norm layer that tf-slim needs (fer/tf1.py); follows tensorflow
+    'tf-keras>=2.15.1,<2.16' + OLD,  # has the layer of tf-slim's batch_norm (fer/tf1.py), same version as tensorflow
     'tf-keras>=2.21,<2.22' + NEW,
     'tf-slim>=1.1,<2',
     'tensorflow-addons>=0.23,<1' + OLD,  # has no wheel for CPython 3.12
-    'tensorboard>=2.15,<3',  # writes the events; TensorFlow 2.21 no longer installs it
+    'tensorboard>=2.15,<3',  # writes the events, TensorFlow 2.21 no longer installs it
     'numpy>=1.26,<2' + OLD,  # tensorflow 2.15 was built against NumPy 1
     'numpy>=2.1,<3' + NEW,
     'pandas>=2.2,<4',
     'scipy>=1.13',
-    'h5py>=3.8',  # comes with tensorflow; read directly, for weights
-    'safetensors>=0.4.3,<1',  # PyTorch's weights without PyTorch
+    'h5py>=3.8',  # reads weights, tensorflow installs it too
+    'safetensors>=0.4.3,<1',  # reads PyTorch's weights without PyTorch
     'matplotlib>=3.8',
     'pillow>=10',  # reads the orientation of an image
     'jinja2>=3.1',
@@ -40,14 +40,14 @@ REQUIREMENTS = [
     # opencv-python without the system's libGL. 4.12 and later need NumPy 2. 5.0 drops the Haar cascades.
     'opencv-python-headless>=4.10,<4.12' + OLD,
     'opencv-python-headless>=4.12,<5' + NEW,
-    'mtcnn>=1.0,<2',  # carries its weights in the wheel; has none for CPython 3.9
-    'av>=16.1,<17',  # PyAV, FFmpeg's libraries: they read media files; 17 has no wheel for CPython 3.10
+    'mtcnn>=1.0,<2',  # has its weights in the wheel, no wheel for CPython 3.9
+    'av>=16.1,<17',  # PyAV reads media files with FFmpeg's libraries, 17 has no wheel for CPython 3.10
     'ffmpeg-python>=0.2,<1',
-    'imageio-ffmpeg>=0.6,<1',  # carries an ffmpeg binary, which writes the synthetic corpus
+    'imageio-ffmpeg>=0.6,<1',  # has an ffmpeg binary, which writes the synthetic corpus
     'pydub>=0.25.1,<1',
-    'audioop-lts>=0.2; python_version >= "3.13"',  # pydub needs audioop, which CPython 3.13 has dropped
+    'audioop-lts>=0.2; python_version >= "3.13"',  # pydub needs audioop, which CPython 3.13 does not have
     'opensmile>=2.6,<3',
-    'pyarrow<21' + OLD,  # opensmile needs it; newer ones refuse NumPy 1
+    'pyarrow<21' + OLD,  # opensmile needs it, newer versions refuse NumPy 1
 ]
 
 COMMANDS = {
@@ -89,8 +89,8 @@ class BuildWithCommit(build_py):
 
 
 setup(
-    name='afew-fer',  # `fer` is another project's name on the package index; the import name is still `fer`
-    version=VERSION,
+    name='afew-fer',  # the name to import is `fer`, which is another project on the package index
+    version='0.1.0',
     description='Audio-visual facial emotion recognition in video (EmotiW / AFEW), TensorFlow 1.x style',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
@@ -109,13 +109,13 @@ setup(
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.15.1,<2.16' + OLD, 'tensorflow[and-cuda]>=2.21,<2.22' + NEW],
         'dev': [
-            'pytest>=8,<9.2',  # in 9.2, pytest-xdist 3.8 ignores its groups: every worker makes a module's fixtures
+            'pytest>=8,<9.2',  # with 9.2, pytest-xdist 3.8 ignores groups, so every worker makes a module's fixtures
             'pytest-xdist>=3.6',
             'hypothesis>=6.100',
             'ruff>=0.17',
             'mypy>=2.4',
-            'image-classifiers>=1.0,<2',  # SE networks to compare ours with
-            'scikit-learn>=1.5',  # metrics to compare ours with
+            'image-classifiers>=1.0,<2',  # SE networks, compared with ours
+            'scikit-learn>=1.5',  # metrics, compared with ours
         ],
         'docs': ['sphinx>=8.1,<10', 'myst-parser>=4,<6'],  # `make docs`; the newest for CPython 3.10 are 8.1 and 4
     },

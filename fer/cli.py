@@ -1,7 +1,7 @@
-"""How every command starts and ends: absl flags in, one line per error, an exit code out.
+"""The start and end of every command: absl flags in, one line per error, an exit code out.
 
-Exit codes: 0 done; 2 bad input or flags; 85 stopped by SIGTERM or SIGUSR1, to be gone on with (`fer.stop`); 130
-interrupted; others are the command's own and in its help.
+Exit codes are 0 (done), 2 (bad input or flags), 85 (stopped by SIGTERM or SIGUSR1 and can be resumed, see `fer.stop`)
+and 130 (interrupted). A command's help lists the codes of its own.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Parses the flags, calls `main()` and exits with what it returns (None: 0).
 
     Args:
-      main: takes nothing, reads its flags, returns an exit code. An `InputError` it raises becomes one line on
-        the standard error output and exit code 2.
+      main: takes nothing, reads its flags and returns an exit code. An `InputError` that it raises becomes one line on
+        standard error and exit code 2.
     """
     _insist_on_utf8()
     _adopt(main)
@@ -33,11 +33,11 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def run_verb(main: Callable[[str], int | None], verbs: tuple[str, ...]) -> None:
-    """As `run`, for a command of several verbs: `python -m fer.experiment plan --table=6.3`.
+    """Runs a command with several verbs, such as `python -m fer.experiment plan --table=6.3`, in the way of `run`.
 
     Args:
-      main: takes the verb.
-      verbs: of which the first argument has to be one.
+      main: takes the verb and returns an exit code.
+      verbs: the first argument has to be one of these.
     """
     _insist_on_utf8()
     _adopt(main)
@@ -47,19 +47,19 @@ def run_verb(main: Callable[[str], int | None], verbs: tuple[str, ...]) -> None:
 def _insist_on_utf8() -> None:
     """Starts the command again in Python's UTF-8 mode where the locale has another encoding.
 
-    Names of files are bytes. Read as ISO-8859-1, they would be other names in manifests, ledgers and splits than those
+    Names of files are bytes. If they were read as ISO-8859-1, manifests and ledgers would have other names than those
     that a job with a UTF-8 locale writes.
     """
     if sys.getfilesystemencoding().lower() == 'utf-8':
         return
-    if _RESTARTED in os.environ:  # as with `python -E`, which ignores the variable
+    if _RESTARTED in os.environ:  # Python ignores PYTHONUTF8 after `python -E`
         _fail(f'names of files are read as {sys.getfilesystemencoding()}; set LC_ALL to a locale with UTF-8')
     os.environ |= {'PYTHONUTF8': '1', _RESTARTED: '1'}
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _adopt(main: Callable) -> None:
-    """Makes the docstring and the flags of the module of `main` those that --help shows, whatever script called it."""
+    """Makes --help show the docstring and the flags of the module of `main`, whichever script called it."""
     if main.__module__ != '__main__':
         sys.modules['__main__'].__doc__ = sys.modules[main.__module__].__doc__
         for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
@@ -72,7 +72,7 @@ def _parse_verb(argv: Sequence[str], verbs: tuple[str, ...]) -> list[str]:
         _parse([command, *arguments[1:]])
         return [command, arguments[0]]
     if arguments and arguments[0].startswith('-'):
-        _parse(argv)  # answers --help, and ends there
+        _parse(argv)  # answers --help and exits
     _fail(f'{arguments[0] if arguments else "nothing"}: expected one of {", ".join(verbs)}, and flags after it')
 
 
@@ -85,10 +85,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _fail(str(error))
     except flags.Error as error:
         _fail(' '.join(str(error).split()))
-    except BrokenPipeError:  # whoever reads the help has seen enough, as in `--help | head`
+    except BrokenPipeError:  # the reader of the help has closed the pipe, as in `--help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except SystemExit:  # absl has printed the help and calls that a failure
+    except SystemExit:  # absl has printed the help and would exit with code 1
         sys.exit(0)
     return rest
 
@@ -96,11 +96,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _call(main: Callable[[], int | None]) -> int | None:
     try:
         code = main()
-        sys.stdout.flush()  # here a full disk below it is one line; as Python ends, it would be a traceback
+        sys.stdout.flush()  # if standard output is on a full disk, this is one line instead of Python's traceback
         return code
     except InputError as error:
         _fail(str(error))
-    except OSError as error:  # a path that cannot be what it is asked to be, a full disk
+    except OSError as error:  # an unusable path or a full disk
         remedy = REMEDIES.get(error.errno or 0)
         _fail(f'{describe(error)}; {remedy} and run it again' if remedy else describe(error))
     except Stopped as stopped:
@@ -116,7 +116,7 @@ def _fail(message: str) -> NoReturn:
         try:
             stream.write(text)
             stream.flush()
-        except OSError:  # the full disk is below this stream as well; what it still holds can go nowhere
+        except OSError:  # this stream is on the full disk too, so the rest of its text is dropped
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(2)

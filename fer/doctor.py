@@ -1,8 +1,8 @@
-"""Shows on one screen what this machine has for this project, and what is missing: python -m fer.doctor
+"""Shows on one screen what this machine has for this project and what is missing: python -m fer.doctor
 
-Each line is one part: versions, CPU, GPU, ffmpeg, openSMILE, the disk. A part that is wrong is marked with ! and
-followed by what to do. TensorFlow and openSMILE are tried in processes of their own, so that a crash is one line, too.
-Put this screen into a report of a fault. Exit codes: 0 all is well, 1 something is to be done.
+Each line is one part: versions, CPU, GPU, ffmpeg, openSMILE, the disk. A faulty part is marked with ! and followed by
+what to do. TensorFlow and openSMILE are tried in processes of their own, so that a crash is one line as well. Put this
+screen into a report of a fault. Exit codes: 0 all is well, 1 something has to be done.
 """
 
 import ctypes
@@ -32,8 +32,8 @@ from fer.stack import STACKS, find_stack, version
 DISTRIBUTION = 'afew-fer'
 SHOWN = ('tensorflow', 'tf-keras', 'tf-slim', 'tensorflow-addons', 'numpy', 'opencv-python-headless', 'mtcnn')
 _CPU_FEATURES = ('avx', 'avx2', 'fma', 'avx512f', 'avx512_bf16', 'amx_bf16')  # as /proc/cpuinfo spells them
-_LEAST_DISK = 2 * 2**30  # bytes; a run of VGG-Face keeps checkpoints of 1.6 GB
-# What TensorFlow opens on a GPU: both stacks were built for CUDA 12, with another cuDNN each.
+_LEAST_DISK = 2 * 2**30  # bytes, because a run of VGG-Face keeps checkpoints of 1.6 GB
+# Libraries that TensorFlow opens on a GPU. Both stacks were built for CUDA 12, each with another cuDNN.
 _CUDA = ('cudart.so.12', 'cublas.so.12', 'cufft.so.11', 'cusolver.so.11', 'cusparse.so.12')
 _CUDNN = {STACKS[0]: 'cudnn.so.8', STACKS[1]: 'cudnn.so.9'}
 _TENSORFLOW_PROBE = """
@@ -47,9 +47,9 @@ _SMILE_PROBE = """
 import tempfile, wave
 from fer.prepare.smile.extract import lld
 with tempfile.NamedTemporaryFile(suffix='.wav') as file:
-    with wave.open(file.name, 'wb') as sound:
-        sound.setparams((1, 2, 16000, 1600, 'NONE', ''))
-        sound.writeframes(bytes(range(256)) * 12 + bytes(128))
+    with wave.open(file.name, 'wb') as audio:
+        audio.setparams((1, 2, 16000, 1600, 'NONE', ''))
+        audio.writeframes(bytes(range(256)) * 12 + bytes(128))
     names, values = lld(file.name, 0.025, 0.010)
 print(f'{values.shape[1]} features of {len(values)} frames')
 """
@@ -60,7 +60,7 @@ class Part(NamedTuple):
 
     name: str
     found: str
-    remedy: str = ''  # empty: nothing is to be done
+    remedy: str = ''  # empty if nothing has to be done
 
 
 def main() -> int:
@@ -71,7 +71,7 @@ def main() -> int:
             if part.remedy:
                 faults += 1
                 print(f'             {part.remedy}', flush=True)
-    print(f'{faults} to be mended' if faults else 'all is well')
+    print(f'{faults} to be repaired' if faults else 'all is well')
     return 1 if faults else 0
 
 
@@ -104,7 +104,7 @@ def _packages() -> list[Part]:
 
 
 def _check_requirement(needed: Requirement) -> str:
-    """Returns what is wrong with an installed package, empty if nothing is or if it is for an extra."""
+    """Returns the fault of an installed package, empty without a fault or if only an extra needs the package."""
     if needed.marker and not needed.marker.evaluate({'extra': ''}):
         return ''
     release = version(needed.name)
@@ -126,7 +126,7 @@ def _cpu() -> list[Part]:
 
 @functools.cache
 def _cpu_flags() -> frozenset[str]:
-    """Returns the features of the CPU as Linux lists them, none on another system."""
+    """Returns the features of the CPU as Linux lists them; empty on another system."""
     try:
         return frozenset(Path('/proc/cpuinfo').read_text().split())
     except OSError:
@@ -159,12 +159,12 @@ def _gpu() -> list[Part]:
         libraries = ', '.join(f'lib{name}' for name in missing)
         remedy = f"pip install -e '.[gpu]', or load the CUDA module of the cluster: {libraries} cannot be opened"
     else:
-        remedy = 'TF_CPP_MIN_LOG_LEVEL=0 python -c "import fer.tf1" says why; CUDA_VISIBLE_DEVICES may hide the card'
+        remedy = 'TF_CPP_MIN_LOG_LEVEL=0 python -c "import fer.tf1" shows why; CUDA_VISIBLE_DEVICES may hide the card'
     return [Part('GPU', f'{cards}; TensorFlow cannot use it', remedy)]
 
 
 def _find_cards() -> tuple[str, bool]:
-    """Returns the cards in words, and whether there is a driver."""
+    """Returns the graphics cards in words, and whether there is a driver."""
     if shutil.which('nvidia-smi'):
         query = ['nvidia-smi', '--query-gpu=name,memory.total,compute_cap,driver_version', '--format=csv,noheader']
         done = subprocess.run(query, capture_output=True, text=True)
@@ -174,7 +174,7 @@ def _find_cards() -> tuple[str, bool]:
 
 
 def _can_open(library: str) -> bool:
-    """Returns whether a shared library can be opened, also from the nvidia-* wheels, where TensorFlow looks too."""
+    """Returns whether a shared library can be opened, from the system or from the nvidia-* wheels."""
     inside = [path for folder in site.getsitepackages() for path in glob.glob(f'{folder}/nvidia/*/lib/{library}')]
     for path in (library, *inside):
         try:
@@ -187,7 +187,7 @@ def _can_open(library: str) -> bool:
 
 def _ffmpeg() -> list[Part]:
     try:
-        # Here, not above: another part may be why they cannot be imported.
+        # Imported here, not above: a fault of another part may be why the import fails.
         from fer.prepare.ffmpeg import FFMPEG
         from fer.prepare.media import ffmpeg_build
 
@@ -221,7 +221,7 @@ def _disk() -> list[Part]:
 
 @functools.cache
 def _probe(code: str) -> tuple[int, str]:
-    """Runs code in a process of its own; returns its exit code, and the last line that it printed."""
+    """Runs code in a process of its own and returns its exit code and the last line that it printed."""
     path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get('PYTHONPATH')])])
     environment = {**os.environ, 'PYTHONPATH': path}
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=environment)

@@ -1,7 +1,7 @@
-"""Where the project's own files are: in a checkout, or inside the package that a wheel installed.
+"""Places of the project's own files, in a checkout or inside the package that a wheel installed.
 
-A wheel carries `configs/` as `fer/configs/` and the commit that it was built from as `fer/COMMIT`. It has neither the
-scripts of the top level nor `gpu_jobs/`.
+A wheel contains `configs/` as `fer/configs/` and the commit that it was built from as `fer/COMMIT`. It contains neither
+the scripts of the top level nor `gpu_jobs/`.
 """
 
 import importlib.resources
@@ -15,9 +15,9 @@ COMMIT_FILE = PACKAGE / 'COMMIT'
 
 
 def find_config(path: str | Path) -> Path:
-    """Returns a path as it is if it exists, else the project's own file or folder if it begins with `configs`.
+    """Returns a path as it is, or the project's own file if the path begins with `configs` and does not exist.
 
-    So `--flagfile=configs/demo/vgg_face.flags` works in any folder, and a `configs` there has precedence.
+    So `--flagfile=configs/demo/vgg_face.flags` works in any folder. A `configs` in that folder has precedence.
     """
     path = Path(path)
     own = CONFIGS.joinpath(*path.parts[1:])
@@ -25,7 +25,7 @@ def find_config(path: str | Path) -> Path:
 
 
 def script(name: str) -> tuple[str, ...]:
-    """Returns what follows `python` to run `train.py`, `evaluate.py` or `fusion.py` from any folder."""
+    """Returns the words after `python` that run `train.py`, `evaluate.py` or `fusion.py` from any folder."""
     if CHECKOUT is None:
         return ('-m', f'fer.commands.{Path(name).stem}')
     return (str(CHECKOUT / name),)

@@ -1,7 +1,7 @@
-"""The Pythons that this project runs on. `python fer/interpreter.py` tells whether one of them runs it.
+"""The versions of Python that this project runs on. `python fer/interpreter.py` fails on any other.
 
-Standard library only, in a syntax that every Python 3 reads: the Makefile asks each interpreter on the PATH, and
-`fer/__init__.py` asks before anything is imported that an older Python could not import.
+This file uses the standard library only and a syntax that every Python 3 reads. The Makefile runs it with each
+interpreter on the PATH, and `fer/__init__.py` uses it before it imports anything that an older Python cannot import.
 """
 
 import os
@@ -12,7 +12,7 @@ OLDEST, NEWEST = (3, 10), (3, 13)
 
 
 def explain_unsupported():
-    """Returns why this interpreter cannot run the project, and what to do; an empty string if it can."""
+    """Returns why this interpreter cannot run the project and what to do, or an empty string if it can."""
     if os.name == 'nt':
         return 'native Windows is not supported (no fcntl, and TensorFlow has no GPU there): use WSL2'
     found = platform.python_implementation() + ' ' + platform.python_version()
@@ -26,7 +26,7 @@ def explain_unsupported():
 
 
 def require_supported():
-    """Ends the process with that line and exit code 2 if this interpreter is not supported."""
+    """Ends the process with one line and exit code 2 if this interpreter is not supported."""
     reason = explain_unsupported()
     if reason:
         sys.stderr.write(reason + '\n')

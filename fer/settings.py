@@ -1,4 +1,4 @@
-"""Settings as fields of dataclasses: a field says its type, default, values, purpose and dissertation section.
+"""Settings as fields of dataclasses, with type, default, values, purpose and dissertation section.
 
 The flags of a command, its checks, flags.txt and the tables of flags in the documentation are made from these fields.
 """
@@ -21,15 +21,15 @@ class Setting:
     """The facts of one setting. A number or text has to be one of the choices, or in the range if there is one."""
 
     help: str  # its purpose, in whole sentences
-    section: str = ''  # of the dissertation; empty if the dissertation does not mention it
-    choices: Mapping[Any, str] = field(default_factory=dict)  # {value: its meaning, empty if the name says it}
+    section: str = ''  # of the dissertation, empty if the dissertation does not mention the setting
+    choices: Mapping[Any, str] = field(default_factory=dict)  # {value: meaning}, the meaning empty if it is obvious
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
     noun: str = ''  # the thing that a number counts or is: frames, a rate
     fewest: int = 0  # values of a tuple
-    most: int | None = None  # values of a tuple; None for any number
+    most: int | None = None  # values of a tuple, None for any number
     expected: str = ''  # describes the values where choices and range do not
     by_default: str = ''  # describes a default that the network, the stage or the run decides
     is_path: bool = False
@@ -111,7 +111,7 @@ class Setting:
         return f'{self.noun or "a number"} {" and ".join(words)}'
 
     def explain_values(self) -> str:
-        """Returns the allowed values with what they mean; empty for a switch, a path or a free text."""
+        """Returns the allowed values with their meanings, or an empty text for a switch, a path or a free text."""
         if self.choices and not self.is_tuple and not self._has_range():
             pairs = ((str(value) or 'empty', meaning) for value, meaning in self.choices.items())
             return ', '.join(f'{value} ({meaning})' if meaning else value for value, meaning in pairs)
@@ -157,7 +157,7 @@ def settings_of(settings: type) -> dict[str, Setting]:
 
 
 def check_values(settings: Any) -> None:
-    """Raises InputError for the first setting whose value is not allowed. Defaults of None are not looked at."""
+    """Raises InputError for the first setting whose value is not allowed. Values of None are not checked."""
     for name, one in settings_of(type(settings)).items():
         if (value := getattr(settings, name)) is not None:
             one.check(value)
@@ -178,7 +178,7 @@ def format_values(settings: Any) -> dict[str, str]:
 
 
 class FlagRow(NamedTuple):
-    """A row of the table of flags in the documentation; every cell is text."""
+    """A row of the table of flags in the documentation."""
 
     flag: str
     default: str
@@ -188,7 +188,7 @@ class FlagRow(NamedTuple):
 
 
 def describe_settings(settings: type) -> list[FlagRow]:
-    """Returns a row for each setting of a class, in the order of its fields."""
+    """Returns the rows of the table of flags, one for each setting of a class, in the order of its fields."""
     rows = []
     for name, one in settings_of(settings).items():
         default = one.by_default

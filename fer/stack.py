@@ -1,6 +1,6 @@
-"""The two sets of versions that this project is tested with, and a line for any other. Standard library only.
+"""The two sets of versions that this project is tested with, and an error for any other. Standard library only.
 
-`setup.py` installs one of them by the version of Python, and `fer/tf1.py` refuses any other. Nothing else asks.
+`setup.py` installs one of them by the version of Python, and `fer/tf1.py` refuses any other.
 """
 
 import importlib.metadata
@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from fer.errors import InputError
 
-UNTESTED = 'FER_UNTESTED_VERSIONS'  # set to 1, other versions are tried
+UNTESTED = 'FER_UNTESTED_VERSIONS'  # if it is 1, other versions are tried
 
 
 class Stack(NamedTuple):
     """One set of versions."""
 
-    pythons: str  # for people
-    tensorflow: str  # the release that the tests ran with; others of its minor version are taken as well
+    pythons: str  # in words
+    tensorflow: str  # the release that the tests ran with, others of its minor version are allowed
     numpy: int  # its major version
     has_addons: bool  # tensorflow-addons cannot be imported beside TensorFlow 2.16 and later
 
@@ -29,7 +29,7 @@ STACKS = (
     Stack('CPython 3.10 and 3.11', '2.15.1', 1, True),
     Stack('CPython 3.12 and 3.13', '2.21.0', 2, False),
 )
-# Wheels of TensorFlow that bring the module `tensorflow`.
+# Wheels that contain the module `tensorflow`.
 _TENSORFLOW = ('tensorflow', 'tensorflow-cpu', 'tensorflow-gpu', 'tensorflow-macos', 'tensorflow-intel', 'tf-nightly')
 
 
@@ -71,9 +71,9 @@ def find_stack() -> Stack:
 def quiet_import() -> Iterator[None]:
     """Keeps the log of TensorFlow's C++ code off the screen during its import, unless TF_CPP_MIN_LOG_LEVEL is below 3.
 
-    TensorFlow 2.21 logs that before it has read TF_CPP_MIN_LOG_LEVEL. If the import raises, the log is shown after all.
+    TensorFlow 2.21 writes this log before it reads TF_CPP_MIN_LOG_LEVEL. The log is shown if the import raises.
     """
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # at 2, 2.15 reports missing CUDA libraries as errors
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # 2 is not enough: 2.15 reports missing CUDA libraries as errors
     if os.environ['TF_CPP_MIN_LOG_LEVEL'] != '3':
         yield
         return

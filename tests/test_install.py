@@ -228,7 +228,7 @@ def test_doctor_says_what_to_do(monkeypatch, capsys, change, says):
     marked = [line for line in lines if line.startswith('!')]
     assert marked
     assert any(lines[index - back].startswith('!') for back in (0, 1))
-    assert lines[-1] == f'{len(marked)} to be mended'
+    assert lines[-1] == f'{len(marked)} to be repaired'
 
 
 @pytest.mark.slow

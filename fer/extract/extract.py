@@ -28,7 +28,7 @@ from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES, Origin, check_network, describe_pixels, initialise, source_convention
 from fer.training.session import open_session
 
-DEFAULT_IMAGE_SIZE = 112  # for checkpoints that do not say their own
+DEFAULT_IMAGE_SIZE = 112  # for checkpoints without an image size of their own
 
 
 class CnnPlan(NamedTuple):
@@ -36,13 +36,13 @@ class CnnPlan(NamedTuple):
 
     model: str
     image_size: int  # in pixels
-    num_classes: int  # of the weights' classifier; 0 without one
-    arguments: dict[str, Any]  # further ones of the network's builder: width, global_pool, convention, se
+    num_classes: int  # of the weights' classifier, 0 without one
+    arguments: dict[str, Any]  # of the network's builder: width, global_pool, convention, se
     weights: OpenedWeights
 
 
 def extract(request: ExtractionRequest) -> None:
-    """Writes an .npz with a row per line of the manifest that is not left out as bad, in its order.
+    """Writes an .npz with a row for each line of the manifest, in its order, except lines left out as bad.
 
     Arrays: `video_id` and `path` str [N], `features` float32 [N, D], `logits` float32 [N, C]. Paths below the data root
     are relative to it. C is 0 if the weights' classifier is missing or does not fit.
@@ -61,7 +61,7 @@ def extract(request: ExtractionRequest) -> None:
 
 
 def plan_cnn(request: ExtractionRequest) -> CnnPlan:
-    """Returns the CNN for a request's weights; settings that are not given are the run's or the publisher's.
+    """Returns the CNN for a request's weights. Settings that are not given are the run's or the publisher's.
 
     Raises:
       InputError: weights that cannot be read, or settings that do not fit their network.
@@ -91,7 +91,14 @@ def plan_cnn(request: ExtractionRequest) -> CnnPlan:
 
 
 def read_images(request: ExtractionRequest) -> tuple[Manifest, list[BadFrame]]:
-    """Reads the manifest and checks all of its images; returns it without the bad ones, and these."""
+    """Reads the manifest and checks all of its images.
+
+    Returns:
+      The manifest without bad images, and the bad images, of which there are none without --on_bad_frame=skip.
+
+    Raises:
+      InputError: a bad manifest, or images that cannot be read.
+    """
     path = request.manifest
     manifest = read_manifest(path, request.data_root or None, request.item, min_frames=1)
     for video in manifest.videos[:1]:  # the lines of a manifest are all of one form
@@ -137,7 +144,7 @@ def compute_values(request: ExtractionRequest, plan: CnnPlan, split: Split) -> d
 
 
 def _build_cached_cnn(request: ExtractionRequest, plan: CnnPlan, split: Split) -> FrozenCnn | None:
-    """Adds a CNN whose outputs --feature_cache keeps; returns None without that flag or if the cache is too small."""
+    """Adds a CNN whose outputs --feature_cache keeps. Returns None without that flag or if the cache is too small."""
     if not request.feature_cache:
         return None
     cnn = build_frozen_cnn(plan.model, plan.image_size, plan.num_classes, plan.arguments)
@@ -146,7 +153,10 @@ def _build_cached_cnn(request: ExtractionRequest, plan: CnnPlan, split: Split) -
 
 
 def _restore(session: tf.Session, request: ExtractionRequest, plan: CnnPlan) -> bool:
-    """Restores the weights and prints what was restored; returns whether the classifier was, or may stay fresh.
+    """Restores the weights and prints how many variables they have.
+
+    Returns:
+      Whether logits are to be written: the classifier is restored, or --allow_missing lets it stay fresh.
 
     Raises:
       InputError: features depend on a variable that the weights do not have, without --allow_missing.
@@ -202,7 +212,7 @@ def describe_rows(split: Split, request: ExtractionRequest) -> dict[str, np.ndar
 
 
 def write_values(request: ExtractionRequest, arrays: dict[str, np.ndarray], bad: list[BadFrame]) -> None:
-    """Writes the arrays and, with --on_bad_frame=skip, the list of bad frames; prints the sizes."""
+    """Writes the arrays and, with --on_bad_frame=skip, the list of bad frames, and prints their sizes."""
     output, table = request.output, bad_frames_path(request.output)
     skips = request.on_bad_frame == 'skip'
     with atomic_files(Path(output).parent) as files:

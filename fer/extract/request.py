@@ -1,4 +1,4 @@
-"""What `python -m fer.extract` is asked for."""
+"""The settings of `python -m fer.extract`."""
 
 from dataclasses import dataclass
 

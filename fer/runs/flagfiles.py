@@ -1,7 +1,7 @@
-"""Flagfiles of runs: where they lie, what the runs are called, and what they say.
+"""Flagfiles of runs: their places, the names of their runs, and their settings.
 
-A run is a flagfile `<section>-<words>/<table>-<words>/<run>.flags` and is called `<section>-<table>-<run>`:
-`6.2-finetune/t1-vgg_face/r13.flags` is run 6.2-t1-r13. `defaults.flags` beside the tables is no run.
+A flagfile `<section>-<words>/<table>-<words>/<run>.flags` describes the run `<section>-<table>-<run>`:
+`6.2-finetune/t1-vgg_face/r13.flags` is run 6.2-t1-r13. `defaults.flags` beside the tables is not a run.
 """
 
 import os
@@ -14,18 +14,21 @@ from fer.installation import find_config
 
 
 def find_runs(folder: str | Path) -> list[tuple[str, Path]]:
-    """Name and flagfile of each run below a folder, in the order of sections, tables and runs; none where it is not."""
+    """Returns name and flagfile of each run below a folder, in the order of sections, tables and runs.
+
+    The list is empty if the folder does not exist.
+    """
     paths = sorted(find_config(folder).glob('*/*/*.flags'), key=lambda path: _natural(str(path)))
     return [('-'.join([*(part.split('-')[0] for part in path.parts[-3:-1]), path.stem]), path) for path in paths]
 
 
 def read_settings(path: str | Path) -> dict[str, str]:
-    """Returns {flag: value} of a flagfile and of those that it includes. The last of equal flags counts.
+    """Returns {flag: text} of a flagfile and of those that it includes.
 
-    A flag without a value is `True`.
+    If a flag is repeated, the last one counts. A flag without a value has the text `True`.
 
     Raises:
-      InputError: a file that cannot be read, that includes itself, or a line that is not a flag.
+      InputError: a file cannot be read or includes itself, or a line is not a flag.
     """
     settings: dict[str, str] = {}
     for line in _read_lines(str(path), ()):
@@ -37,12 +40,13 @@ def read_settings(path: str | Path) -> dict[str, str]:
 
 
 def expand_flagfiles(arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments of a command with the lines of a file in place of each `--flagfile`, as absl does.
+    """Returns the arguments of a command with the lines of the file in place of each `--flagfile`.
 
-    absl itself would read /dev/zero until memory ends, and looks for included files in the working folder only.
+    absl does the same, but it reads /dev/zero until the memory is full, and it finds included files in the working
+    folder only.
 
     Raises:
-      InputError: as `read_settings`, or no file is named.
+      InputError: a file cannot be read or includes itself, or `--flagfile` has no value.
     """
     expanded, waiting = [], list(arguments)
     while waiting:
@@ -58,10 +62,15 @@ def expand_flagfiles(arguments: Sequence[str]) -> list[str]:
 
 
 def _read_lines(name: str, including: tuple[Path, ...]) -> list[str]:
-    """Returns the flags of a file, those of included files in their place; `including` are the files around it."""
+    """Returns the lines of a flagfile, with those of included files in their place.
+
+    Args:
+      name: path of the file.
+      including: paths of the files that include it, the outermost first.
+    """
     path = find_config(os.path.expanduser(name.strip()))
     if path in including:
-        raise InputError(f'{including[-1]}: --flagfile={name}: a file that includes itself')
+        raise InputError(f'{including[-1]}: --flagfile={name}: the file includes itself; remove the line')
     if not path.is_file():
         found = 'not a file' if path.exists() else 'no such file'
         by = f', included by {including[-1]}' if including else ''
@@ -82,5 +91,5 @@ def _read_lines(name: str, including: tuple[Path, ...]) -> list[str]:
 
 
 def _natural(text: str) -> list:
-    """A key that sorts r2 before r10."""
+    """Returns a key that sorts r2 before r10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', text)]

@@ -93,7 +93,7 @@ def adapt_config(config: TrainConfig, request: EvaluationRequest) -> TrainConfig
 
 
 def _check_images(request: EvaluationRequest, blueprint: Blueprint) -> None:
-    """Raises InputError for a request about images where the run has none."""
+    """Raises InputError for a request about images if the run uses no images."""
     if blueprint.stage.contents.images:
         return
     stage = blueprint.config.stage
@@ -106,7 +106,7 @@ def _check_images(request: EvaluationRequest, blueprint: Blueprint) -> None:
 
 
 def find_checkpoint(request: EvaluationRequest) -> str:
-    """Returns the path of the checkpoint that a request asks for; raises InputError if there is none."""
+    """Returns the path of the checkpoint that a request asks for. Raises InputError if it does not exist."""
     if request.checkpoint:
         path = latest_checkpoint(request.run_dir, {'last': LAST_STATE, 'best': BEST_STATE}[request.checkpoint])
     else:
@@ -120,7 +120,7 @@ def find_checkpoint(request: EvaluationRequest) -> str:
 def answer_videos(
     request: EvaluationRequest, blueprint: Blueprint, checkpoint: str, data: Split, prior: np.ndarray
 ) -> Results:
-    """Runs the network once over every window of a split; returns an answer for each official video.
+    """Runs the network over every window of a split and returns an answer for each official video.
 
     Args:
       request: as `evaluate` takes it.
@@ -176,7 +176,7 @@ def write_answers(
       checkpoint: path of the checkpoint that answered.
       data: the split.
       results: the answers.
-      metrics: of the answers; None without labels.
+      metrics: of the answers, None without labels.
     """
     folder, split = Path(request.output or request.run_dir), request.split
     skips = config.on_bad_frame == 'skip'

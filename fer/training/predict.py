@@ -1,4 +1,4 @@
-"""One pass over a manifest with a built tower: results for every official video."""
+"""One pass over a split with a built tower, which gives results for every official video."""
 
 from collections.abc import Mapping
 
@@ -18,15 +18,14 @@ def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str, v
     """Runs every window once and combines them into one answer per row of the ledgers.
 
     Args:
-      session: holds the variables.
-      side: an evaluation side of the session's graph.
+      session: has the values of the variables.
+      side: the split, its pipeline and its towers, built for evaluation in the session's graph.
       fallback: float [7], logits of the videos that have no frames.
-      label: what the progress bar calls this pass.
-      views: how many ways of seeing the images the logits are averaged over, as in
-        `fer.data.augmentation.augment_view`; more than 1 needs a pipeline with views.
+      label: name of the pass on the progress bar.
+      views: logits are averaged over so many of fer.data.augmentation.VIEWS. More than 1 needs a pipeline with views.
 
     Returns:
-      The answers for each of the split's manifests.
+      The answers, one `Results` for each manifest of the split.
     """
     split, pipeline, towers = side
     logits = np.zeros((len(split.windows), fallback.shape[0]), np.float64)
@@ -55,10 +54,10 @@ def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str, v
 
 
 def run_named(session: tf.Session, fetches, split: Split, feeds: Mapping | None = None):
-    """`session.run`, except that an image the decoder refuses is named with its line of the manifest.
+    """Calls `session.run` and names the line of the manifest whose image the decoder refuses.
 
-    The check before a run may look at the ends of files only; what is damaged in the middle shows here, and a file
-    that has vanished or was cut since.
+    The check before a run may read only the ends of files. So damage in the middle of a file appears here, as does a
+    file that was removed or cut since then.
 
     Raises:
       InputError: an image of the batch cannot be read.

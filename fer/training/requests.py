@@ -1,4 +1,4 @@
-"""What `evaluate.py` is asked for, and what it shares with `python -m fer.extract`."""
+"""The settings of evaluate.py, and those that it shares with `python -m fer.extract`."""
 
 from dataclasses import dataclass
 
@@ -53,7 +53,8 @@ class EvaluationRequest(ManifestRequest):
         choices={'prior': 'with the class frequencies of training', 'audio': 'as in --audio_results'},
     )
     audio_results: str = setting(
-        'Results file of an audio run on the split, for --fallback=audio. The prior answers what it does not.',
+        'Results file of an audio run on the split, for --fallback=audio. Videos that it does not answer itself get the '
+        'class frequencies of training.',
         '',
         is_path=True,
     )
