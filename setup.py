@@ -90,7 +90,7 @@ class BuildWithCommit(build_py):
 
 setup(
     name='afew-fer',  # the name to import is `fer`, which is another project on the package index
-    version='0.1.0',
+    version=VERSION,
     description='Audio-visual facial emotion recognition in video (EmotiW / AFEW), TensorFlow 1.x style',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',

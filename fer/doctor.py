@@ -55,7 +55,7 @@ print(f'{values.shape[1]} features of {len(values)} frames')
 """
 
 
-class Part(NamedTuple):
+class Finding(NamedTuple):
     """One line of the screen."""
 
     name: str
@@ -66,41 +66,48 @@ class Part(NamedTuple):
 def main() -> int:
     faults = 0
     for examine in (_project, _python, _packages, _cpu, _tensorflow, _gpu, _ffmpeg, _smile, _disk):
-        for part in examine():
-            print(f'{"!" if part.remedy else " "} {part.name:10} {part.found}', flush=True)
-            if part.remedy:
+        for finding in examine():
+            print(f'{"!" if finding.remedy else " "} {finding.name:10} {finding.found}', flush=True)
+            if finding.remedy:
                 faults += 1
-                print(f'             {part.remedy}', flush=True)
+                print(f'             {finding.remedy}', flush=True)
     print(f'{faults} to be repaired' if faults else 'all is well')
     return 1 if faults else 0
 
 
-def _project() -> list[Part]:
+def _project() -> list[Finding]:
     commit = provenance.commit() or 'unknown commit'
     changes = ', uncommitted changes' if provenance.uncommitted_changes() else ''
     kind = 'checkout' if CHECKOUT else 'installed package'
-    parts = [Part('project', f'{version(DISTRIBUTION) or "not installed"}, {commit}{changes}, {kind} {PACKAGE.parent}')]
+    parts = [
+        Finding('project', f'{version(DISTRIBUTION) or "not installed"}, {commit}{changes}, {kind} {PACKAGE.parent}')
+    ]
     if other := version('fer'):
         remedy = f'pip uninstall fer {DISTRIBUTION}, then install this project again'
-        parts.append(Part('name', f'the package fer {other} of the index has the import name of this project', remedy))
+        parts.append(
+            Finding('name', f'the package fer {other} of the index has the import name of this project', remedy)
+        )
     return parts
 
 
-def _python() -> list[Part]:
+def _python() -> list[Finding]:
     inside = 'virtual environment' if sys.prefix != sys.base_prefix else 'no virtual environment'
     found = f'{platform.python_implementation()} {platform.python_version()}, {sys.executable}, {inside}'
-    return [Part('Python', found), Part('system', f'{platform.platform()}, {platform.libc_ver()[1] or "no"} glibc')]
+    return [
+        Finding('Python', found),
+        Finding('system', f'{platform.platform()}, {platform.libc_ver()[1] or "no"} glibc'),
+    ]
 
 
-def _packages() -> list[Part]:
+def _packages() -> list[Finding]:
     found = ', '.join(f'{name} {release}' for name in SHOWN if (release := version(name)))
     try:
         needed = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
-        return [Part('packages', found, 'make venv, or pip install -e . in the checkout')]
+        return [Finding('packages', found, 'make venv, or pip install -e . in the checkout')]
     wrong = [complaint for text in needed if (complaint := _check_requirement(Requirement(text)))]
     remedy = f'{", ".join(wrong)}: make venv, or pip install -e . in the checkout' if wrong else ''
-    return [Part('packages', found, remedy)]
+    return [Finding('packages', found, remedy)]
 
 
 def _check_requirement(needed: Requirement) -> str:
@@ -115,13 +122,13 @@ def _check_requirement(needed: Requirement) -> str:
     return ''
 
 
-def _cpu() -> list[Part]:
+def _cpu() -> list[Finding]:
     features = [name for name in _CPU_FEATURES if name in _cpu_flags()]
     found = (
         f'{count_cpus()} of {os.cpu_count()} cores, {platform.machine()}, {" ".join(features) or "features unknown"}'
     )
     needs_avx = platform.machine() == 'x86_64' and _cpu_flags() and 'avx' not in features
-    return [Part('CPU', found, "TensorFlow's wheels need AVX: use another machine" if needs_avx else '')]
+    return [Finding('CPU', found, "TensorFlow's wheels need AVX: use another machine" if needs_avx else '')]
 
 
 @functools.cache
@@ -133,34 +140,34 @@ def _cpu_flags() -> frozenset[str]:
         return frozenset()
 
 
-def _tensorflow() -> list[Part]:
+def _tensorflow() -> list[Finding]:
     try:
         stack = find_stack()
     except InputError as error:
-        return [Part('TensorFlow', 'not tried', str(error))]
+        return [Finding('TensorFlow', 'not tried', str(error))]
     found = f'{version("tensorflow")}, tested with {stack.tensorflow} on {stack.pythons}'
     found += '' if stack.has_addons else ', no addons'
     code, said = _probe(_TENSORFLOW_PROBE)
-    return [Part('TensorFlow', f'{found}; {"computes" if not code else "fails"}', said if code else '')]
+    return [Finding('TensorFlow', f'{found}; {"computes" if not code else "fails"}', said if code else '')]
 
 
-def _gpu() -> list[Part]:
+def _gpu() -> list[Finding]:
     cards, driver = _find_cards()
     if not driver:
-        return [Part('GPU', 'none: no NVIDIA driver here')]
+        return [Finding('GPU', 'none: no NVIDIA driver here')]
     try:
         stack = find_stack()
     except InputError:
-        return [Part('GPU', f'{cards}; TensorFlow was not tried')]
+        return [Finding('GPU', f'{cards}; TensorFlow was not tried')]
     code, said = _probe(_TENSORFLOW_PROBE)
     if not code and json.loads(said):
-        return [Part('GPU', f'{cards}; TensorFlow uses {len(json.loads(said))}')]
+        return [Finding('GPU', f'{cards}; TensorFlow uses {len(json.loads(said))}')]
     if missing := [name for name in (*_CUDA, _CUDNN[stack]) if not _can_open(f'lib{name}')]:
         libraries = ', '.join(f'lib{name}' for name in missing)
         remedy = f"pip install -e '.[gpu]', or load the CUDA module of the cluster: {libraries} cannot be opened"
     else:
         remedy = 'TF_CPP_MIN_LOG_LEVEL=0 python -c "import fer.tf1" shows why; CUDA_VISIBLE_DEVICES may hide the card'
-    return [Part('GPU', f'{cards}; TensorFlow cannot use it', remedy)]
+    return [Finding('GPU', f'{cards}; TensorFlow cannot use it', remedy)]
 
 
 def _find_cards() -> tuple[str, bool]:
@@ -185,7 +192,7 @@ def _can_open(library: str) -> bool:
     return False
 
 
-def _ffmpeg() -> list[Part]:
+def _ffmpeg() -> list[Finding]:
     try:
         # Imported here, not above: a fault of another part may be why the import fails.
         from fer.prepare.ffmpeg import FFMPEG
@@ -193,19 +200,19 @@ def _ffmpeg() -> list[Part]:
 
         done = subprocess.run([FFMPEG, '-version'], capture_output=True, text=True)
     except (ImportError, RuntimeError, OSError) as error:
-        return [Part('ffmpeg', 'not found', f'{one_line(str(error))}: pip install av imageio-ffmpeg')]
+        return [Finding('ffmpeg', 'not found', f'{one_line(str(error))}: pip install av imageio-ffmpeg')]
     first = done.stdout.partition('\n')[0].partition(' Copyright')[0]
     found = f'reads with {ffmpeg_build()[0]} (PyAV {version("av")}), writes with {first}, {FFMPEG}'
-    return [Part('ffmpeg', found, '' if done.returncode == 0 else one_line(done.stderr))]
+    return [Finding('ffmpeg', found, '' if done.returncode == 0 else one_line(done.stderr))]
 
 
-def _smile() -> list[Part]:
+def _smile() -> list[Finding]:
     code, said = _probe(_SMILE_PROBE)
     found = f'{version("opensmile")}; {"fails" if code else said}'
-    return [Part('openSMILE', found, said if code else '')]
+    return [Finding('openSMILE', found, said if code else '')]
 
 
-def _disk() -> list[Part]:
+def _disk() -> list[Finding]:
     parts = []
     for name, folder in (('disk here', os.getcwd()), ('disk temp', tempfile.gettempdir())):
         free = shutil.disk_usage(folder).free
@@ -215,7 +222,7 @@ def _disk() -> list[Part]:
                 pass
         except OSError as error:
             remedy = f'{error.strerror}: work in a folder that you may write to'
-        parts.append(Part(name, f'{free / 2**30:.1f} GiB free in {folder}', remedy))
+        parts.append(Finding(name, f'{free / 2**30:.1f} GiB free in {folder}', remedy))
     return parts
 
 

@@ -1,7 +1,7 @@
-"""Commands as their users type them, each in a process of its own.
+"""Commands as users type them, each in a process of its own.
 
-Importing TensorFlow takes five seconds of CPU. Commands are therefore forked from one process per test worker that has
-imported it and has opened no session. Everything else about them is as in a fresh process: flags, working folder,
+Importing TensorFlow takes five seconds of CPU. So each test worker has one process that has imported it and has opened
+no session, and commands are forked from that process. Everything else is as in a fresh process: flags, working folder,
 environment, exit code, both output streams.
 """
 
@@ -20,7 +20,7 @@ _FORKED = (
     *('train.py', 'evaluate.py', 'fusion.py', 'fer.extract', 'fer.data.check', 'fer.report', 'fer.experiment'),
     *('fer.prepare', 'fer.prepare.smile', 'fer.prepare.statistics', 'fer.prepare.synthetic'),
 )
-# Forks from a process that has imported TensorFlow, and all else that takes long, once for all.
+# Forks from a process that has imported TensorFlow and everything else that takes long to import.
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(
     [
@@ -32,7 +32,7 @@ CONTEXT.set_forkserver_preload(
 
 
 class Finished(NamedTuple):
-    """A command that ended."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -43,10 +43,10 @@ def run(*arguments: object, ok: bool = True, timeout: float = 600, folder: Path 
     """Runs `python ARGUMENTS`.
 
     Args:
-      arguments: of Python.
-      ok: insist on exit code 0.
-      timeout: seconds.
-      folder: the working folder; scripts are the repository's in any.
+      arguments: the words after `python`.
+      ok: whether the exit code must be 0.
+      timeout: in seconds.
+      folder: the working folder. Scripts are always the repository's.
     """
     words = [*map(str, arguments)]
     start = _fork if words[words[0] == '-m'] in _FORKED else _start
@@ -81,7 +81,7 @@ def _fork(words: list[str], timeout: float, folder: Path) -> Finished:
 
 
 def _run_command(words: list[str], folder: Path, out: Path, err: Path, environment: dict[str, str]) -> None:
-    """Runs a command in a forked process, which ends with its exit code."""
+    """Runs a command in a forked process and ends the process with the command's exit code."""
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     settings = {name: value for name, value in os.environ.items() if name.startswith('TF_')}  # those of fer/tf1.py

@@ -1,4 +1,4 @@
-"""Fixtures for several test files, most of them on a small corpus of painted faces."""
+"""Fixtures that several test files share, most of them on a small corpus of painted faces."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from fer.prepare.ffmpeg import FFMPEG
 
 __all__ = ['ROOT', 'realdata', 'run']
 
-# A machine that is busy is slow, and no test measures time.
+# No test measures time, because a busy machine is slow.
 hypothesis.settings.register_profile('untimed', deadline=None)
 hypothesis.settings.load_profile('untimed')
 
-# What `make core` runs: everything that can differ between the two stacks (fer/stack.py).
+# The tests that `make core` runs: everything that can differ between the two stacks (fer/stack.py).
 CORE = {
     *('test_install', 'test_package'),
     *('test_nets', 'test_nets_parity', 'test_vgg_face', 'test_rnn', 'test_ffn', 'test_weights', 'test_augmentation'),
@@ -29,7 +29,7 @@ CORE = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+@pytest.hookimpl(tryfirst=True)  # before pytest selects tests by their marks
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.stem in CORE:
@@ -38,10 +38,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope='module')
 def quick_runs():
-    """Makes the runs of a module's own process quick: their graphs are not optimised, their curves not drawn.
+    """Makes the runs of a test module quick: it turns off the optimisation of graphs and the plots of curves.
 
-    Each takes longer than the steps of a tiny run. For modules that compare such runs with each other only, because an
-    optimised graph differs in its last digits.
+    Either takes longer than the steps of a tiny run. Only modules that compare such runs with each other may use this
+    fixture, because results of an optimised graph differ in their last digits.
     """
     from fer.training import session, train
 
@@ -60,7 +60,7 @@ def quick_runs():
 
 @pytest.fixture
 def shallow_networks(monkeypatch):
-    """Makes the networks shallow: every kind of unit that they have, once or twice, where the real ones repeat it."""
+    """Makes the networks shallow: they keep every kind of unit, but repeat it only once or twice."""
     from fer.nets import densenet, resnet
 
     monkeypatch.setattr(densenet, 'BLOCKS', (2, 1, 1, 2))
@@ -68,7 +68,7 @@ def shallow_networks(monkeypatch):
 
 
 def make_clip(path, rate, seconds, sound=True, **options):
-    """Writes a test picture that changes with time, 64x48, with a tone."""
+    """Writes a video of a moving test picture, 64x48 pixels, with a tone."""
     streams = [ffmpeg.input(f'testsrc=size=64x48:rate={rate}:duration={seconds}', f='lavfi')]
     if sound:
         streams.append(ffmpeg.input(f'sine=frequency=440:duration={seconds}', f='lavfi'))
@@ -77,9 +77,9 @@ def make_clip(path, rate, seconds, sound=True, **options):
 
 
 def paint_split(folder: Path, split: str, lengths: list[int], seed: int, size: int = 32) -> Path:
-    """Writes JPEG faces whose class shows as a bright bar, a manifest and a ledger with one video more, faceless.
+    """Writes JPEG faces, a manifest, and a ledger that has one more video, without faces.
 
-    Video k has class k % 7; its frames are mostly noise, so that no two are alike.
+    A bright bar in each face shows its class. Video k has class k % 7. Its frames are mostly noise, so that all differ.
     """
     rng = np.random.default_rng(seed)
     rows, ledger = [], []
@@ -102,7 +102,7 @@ def paint_split(folder: Path, split: str, lengths: list[int], seed: int, size: i
 
 @pytest.fixture(scope='session')
 def painted(tmp_path_factory) -> Path:
-    """A folder with train.txt and val.txt: 14 and 9 videos of 2 to 23 frames, 32x32 pixels."""
+    """Makes a folder with train.txt and val.txt: 14 and 9 videos of 2 to 23 frames, 32x32 pixels."""
     folder = tmp_path_factory.mktemp('painted')
     rng = np.random.default_rng(1)
     paint_split(folder, 'train', rng.integers(2, 24, 14).tolist(), seed=2)
@@ -118,9 +118,9 @@ def write_audio(path: Path, values: np.ndarray, names: list[str] | None = None) 
 
 
 def add_sound(folder: Path, split: str, seed: int) -> None:
-    """Gives a painted split clips and functionals with their manifests; a few features are louder in each class.
+    """Adds clips and functionals with their manifests to a painted split. A few features are larger in each class.
 
-    Features differ in scale by a factor of a million and one never changes, as openSMILE's do.
+    As in openSMILE's output, features differ in scale by a factor of a million, and one is constant.
     """
     rng = np.random.default_rng(seed)
     scales = 10 ** rng.uniform(-3, 3, 6552)
@@ -129,12 +129,12 @@ def add_sound(folder: Path, split: str, seed: int) -> None:
     for index, line in enumerate(lines):
         face, label = line.split(',')
         clip = face.replace('faces/', 'clips/').replace('.jpg', '.csv')
-        write_audio(folder / clip, _hear(rng, label.index('1'), 112) * scales[:112])
+        write_audio(folder / clip, _audio_values(rng, label.index('1'), 112) * scales[:112])
         clips.append((clip, label))
         both.append((clip, face, label))
         if index == 0 or Path(face).parent != Path(lines[index - 1].split(',')[0]).parent:
             whole = f'functionals/{Path(face).parent.name}.csv'
-            write_audio(folder / whole, _hear(rng, label.index('1'), 6552) * scales)
+            write_audio(folder / whole, _audio_values(rng, label.index('1'), 6552) * scales)
             functionals.append((whole, label))
     ledger = (folder / f'{split}.ledger.csv').read_text()
     for name, rows in (('clips', clips), ('audiovisual', both), ('functionals', functionals)):
@@ -142,7 +142,7 @@ def add_sound(folder: Path, split: str, seed: int) -> None:
         (folder / f'{split}_{name}.ledger.csv').write_text(ledger)
 
 
-def _hear(rng: np.random.Generator, label: int, size: int) -> np.ndarray:
+def _audio_values(rng: np.random.Generator, label: int, size: int) -> np.ndarray:
     values = rng.normal(5, 1, size)
     values[label * 9 : label * 9 + 9] += 3
     values[-1] = 7
@@ -151,16 +151,16 @@ def _hear(rng: np.random.Generator, label: int, size: int) -> np.ndarray:
 
 @pytest.fixture(scope='session')
 def painted_sound(tmp_path_factory) -> Path:
-    """The folder that `paint_with_sound` fills."""
+    """Makes the folder that `paint_with_sound` fills."""
     folder = tmp_path_factory.mktemp('painted_sound')
     paint_with_sound(folder)
     return folder
 
 
 def paint_with_sound(folder: Path) -> None:
-    """Writes every kind of manifest: 8 and 5 videos of 2 to 6 frames, 32x32 pixels, seen and heard.
+    """Writes every kind of manifest, of 8 and 5 videos of 2 to 6 frames, 32x32 pixels, with audio.
 
-    stills_a and stills_b in the folder are two datasets of stills, each with train.txt and val.txt.
+    The folder also gets stills_a and stills_b, two datasets of stills, each with train.txt and val.txt.
     """
     for seed, (split, lengths) in enumerate({'train': [6, 2, 5, 3, 4, 2, 6, 3], 'val': [3, 6, 2, 4, 5]}.items()):
         paint_split(folder, split, lengths, seed=seed)
@@ -170,13 +170,13 @@ def paint_with_sound(folder: Path) -> None:
 
 
 def _paint_stills(folder: Path, split: str, number: int, seed: int) -> None:
-    """Writes a manifest of stills, of the first frames of painted videos."""
+    """Writes painted stills and their manifest."""
     manifest = paint_split(folder, split, [1] * number, seed)
-    manifest.with_suffix('.ledger.csv').unlink()  # its rows are of videos; a manifest without one is its own
+    manifest.with_suffix('.ledger.csv').unlink()  # its rows are of videos, and a manifest of stills needs no ledger
 
 
 def settings_from(texts: dict) -> dict:
-    """Returns settings of a run as values: texts of flags are parsed, paths are made texts, all else is kept."""
+    """Returns settings as values: it parses texts of flags, turns paths into texts and keeps everything else."""
     from fer.runs.config import TrainConfig
     from fer.settings import parse_values
 
@@ -185,7 +185,7 @@ def settings_from(texts: dict) -> dict:
 
 
 def tiny_config(data: Path, stage: str, model: str = 'vgg_face', **changes):
-    """Returns the settings of a run of a second or two on `painted_sound`; all others are the defaults of train.py.
+    """Returns settings for a run of a second or two on `painted_sound`, with train.py's defaults for the others.
 
     Args:
       data: the folder of `painted_sound`.
@@ -208,7 +208,7 @@ def tiny_config(data: Path, stage: str, model: str = 'vgg_face', **changes):
 
 
 def tiny_flags(data: Path) -> list[str]:
-    """Flags of train.py for a run of seconds on the painted faces."""
+    """Returns flags of train.py for a run of a few seconds on the painted faces."""
     return [
         f'--train_manifest={data / "train.txt"}',
         f'--val_manifest={data / "val.txt"}',

@@ -1,4 +1,4 @@
-"""What several test files ask of run folders: what is in them, and whether two hold the same run."""
+"""Reads run folders and compares two of them, for several test files."""
 
 import csv
 
@@ -17,7 +17,7 @@ def best_weights(run_dir):
 
 
 def assert_same_run(first, second):
-    """Every variable, optimisers' included, every loss and every score, to the bit."""
+    """Asserts that two runs have the same variables (optimisers' too), losses and scores, to the bit."""
     expected, found = weights(first), weights(second)
     assert sorted(found) == sorted(expected)
     assert [name for name in expected if (found[name] != expected[name]).any()] == []

@@ -1,30 +1,30 @@
-"""Bad input ends in one line that says where and what, exit code 2, no traceback, nothing written."""
+"""Bad input ends with one line that names the place and the fault, exit code 2, no traceback and nothing written."""
 
 import shutil
 
 import pytest
 from conftest import run, tiny_flags
 
-# Its run is shared, so it is made in one of pytest-xdist's processes.
+# Tests share a run, so one of pytest-xdist's processes runs them all.
 pytestmark = pytest.mark.xdist_group(__name__)
 
 
 @pytest.fixture
 def data(painted, tmp_path):
-    """A copy of the painted corpus that a test may damage."""
+    """Makes a copy of the painted corpus that a test may damage."""
     return shutil.copytree(painted, tmp_path / 'data')
 
 
 @pytest.fixture(scope='module')
 def one_step(painted, tmp_path_factory):
-    """A run of one step."""
+    """Makes a run of one step."""
     run_dir = tmp_path_factory.mktemp('one_step') / 'run'
     run('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
     return run_dir
 
 
 def refused(*arguments):
-    """Runs a command that must refuse; returns its one line."""
+    """Runs a command that must refuse its input, and returns its one line."""
     done = run(*arguments, ok=False)
     assert done.code == 2, (done.code, done.out, done.err)
     assert done.out == ''
@@ -33,7 +33,7 @@ def refused(*arguments):
 
 
 def frame(data, line, split='train'):
-    """The image of a manifest's line."""
+    """Returns the path of the image in a line of a manifest."""
     return data / (data / f'{split}.txt').read_text().splitlines()[line - 1].split(',')[0]
 
 
@@ -114,7 +114,7 @@ def test_train_refuses_bad_flags(painted, tmp_path, flag, says):
     assert not (tmp_path / 'run').exists()
 
 
-def test_a_run_is_never_overwritten_unasked(painted, one_step, tmp_path):
+def test_a_run_is_not_overwritten_without_overwrite(painted, one_step, tmp_path):
     run_dir = shutil.copytree(one_step, tmp_path / 'run')
     command = ('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1')
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
@@ -132,7 +132,7 @@ def test_a_run_is_never_overwritten_unasked(painted, one_step, tmp_path):
     assert (tmp_path / 'other' / 'thesis.doc').read_text() == 'precious'
 
 
-def test_a_run_without_its_checkpoint_is_not_begun_anew(painted, one_step, tmp_path):
+def test_resume_without_its_checkpoint_is_refused(painted, one_step, tmp_path):
     run_dir = shutil.copytree(one_step, tmp_path / 'run')
     (run_dir / 'model.ckpt-1.index').unlink()
     line = refused('train.py', *tiny_flags(painted), f'--run_dir={run_dir}', '--max_steps=1', '--resume')
@@ -140,7 +140,7 @@ def test_a_run_without_its_checkpoint_is_not_begun_anew(painted, one_step, tmp_p
     assert (run_dir / 'train_log.csv').exists()
 
 
-def test_evaluate_refuses(painted, data, one_step, tmp_path):
+def test_evaluate_refuses_bad_input(painted, data, one_step, tmp_path):
     run_dir = shutil.copytree(one_step, tmp_path / 'run')
     assert 'flags.txt' in refused('evaluate.py', f'--run_dir={tmp_path}', f'--manifest={painted / "val.txt"}')
     for flag in ('--split=a/b', '--batch_size=-1', '--output=setup.py'):
@@ -155,14 +155,14 @@ def test_evaluate_refuses(painted, data, one_step, tmp_path):
 
 
 def test_an_image_damaged_in_the_middle_is_named(data, tmp_path):
-    """Its ends are whole, so only the decoder notices."""
+    """The ends of the file are whole, so that only the decoder finds the damage."""
     path = frame(data, 9)
     content = path.read_bytes()
     path.write_bytes(content[:20] + bytes(len(content) - 40) + content[-20:])
     done = run('train.py', *tiny_flags(data), f'--run_dir={tmp_path / "run"}', ok=False)
     assert done.code == 2
     assert 'Traceback' not in done.err
-    line = done.err.splitlines()[-1]  # libjpeg has its say before
+    line = done.err.splitlines()[-1]  # after a line of libjpeg
     assert f'{data}/train.txt:9: ' in line
     assert 'cannot be decoded' in line
     assert not (tmp_path / 'run').exists()

@@ -1,4 +1,4 @@
-"""Weights through the commands: train.py --init_from, what its run remembers, and python -m fer.extract."""
+"""Weights through the commands: train.py --init_from, the convention that its run keeps, and python -m fer.extract."""
 
 import csv
 import json
@@ -14,12 +14,12 @@ from test_weights import RESIDUAL, VGG, WIDTH, affwild_pixels, minus, save_check
 
 from fer.results.results_file import read_results
 
-SIZE = 32  # of the painted faces: no resizing
+SIZE = 32  # of the painted faces, so that none is resized
 
 
 @pytest.fixture(scope='module')
 def hikapok(tmp_path_factory):
-    """Weights of a narrow SE-ResNet-50, and the network."""
+    """Makes weights of a narrow SE-ResNet-50, and the network."""
     net = public.random_residual(**RESIDUAL, squeeze_excite=True)
     return save_checkpoint(tmp_path_factory.mktemp('hikapok') / 'se_resnet50.ckpt', public.hikapok(net)), net
 
@@ -33,7 +33,7 @@ def lines(manifest):
 
 
 def read_images(folder, names):
-    """float32 [N, H, W, 3] in [-1, 1]."""
+    """Returns images, float32 [N, H, W, 3] in [-1, 1]."""
     images = [cv2.imread(str(folder / name))[..., ::-1] for name in names]
     return np.array(images, np.float32) / 127.5 - 1
 
@@ -57,7 +57,7 @@ def refused(*arguments):
 
 def test_public_weights_are_extracted(painted, tmp_path):
     net = public.random_residual(**RESIDUAL)
-    save_file(public.torch_residual(net), tmp_path / 'resnet50.bin')  # by content, whatever its name
+    save_file(public.torch_residual(net), tmp_path / 'resnet50.bin')  # recognised by content, not by name
     flags = (f'--init_from={tmp_path / "resnet50.bin"}', f'--width={WIDTH}', f'--image_size={SIZE}')
     flags += (f'--manifest={painted / "val.txt"}', '--batch_size=7')
     found, out = extract(tmp_path / 'deep' / 'val.npz', '--model=resnet50', *flags)
@@ -73,7 +73,7 @@ def test_public_weights_are_extracted(painted, tmp_path):
     assert_close(found['logits'], expected @ weights + biases)
     flat, _ = extract(tmp_path / 'flat.npz', *flags, '--image_size=64', '--global_pool=False', '--item=still')
     assert flat['features'].shape == (len(names), 2 * 2 * 128)
-    assert flat['logits'].shape == (len(names), 0)  # the classifier is of the average
+    assert flat['logits'].shape == (len(names), 0)  # the classifier needs averaged features
     assert flat['video_id'].tolist() == [name.rpartition('.')[0] for name in names]
     line = refused('-m', 'fer.extract', '--model=densenet121', f'--output={tmp_path / "no.npz"}', *flags)
     assert 'weights of resnet50' in line
@@ -108,8 +108,8 @@ def test_images_that_cannot_be_read_have_no_row(painted, tmp_path, hikapok):
 
 
 @pytest.mark.slow
-def test_features_never_come_from_fresh_weights_unasked(painted, tmp_path):
-    """From a manifest of sound and faces without labels, whose sound is not looked at."""
+def test_fresh_weights_give_features_only_on_request(painted, tmp_path):
+    """The manifest has audio and faces without labels. Extraction ignores the audio."""
     net = public.random_vgg(**VGG, map_size=1)
     save_checkpoint(tmp_path / 'model.ckpt', public.affwild(net, recurrent=True))
     faces = lines(painted / 'val.txt')
@@ -122,15 +122,17 @@ def test_features_never_come_from_fresh_weights_unasked(painted, tmp_path):
     assert found['path'].tolist() == faces
     images = read_images(painted, faces)
     assert_close(found['features'], public.run(public.vgg, net, affwild_pixels(images), 'SAME'))
-    assert found['logits'].shape[1] == 0  # neither fc7 nor fc8 in these weights
-    line = refused('-m', 'fer.extract', f'--output={tmp_path / "no.npz"}', *flags)  # at their own 96
+    assert found['logits'].shape[1] == 0  # these weights have neither fc7 nor fc8
+    line = refused(
+        '-m', 'fer.extract', f'--output={tmp_path / "no.npz"}', *flags
+    )  # at 96 pixels, the size of the weights
     assert 'vgg_face/fc6/weights' in line
     assert '--image_size=96' in line
     assert not (tmp_path / 'no.npz').exists()
 
 
 @pytest.mark.slow
-def test_a_run_remembers_what_its_weights_were_trained_on(painted, tmp_path, hikapok):
+def test_a_run_keeps_the_convention_of_its_weights(painted, tmp_path, hikapok):
     path, net = hikapok
     run_dir = tmp_path / 'run'
     flags = (*tiny_flags(painted), '--val_manifest=', '--model=se_resnet50', f'--width={WIDTH}', '--global_pool')
@@ -141,12 +143,12 @@ def test_a_run_remembers_what_its_weights_were_trained_on(painted, tmp_path, hik
     assert 'se_resnet50/block1/unit_1/conv1/weights\t[1, 1, 4, 4]\trestored: conv2_1_1x1_reduce/kernel\n' in report
     assert 'se_resnet50/logits/biases\t[7]\tfresh: of other classes, of 128 inputs and 5 units in HiKapok' in report
     assert json.loads((run_dir / 'convention.json').read_text())['order'] == 'BGR'
-    # Phase one moved the classifier only, so that the features are still the source's.
+    # Phase one moved only the classifier, so the features are still those of the source.
     found, _ = extract(tmp_path / 'val.npz', f'--init_from={run_dir}', f'--manifest={painted / "val.txt"}')
     assert_close(found['features'], hikapok_features(net, read_images(painted, lines(painted / 'val.txt'))))
     run('evaluate.py', f'--run_dir={run_dir}', f'--manifest={painted / "val.txt"}')
     results = read_results(run_dir / 'results_val.txt')
-    for video in ('val000', 'val008'):  # a window's logits are its frames' mean, a video's the mean over all frames
+    for video in ('val000', 'val008'):  # the mean over all frames of a video
         expected = found['logits'][found['video_id'] == video].mean(0)
         assert_close(results.logits[results.video_ids.index(video)], expected)
     done = run('train.py', *flags, f'--init_from={path}', f'--run_dir={run_dir}', '--max_steps=2', '--resume')
@@ -157,8 +159,8 @@ def test_a_run_remembers_what_its_weights_were_trained_on(painted, tmp_path, hik
     assert json.loads((child / 'convention.json').read_text())['mean'] == [104, 117, 123]
 
 
-def test_the_dissertations_input(painted, tmp_path, hikapok):
-    """[-1, 1] RGB into the network of the source."""
+def test_input_convention_of_the_dissertation(painted, tmp_path, hikapok):
+    """The network of the source gets RGB in [-1, 1]."""
     path, net = hikapok
     flags = (f'--init_from={path}', f'--width={WIDTH}', f'--image_size={SIZE}', '--input_convention=dissertation')
     found, out = extract(tmp_path / 'val.npz', *flags, f'--manifest={painted / "val.txt"}')
@@ -168,7 +170,7 @@ def test_the_dissertations_input(painted, tmp_path, hikapok):
 
 
 @pytest.mark.slow
-def test_missing_weights_are_allowed_on_demand(painted, tmp_path, hikapok):
+def test_missing_weights_need_allow_missing(painted, tmp_path, hikapok):
     _, net = hikapok
     values = public.hikapok(net)
     del values['conv3_2_3x3/kernel']
@@ -203,7 +205,7 @@ def test_missing_weights_are_allowed_on_demand(painted, tmp_path, hikapok):
         ('--manifest=nowhere.txt', 'nowhere.txt'),
     ],
 )
-def test_extract_refuses(painted, tmp_path, hikapok, flag, says):
+def test_extract_refuses_bad_flags(painted, tmp_path, hikapok, flag, says):
     flags = (f'--init_from={hikapok[0]}', f'--width={WIDTH}', f'--manifest={painted / "val.txt"}')
     line = refused('-m', 'fer.extract', *flags, f'--output={tmp_path / "no.npz"}', flag)
     assert says in line

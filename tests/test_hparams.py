@@ -1,4 +1,4 @@
-"""What TensorBoard's HParams tab shows of runs, read back by TensorBoard's own backend."""
+"""TensorBoard's HParams tab, as TensorBoard's own backend reads it from run folders."""
 
 import pytest
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -21,7 +21,7 @@ def make_config(**settings):
 
 @pytest.fixture
 def backend(tmp_path):
-    """A pretraining run and a run that was interrupted and resumed, each in its folder below one --logdir."""
+    """Makes a pretraining run and a run that was interrupted and resumed, each in a folder below one --logdir."""
     one, other = tmp_path / 'pretrain' / 'vgg_face' / 'a', tmp_path / 'temporal' / 'vgg_face' / 'b'
     for folder in (one, other):
         folder.mkdir(parents=True)
@@ -40,7 +40,7 @@ def backend(tmp_path):
     return Context(TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(tmp_path))))
 
 
-def test_every_run_is_a_session_with_its_settings_and_last_scores(backend):
+def test_each_run_is_a_session_with_settings_and_scores(backend):
     experiment = ExperimentHandler(RequestContext(), backend, '', api_pb2.GetExperimentRequest()).run()
     settings = {info.name for info in experiment.hparam_infos}
     assert settings == set(settings_of(TrainConfig)) - {'run_dir', 'data_root'}

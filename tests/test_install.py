@@ -23,7 +23,7 @@ MINORS = [f'3.{minor}' for minor in range(interpreter.OLDEST[1], interpreter.NEW
 
 
 def locked(minor):
-    """{package: version} of a lock."""
+    """Returns {package: version} of a lock."""
     lines = (ROOT / 'requirements' / f'{minor}.txt').read_text().split()
     return dict(line.split('==') for line in lines)
 
@@ -61,7 +61,7 @@ def test_unsupported_python_gets_one_line(monkeypatch, capsys, name, says):
 
 @pytest.mark.parametrize('name', ['train.py', 'fer.prepare', 'fer.doctor'])
 def test_a_command_on_another_python_is_one_line(name):
-    """Whatever it imports next, an older Python may fail at its syntax, or have no absl."""
+    """The check comes before other imports, whose syntax an older Python may not have."""
     start = f'runpy.run_path({name!r}' if name.endswith('.py') else f'runpy.run_module({name!r}'
     code = (
         f'import runpy, sys; sys.version_info = (3, 9, 18); sys.modules["absl"] = None; {start}, run_name="__main__")'
@@ -77,7 +77,7 @@ def test_make_refuses_another_python_in_one_line(tmp_path):
     other.write_text('#!/bin/sh\necho "found CPython 3.9.18" >&2\nexit 2\n')
     other.chmod(0o755)
     (tmp_path / 'fer').mkdir()
-    for name in ('Makefile', 'setup.py', 'fer/interpreter.py'):  # a folder without .venv, as an empty clone
+    for name in ('Makefile', 'setup.py', 'fer/interpreter.py'):  # a folder without .venv, like a fresh clone
         shutil.copy(ROOT / name, tmp_path / name)
     make = ['make', '--no-print-directory', 'venv']
     done = subprocess.run([*make, f'PYTHON={other}'], cwd=tmp_path, capture_output=True, text=True)
@@ -90,7 +90,7 @@ def test_make_refuses_another_python_in_one_line(tmp_path):
 
 
 def pretend(monkeypatch, **versions):
-    """Makes packages appear to have these versions; None is not installed."""
+    """Makes packages appear to have these versions. None means not installed."""
     found = {name.replace('_', '-'): release for name, release in versions.items()}
     monkeypatch.setattr(stack, 'version', lambda name: found.get(name))
     monkeypatch.delenv(stack.UNTESTED, raising=False)
@@ -127,8 +127,8 @@ def test_other_versions_get_one_line(monkeypatch, versions, says):
         assert find_stack() == STACKS[versions['tensorflow'] >= '2.16']
 
 
-def test_a_command_ends_in_one_line_on_another_tensorflow(tmp_path):
-    """The version is read from the metadata, here of a TensorFlow that is not really there."""
+def test_another_tensorflow_ends_in_one_line(tmp_path):
+    """The version comes from metadata, here of a TensorFlow that is not really installed."""
     fake = tmp_path / 'tensorflow-2.18.0.dist-info'
     fake.mkdir()
     (fake / 'METADATA').write_text('Metadata-Version: 2.1\nName: tensorflow\nVersion: 2.18.0\n')
@@ -139,7 +139,7 @@ def test_a_command_ends_in_one_line_on_another_tensorflow(tmp_path):
     assert 'TensorFlow 2.18.0 is installed; tested are 2.15.1' in line
 
 
-def test_the_log_is_shown_if_tensorflow_cannot_be_imported(capfd):
+def test_a_failed_import_shows_the_log(capfd):
     def fail():
         with stack.quiet_import():
             subprocess.run(['sh', '-c', 'echo why >&2'], check=True)
@@ -154,7 +154,7 @@ def test_the_log_is_shown_if_tensorflow_cannot_be_imported(capfd):
 
 
 @pytest.mark.parametrize('minor', MINORS)
-def test_locks_are_of_one_stack_and_within_setup_py(minor):
+def test_locks_follow_the_stacks_and_setup_py(minor):
     packages = locked(minor)
     tested = STACKS[int(minor.split('.')[1]) >= 12]
     assert packages['tensorflow'] == tested.tensorflow
@@ -176,8 +176,8 @@ def test_every_command_of_the_wheel_can_be_started():
     for name, module in ((command.name, command.module) for command in commands):
         code = f'import sys; sys.argv = [{name!r}, "--help"]; import {module} as m; m.run()'
         done = run('-c', code)
-        assert f'\n{name}:\n' in done.out or name in ('fer-doctor', 'fer-networks'), name  # which have no flags
-        assert not done.out.startswith('\nUSAGE'), name  # absl's words where there is no docstring
+        assert f'\n{name}:\n' in done.out or name in ('fer-doctor', 'fer-networks'), name  # these have no flags
+        assert not done.out.startswith('\nUSAGE'), name  # absl prints this without a docstring
 
 
 def test_configs_are_found_from_any_folder(tmp_path, monkeypatch):
@@ -192,14 +192,14 @@ def test_configs_are_found_from_any_folder(tmp_path, monkeypatch):
 
 
 def run_doctor(monkeypatch, capsys):
-    """Exit code and lines of the doctor, in this process."""
+    """Runs the doctor in this process and returns its exit code and lines."""
     monkeypatch.setattr(sys, 'argv', ['fer.doctor'])
     with pytest.raises(SystemExit) as ended:
         run_command(doctor.main)
     return ended.value.code, capsys.readouterr().out.splitlines()
 
 
-def test_doctor_finds_nothing_wrong_here():
+def test_doctor_finds_no_fault_here():
     done = run('-m', 'fer.doctor')
     assert done.out.endswith('all is well\n')
     assert len(done.out.splitlines()) < 25  # one screen
@@ -218,7 +218,7 @@ def test_doctor_finds_nothing_wrong_here():
         ({'_find_cards': lambda: ('Some card, 8 GB', True), '_can_open': lambda name: 'cudnn' not in name}, 'libcudnn'),
     ],
 )
-def test_doctor_says_what_to_do(monkeypatch, capsys, change, says):
+def test_doctor_names_the_remedy(monkeypatch, capsys, change, says):
     monkeypatch.setattr(doctor, '_probe', lambda code: (0, '[]'))
     for name, value in change.items():
         monkeypatch.setattr(doctor, name, value)
@@ -233,12 +233,12 @@ def test_doctor_says_what_to_do(monkeypatch, capsys, change, says):
 
 @pytest.mark.slow
 def test_a_wheel_works_without_the_checkout(tmp_path):
-    """Built from this checkout, installed elsewhere, it prepares, trains, evaluates, fuses and plans tables."""
+    """A wheel of this checkout, installed elsewhere, prepares, trains, evaluates, fuses and plans tables."""
     pip = [sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check']
     subprocess.run([*pip, 'wheel', '--no-deps', f'--wheel-dir={tmp_path}', str(ROOT)], check=True)
     (wheel,) = tmp_path.glob('afew_fer-*.whl')
     subprocess.run([sys.executable, '-m', 'venv', tmp_path / 'venv'], check=True)
-    # The packages of this environment, but not the checkout: .pth files in an added folder are not read.
+    # Adds the packages of this environment without the checkout, because .pth files in an added folder are not read.
     (folder,) = (tmp_path / 'venv').glob('lib/python*/site-packages')
     (folder / 'dependencies.pth').write_text(f'{Path(pytest.__file__).parents[1]}\n')
     target = [f'--target={folder}', '--no-deps', '--no-index', str(wheel)]
@@ -268,6 +268,6 @@ def test_a_wheel_works_without_the_checkout(tmp_path):
     assert json.loads((work / 'fused' / 'metrics_val.json').read_text())['total'] == 7
     assert '0/1 runs done' in command('fer-experiment', 'plan', '--table=6.2-t1-r13')
     about = json.loads((work / 'runs' / '0' / 'environment.json').read_text())
-    assert about['commit'] in (provenance.commit(), None)  # None where the checkout has uncommitted changes
+    assert about['commit'] in (provenance.commit(), None)  # None if the checkout has uncommitted changes
     command('fer-report', '--runs=runs', '--output=report')
     assert (work / 'report' / 'index.html').exists()

@@ -1,4 +1,4 @@
-"""The house rules that a machine can check."""
+"""House rules that a machine can check."""
 
 import ast
 import functools
@@ -9,12 +9,26 @@ import sys
 import pytest
 from conftest import ROOT, run
 
+from tests.structure import find_circle, import_graph, read_modules, room_graph
+
 SOURCES = [*ROOT.glob('*.py'), *(ROOT / 'fer').rglob('*.py')]
+
+# The rooms that each room may import, besides the low ones. Data moves from left to right (docs/architecture.md).
+LOW_ROOMS = {'fer.runs', 'fer.dissertation'}
+MAY_IMPORT = {
+    **dict.fromkeys(('fer.prepare', 'fer.data', 'fer.nets', 'fer.results', 'fer.experiment'), ()),
+    'fer.training': ('fer.data', 'fer.nets', 'fer.results'),
+    'fer.extract': ('fer.data', 'fer.nets', 'fer.training'),
+    **dict.fromkeys(('fer.fusion', 'fer.report', 'fer.demo'), ('fer.results',)),
+    'fer.commands': ('fer.nets', 'fer.training', 'fer.fusion'),
+    **dict.fromkeys(LOW_ROOMS, ()),
+}
+WITHOUT_TENSORFLOW = ('fer.prepare', 'fer.results', 'fer.fusion', 'fer.report', 'fer.dissertation')
 
 
 @functools.cache
 def imports(path):
-    """Top-level names of the modules that a file imports, and the whole names beside them."""
+    """Returns the modules that a file imports, and the whole names of what it imports from them."""
     return tuple(_imports(path))
 
 
@@ -28,6 +42,7 @@ def _imports(path):
 
 
 def importers(*names):
+    """Returns the files that import one of the modules, or anything of it."""
     return sorted(
         str(path.relative_to(ROOT))
         for path in SOURCES
@@ -35,25 +50,38 @@ def importers(*names):
     )
 
 
-def test_tensorflow_has_one_door():
-    """And a back door: the mtcnn package runs it eagerly, which fer/tf1.py turns off."""
+def reach(graph, name):
+    """Returns the modules that a module imports, directly or through others."""
+    found, waiting = set(), [name]
+    while waiting:
+        new = graph[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def test_tensorflow_is_imported_in_one_place():
+    """The mtcnn package imports it too. It needs eager execution, which fer/tf1.py turns off."""
     assert importers('tensorflow', 'tf_slim', 'tf_keras', 'keras', 'mtcnn') == ['fer/prepare/mtcnn.py', 'fer/tf1.py']
 
 
 def test_rooms_look_one_way():
-    graph = importers('fer.tf1')
-    without = ('fer/prepare/', 'fer/results/', 'fer/fusion/', 'fer/report/')
-    assert not [path for path in graph if path.startswith(without)]
-    for room, rooms_to_its_right in (
-        ('fer/prepare/', ('fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.fusion', 'fer.report')),
-        ('fer/data/', ('fer.prepare', 'fer.nets', 'fer.training', 'fer.results', 'fer.fusion', 'fer.report')),
-        ('fer/nets/', ('fer.prepare', 'fer.data', 'fer.training', 'fer.results', 'fer.fusion', 'fer.report')),
-        ('fer/results/', ('fer.prepare', 'fer.data', 'fer.nets', 'fer.training', 'fer.fusion', 'fer.report')),
-    ):
-        assert not [path for path in importers(*rooms_to_its_right) if path.startswith(room)], room
+    graph = import_graph(read_modules())
+    rooms = room_graph(graph)
+    assert {room for room in rooms if not room.endswith('.py')} - {'fer'} == set(MAY_IMPORT)
+    for room, allowed in MAY_IMPORT.items():
+        low = set() if room in LOW_ROOMS else LOW_ROOMS
+        assert {name for name in rooms[room] if not name.endswith('.py')} <= {*allowed, *low}, room
+    assert find_circle(rooms) == []
+    assert find_circle(graph) == []
 
 
-def test_tensorflow_addons_have_one_door():
+def test_preparation_scores_and_reports_need_no_tensorflow():
+    graph = import_graph(read_modules())
+    assert not [n for n in graph if n.startswith(WITHOUT_TENSORFLOW) and 'fer.tf1' in reach(graph, n)]
+
+
+def test_tensorflow_addons_are_imported_in_one_place():
     assert importers('tensorflow_addons') == ['fer/tf1.py']
 
 
@@ -92,7 +120,7 @@ def test_help_may_be_cut_short():
 
 
 def test_help_does_not_wait_for_tensorflow():
-    """Which takes four seconds to import; SciPy and pandas take one together."""
+    """TensorFlow takes four seconds to import, SciPy and pandas take one together."""
     for module in (
         'fer.commands.train',
         'fer.commands.evaluate',
@@ -106,18 +134,18 @@ def test_help_does_not_wait_for_tensorflow():
         assert run('-c', heavy).out == '[]\n', module
 
 
-def test_a_runs_output_is_ours():
+def test_importing_tensorflow_prints_nothing():
     done = run('-c', 'from fer.tf1 import tf, slim; slim.batch_norm(tf.zeros([2, 3, 3, 1])); print(tf.__version__)')
     assert done.out == f'{importlib.metadata.version("tensorflow")}\n'
     assert done.err == ''
 
 
-def test_preparation_prints_nothing_of_tensorflow():
+def test_preparation_prints_nothing_from_tensorflow():
     done = run('-c', 'import fer.prepare.mtcnn as mtcnn; mtcnn.Mtcnn()')
     assert (done.out, done.err) == ('', '')
 
 
-# What would run code that a file brings, hand a file's name to a shell, or write where an archive says.
+# Modules and calls that run code from a file, pass a file name to a shell, or write where an archive chooses.
 CODE_IN_DATA = ('pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'shelve', 'marshal', 'yaml', 'torch', 'commands')
 FORBIDDEN_CALLS = (
     *('eval', 'exec', 'compile', '__import__', 'os.system', 'os.popen', 'subprocess.getoutput', 'tempfile.mktemp'),
@@ -134,7 +162,7 @@ def calls(path):
 
 
 def test_nothing_that_is_read_is_run():
-    """Modules that unpickle, calls that run text or unpack archives, and shells."""
+    """No module unpickles, runs text, unpacks an archive or starts a shell."""
     assert importers(*CODE_IN_DATA) == []
     for path in SOURCES:
         for node, name, keywords in calls(path):

@@ -1,4 +1,4 @@
-"""How sessions are configured for speed, and that it changes what it should and nothing else."""
+"""Sessions: the settings for speed, and their effect on results and threads."""
 
 import dataclasses
 from pathlib import Path
@@ -24,7 +24,7 @@ from fer.training.tower import Tower, build_tower
 from fer.training.train import train
 
 
-def test_by_default_nothing_is_turned_on():
+def test_default_settings_turn_nothing_on():
     config = session_config(SessionSettings())
     assert config.gpu_options.allow_growth
     assert config.graph_options.optimizer_options.global_jit_level == tf.OptimizerOptions.DEFAULT
@@ -45,7 +45,7 @@ def test_settings_reach_the_session(monkeypatch, gpus):
     assert (config.intra_op_parallelism_threads, config.inter_op_parallelism_threads) == (3, 2)
 
 
-def test_mixed_precision_needs_a_gpu_or_such_a_cpu(monkeypatch, tmp_path):
+def test_mixed_precision_needs_hardware(monkeypatch, tmp_path):
     monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: [])
     monkeypatch.setattr('fer.training.session._CPU_INFO', tmp_path / 'cpuinfo')
     mixed = SessionSettings(mixed_precision=True)
@@ -66,8 +66,8 @@ def test_mixed_precision_needs_a_gpu_or_such_a_cpu(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize('chunk', [0, 5])
-def test_gradients_in_mixed_precision_are_near_those_in_float32(chunk):
-    """On a machine that has it; and they are others, so that it does have an effect."""
+def test_gradients_in_mixed_precision_are_near_float32(chunk):
+    """The gradients also differ a little, which shows that mixed precision has an effect."""
     mixed = SessionSettings(mixed_precision=True)
     try:
         check_session(mixed)
@@ -97,7 +97,7 @@ def test_gradients_in_mixed_precision_are_near_those_in_float32(chunk):
 
 
 @pytest.mark.parametrize('name', ['intra_op_threads', 'inter_op_threads'])
-def test_threads_out_of_range(painted, tmp_path, name):
+def test_threads_out_of_range_are_refused(painted, tmp_path, name):
     with pytest.raises(InputError, match=f'--{name}=-1: expected 0'):
         check_session(SessionSettings(**{name: -1}))
     config = tiny_config(painted, 'finetune', run_dir=tmp_path / 'run', **{name: -1})
@@ -106,8 +106,8 @@ def test_threads_out_of_range(painted, tmp_path, name):
     assert not (tmp_path / 'run').exists()
 
 
-def test_steps_in_mixed_precision_are_the_same_steps():
-    """In float32, where scaling the loss by a power of two loses nothing."""
+def test_loss_scale_keeps_the_steps():
+    """The steps are in float32, where scaling the loss by a power of two is exact."""
     moved = []
     for mixed in (False, True):
         with tf.Graph().as_default(), tf.Session() as session:
@@ -124,7 +124,7 @@ def test_steps_in_mixed_precision_are_the_same_steps():
         np.testing.assert_array_equal(part, other)
 
 
-def test_a_run_before_these_flags_can_still_be_read(painted, tmp_path):
+def test_older_flags_are_read_with_defaults(painted, tmp_path):
     config = tiny_config(painted, 'finetune', run_dir=tmp_path / 'run')
     write_flagfile(tmp_path / 'flags.txt', config)
     lines = (tmp_path / 'flags.txt').read_text().splitlines()
@@ -132,12 +132,12 @@ def test_a_run_before_these_flags_can_still_be_read(painted, tmp_path):
     old = [line for line in lines if not line.startswith(tuple(new))]
     assert len(old) == len(lines) - len(new)
     (tmp_path / 'flags.txt').write_text('\n'.join(old) + '\n')
-    assert read_flagfile(tmp_path / 'flags.txt') == config  # train.py's defaults are the old ways
+    assert read_flagfile(tmp_path / 'flags.txt') == config  # the defaults are the behaviour before these settings
     assert session_settings(config) == SessionSettings()
 
 
 @pytest.mark.slow
-def test_a_run_with_all_of_them_resumes_with_another_cache(painted, tmp_path, capsys):
+def test_a_run_resumes_with_another_frame_cache(painted, tmp_path, capsys):
     settings = {'run_dir': tmp_path / 'run', 'bucket_by_length': True, 'intra_op_threads': 1, 'inter_op_threads': 1}
     plain = tiny_config(painted, 'finetune', **settings, max_steps=3)
     train(dataclasses.replace(plain, run_dir=str(tmp_path / 'plain')), resume=False, overwrite=False)
@@ -151,20 +151,20 @@ def test_a_run_with_all_of_them_resumes_with_another_cache(painted, tmp_path, ca
         train(dataclasses.replace(plain, bucket_by_length=False), resume=True, overwrite=False)
 
 
-def test_gradients_are_tied_to_one_op(painted, tmp_path):
-    """Each op of the gradients once waited for each update of a moving average by itself: NASNet has 1,600."""
+def test_gradients_wait_for_one_op(painted, tmp_path):
+    """One op joins the updates of moving averages, 1,600 in NASNet. Each gradient op would wait for all of them."""
     config = tiny_config(painted, 'finetune', 'resnet50', run_dir=tmp_path / 'run', train_epochs='1')
     blueprint = Blueprint(config, get_stage('finetune', 'resnet50'), SLIM)
     split = load_data(blueprint, config.train_manifest, '', labelled=True)
     with tf.Graph().as_default() as graph:
         build_graph(blueprint, split, None, (1,))
         ties = [len(operation.control_inputs) for operation in graph.get_operations() if operation.type != 'NoOp']
-    assert sum(number > 10 for number in ties) < 5  # what ends a step does wait for every variable's
+    assert sum(number > 10 for number in ties) < 5  # the last ops of a step wait for every variable
 
 
 @pytest.mark.slow
-def test_images_that_are_decoded_before_a_run_leave_it_its_threads(painted, tmp_path):
-    """A process has the threads that its first session asks for."""
+def test_checks_before_a_run_keep_its_threads(painted, tmp_path):
+    """The first session of a process fixes the number of its threads."""
     if not Path('/proc/self/task').exists():
         pytest.skip('no /proc, where threads are counted')
     code = (

@@ -103,7 +103,7 @@ def test_help_has_purpose_values_default_and_section():
     assert found['height'] == 'Height of the fence. Values: 1 or more metres. Default: as the wall.'
 
 
-def test_the_table_of_flags_has_a_row_for_each():
+def test_the_table_of_flags_has_every_flag():
     rows = {row.flag: row for row in describe_settings(TrainConfig)}
     assert list(rows) == [f'--{name}' for name in TRAIN]
     assert rows['--seq_len'][1:4] == ('80', '1 to 100000 frames', '6.2')
@@ -185,7 +185,7 @@ def test_flags_txt_has_every_setting_as_text(tmp_path):
     assert read_flagfile(tmp_path / 'flags.txt') == config
 
 
-def test_an_existing_path_with_a_comma_is_one_path(tmp_path):
+def test_a_file_with_a_comma_is_one_path(tmp_path):
     path = tmp_path / 'a,b.txt'
     assert split_paths(f'{path}') == (str(tmp_path / 'a'), 'b.txt')
     path.touch()

@@ -1,4 +1,4 @@
-"""The two stacks agree (fer/stack.py): what they compute, and each other's run folders."""
+"""The two stacks (fer/stack.py) compute the same, and each reads the run folders of the other."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from fer.runs.config import write_flagfile
 from fer.training.train import train
 
 GOLDEN = Path(__file__).with_name('losses.json')
-LOSSES = {  # short runs: what tiny_config is told besides
+LOSSES = {  # short runs, as settings for tiny_config
     'vgg_face': {'stage': 'finetune', 'dropout': 0.0},
     'resnet50': {'stage': 'finetune', 'model': 'resnet50', 'learning_rate': 1e-5},  # batch statistics enlarge rounding
     'gru on vgg_face': {'stage': 'temporal', 'dropout': 0.0},
@@ -32,7 +32,7 @@ TINY = {'width': 0.03, 'image_size': 32, 'val_manifest': '', 'train_epochs': '2'
 
 
 def other_python() -> str:
-    """The interpreter of the other stack: of an environment beside the checkout's own. Skips without one."""
+    """Returns the interpreter of the other stack, from an environment in the checkout. Skips the test without one."""
     for name in ('.venv', '.venv-other'):
         python = ROOT / name / 'bin' / 'python'
         if python.exists() and not Path(sys.prefix).samefile(ROOT / name):
@@ -53,7 +53,7 @@ def run_elsewhere(*words: str) -> None:
 
 
 def losses_of(name: str, data: Path, folder: Path) -> list[float]:
-    """Losses of the epochs of a short run."""
+    """Returns the loss of each step of a short run."""
     config = tiny_config(data, **{**TINY, 'max_steps': 6, 'run_dir': folder, **LOSSES[name]})
     train(config, resume=False, overwrite=False)
     with open(folder / 'train_log.csv', newline='') as file:
@@ -61,8 +61,8 @@ def losses_of(name: str, data: Path, folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize('name', LOSSES)
-def test_losses_of_a_short_run_are_those_committed(name, painted_sound, tmp_path):
-    """On either stack to three digits. `python tests/test_stacks.py` writes the file again, for a reason."""
+def test_losses_of_short_runs_are_those_committed(name, painted_sound, tmp_path):
+    """Losses agree to three digits on both stacks. Run `python tests/test_stacks.py` only if they have to change."""
     expected = json.loads(GOLDEN.read_text())[name]
     np.testing.assert_allclose(losses_of(name, painted_sound, tmp_path / 'run'), expected, rtol=1e-3)
 
@@ -70,7 +70,7 @@ def test_losses_of_a_short_run_are_those_committed(name, painted_sound, tmp_path
 @pytest.mark.parametrize('began', ['here', 'elsewhere'])
 @pytest.mark.parametrize('name', MOVED)
 def test_a_run_folder_moves_between_stacks(name, began, painted_sound, tmp_path):
-    """A run of one stack evaluates on the other to the same results, and resumes there."""
+    """A run of one stack evaluates to the same results on the other stack, and resumes there."""
     other_python()
     trained, resumed = (run, run_elsewhere) if began == 'here' else (run_elsewhere, run)
     config = tiny_config(painted_sound, **{**TINY, 'run_dir': tmp_path / 'run', **MOVED[name]})

@@ -1,4 +1,4 @@
-"""train.py and evaluate.py as commands: they learn, replay, resume, and leave a whole run folder."""
+"""train.py and evaluate.py as commands: they train, replay, resume and leave a whole run folder."""
 
 import csv
 import hashlib
@@ -19,7 +19,7 @@ from fer.settings import settings_of
 from fer.tf1 import tf
 from fer.training.schedule import learning_rate, phase_of_epoch
 
-# Its run is shared, so it is made in one of pytest-xdist's processes.
+# Tests share a run, so one of pytest-xdist's processes runs them all.
 pytestmark = pytest.mark.xdist_group(__name__)
 
 RUN_FILES = {
@@ -35,7 +35,7 @@ RUN_FILES = {
 
 
 def train_and_evaluate(run_dir, data, *flags):
-    """Trains, then evaluates on the validation split; returns what train.py printed."""
+    """Trains, evaluates on the validation split, and returns the output of train.py."""
     done = run('train.py', *tiny_flags(data), f'--run_dir={run_dir}', *flags)
     run('evaluate.py', f'--run_dir={run_dir}', f'--manifest={data / "val.txt"}')
     return done.out
@@ -62,7 +62,7 @@ def test_run_folder_is_whole(trained):
     names = {path.name for path in run_dir.iterdir()}
     assert names > RUN_FILES | {'results_val.txt', 'metrics_val.json', 'confusion_val.png'}
     assert any(name.startswith('events.out.tfevents') for name in names)
-    assert not any(name.startswith('.') for name in names)  # no temporary file left
+    assert not any(name.startswith('.') for name in names)  # no temporary file is left
     with open(run_dir / 'train_log.csv') as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ['step', 'epoch', 'phase', 'loss', 'accuracy', 'learning_rate', 'frames_per_second']
@@ -100,7 +100,7 @@ def test_every_official_video_is_scored(trained, painted):
     assert len(official) == 10
     faceless = official.index('val_faceless')
     assert (results.frames[faceless], results.fallback[faceless]) == (0, 'no_face')
-    # 15 training videos, Neutral 3 of them with the faceless one; one is added to each class.
+    # Of 15 training videos 3 are Neutral, one of them without faces. The prior adds one video to each class.
     np.testing.assert_allclose(results.logits[faceless, :2], np.log([4 / 22, 3 / 22]))
     metrics = json.loads((run_dir / 'metrics_val.json').read_text())
     assert (metrics['total'], metrics['with_faces']['total']) == (10, 9)
@@ -111,7 +111,7 @@ def test_every_official_video_is_scored(trained, painted):
     assert '/9 = ' in out
 
 
-def test_validation_in_training_is_what_evaluate_says(trained):
+def test_validation_in_training_equals_evaluate(trained):
     run_dir, _ = trained
     with open(run_dir / 'val_log.csv') as file:
         *_, last = csv.DictReader(file)
@@ -130,14 +130,14 @@ def test_replay_from_flags_is_bit_identical(trained, tmp_path, painted):
     assert all((first[name] == second[name]).all() for name in first)
 
 
-def test_another_seed_is_another_run(trained, tmp_path, painted):
+def test_another_seed_gives_other_results(trained, tmp_path, painted):
     train_and_evaluate(tmp_path / 'seed1', painted, '--seed=1')
     assert read_bytes(trained[0]) != read_bytes(tmp_path / 'seed1')
 
 
 @pytest.mark.slow
-def test_a_run_killed_before_its_score_makes_it_up(trained, tmp_path, painted):
-    """As a kill between the first checkpoint and the end of its validation leaves it, half a row of log included."""
+def test_a_missing_score_is_computed_on_resume(trained, tmp_path, painted):
+    """The run folder is as after a kill between its first checkpoint and validation, with half a row in the log."""
     run_dir, _ = trained
     killed = tmp_path / 'killed'
     steps = len((run_dir / 'train_log.csv').read_text().splitlines()) - 1
@@ -152,7 +152,7 @@ def test_a_run_killed_before_its_score_makes_it_up(trained, tmp_path, painted):
     assert steps_logged == [str(step) for step in range(1, steps + 1)]
 
 
-def test_a_split_without_any_face_is_answered_for(trained, tmp_path):
+def test_a_split_without_faces_is_answered(trained, tmp_path):
     run_dir, _ = trained
     (tmp_path / 'val.txt').write_text('')
     rows = [LedgerRow('a', 0, 9, 0, 0.36, 'no_face'), LedgerRow('b', 3, 9, 0, 0.36, 'no_face')]
@@ -164,7 +164,7 @@ def test_a_split_without_any_face_is_answered_for(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_resuming_in_the_middle_of_an_epoch_changes_nothing(trained, tmp_path, painted):
+def test_resuming_inside_an_epoch_changes_nothing(trained, tmp_path, painted):
     run_dir, _ = trained
     resumed = tmp_path / 'resumed'
     run('train.py', *tiny_flags(painted), f'--run_dir={resumed}', '--max_steps=5')
@@ -189,7 +189,7 @@ def test_phase_one_moves_the_dense_layers_only(tmp_path, painted):
     assert single_phase == set(model)
 
 
-def test_init_from_a_run_restores_and_reports(trained, tmp_path, painted):
+def test_init_from_restores_a_run(trained, tmp_path, painted):
     run_dir, _ = trained
     flags = [*tiny_flags(painted), '--val_manifest=', '--max_steps=1']
     done = run('train.py', *flags, f'--init_from={run_dir}', f'--run_dir={tmp_path / "r"}')
