@@ -175,6 +175,14 @@ def _paint_stills(folder: Path, split: str, number: int, seed: int) -> None:
     manifest.with_suffix('.ledger.csv').unlink()  # its rows are of videos, and a manifest of stills needs no ledger
 
 
+def choices(name: str) -> list:
+    """Returns the values that a flag of train.py can have."""
+    from fer.runs.config import TrainConfig
+    from fer.settings import settings_of
+
+    return list(settings_of(TrainConfig)[name].choices)
+
+
 def settings_from(texts: dict) -> dict:
     """Returns settings as values: it parses texts of flags, turns paths into texts and keeps everything else."""
     from fer.runs.config import TrainConfig

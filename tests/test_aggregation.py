@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from conftest import choices
 
 from fer.data.windows import pad_index
 from fer.nets.vgg_face import vgg_face
+from fer.runs.config import TrainConfig
 from fer.tf1 import tf
-from fer.training.aggregation import AGGREGATE, CLASSIFY, window_logits
-from fer.training.losses import LossSettings, Predictions, total_loss
+from fer.training.aggregation import window_logits
+from fer.training.losses import Predictions, total_loss
 
 LENGTHS = [3, 1, 5, 2]
 SEQ_LEN = 5
@@ -49,8 +51,8 @@ def naive(images, classify, aggregate):
     return logits, tf.add_n(losses) / len(losses)
 
 
-@pytest.mark.parametrize('aggregate', AGGREGATE)
-@pytest.mark.parametrize('classify', CLASSIFY)
+@pytest.mark.parametrize('aggregate', choices('aggregate'))
+@pytest.mark.parametrize('classify', choices('classify'))
 def test_packed_equals_padded(classify, aggregate):
     images = np.random.default_rng(3).uniform(-1, 1, (sum(LENGTHS), 32, 32, 3)).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -59,7 +61,7 @@ def test_packed_equals_padded(classify, aggregate):
         frame_logits, lengths, index = packed(images)
         logits = window_logits(frame_logits, lengths, index, classify, aggregate)
         predictions = Predictions(frame_logits, logits, tf.constant(LABELS), lengths)
-        loss = total_loss(LossSettings(), classify, predictions).total
+        loss = total_loss(TrainConfig(classify=classify), predictions).total
         variables = tf.trainable_variables()
         expected_logits, expected_loss = naive(images, classify, aggregate)
         assert tf.trainable_variables() == variables  # the second network reuses the weights

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+from conftest import choices
 from nets import one_shot_session
 from sklearn.utils.class_weight import compute_class_weight
 
 from fer.data.windows import pad_index
+from fer.runs.config import TrainConfig
 from fer.tf1 import tf
 from fer.training import losses
-from fer.training.aggregation import CLASSIFY, window_logits
-from fer.training.losses import LossSettings, Predictions, total_loss
+from fer.training.aggregation import window_logits
+from fer.training.losses import Predictions, total_loss
 
 CLASSES, DEPTH = 5, 3
 LABELS = np.array([3, 0, 3, 1, 3, 0, 3, 4], np.int32)  # classes 1 and 4 have one item, 2 has none
@@ -93,7 +95,7 @@ def test_class_weights_equal_scikit_learns():
     np.testing.assert_allclose(roots / roots[0], np.sqrt(theirs / theirs[0]), rtol=1e-6)
 
 
-@pytest.mark.parametrize('kind', losses.CLASS_WEIGHTS)
+@pytest.mark.parametrize('kind', choices('class_weights'))
 @pytest.mark.parametrize('counts', [[5, 1, 30], [5, 0, 30], [0, 0, 4], [0, 0, 0]])
 def test_class_weights_average_to_one_over_the_items(kind, counts):
     weights = losses.class_weights(np.array(counts), kind)
@@ -290,16 +292,23 @@ WINDOW_LABELS = np.array([3, 0, 3], np.int32)
 
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
-@pytest.mark.parametrize('loss', losses.LOSSES)
-@pytest.mark.parametrize('classify', CLASSIFY)
+@pytest.mark.parametrize('loss', choices('loss'))
+@pytest.mark.parametrize('classify', choices('classify'))
 def test_total_equals_the_sum_of_its_terms(classify, loss, dtype):
     frame_logits, logits, frames = (sample(*shape, seed=4).astype(dtype) for shape in ((8, 5), (3, 5), (8, DEPTH)))
     weights = losses.class_weights(np.array([4, 1, 0, 9, 2]), 'balanced')
-    settings = LossSettings(loss, 1.5, 'balanced', 0.2, 0.3, 0.4, 2, 0.5)
+    terms = {
+        'island_weight': 0.2,
+        'island_pair_weight': 0.3,
+        'locality_weight': 0.4,
+        'locality_neighbours': 2,
+        'l2': 0.5,
+    }
+    config = TrainConfig(classify=classify, loss=loss, focal_gamma=1.5, class_weights='balanced', **terms)
     with tf.Graph().as_default(), one_shot_session() as session:
         kernel = tf.get_variable('net/weights', [2, 3])
         predictions = Predictions(*map(tf.constant, (frame_logits, logits, WINDOW_LABELS, LENGTHS, frames)))
-        found = total_loss(settings, classify, predictions, weights, [kernel])
+        found = total_loss(config, predictions, weights, [kernel])
         session.run(tf.global_variables_initializer())
         centres = losses.island_centres(CLASSES, DEPTH)
         kernel, before = session.run([kernel, centres])
@@ -327,15 +336,15 @@ def test_total_equals_the_sum_of_its_terms(classify, loss, dtype):
     np.testing.assert_allclose(after, before - naive_step(items, targets, before, 0.3, 0.5), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('classify', CLASSIFY)
+@pytest.mark.parametrize('classify', choices('classify'))
 def test_only_the_damaged_window_is_not_finite(classify):
     lost = np.where(np.arange(8)[:, np.newaxis] == 5, np.nan, sample(8, 5))  # a frame of the last window
-    settings = LossSettings(island_weight=0.2, locality_weight=0.4, locality_neighbours=2)
+    config = TrainConfig(classify=classify, island_weight=0.2, locality_weight=0.4, locality_neighbours=2)
     with tf.Graph().as_default(), one_shot_session() as session:
         frame_logits, lengths = tf.constant(lost), tf.constant(LENGTHS)
         logits = window_logits(frame_logits, lengths, pad_index(lengths, 4), classify, 'mean')
         predictions = Predictions(frame_logits, logits, tf.constant(WINDOW_LABELS), lengths, embeddings=frame_logits)
-        found = total_loss(settings, classify, predictions)
+        found = total_loss(config, predictions)
         session.run(tf.global_variables_initializer())
         total, per_item = session.run([found.total, found.per_item])
     assert np.isnan(total)
@@ -345,11 +354,11 @@ def test_only_the_damaged_window_is_not_finite(classify):
 def test_terms_without_weight_add_no_variables():
     with tf.Graph().as_default():
         predictions = Predictions(*map(tf.constant, (sample(8, 5), sample(3, 5), WINDOW_LABELS, LENGTHS)))
-        found = total_loss(LossSettings(), 'exact', predictions)
+        found = total_loss(TrainConfig(), predictions)
         assert found.updates == []
         assert tf.global_variables() == []
         with pytest.raises(ValueError, match='need embeddings'):
-            total_loss(LossSettings(locality_weight=1.0), 'exact', predictions)
+            total_loss(TrainConfig(locality_weight=1.0), predictions)
 
 
 @pytest.mark.parametrize('classify', ['exact', 'padded'])

@@ -165,7 +165,7 @@ class TrainConfig:
     )
     island_weight: float = setting('Weight of the island loss. 0: without it.', 0.0, at_least=0, section='2.4.7')
     island_pair_weight: float = setting(
-        'Weight within the island loss of how near the centres of different classes are.',
+        'Weight within the island loss of how near the centres of different classes are (lambda_1 of Cai et al.).',
         1.0,
         at_least=0,
         section='2.4.7',

@@ -9,9 +9,6 @@
 
 from fer.tf1 import tf
 
-CLASSIFY = ('frame', 'exact', 'padded')
-AGGREGATE = ('mean', 'median')
-
 
 def window_logits(
     frame_logits: tf.Tensor, lengths: tf.Tensor, pad_index: tf.Tensor, classify: str, aggregate: str
@@ -22,8 +19,8 @@ def window_logits(
       frame_logits: float [N, C], one row per real frame.
       lengths: int32 [B], real frames of each window.
       pad_index: int32 [B, T], frame of each padded position.
-      classify: one of CLASSIFY.
-      aggregate: one of AGGREGATE. The median of an even number of frames is the mean of the middle two.
+      classify: `frame`, `exact` or `padded`.
+      aggregate: `mean` or `median`. The median of an even number of frames is the mean of the middle two.
 
     Returns:
       float [B, C].

@@ -16,31 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer.runs.config import TrainConfig
 from fer.tf1 import tf
-
-LOSSES = ('cross_entropy', 'focal')
-CLASS_WEIGHTS = ('none', 'balanced', 'sqrt')
 
 # Share of the way that centres move towards a batch's features: alpha of Wen et al. (2016), with their value.
 CENTRE_RATE = 0.5
 
 # A centre shorter than this has no direction: cosines with it count as 0, and no other centre turns it.
 _SHORTEST_CENTRE = 1e-6
-
-
-class LossSettings(NamedTuple):
-    """The flags of train.py that choose the loss, with the same names. The defaults are the dissertation's."""
-
-    loss: str = 'cross_entropy'  # one of LOSSES
-    focal_gamma: float = 2.0  # with loss='focal'
-    class_weights: str = 'none'  # one of CLASS_WEIGHTS
-    island_weight: float = 0.0
-    island_pair_weight: float = (
-        1.0  # lambda_1 of Cai et al., how strongly centres of different classes repel each other
-    )
-    locality_weight: float = 0.0
-    locality_neighbours: int = 20
-    l2: float = 0.0
 
 
 class Loss(NamedTuple):
@@ -114,8 +97,8 @@ def class_weights(counts: np.ndarray, kind: str) -> np.ndarray:
 
     Args:
       counts: int [C], training items of each class: frames with `classify='frame'`, else windows.
-      kind: one of CLASS_WEIGHTS. `balanced` is inverse to the count, so that all classes weigh the same in total.
-        `sqrt` is inverse to the square root of the count, half way there.
+      kind: `none`, `balanced` or `sqrt`. `balanced` is inverse to the count, so that all classes weigh the same in
+        total. `sqrt` is inverse to the square root of the count, half way there.
 
     Returns:
       float32 [C], above 0.
@@ -303,8 +286,7 @@ def l2(variables: Sequence[tf.Variable]) -> tf.Tensor:
 
 
 def total_loss(
-    settings: LossSettings,
-    classify: str,
+    config: TrainConfig,
     predictions: Predictions,
     weights: np.ndarray | None = None,
     variables: Sequence[tf.Variable] = (),
@@ -318,8 +300,7 @@ def total_loss(
     window's real frames.
 
     Args:
-      settings: of the run.
-      classify: one of fer.training.aggregation.CLASSIFY.
+      config: of the run. Its settings of the loss choose the terms, and `classify` their items.
       predictions: of the batch.
       weights: float [C], from `class_weights`, or None for weights of 1. The sum of the weighted losses is divided by
         the number of items, not by the sum of their weights.
@@ -328,23 +309,23 @@ def total_loss(
     Raises:
       ValueError: island or locality-preserving loss without embeddings.
     """
-    items = _select_items(predictions, classify)
-    per_item = _classification_loss(items, settings, weights)
+    items = _select_items(predictions, config.classify)
+    per_item = _classification_loss(items, config, weights)
     total = tf.reduce_mean(per_item)
     updates = []
-    if settings.island_weight or settings.locality_weight:
-        embeddings = _embed_items(items, predictions, classify)
-        if settings.island_weight:
-            term, centres, update = _add_island(items, embeddings, settings)
-            total += settings.island_weight * term
-            per_item += settings.island_weight * centre_distances(embeddings, items.labels, centres)
+    if config.island_weight or config.locality_weight:
+        embeddings = _embed_items(items, predictions, config.classify)
+        if config.island_weight:
+            term, centres, update = _add_island(items, embeddings, config)
+            total += config.island_weight * term
+            per_item += config.island_weight * centre_distances(embeddings, items.labels, centres)
             updates.append(update)
-        if settings.locality_weight:
-            near = locality_preserving(embeddings, items.labels, settings.locality_neighbours)
-            total += settings.locality_weight * tf.reduce_mean(near)
-    if settings.l2:
-        total += settings.l2 * tf.cast(l2(variables), total.dtype)
-    per_window = tf.math.segment_mean(per_item, items.window) if classify == 'frame' else per_item
+        if config.locality_weight:
+            near = locality_preserving(embeddings, items.labels, config.locality_neighbours)
+            total += config.locality_weight * tf.reduce_mean(near)
+    if config.l2:
+        total += config.l2 * tf.cast(l2(variables), total.dtype)
+    per_window = tf.math.segment_mean(per_item, items.window) if config.classify == 'frame' else per_item
     return Loss(total, per_window, updates)
 
 
@@ -357,10 +338,10 @@ def _select_items(predictions: Predictions, classify: str) -> Items:
     return Items(predictions.window_logits, predictions.labels, window)
 
 
-def _classification_loss(items: Items, settings: LossSettings, weights: np.ndarray | None) -> tf.Tensor:
+def _classification_loss(items: Items, config: TrainConfig, weights: np.ndarray | None) -> tf.Tensor:
     """Returns the weighted cross-entropy or focal loss of each item, float [M]."""
-    if settings.loss == 'focal':
-        per_item = focal(items.logits, items.labels, settings.focal_gamma)
+    if config.loss == 'focal':
+        per_item = focal(items.logits, items.labels, config.focal_gamma)
     else:
         per_item = cross_entropy(items.logits, items.labels)
     if weights is not None:
@@ -377,13 +358,11 @@ def _embed_items(items: Items, predictions: Predictions, classify: str) -> tf.Te
     return tf.math.segment_mean(predictions.embeddings, items.window)
 
 
-def _add_island(
-    items: Items, embeddings: tf.Tensor, settings: LossSettings
-) -> tuple[tf.Tensor, tf.Tensor, tf.Operation]:
+def _add_island(items: Items, embeddings: tf.Tensor, config: TrainConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Operation]:
     """Adds the island loss. Returns its value, the centres, float [C, D], and the operation that moves them."""
     variable = island_centres(int(items.logits.shape[1]), int(embeddings.shape[1]))
     centres = tf.cast(tf.convert_to_tensor(variable), embeddings.dtype)
-    term = island(embeddings, items.labels, centres, settings.island_pair_weight)
+    term = island(embeddings, items.labels, centres, config.island_pair_weight)
     with tf.control_dependencies([term]):  # the loss reads the centres before they move
-        update = update_centres(variable, embeddings, items.labels, settings.island_pair_weight)
+        update = update_centres(variable, embeddings, items.labels, config.island_pair_weight)
     return term, centres, update

@@ -29,9 +29,6 @@ def session_settings(config: TrainConfig) -> SessionSettings:
 
 def check_session(settings: SessionSettings) -> None:
     """Raises InputError for settings that this machine does not support, or that would have no effect on it."""
-    for name in ('intra_op_threads', 'inter_op_threads'):
-        if not 0 <= getattr(settings, name) <= 4096:
-            raise InputError(f'--{name}={getattr(settings, name)}: expected 0 (one per core) to 4096 threads')
     if settings.mixed_precision and not has_gpu() and not (has_onednn() and _multiplies_bfloat16()):
         raise InputError(
             f'--mixed_precision: found no GPU, and the CPU has none of {", ".join(_BFLOAT16)} in {_CPU_INFO}, or '

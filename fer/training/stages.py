@@ -22,7 +22,6 @@ from fer.nets.rnn import sequence_classifier
 from fer.runs.config import TrainConfig
 from fer.tf1 import slim, tf
 from fer.training.chunks import Chunked, choose_chunk_size
-from fer.training.losses import LossSettings
 from fer.training.schedule import Phase
 
 TEMPORAL, AUDIO_GRU, FFN, EARLY_FUSION = 'temporal', 'audio_gru', 'ffn', 'early_fusion'  # scopes
@@ -306,11 +305,6 @@ def make_reading(blueprint: Blueprint) -> Reading:
         config.audio_time_mask,
         config.bucket_by_length,
     )
-
-
-def loss_settings(config: TrainConfig) -> LossSettings:
-    """Returns the settings of the loss, a subset of the run's settings."""
-    return LossSettings(**{name: getattr(config, name) for name in LossSettings._fields})
 
 
 def build_frames(

@@ -19,7 +19,6 @@ from fer.training.session import has_gpu, has_onednn
 from fer.training.stages import (
     Blueprint,
     build_frames,
-    loss_settings,
     make_reading,
     phase_chunk_size,
     trained_variables,
@@ -72,7 +71,7 @@ def build_tower(
     if is_training:
         predictions = Predictions(frames.logits, logits, batch.labels, batch.lengths, frames.embeddings)
         variables = trained_variables(blueprint, phase)
-        loss = total_loss(loss_settings(config), config.classify, predictions, class_weights, variables)
+        loss = total_loss(config, predictions, class_weights, variables)
     return Tower(logits, tf.reduce_mean(tf.cast(correct, tf.float32)), loss, frames.chunked)
 
 
