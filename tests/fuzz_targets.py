@@ -425,7 +425,7 @@ def make_cache(folder: Path) -> list[Path]:
         test_datasets.paint(folder / f'faces/v0/{frame}.jpg', 90, 16)
     write_manifest(folder / 'train.txt', [(f'faces/v0/{frame}.jpg', '0100000') for frame in (1, 2)])
     read_cache(folder)
-    return sorted((folder / OUTPUT).glob('*/*'))
+    return sorted(path for path in (folder / OUTPUT).glob('*/*') if path.suffix in ('.u8', '.index'))
 
 
 def read_cache(folder: Path) -> None:

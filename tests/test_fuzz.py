@@ -84,7 +84,7 @@ FOUND: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ),  # HDF5 never ends
     ('ledger', '*', lambda c: c.replace(b',3,1.25', b',1000003,1.25')),  # the message named the manifest
     ('flagfile', '*/r2.flags', lambda c: c + b'--flagfile=/dev/zero\n'),  # was read until memory was full
-    ('frame cache', '*.json', lambda c: c.replace(b'"videos": 1', b'"videos": "1"')),
+    ('frame cache', '*.index', lambda c: c.replace(b'"videos": 1', b'"videos": "1"')),
     ('images in folders', '*.bmp', lambda c: c[:18] + b'H\0?H' + c[22:]),  # too wide for OpenCV
     ('archives and pickles', '*.keras', lambda c: c.replace(b'PK\1\2\x14\3\x14', b'PK\1\2\x14\3\xff')),
 ]
