@@ -28,7 +28,7 @@ class Skip(NamedTuple):
 
 
 def leave_out_bad_frames(
-    manifests: Sequence[Manifest], ledgers: Sequence[list[LedgerRow]], images: bool, audio: int, skip: Skip
+    manifests: Sequence[Manifest], ledgers: Sequence[list[LedgerRow]], *, images: bool, audio_size: int, skip: Skip
 ) -> tuple[list[Manifest], list[list[LedgerRow]], list[BadFrame]]:
     """Returns a split's manifests and ledgers without its unreadable frames, and these frames.
 
@@ -40,7 +40,7 @@ def leave_out_bad_frames(
       manifests: of the split.
       ledgers: of each manifest.
       images: True if images are read.
-      audio: values of the audio CSVs, 0 if they are not read.
+      audio_size: values of the audio CSVs, 0 if they are not read.
       skip: limits.
 
     Raises:
@@ -50,7 +50,7 @@ def leave_out_bad_frames(
     left_manifests, left_ledgers = [], []
     for part, (manifest, ledger) in enumerate(zip(manifests, ledgers, strict=True), start=1):
         if skip.known is None:
-            found = _find_bad(manifest, images, audio)
+            found = _find_bad(manifest, images=images, audio_size=audio_size)
         else:
             found = _recall(manifest, [frame for frame in skip.known if frame.part == part])
         left = leave_out_lines(manifest, {frame.line for frame in found})
@@ -68,12 +68,12 @@ def leave_out_bad_frames(
     return left_manifests, left_ledgers, bad
 
 
-def _find_bad(manifest: Manifest, images: bool, audio: int) -> list[BadFrame]:
+def _find_bad(manifest: Manifest, *, images: bool, audio_size: int) -> list[BadFrame]:
     """Returns the unreadable frames in the manifest's order, each line once."""
     found = list(find_bad_images(manifest, decode=True)) if images else []
-    if audio:
+    if audio_size:
         lines = {frame.line for frame in found}
-        found += [frame for frame in find_bad_audio(manifest, audio) if frame.line not in lines]
+        found += [frame for frame in find_bad_audio(manifest, audio_size) if frame.line not in lines]
     return sorted(found, key=lambda frame: frame.line)
 
 

@@ -35,7 +35,7 @@ class Reading(NamedTuple):
     """Settings for reading a window."""
 
     image_size: int  # height and width that images are resized to. 0 reads no images
-    audio: int  # D, audio features of a frame. 0 reads no audio
+    audio_size: int  # D, audio features of a frame. 0 reads no audio
     augment: tuple[str, ...] = ()  # of fer.data.augmentation.KINDS
     audio_noise: float = 0.0  # standard deviation of the noise added to scaled features
     audio_time_mask: float = 0.0  # largest share of a window whose audio is masked
@@ -123,7 +123,7 @@ class _SplitReader:
         return _Loaded(
             *([None], [None], [None], [None, 2], []),
             *([None], [None], [None, 2]),
-            *([None, self.reading.audio], [None, sum(width for _, width in widths)]),
+            *([None, self.reading.audio_size], [None, sum(width for _, width in widths)]),
         )
 
     def load_epoch(self, epoch: int, skip: int, view: int) -> Iterator[_Loaded]:
@@ -157,7 +157,9 @@ class _SplitReader:
             paths,
             pixels,
             shapes,
-            np.concatenate([split.audio[video][frames] for video, frames in spans]) if self.reading.audio else _EMPTY,
+            np.concatenate([split.audio[video][frames] for video, frames in spans])
+            if self.reading.audio_size
+            else _EMPTY,
             np.concatenate([split.features.read(*span) for span in spans]) if split.features else _EMPTY,
         )
 
@@ -168,7 +170,7 @@ class _SplitReader:
             parts['features'] = loaded.features
         if self.reading.image_size:
             parts['images'] = self.decode_images(loaded)
-        if self.reading.audio:
+        if self.reading.audio_size:
             parts['audio'] = self.augment_audio(loaded)
         return parts
 
@@ -217,7 +219,7 @@ class _SplitReader:
             images = scale_pixels(images) if images.dtype == tf.uint8 else images
             images.set_shape([None, self.reading.image_size, self.reading.image_size, 3])
         if audio is not None:
-            audio.set_shape([None, self.reading.audio])
+            audio.set_shape([None, self.reading.audio_size])
         padding = pad_index(parts['lengths'], self.split.seq_len)
         return Batch(images, audio, parts['lengths'], padding, parts['labels'], parts['windows'], features)
 

@@ -98,7 +98,9 @@ def load_split(
         ledgers.append(_read_ledger(manifests[-1], labelled=labelled))
     bad: list[BadFrame] = []
     if skip:
-        manifests, ledgers, bad = leave_out_bad_frames(manifests, ledgers, contents.images, contents.audio_size, skip)
+        manifests, ledgers, bad = leave_out_bad_frames(
+            manifests, ledgers, images=contents.images, audio_size=contents.audio_size, skip=skip
+        )
     if contents.images:
         _check_images(manifests, skip)
     audio = _read_audio(manifests, contents.audio_size, nonfinite) if contents.audio_size else AudioFeatures([], [], 0)

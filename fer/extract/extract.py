@@ -108,7 +108,7 @@ def read_images(request: ExtractionRequest) -> tuple[Manifest, list[BadFrame]]:
         check_images(manifest)
         return manifest, []
     skip = Skip(request.max_bad_fraction)
-    (left,), _, bad = leave_out_bad_frames([manifest], [[]], images=True, audio=0, skip=skip)
+    (left,), _, bad = leave_out_bad_frames([manifest], [[]], images=True, audio_size=0, skip=skip)
     if not left.videos:
         raise InputError(f'{path}: all of its images are bad, the first {bad[0]}; expected some that are not')
     return left, bad

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fer.data.audio import FUNCTIONALS, LLD, read_audio
+from fer.data.audio import FUNCTIONALS, LLD, AudioFeatures, read_audio
 from fer.data.bad_frames import leave_out_lines
 from fer.data.check.drift import (
     IMAGE_QUANTITIES,
@@ -61,24 +62,29 @@ class Problem(NamedTuple):
         return f'{where}: {self.path or self.video_id}: {self.what}'
 
 
-class Checked(NamedTuple):
+@dataclass
+class CheckedManifest:
     """The results of one manifest."""
 
     manifest: Manifest  # empty if it cannot be read
-    ledger: list[LedgerRow]
-    sizes: Counter[tuple[int, int]]  # how many images have a (width, height)
-    fingerprints: ImageFingerprints  # of the readable images
-    audio: list[np.ndarray]  # of each of `audio_videos`, float32 [frames, D]
-    audio_videos: list[Video]  # those with readable audio CSVs
-    audio_names: list[str]  # of the D features
-    quantities: dict[str, np.ndarray]  # by name, float [V], a value for each video, to find drift
-    sample_rates: Counter[int]  # videos by the sampling rate of their audio in Hz. Empty if unknown
+    problems: list[Problem] = field(default_factory=list)
+    ledger: list[LedgerRow] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # how many images have a (width, height)
+    fingerprints: ImageFingerprints = field(default_factory=ImageFingerprints.empty)  # of the readable images
+    audio: AudioFeatures = field(default_factory=lambda: AudioFeatures([], [], 0))  # of `audio_videos`
+    audio_videos: list[Video] = field(default_factory=list)  # those with readable audio CSVs
+    quantities: dict[str, np.ndarray] = field(default_factory=dict)  # by name, float [V], per video, to find drift
+    sample_rates: Counter[int] = field(default_factory=Counter)  # videos by the sampling rate in Hz. Empty if unknown
+
+    def add(self, kind: str, what: str, line: int = 0, video_id: str = '', path: str = '') -> None:
+        """Adds a problem."""
+        self.problems.append(Problem(kind, self.manifest.path, line, video_id, path, what))
 
 
 class CorpusReport(NamedTuple):
     """The results of all manifests."""
 
-    manifests: list[Checked]
+    manifests: list[CheckedManifest]
     problems: list[Problem]  # in the order of KINDS, then of manifests and lines
     drift: list[Drift]  # differences between the manifests, which are not problems by themselves
     warnings: list[str]  # possible mistakes, a line each
@@ -112,11 +118,9 @@ def check_corpus(
     for name, value in (('min_frames', min_frames), ('image_size', image_size), ('jobs', jobs)):
         if value < 0:
             raise InputError(f'--{name}={value}: expected 0 or more')
-    problems: list[Problem] = []
-    manifests = [
-        _check_manifest(path, data_root, item, min_frames, image_size, nonfinite, jobs, problems)
-        for path in dict.fromkeys(paths)
-    ]
+    settings = _Settings(data_root, item, min_frames, image_size, nonfinite, jobs)
+    manifests = [_check_manifest(path, settings) for path in dict.fromkeys(paths)]
+    problems = [problem for checked in manifests for problem in checked.problems]
     drift = []
     for number, first in enumerate(manifests):
         for second in manifests[number + 1 :]:
@@ -132,118 +136,100 @@ def check_corpus(
     return CorpusReport(manifests, problems, drift, [warning for warning in warnings if warning])
 
 
-def _check_manifest(
-    path: str,
-    data_root: str,
-    item: str,
-    min_frames: int,
-    image_size: int,
-    nonfinite: str,
-    jobs: int,
-    problems: list[Problem],
-) -> Checked:
-    """Checks one manifest, and adds what is wrong to `problems`."""
-    try:
-        manifest = read_manifest(path, data_root or None, item, min_frames=1)
-    except InputError as error:
-        problems.append(Problem('manifest', path, 0, '', '', str(error)))
-        return Checked(Manifest(path, []), [], Counter(), ImageFingerprints.empty(), [], [], [], {}, Counter())
-    try:
-        ledger = read_ledger(manifest)
-        problems += _compare_ledger(manifest, ledger, item)
-    except InputError as error:
-        problems.append(Problem('ledger', path, 0, '', '', str(error)))
-        ledger = []
-    if item == 'frame':
-        problems += _check_order(manifest, min_frames)
-    sizes: Counter[tuple[int, int]] = Counter()
-    fingerprints, audio, audio_videos, names = ImageFingerprints.empty(), [], [], []
-    quantities: dict[str, np.ndarray] = {}
-    rates: Counter[int] = Counter()
-    if manifest.videos and manifest.videos[0].frames:
-        fingerprints, by_line, quantities = _check_images(manifest, jobs, problems)
-        sizes.update(by_line.values())
-        problems += _check_sizes(manifest, by_line, image_size)
-    if manifest.videos and manifest.videos[0].audio:
-        size = FUNCTIONALS if item == 'video' else LLD
-        bad = list(find_bad_audio(manifest, size))
-        problems += [Problem('sound', path, frame.line, frame.video_id, frame.path, frame.reason) for frame in bad]
-        readable = leave_out_lines(manifest, {frame.line for frame in bad})
-        features = read_audio(readable, size, 'mean')
-        audio, audio_videos, names = features.values, readable.videos, features.names
-        if nonfinite == 'error':
-            problems += _check_finite(readable, audio, names)
-        quantities['loudness'] = measure_loudness(audio, names)
-        try:
-            rates = read_rates([rates_path(path)])
-        except InputError as error:
-            problems.append(Problem('sound', path, 0, '', '', str(error)))
-    return Checked(manifest, ledger, sizes, fingerprints, audio, audio_videos, names, quantities, rates)
+class _Settings(NamedTuple):
+    """Settings of `check_corpus`."""
+
+    data_root: str
+    item: str
+    min_frames: int
+    image_size: int
+    nonfinite: str
+    jobs: int
 
 
-def _compare_ledger(manifest: Manifest, ledger: Sequence[LedgerRow], item: str) -> Iterator[Problem]:
-    videos = {video.video_id: video for video in manifest.videos}
-    for row in ledger:
+def _check_manifest(path: str, settings: _Settings) -> CheckedManifest:
+    checked = CheckedManifest(Manifest(path, []))
+    try:
+        checked.manifest = read_manifest(path, settings.data_root or None, settings.item, min_frames=1)
+    except InputError as error:
+        checked.add('manifest', str(error))
+        return checked
+    _check_ledger(checked, settings.item)
+    if settings.item == 'frame':
+        _check_order(checked, settings.min_frames)
+    for video in checked.manifest.videos[:1]:  # all lines of a manifest have the same columns
+        if video.frames:
+            _check_images(checked, settings)
+        if video.audio:
+            _check_audio(checked, settings)
+    return checked
+
+
+def _check_ledger(checked: CheckedManifest, item: str) -> None:
+    """Reads the ledger, and compares it with the manifest."""
+    try:
+        checked.ledger = read_ledger(checked.manifest)
+    except InputError as error:
+        checked.add('ledger', str(error))
+        return
+    videos = {video.video_id: video for video in checked.manifest.videos}
+    for row in checked.ledger:
         video = videos.get(row.video_id)
         if video is None and not row.gap:
             what = 'no line in the manifest, and no gap in the ledger that explains it'
-            yield Problem('ledger', manifest.path, 0, row.video_id, '', what)
+            checked.add('ledger', what, video_id=row.video_id)
         elif video and item == 'frame' and row.frames_kept != len(video.lines):
             what = f'{len(video.lines)} frames; its ledger counts {row.frames_kept}'
-            yield Problem('ledger', manifest.path, video.lines[0], row.video_id, '', what)
+            checked.add('ledger', what, video.lines[0], video.video_id)
 
 
-def _check_order(manifest: Manifest, min_frames: int) -> Iterator[Problem]:
-    """Yields videos with too few frames, and frames whose numbers do not ascend."""
-    for video in manifest.videos:
+def _check_order(checked: CheckedManifest, min_frames: int) -> None:
+    """Finds videos with too few frames, and frames whose numbers do not ascend."""
+    for video in checked.manifest.videos:
         if len(video.lines) < min_frames:
             what = f'{len(video.lines)} frames; expected at least {min_frames} (--min_frames)'
-            yield Problem('frames', manifest.path, video.lines[0], video.video_id, '', what)
+            checked.add('frames', what, video.lines[0], video.video_id)
         stems = [Path(path).stem for path in video.frames or video.audio]
         if not all(stem.isdecimal() for stem in stems):
             continue
         for before, stem, line in zip(stems, stems[1:], video.lines[1:], strict=False):
             if int(stem) <= int(before):
-                what = f'frame {stem} after {before}; expected a later one'
-                yield Problem('order', manifest.path, line, video.video_id, '', what)
+                checked.add('order', f'frame {stem} after {before}; expected a later one', line, video.video_id)
 
 
-def _check_images(
-    manifest: Manifest, jobs: int, problems: list[Problem]
-) -> tuple[ImageFingerprints, dict[int, tuple[int, int]], dict[str, np.ndarray]]:
-    """Decodes every image, and adds unreadable ones to `problems`.
-
-    Returns:
-      Fingerprints, (width, height) by line, and quantities for `find_drift`.
-    """
+def _check_images(checked: CheckedManifest, settings: _Settings) -> None:
+    """Decodes every image, takes its fingerprint and measures it. Finds unreadable images and odd sizes."""
+    manifest = checked.manifest
     bad = list(find_bad_images(manifest, decode=False))
-    others = other_images(manifest, bad)
-    problems += [
-        Problem('display', manifest.path, f.line, f.video_id, f.path, f'{f.reason}; python -m fer.prepare applies it')
-        for f in find_images_to_turn(manifest)
-    ]
+    for frame in find_images_to_turn(manifest):
+        what = f'{frame.reason}; python -m fer.prepare applies it'
+        checked.add('display', what, frame.line, frame.video_id, frame.path)
     video_of = {line: index for index, video in enumerate(manifest.videos) for line in video.lines}
+    others = other_images(manifest, bad)
     left, sizes, parts = dict(enumerate(others)), {}, [ImageFingerprints.empty()]
     measured = [np.zeros((0, 1 + len(IMAGE_QUANTITIES)), np.float32)]
     paths = [frame.path for frame in others]
-    for indices, shapes, digests, thumbnails, values in decode_readable(paths, _fingerprint_and_measure, jobs):
+    for indices, shapes, digests, thumbnails, values in decode_readable(paths, _fingerprint_and_measure, settings.jobs):
         frames = [left.pop(int(index)) for index in indices]
         sizes.update({f.line: (int(width), int(height)) for f, (height, width) in zip(frames, shapes, strict=True)})
         parts.append(ImageFingerprints(np.array([video_of[frame.line] for frame in frames]), digests, thumbnails))
         measured.append(np.concatenate([shapes.min(axis=1, keepdims=True), values], axis=1))
-    bad += undecodable(list(left.values()))
-    problems += [Problem('image', manifest.path, f.line, f.video_id, f.path, f.reason) for f in bad]
-    fingerprints = ImageFingerprints(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    means = mean_by_video(fingerprints.videos, np.concatenate(measured))
-    return fingerprints, sizes, dict(zip(('size', *IMAGE_QUANTITIES), means.T, strict=True))
+    for frame in bad + undecodable(list(left.values())):
+        checked.add('image', frame.reason, frame.line, frame.video_id, frame.path)
+    checked.fingerprints = ImageFingerprints(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    means = mean_by_video(checked.fingerprints.videos, np.concatenate(measured))
+    checked.quantities |= zip(('size', *IMAGE_QUANTITIES), means.T, strict=True)
+    checked.sizes.update(sizes.values())
+    _check_sizes(checked, sizes, settings.image_size)
 
 
 def _fingerprint_and_measure(content: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, ...]:
     return *fingerprint_image(content, image), measure_image(image)
 
 
-def _check_sizes(manifest: Manifest, sizes: dict[int, tuple[int, int]], image_size: int) -> Iterator[Problem]:
-    for video in manifest.videos:
+def _check_sizes(checked: CheckedManifest, sizes: dict[int, tuple[int, int]], image_size: int) -> None:
+    """Finds images of odd sizes. `sizes`: (width, height) by line."""
+    for video in checked.manifest.videos:
         found = Counter(sizes[line] for line in video.lines if line in sizes)
         if not found:
             continue
@@ -251,24 +237,44 @@ def _check_sizes(manifest: Manifest, sizes: dict[int, tuple[int, int]], image_si
         for line, path in zip(video.lines, video.frames, strict=True):
             if sizes.get(line, expected) != expected:
                 what = '{}x{} pixels; expected {}x{}'.format(*sizes[line], *expected)
-                yield Problem('size', manifest.path, line, video.video_id, path, what)
+                checked.add('size', what, line, video.video_id, path)
 
 
-def _check_finite(manifest: Manifest, audio: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[Problem]:
-    for video, values in zip(manifest.videos, audio, strict=True):
+def _check_audio(checked: CheckedManifest, settings: _Settings) -> None:
+    """Reads every audio CSV and the sampling rates. Finds unreadable files and values that are not finite."""
+    manifest = checked.manifest
+    size = FUNCTIONALS if settings.item == 'video' else LLD
+    bad = list(find_bad_audio(manifest, size))
+    for frame in bad:
+        checked.add('sound', frame.reason, frame.line, frame.video_id, frame.path)
+    readable = leave_out_lines(manifest, {frame.line for frame in bad})
+    checked.audio, checked.audio_videos = read_audio(readable, size, 'mean'), readable.videos
+    if settings.nonfinite == 'error':
+        _check_finite(checked)
+    checked.quantities['loudness'] = measure_loudness(checked.audio.values, checked.audio.names)
+    try:
+        checked.sample_rates = read_rates([rates_path(manifest.path)])
+    except InputError as error:
+        checked.add('sound', str(error))
+
+
+def _check_finite(checked: CheckedManifest) -> None:
+    """Finds audio CSVs with NaN or infinite values."""
+    for video, values in zip(checked.audio_videos, checked.audio.values, strict=True):
         for row, line, path in zip(np.isnan(values), video.lines, video.audio, strict=True):
             if row.any():
-                what = f'{row.sum()} values are NaN or infinite, the first {names[int(row.argmax())]}'
-                yield Problem('nonfinite', manifest.path, line, video.video_id, path, what)
+                first = checked.audio.names[int(row.argmax())]
+                what = f'{row.sum()} values are NaN or infinite, the first {first}'
+                checked.add('nonfinite', what, line, video.video_id, path)
 
 
-def _compare_features(first: Checked, second: Checked) -> Iterator[Problem]:
-    if first.audio_names and second.audio_names and first.audio_names != second.audio_names:
+def _compare_features(first: CheckedManifest, second: CheckedManifest) -> Iterator[Problem]:
+    if first.audio.names and second.audio.names and first.audio.names != second.audio.names:
         path = second.manifest.path
         yield Problem('sound', path, 0, '', '', f'{path}: other audio features than {first.manifest.path}')
 
 
-def _duplicates(first: Checked, second: Checked) -> Iterator[Problem]:
+def _duplicates(first: CheckedManifest, second: CheckedManifest) -> Iterator[Problem]:
     """Yields videos of the first manifest that share images or audio with one of the second."""
     there = second.manifest.path
     for pair in find_duplicates(first.fingerprints, second.fingerprints):
@@ -278,7 +284,7 @@ def _duplicates(first: Checked, second: Checked) -> Iterator[Problem]:
             f'video {theirs.video_id} (line {theirs.lines[0]})'
         )
         yield Problem('duplicate', first.manifest.path, ours.lines[0], ours.video_id, '', what + _labels(ours, theirs))
-    for one, other in find_equal_audio(first.audio, second.audio):
+    for one, other in find_equal_audio(first.audio.values, second.audio.values):
         ours, theirs = first.audio_videos[one], second.audio_videos[other]
         what = f'has the audio of video {theirs.video_id} of {there} (line {theirs.lines[0]}), to the last value'
         yield Problem('duplicate', first.manifest.path, ours.lines[0], ours.video_id, '', what + _labels(ours, theirs))

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from fer.data.check.corpus import KINDS, Checked, CorpusReport, Problem
+from fer.data.check.corpus import KINDS, CheckedManifest, CorpusReport, Problem
 from fer.emotions import EMOTIONS
 from fer.files import atomic_write
 from fer.manifest import UNKNOWN
@@ -14,7 +14,7 @@ _LISTED = 5  # problems of a kind that are printed
 _SIZES = 4  # sizes of images that are printed
 
 
-def count_classes(checked: Checked) -> dict[str, tuple[int, int]]:
+def count_classes(checked: CheckedManifest) -> dict[str, tuple[int, int]]:
     """Returns {class: (official videos, lines in the manifest)}. `-` counts those without a label."""
     videos = Counter(row.label for row in checked.ledger)
     frames: Counter[int | None] = Counter()
@@ -46,7 +46,7 @@ def format_report(report: CorpusReport) -> str:
     return '\n'.join(lines).encode(errors='backslashreplace').decode()  # names of files may not be UTF-8
 
 
-def _describe(checked: Checked) -> list[str]:
+def _describe(checked: CheckedManifest) -> list[str]:
     videos = checked.manifest.videos
     official = len(checked.ledger) or len(videos)  # without a readable ledger, those of the manifest
     lines = sum(len(video.lines) for video in videos)
