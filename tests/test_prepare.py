@@ -351,7 +351,7 @@ def test_full_size_commands_on_real_video(tmp_path):
     assert (run_dir / 'results_val.txt').read_text().count('\n') == 3
 
 
-def test_settings_have_the_form_in_keys_of_old_records():
+def test_settings_keep_the_form_of_record_keys():
     settings = Settings('skin', 40, 0.15, 'follow', 'skip', ('clips',), 'contextual', False, Choice(None, None), None)
     assert repr(settings) == (
         "Settings(detector='skin', image_size=40, margin=0.15, person='follow', missing_faces='skip', "
