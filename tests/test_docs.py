@@ -110,6 +110,16 @@ def test_flag_tables_are_up_to_date(page, command):
     assert (ROOT / page).read_text() == written, 'run make docs-flags'
 
 
+def test_quoted_errors_stand_in_the_code():
+    """`...` in a quoted error stands for what the code fills in."""
+    sources = [*(ROOT / 'fer').rglob('*.py'), ROOT / 'gpu_jobs' / 'job.sh']
+    code = ' '.join(re.sub(r"""['"]\s+f?['"]""", '', path.read_text()) for path in sources)
+    quoted = re.findall(r'^\*\*`([^`]+)`\.\*\*', (ROOT / 'docs/faq.md').read_text(), re.MULTILINE)
+    assert len(quoted) > 15
+    parts = [part.strip(' ,:=;') for error in quoted for part in error.split('...')]
+    assert [part for part in parts if part not in code] == []
+
+
 def test_index_lists_every_page():
     listed = {word for block in markdown.read_blocks(ROOT / 'docs' / 'index.md') for word in block.text.split()}
     assert {page.stem for page in (ROOT / 'docs').glob('*.md')} - {'index', 'paper'} <= listed
