@@ -117,6 +117,6 @@ setup(
             'image-classifiers>=1.0,<2',  # SE networks, compared with ours
             'scikit-learn>=1.5',  # metrics, compared with ours
         ],
-        'docs': ['sphinx>=8.1,<10', 'myst-parser>=4,<6'],  # `make docs`; the newest for CPython 3.10 are 8.1 and 4
+        'docs': ['sphinx>=8.1,<10', 'myst-parser>=4,<6'],  # for `make docs`, the newest for CPython 3.10 are 8.1 and 4
     },
 )

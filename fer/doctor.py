@@ -133,7 +133,7 @@ def _cpu() -> list[Finding]:
 
 @functools.cache
 def _cpu_flags() -> frozenset[str]:
-    """Returns the features of the CPU as Linux lists them; empty on another system."""
+    """Returns the features of the CPU as Linux lists them, an empty set on another system."""
     try:
         return frozenset(Path('/proc/cpuinfo').read_text().split())
     except OSError:

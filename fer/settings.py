@@ -106,6 +106,8 @@ class Setting:
         return f'{self.at_least} {end} {self.noun}'.rstrip()
 
     def _describe_numbers(self) -> str:
+        if self.at_least is not None and self.at_most is not None:
+            return f'{self.noun or "a number"} from {self.at_least:g} to {self.at_most:g}'
         limits = {'of at least': self.at_least, 'above': self.above, 'at most': self.at_most, 'below': self.below}
         words = [f'{word} {limit:g}' for word, limit in limits.items() if limit is not None]
         return f'{self.noun or "a number"} {" and ".join(words)}'

@@ -40,7 +40,7 @@ def backend(tmp_path):
     return Context(TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(tmp_path))))
 
 
-def test_each_run_is_a_session_with_settings_and_scores(backend):
+def test_each_run_is_one_session(backend):
     experiment = ExperimentHandler(RequestContext(), backend, '', api_pb2.GetExperimentRequest()).run()
     settings = {info.name for info in experiment.hparam_infos}
     assert settings == set(settings_of(TrainConfig)) - {'run_dir', 'data_root'}

@@ -11,6 +11,7 @@ from fer.errors import InputError
 from fer.experiment.configs import FIRST_SEED, PLACES, TRAIN, Config, order, select
 from fer.installation import script
 from fer.runs.flagfiles import read_settings
+from fer.settings import split_paths
 
 
 class Places(NamedTuple):
@@ -94,8 +95,8 @@ def _training_task(config: Config, seed: int, places: Places, overrides: str) ->
     """Returns a task that trains, then evaluates on each validation manifest."""
     settings = _place_settings(config, seed, places)
     folder = settings['run_dir']
-    validation = settings.get('val_manifest', '').split(',') if settings.get('val_manifest') else []
-    inputs = [*settings['train_manifest'].split(','), *validation]
+    validation = list(split_paths(settings.get('val_manifest', '')))
+    inputs = [*split_paths(settings['train_manifest']), *validation]
     weights = settings.get('init_from', '')
     if weights and FIRST_SEED not in config.settings['init_from']:  # a file, not a run
         inputs.append(weights)

@@ -94,7 +94,7 @@ def read_images(request: ExtractionRequest) -> tuple[Manifest, list[BadFrame]]:
     """Reads the manifest and checks all of its images.
 
     Returns:
-      The manifest without bad images, and the bad images, of which there are none without --on_bad_frame=skip.
+      The manifest without bad images, and the bad images, an empty list without --on_bad_frame=skip.
 
     Raises:
       InputError: a bad manifest, or images that cannot be read.

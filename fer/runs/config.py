@@ -13,7 +13,7 @@ class TrainConfig:
     """Every flag of train.py except --resume and --overwrite, under its name and in the order of flags.txt."""
 
     model: str = setting(
-        'Network of the images, or `ffn` or `audio_gru` for audio. An unknown name is answered with a list of all.',
+        'Network of the images, or `ffn` or `audio_gru` for audio. For an unknown name, the error lists all names.',
         'vgg_face',
         section='4.1, 4.2',
     )
@@ -27,7 +27,7 @@ class TrainConfig:
             'audio': 'audio alone',
             'early_fusion': 'frames and audio',
         },
-        section='4',
+        section='chapter 4',
     )
     # Data.
     train_manifest: tuple[str, ...] = setting(
@@ -47,7 +47,14 @@ class TrainConfig:
         "Folder that relative paths in manifests start from. Empty: each manifest's own folder.", '', is_path=True
     )
     min_frames: int = setting('Fewest frames that a video of a manifest may have.', 2, at_least=1, noun='frames')
-    seq_len: int = setting('Window length in frames.', 80, at_least=1, at_most=100_000, noun='frames', section='6.2')
+    seq_len: int = setting(
+        'Window length in frames. With 1, each frame is a window.',
+        80,
+        at_least=1,
+        at_most=100_000,
+        noun='frames',
+        section='6.2',
+    )
     image_size: int = setting('Height and width of the images in pixels.', 112, section='5.1')
     audio_scaling: str = setting(
         'How openSMILE features are scaled. The statistics are those of the training split, and the run keeps them.',
@@ -74,7 +81,7 @@ class TrainConfig:
         section='6.1',
     )
     se_vgg: bool = setting(
-        'Put a squeeze-and-excitation block after each convolution of VGG-Face.', False, section='10'
+        'Put a squeeze-and-excitation block after each convolution of VGG-Face.', False, section='chapter 10'
     )
     dropout: float = setting(
         'Dropout rate after fc6 and fc7 of VGG-Face, after the features of NASNet, and in the hidden layers of ffn.',
@@ -163,7 +170,9 @@ class TrainConfig:
         },
         section='2.3',
     )
-    island_weight: float = setting('Weight of the island loss. 0: without it.', 0.0, at_least=0, section='2.4.7')
+    island_weight: float = setting(
+        'Weight of the island loss.', 0.0, choices={0: 'without it'}, above=0, section='2.4.7'
+    )
     island_pair_weight: float = setting(
         'Weight within the island loss of how near the centres of different classes are (lambda_1 of Cai et al.).',
         1.0,
@@ -171,7 +180,7 @@ class TrainConfig:
         section='2.4.7',
     )
     locality_weight: float = setting(
-        'Weight of the locality-preserving loss. 0: without it.', 0.0, at_least=0, section='2.4.7'
+        'Weight of the locality-preserving loss.', 0.0, choices={0: 'without it'}, above=0, section='2.4.7'
     )
     locality_neighbours: int = setting(
         'Nearest neighbours in the locality-preserving loss, of the same class and batch.',
@@ -329,8 +338,8 @@ class TrainConfig:
         is_later=True,
     )
     frames_per_chunk: int = setting(
-        'Most frames whose layers a step that trains the CNN keeps at once. Chunks need a third more time. They change '
-        'results beyond rounding only where batch normalisation learns.',
+        'Most frames whose layers a step that trains the CNN keeps at once. A step in chunks takes a third longer. '
+        'Chunks change results beyond rounding only if batch normalisation learns.',
         0,
         choices={0: 'as many as keep 8 GB', -1: 'all frames of a batch'},
         at_least=1,

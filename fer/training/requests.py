@@ -53,8 +53,8 @@ class EvaluationRequest(ManifestRequest):
         choices={'prior': 'with the class frequencies of training', 'audio': 'as in --audio_results'},
     )
     audio_results: str = setting(
-        'Results file of an audio run on the split, for --fallback=audio. A video that it answers by a fallback gets '
-        'the class frequencies of training.',
+        'Results file of an audio run on the split, for --fallback=audio. If it answers a '
+        'video by a fallback of its own, that video gets the class frequencies of training.',
         '',
         is_path=True,
     )
