@@ -26,7 +26,7 @@ def synthetic_manifest(videos: int, size: int) -> Path:
 class Training:
     """One phase of training of --model, from fresh weights."""
 
-    def __init__(self, manifest: Path, phase: int = 2, drop_last: bool = True, **changes):
+    def __init__(self, manifest: Path, phase: int = 2, *, drop_last: bool = True, **changes):
         """Builds the graph.
 
         Args:

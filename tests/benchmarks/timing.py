@@ -20,7 +20,7 @@ flags.DEFINE_string('folder', 'demo/benchmarks', 'Folder of the files that bench
 
 
 def interleave(
-    contestants: Mapping[str, Callable[[], float]], rounds: int, warm: bool = False
+    contestants: Mapping[str, Callable[[], float]], rounds: int, *, warm: bool = False
 ) -> dict[str, list[float]]:
     """Lets contestants take turns, so that other work of the machine affects all of them alike.
 
