@@ -26,6 +26,8 @@ import numpy as np
 from absl import flags
 
 from fer import cli
+from fer.flags import define_flags, read_flags
+from fer.runs.config import TrainConfig
 from tests.benchmarks import timing
 
 BASE, ALL, AUTOMATIC = 'base', '-1', '0'
@@ -33,6 +35,7 @@ GIGABYTES, DIFFERENCE = 12.0, 1e-4  # goals
 _ADDED = 0.3  # factor of the last scale of a residual unit, in the weights for comparing gradients
 _RESERVED = 10e9  # bytes for graphs, variables and other things
 
+define_flags(TrainConfig)
 flags.DEFINE_list(
     'networks', ['vgg_face', 'resnet50', 'densenet121', 'se_resnet50', 'se_resnext50', 'nasnet'], 'Networks to measure.'
 )
@@ -133,7 +136,6 @@ def measure(value: str, gradients_file: str) -> None:
     """Prints the size of a chunk (0 without chunks), the peak in GB, and the seconds of a step or of gradients."""
     from fer.emotions import NUM_CLASSES
     from fer.nets import get_network
-    from fer.runs.config import TrainConfig
     from fer.tf1 import tf
     from fer.training.graph import build_step
     from fer.training.restore import source_convention
@@ -142,15 +144,16 @@ def measure(value: str, gradients_file: str) -> None:
     from fer.training.stages import Blueprint, get_stage, phase_chunk_size, trained_variables
     from fer.training.tower import build_tower
 
-    network = get_network(flags.FLAGS.model)
-    settings = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)}
-    settings |= {'stage': 'temporal', 'frames_per_chunk': 0 if value == BASE else int(value)}
-    settings['batch_size'] = settings['batch_size'] or 4
-    if gradients_file:
-        settings['batch_norm_mode'] = 'frozen'
-    if settings['global_pool'] is None:
-        settings['global_pool'] = network.global_pool[0]
-    config = TrainConfig(**settings)
+    given = read_flags(TrainConfig)
+    network = get_network(given.model)
+    config = dataclasses.replace(
+        given,
+        stage='temporal',
+        frames_per_chunk=0 if value == BASE else int(value),
+        batch_size=given.batch_size or 4,
+        batch_norm_mode='frozen' if gradients_file else given.batch_norm_mode,
+        global_pool=network.global_pool[0] if given.global_pool is None else given.global_pool,
+    )
     frames = config.batch_size * config.seq_len
     blueprint = Blueprint(config, get_stage('temporal', config.model), source_convention(network, None, 'source'))
     chunk = phase_chunk_size(blueprint, Phase.ALL, frames)
