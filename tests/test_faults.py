@@ -27,6 +27,7 @@ from fer.extract.extract import write_arrays
 from fer.files import is_temporary
 from fer.fusion.find import find
 from fer.fusion.fuse import fuse
+from fer.fusion.requests import FusionRequest, SearchRequest
 from fer.fusion.submission import write_submission
 from fer.manifest import read_manifest
 from fer.results.results_file import Results, read_results, write_results
@@ -485,9 +486,9 @@ def test_fusion_changes_all_or_nothing(tmp_path, members, capsys, searched):
 
     def answer(*methods):
         if searched:
-            find(members, str(output), 'exhaustive', methods, folds=2)
+            find(SearchRequest(weights_from=members, output=str(output), search='exhaustive', methods=methods, folds=2))
         else:
-            fuse(members, *methods, str(output), folds=0)
+            fuse(FusionRequest(weights_from=members, output=str(output), method=methods[0], folds=0))
 
     answer('2')
     before = contents(output)
