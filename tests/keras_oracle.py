@@ -1,7 +1,8 @@
-"""A keras.applications network with random weights, in a process of its own, because fer turns eager execution off.
+"""Saves a keras.applications network with random weights: python keras_oracle.py NASNetMobile 64 FOLDER
 
-python keras_oracle.py NASNetMobile 64 FOLDER: saves weights.h5, order.weights.h5 and whole.h5, and to oracle.npz images
-[2, size, size, 3] in [-1, 1] with the features that Keras' own preprocessing and network give for them.
+It runs in a process of its own, because fer turns eager execution off. It writes weights.h5, order.weights.h5,
+whole.h5 and oracle.npz. The last has images [2, size, size, 3] in [-1, 1], and the features and logits that Keras'
+preprocessing and network compute for them.
 """
 
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-os.environ['TF_USE_LEGACY_KERAS'] = '1'  # Keras 3 names layers otherwise and writes other files
+os.environ['TF_USE_LEGACY_KERAS'] = '1'  # Keras 3 has other names of layers and other files
 import tensorflow as tf
 
 MODULES = {

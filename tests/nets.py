@@ -1,4 +1,4 @@
-"""Weights for tests of networks: from a variable's name alone, whatever else the graph holds."""
+"""Weights for tests of networks. They depend on a variable's name alone, not on the rest of the graph."""
 
 import zlib
 
@@ -8,14 +8,14 @@ from fer.tf1 import tf
 
 
 def one_shot_session():
-    """A session for a graph that runs once or twice: optimising it first takes two thirds of the time."""
+    """Returns a session for a graph that runs once or twice. Optimising the graph would take two thirds of the time."""
     config = tf.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return tf.Session(config=config)
 
 
 def seeded_value(name, shape):
-    """float32 [shape]: every kind of variable different from its start, at a scale that activations survive."""
+    """Returns float32 values that differ from the variable's start, at a scale at which activations stay finite."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     kind = name.rpartition('/')[2]
     if kind in ('gamma', 'moving_variance'):
@@ -23,18 +23,18 @@ def seeded_value(name, shape):
     if kind in ('beta', 'moving_mean', 'biases'):
         return rng.normal(0, 0.1, shape).astype(np.float32)
     fan_in = np.prod(shape[:2]) if kind == 'depthwise_weights' else np.prod(shape[:-1])
-    # Gates far from saturation: else a rounding error of one map becomes another gate.
+    # Gates are far from saturation, because saturated ones amplify rounding errors of a map.
     gain = 0.02 if '/se/' in name else 2
     return rng.normal(0, np.sqrt(gain / fan_in), shape).astype(np.float32)
 
 
 def seeded_weights(variables):
-    """{name: value} of the variables."""
+    """Returns {name: value} of the variables."""
     return {v.op.name: seeded_value(v.op.name, v.shape.as_list()) for v in variables}
 
 
 def load(session, values):
-    """Gives each variable of {variable: value} its value, in one step."""
+    """Gives each variable of {variable: value} its value in one session call."""
     variables = list(values)
     session.run([v.initializer for v in variables], {v.initializer.inputs[1]: values[v] for v in variables})
 
@@ -48,5 +48,5 @@ def load_seeded(session, scope):
 
 
 def random_images(size, number=2, seed=0):
-    """float32 [number, size, size, 3] in [-1, 1]."""
+    """Returns float32 [number, size, size, 3] in [-1, 1]."""
     return np.random.default_rng(seed).uniform(-1, 1, (number, size, size, 3)).astype(np.float32)

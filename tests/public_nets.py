@@ -1,7 +1,7 @@
-"""Small random networks under the names of their publishers, and what they compute, stated apart from fer.
+"""Small random networks under the names of their publishers, and their features, computed without fer.
 
-A network is a dict of layers in one neutral form (kernels [height, width, in, out], batch normalisation as gamma, beta,
-mean, variance); `residual`, `dense` and `vgg` run it under stated conventions; the writers give it public names.
+A network is a dict of layers in one neutral form: kernels are [height, width, in, out], batch normalisation is gamma,
+beta, mean, variance. `residual`, `dense` and `vgg` run it under stated conventions. The writers give it public names.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def _biases(rng, channels):
 
 
 def random_residual(inner, outer, stem, groups=1, squeeze_excite=False, seed=0):
-    """{(block, unit, part): arrays}; parts are conv1, norm1 ... shortcut, shortcut_norm, reduce, excite."""
+    """Returns {(block, unit, part): arrays} for the parts conv1, norm1 ... shortcut, shortcut_norm, reduce, excite."""
     rng = np.random.default_rng(seed)
     net = {'conv': _kernel(rng, 7, 7, 3, stem), 'norm': _norm(rng, stem)}
     channels = stem
@@ -53,7 +53,7 @@ def random_residual(inner, outer, stem, groups=1, squeeze_excite=False, seed=0):
 
 
 def random_dense(growth, stem, seed=0):
-    """{(block, layer, part): arrays}; transitions are (block, 'transition', part)."""
+    """Returns {(block, layer, part): arrays}. Transitions are (block, 'transition', part)."""
     rng = np.random.default_rng(seed)
     net = {'conv': _kernel(rng, 7, 7, 3, stem), 'norm': _norm(rng, stem)}
     channels = stem
@@ -74,7 +74,7 @@ def random_dense(growth, stem, seed=0):
 
 
 def random_vgg(channels, units, map_size, seed=0):
-    """{(block, layer): (kernel, biases)} and fc6, fc7, fc8 as [in, out], fc6's rows by row, column, channel."""
+    """Returns {(block, layer): (kernel, biases)}, and fc6, fc7, fc8 as [in, out], fc6 by row, column, channel."""
     rng = np.random.default_rng(seed)
     net, inputs = {}, 3
     for block, convolutions in enumerate(VGG_CONVOLUTIONS, start=1):
@@ -92,7 +92,7 @@ def random_vgg(channels, units, map_size, seed=0):
 
 
 def _conv(x, kernel, stride=1, pad=0, groups=1):
-    """PyTorch's and Caffe's convolution: `pad` zeros all around. Groups are split and joined."""
+    """Builds PyTorch's and Caffe's convolution, with `pad` zeros on each side. Groups are split and joined."""
     x = tf.pad(x, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
     parts = [
         tf.nn.conv2d(part, weights, strides=stride, padding='VALID')
@@ -107,16 +107,16 @@ def _normalised(x, norm, epsilon):
 
 
 def _stem_pool(x, padded):
-    """3x3 of stride 2, padded by one all `around`, as TensorFlow's `same`, or only `after`. Maps are square."""
+    """Builds a 3x3 pool of stride 2 on a square map, padded by one `around`, `after`, or as TensorFlow's `same`."""
     before, after = {'around': 1, 'same': int(x.shape[1]) % 2, 'after': 0}[padded], 1
     lowest = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]], constant_values=-1e9)
     return tf.nn.max_pool2d(lowest, 3, 2, 'VALID')
 
 
 def residual(net, x, stride_in, padded_pool, epsilon, groups=1):
-    """float32 [N, C] features of a residual network.
+    """Returns float32 [N, C], the features of a residual network.
 
-    `stride_in` is conv1 or conv2 of a stage's first unit, `padded_pool` as in `_stem_pool`.
+    `stride_in` is conv1 or conv2 of a stage's first unit. `padded_pool` is `around`, `after` or `same`.
     """
     x = tf.nn.relu(_normalised(_conv(x, net['conv'], 2, 3), net['norm'], epsilon))
     x = _stem_pool(x, padded_pool)
@@ -144,7 +144,7 @@ def residual(net, x, stride_in, padded_pool, epsilon, groups=1):
 
 
 def dense(net, x, symmetric, epsilon):
-    """float32 [N, C] features of a DenseNet, its stem padded all around, or TensorFlow's way."""
+    """Returns float32 [N, C], the features of a DenseNet. Its stem is padded on each side, or as TensorFlow's SAME."""
     if symmetric:
         x = _conv(x, net['conv'], 2, 3)
     else:
@@ -162,7 +162,7 @@ def dense(net, x, symmetric, epsilon):
 
 
 def vgg(net, x, pool):
-    """float32 [N, units] after fc6 and its ReLU."""
+    """Returns float32 [N, units], fc6 after its ReLU."""
     for block, convolutions in enumerate(VGG_CONVOLUTIONS, start=1):
         for layer in range(1, convolutions + 1):
             kernel, biases = net[block, layer]
@@ -173,12 +173,12 @@ def vgg(net, x, pool):
 
 
 def run(function, net, pixels, *arguments, **keywords):
-    """A network of the above on float32 [N, H, W, 3]."""
+    """Runs `residual`, `dense` or `vgg` on float32 [N, H, W, 3]."""
     with tf.Graph().as_default(), one_shot_session() as session:
         return session.run(function(net, tf.constant(pixels, tf.float32), *arguments, **keywords))
 
 
-# Writers: {public name: array}.
+# The writers return {public name: array}.
 
 
 def _torch_norm(name, norm):
@@ -191,7 +191,7 @@ def _oihw(kernel):
 
 
 def torch_residual(net):
-    """torchvision's resnet50, timm's seresnet50 and seresnext50_32x4d."""
+    """Returns the names of torchvision's resnet50, timm's seresnet50 and seresnext50_32x4d."""
     weights, biases = net['classifier']
     state = {'conv1.weight': _oihw(net['conv']), 'fc.weight': weights.T.copy(), 'fc.bias': biases}
     state |= _torch_norm('bn1', net['norm'])
@@ -212,7 +212,7 @@ def torch_residual(net):
 
 
 def legacy_residual(net):
-    """timm's legacy_seresnet50 and legacy_seresnext50_32x4d, as in Cadene's pretrained-models.pytorch."""
+    """Returns the names of timm's legacy networks, which are those of Cadene's pretrained-models.pytorch."""
     state = {}
     for name, array in torch_residual(net).items():
         first, _, rest = name.partition('.')
@@ -229,7 +229,7 @@ def _units(net):
 
 
 def torch_dense(net, old_names):
-    """torchvision's densenet121; `old_names` as in its published file."""
+    """Returns the names of torchvision's densenet121, with `old_names` those of its published file."""
     weights, biases = net['classifier']
     dot = '.' if old_names else ''
     state = {'classifier.weight': weights.T.copy(), 'classifier.bias': biases}
@@ -245,7 +245,7 @@ def torch_dense(net, old_names):
 
 
 def torch_vgg(net):
-    """torchvision's vgg16: fc6 sees its map channel by channel."""
+    """Returns the names of torchvision's vgg16, whose fc6 takes the map channel by channel."""
     state, channels = {}, net[5, 3][1].size
     indices = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     for index, (_, (kernel, biases)) in zip(indices, _units(net), strict=True):
@@ -264,7 +264,7 @@ def _named_norm(name, norm):
 
 
 def hikapok(net):
-    """HiKapok/TF-SENet."""
+    """Returns the names of HiKapok/TF-SENet."""
     names = {'conv1': '1x1_reduce', 'conv2': '3x3', 'conv3': '1x1_increase', 'shortcut': '1x1_proj'}
     names |= {'norm1': '1x1_reduce', 'norm2': '3x3', 'norm3': '1x1_increase', 'shortcut_norm': '1x1_proj'}
     names |= {'reduce': '1x1_down', 'excite': '1x1_up'}
@@ -283,7 +283,7 @@ def hikapok(net):
 
 
 def pudae(net):
-    """pudae/tensorflow-densenet."""
+    """Returns the names of pudae/tensorflow-densenet."""
     weights, biases = net['classifier']
     state = {'densenet121/conv1/weights': net['conv'], 'global_step': np.array(9, np.int64)}
     state |= {'densenet121/logits/weights': weights[None, None], 'densenet121/logits/biases': biases}
@@ -299,7 +299,7 @@ def pudae(net):
 
 
 def affwild(net, recurrent):
-    """dkollias/Aff-Wild-models; `recurrent` ends in linear_1 and a GRU."""
+    """Returns the names of dkollias/Aff-Wild-models. `recurrent` ends in linear_1 and a GRU."""
     state = {}
     for number, (_, (kernel, biases)) in enumerate(_units(net), start=1):
         state |= {f'conv_{number}/weights': kernel, f'conv_{number}/biases': biases}
@@ -312,7 +312,7 @@ def affwild(net, recurrent):
 
 
 def old_keras_residual(net, biases):
-    """ResNet50 of Keras until 2019: {layer: arrays}, every convolution with biases, which `biases` draws."""
+    """Returns {layer: arrays} of Keras' ResNet50 until 2019. Each convolution has biases, `biases` is their seed."""
     rng = np.random.default_rng(biases)
 
     def conv(kernel):

@@ -1,4 +1,4 @@
-"""The feed-forward network against NumPy."""
+"""Tests of the feed-forward network against NumPy."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def build(hidden_units=(9, 4), **options):
 
 
 def in_numpy(values, normalise=lambda net, *_: net, layers=2):
-    """(pre-activations of each layer, hidden layers, logits)."""
+    """Returns the pre-activations of each layer, the hidden layers, and the logits."""
     net, raw, hidden = FEATURES, [], []
     for layer in range(1, layers + 1):
         scope = f'ffn/hidden_{layer}'
@@ -26,7 +26,7 @@ def in_numpy(values, normalise=lambda net, *_: net, layers=2):
     return raw, hidden, net @ values['ffn/logits/weights'] + values['ffn/logits/biases']
 
 
-def test_it_is_the_formula():
+def test_outputs_equal_numpy():
     with tf.Graph().as_default(), tf.Session() as session:
         features, end_points = build()
         values = load_seeded(session, 'ffn')
@@ -47,7 +47,7 @@ def test_it_is_the_formula():
 
 
 @pytest.mark.parametrize('mode', ['train', 'evaluation', 'frozen'])
-def test_batch_norm_by_the_batch_or_by_the_averages(mode):
+def test_batch_norm_uses_batch_or_averages(mode):
     with tf.Graph().as_default(), tf.Session() as session, slim.arg_scope([batch_norm], frozen=mode == 'frozen'):
         _, end_points = build(is_training=mode != 'evaluation', dropout=0, batch_norm=True)
         values = load_seeded(session, 'ffn')
@@ -74,7 +74,7 @@ def test_batch_norm_by_the_batch_or_by_the_averages(mode):
 
 
 def test_dropout_acts_in_training_and_differs_between_layers():
-    """On weights that average their inputs, a unit's gradient is 2 or 0: kept at rate 0.5, or not."""
+    """Weights average their inputs, so a unit's gradient at rate 0.5 is 2 if it is kept and 0 if it is dropped."""
     with tf.Graph().as_default(), tf.Session() as session:
         tf.train.get_or_create_global_step()
         ones = tf.ones([4, 13])
@@ -96,7 +96,7 @@ def test_dropout_acts_in_training_and_differs_between_layers():
     np.testing.assert_allclose(plain, 1, rtol=1e-5)
 
 
-def test_towers_share_variables_and_a_row_is_alone():
+def test_towers_share_variables_and_rows_are_independent():
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = tf.placeholder(tf.float32, [None, 13])
         tf.train.get_or_create_global_step()

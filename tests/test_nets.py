@@ -1,4 +1,4 @@
-"""What every network must do, whatever its numbers: sizes, counts, widths, training mode, and its building blocks."""
+"""Tests of every network and of their layers: sizes, costs, widths and training mode."""
 
 import functools
 import json
@@ -27,16 +27,16 @@ LARGE_SLOW = [pytest.param(n, marks=[pytest.mark.slow] if n == 'nasnet' else [])
 
 
 @pytest.mark.parametrize('name', LARGE_SLOW)
-def test_costs_are_the_published_and_within_what_chunks_assume(name):
+def test_costs_equal_published_ones(name):
     row, published = summarise_published(name), PUBLISHED[name]
     assert row.parameters == published.parameters
     assert row.without_classifier == published.without_classifier
     assert row.multiply_adds == pytest.approx(published.multiply_adds, rel=0.01)
-    # Small batches are computed without an estimate, because no network keeps more for a pixel than this.
+    # Small batches are computed without an estimate, on the assumption that no network keeps more per pixel.
     assert row.kept <= chunks._MOST_PER_PIXEL * published.image_size**2
 
 
-def test_slims_strides_save_a_tenth():
+def test_slims_strides_need_a_tenth_less():
     at = {
         stride: summarise(NETWORKS['resnet50'], 224, 7, True, convention=SLIM._replace(stride=stride))
         for stride in ('last_3x3', 'first_3x3')
@@ -46,7 +46,7 @@ def test_slims_strides_save_a_tenth():
 
 @pytest.mark.parametrize('name', LARGE_SLOW)
 def test_features_are_those_committed(name):
-    """A change of numerics anywhere shows here. `python tests/test_nets.py` writes the file anew, for a reason."""
+    """Any change of numerics fails here. `python tests/test_nets.py` writes the file again if a change is intended."""
     expected = json.loads(GOLDEN.read_text())[name]
     found = features_of_seeded(name)
     assert list(found.shape) == expected['shape']
@@ -55,7 +55,7 @@ def test_features_are_those_committed(name):
 
 
 def features_of_seeded(name):
-    """Features of one seeded 65x65 image under seeded weights, at a sixteenth of the width."""
+    """Returns the features of a seeded 65x65 image on seeded weights, at a sixteenth of the width."""
     with tf.Graph().as_default(), one_shot_session() as session:
         images = tf.placeholder(tf.float32, [None, 65, 65, 3])
         network = NETWORKS[name]
@@ -73,15 +73,15 @@ def test_width_scales_channels_and_not_the_graph(name):
             images = tf.placeholder(tf.float32, [None, 64, 64, 3])
             features, end_points = NETWORKS[name].build(images, width=width)
             names = [operation.name for operation in graph.get_operations()]
-            graphs.append(([n for n in names if '/Initializer/' not in n], list(end_points)))  # zeros come in two ways
+            graphs.append(([n for n in names if '/Initializer/' not in n], list(end_points)))  # zeros have two forms
             assert features.shape[1] > 0
     assert graphs[0] == graphs[1]
 
 
 @pytest.mark.parametrize('name', NASNET_SLOW)
 @pytest.mark.usefixtures('shallow_networks')
-def test_a_network_in_every_mode(name):
-    """Without a classifier, with a flat map, frozen, and in training; in one graph, whose variables take longest."""
+def test_every_mode_of_a_network_works(name):
+    """Modes: no classifier, flat map, frozen, training. All are in one graph, because its variables take longest."""
     with tf.Graph().as_default(), one_shot_session() as session:
         tf.train.get_or_create_global_step()
         images = tf.constant(random_images(64, number=4))
@@ -100,7 +100,7 @@ def test_a_network_in_every_mode(name):
         step = build_step(trained['logits'])
         session.run(tf.global_variables_initializer())
         load_seeded(session, name)
-        # A narrow SE block has a single hidden unit, which must not be one that never fires.
+        # A narrow SE block has a single hidden unit, and a large bias keeps it above 0.
         load(session, {v: np.full(v.shape, 9) for v in tf.global_variables() if v.op.name.endswith('se/reduce/biases')})
 
         past = {'vgg_face': ('fc7', 'fc8')}.get(name, ('logits',))
@@ -110,13 +110,13 @@ def test_a_network_in_every_mode(name):
         np.testing.assert_allclose(without, with_classifier, rtol=1e-5, atol=1e-6)
         if flat:
             check_flat_map(*session.run(flat))
-        if name != 'vgg_face':  # which has dropout instead
+        if name != 'vgg_face':  # VGG-Face has dropout instead of batch normalisation
             check_frozen(*session.run([net['logits'] for net in (frozen, evaluated, trained)]), session.run(slopes))
         check_step(session, step, name)
 
 
 def build_flat_map(name):
-    """Features with a flat last map and with its average, of images that are not square."""
+    """Returns features with a flat last map and with its average, of images that are not square."""
     images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (2, 97, 64, 3)), tf.float32)
     return [NETWORKS[name].build(images, num_classes=0, width=NARROW, global_pool=pool)[0] for pool in (False, True)]
 
@@ -128,7 +128,7 @@ def check_flat_map(flat, pooled):
 
 
 def check_frozen(frozen, evaluated, trained, slopes):
-    """Frozen from outside the builder: averages are used and left alone, gamma and beta still learn."""
+    """Checks that a frozen network uses its averages and never changes them, and that gamma and beta still learn."""
     np.testing.assert_allclose(frozen, evaluated, rtol=1e-4, atol=1e-5)
     assert np.abs(trained - evaluated).max() > 1e-2
     assert len(slopes) > 30
@@ -142,7 +142,7 @@ def build_step(logits):
 
 
 def check_step(session, step, name):
-    """A step moves every trainable variable and every moving average."""
+    """Checks that a step changes every trainable variable and every moving average."""
     variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
     names = [v.op.name for v in variables]
     assert len(names) == len(set(names))
@@ -166,7 +166,7 @@ def test_nasnet_has_no_flat_map(name):
         NETWORKS[name].build(tf.zeros([1, 64, 64, 3]), global_pool=False)
 
 
-def test_a_moving_average_takes_a_step_towards_the_batch():
+def test_moving_averages_move_towards_the_batch():
     images = random_images(5, number=3)
     with tf.Graph().as_default(), one_shot_session() as session, batch_norm_arg_scope(is_training=True, epsilon=1e-3):
         net = conv2d(tf.constant(images), 2, 3, scope='c', activation_fn=None)
@@ -206,9 +206,9 @@ def test_grouped_convolution_equals_split_convolutions(stride, padding, is_train
 
 
 @pytest.mark.parametrize('size', [6, 7])
-def test_pools_by_convention(size):
+def test_pools_follow_the_convention(size):
     images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
-    images[:, -1] = -5  # where zeros would win a maximum
+    images[:, -1] = -5  # zeros would win a maximum here
     pads = {'same': (size % 2, 1), 'symmetric': (1, 1), 'zeros': (size % 2, 1), 'after': (0, 1)}
     for pool, pad in pads.items():
         batch = np.abs(images) if pool in ('symmetric', 'after') else images
@@ -218,11 +218,11 @@ def test_pools_by_convention(size):
         with tf.Graph().as_default(), one_shot_session() as session:
             found = session.run([pool_3x3(tf.constant(batch), kind, pool) for kind in ('MAX', 'AVG')])
         np.testing.assert_allclose(found[0], np.nanmax(windows, axis=(-2, -1)))
-        if pool in ('same', 'zeros'):  # the only ones that average
+        if pool in ('same', 'zeros'):  # only these have average pools
             np.testing.assert_allclose(found[1], np.nanmean(windows, axis=(-2, -1)), rtol=1e-5, atol=1e-6)
 
 
-def test_pixels_of_a_source():
+def test_pixels_follow_the_source():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3))
     images = (pixels / 127.5 - 1).astype(np.float32)
     source = Convention(order='BGR', mean=(103.9, 116.8, 123.7), std=(57.0, 58.0, 59.0))
@@ -238,7 +238,7 @@ def test_pixels_of_a_source():
             source_pixels(images, source._replace(**{name: 'x'}))
 
 
-def test_squeeze_excite_is_the_formula():
+def test_squeeze_excite_equals_its_formula():
     maps = np.random.default_rng(0).normal(size=(2, 5, 4, 32)).astype(np.float32)
     with tf.Graph().as_default(), one_shot_session() as session:
         net = squeeze_excite(tf.constant(maps), scope='se')
@@ -292,8 +292,8 @@ def checkpoint_values(run_dir):
 
 
 @pytest.mark.slow
-def test_train_resume_and_phases_with_batch_norm(painted, tmp_path):
-    """Phase one moves the classifier alone, moving averages stay; phase two moves all; a resumed run ends the same."""
+def test_phases_and_resuming_work_with_batch_norm(painted, tmp_path):
+    """Phase one changes the classifier only and no moving average. Phase two changes all. A resumed run is equal."""
     flags = [*tiny_flags(painted), '--model=resnet50', '--global_pool=True', '--val_manifest=']
     whole, parts, first = tmp_path / 'whole', tmp_path / 'parts', tmp_path / 'first'
     run('train.py', *flags, f'--run_dir={first}', '--max_steps=1')
@@ -328,7 +328,7 @@ def test_flags_of_another_network_are_refused(painted, tmp_path):
 
 
 def test_training_groups_without_onednn_is_refused(painted, tmp_path, monkeypatch):
-    """Rather than to end in an error of TensorFlow's in the first step."""
+    """Without the check, the first step would end in a TensorFlow error."""
     monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
     flags = [*tiny_flags(painted), '--model=se_resnext50', '--width=0.02', '--train_epochs=1', '--max_steps=1']
     done = run('train.py', *flags, f'--run_dir={tmp_path / "run"}', ok=False)

@@ -32,21 +32,21 @@ def assert_close(found, expected):
 
 
 def build(name, convention, size=None):
-    """Our network on images of any size, or of `size` where the graph depends on it; features averaged."""
+    """Builds our network with averaged features, on images of any size, or of `size` if the graph depends on it."""
     images = tf.placeholder(tf.float32, [None, size, size, 3])
     features, _ = NETWORKS[name].build(images, num_classes=3, global_pool=True, convention=convention)
     return images, features
 
 
 def keras_variables(model):
-    """{(layer, kind): variable}."""
+    """Returns {(layer, kind): variable}."""
     return {
         (layer.name, v.name.rpartition('/')[2].removesuffix(':0')): v for layer in model.layers for v in layer.weights
     }
 
 
 def load_keras(session, model, values, layer_of):
-    """Copies our values, but for the classifier's, into a Keras model, every variable of which must get one."""
+    """Copies our values, except the classifier's, into a Keras model, and checks that each variable gets one."""
     targets = keras_variables(model)
     loaded = {}
     for name, value in values.items():
@@ -60,7 +60,7 @@ def load_keras(session, model, values, layer_of):
 
 @pytest.mark.parametrize('convention', [SLIM, SLIM._replace(stride='first_1x1')])
 def test_resnet50_equals_slim(convention):
-    """slim's network; and He et al.'s strides, which leave out the same positions, only earlier."""
+    """He et al.'s strides give equal features, because they skip the same positions as slim's, only earlier."""
     with tf.Graph().as_default(), one_shot_session() as session:
         images, ours = build('resnet50', convention)
         with slim.arg_scope(resnet_v1.resnet_arg_scope()):
@@ -76,7 +76,7 @@ def test_resnet50_equals_slim(convention):
 
 
 def densenet_layer(path):
-    """The layer of Keras' DenseNet121 that has the variables under `path` of ours."""
+    """Returns the layer of Keras' DenseNet121 that has the variables below our `path`."""
     for pattern, layer in (
         (r'conv1$', r'conv1/conv'),
         (r'conv1/BatchNorm', r'conv1/bn'),
@@ -134,7 +134,7 @@ def nasnet_layer(cells):
                 return f'{layer}_{block}'
         step, side, separable, *norm = rest.split('/')
         step = step.removeprefix('step_')
-        if kind == 'reduction' and step == '5':  # Keras gives this one the number of the pool before it
+        if kind == 'reduction' and step == '5':  # Keras' number is that of the pool before it
             step = '4'
         return f'separable_conv_{separable[-1]}{"_bn" if norm else ""}_{kind}_{side}{step}_{block}'
 
@@ -168,7 +168,7 @@ def test_nasnet_equals_keras(name, size):
 
 
 def se_names(scope):
-    """Our variables in the order in which image-classifiers' layers lie, biases after weights."""
+    """Returns our variables in the order of image-classifiers' layers, biases after weights."""
     norm = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 
     def conv(path):
@@ -196,7 +196,7 @@ def se_names(scope):
     ],
 )
 def test_se_networks_equal_image_classifiers(name, oracle, convention, monkeypatch):
-    """Its grouped convolutions are 32 convolutions; it pads around the pool of the stem."""
+    """The oracle has 32 convolutions for a grouped one, and pads the stem's pool on each side."""
     monkeypatch.setenv('SM_FRAMEWORK', 'tf.keras')
     models = pytest.importorskip('classification_models.models.senet')
     keras = {'backend': tf.keras.backend, 'layers': tf.keras.layers, 'models': tf.keras.models, 'utils': tf.keras.utils}

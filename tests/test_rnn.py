@@ -1,4 +1,4 @@
-"""Recurrent networks against Keras' masked layers, TensorFlow's own dynamic_rnn and the published equations."""
+"""Tests of recurrent networks against Keras' masked layers, TensorFlow's dynamic_rnn and the published equations."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ SHAPES = [
 
 
 def pad(packed, fill):
-    """[N, D] to [B, T, D]."""
+    """Pads [N, D] to [B, T, D]."""
     padded = np.full((len(LENGTHS), STEPS, packed.shape[1]), fill, packed.dtype)
     for row, window in zip(padded, np.split(packed, np.cumsum(LENGTHS)[:-1]), strict=True):
         row[: len(window)] = window
@@ -29,24 +29,24 @@ def pad(packed, fill):
 
 
 def pack(padded):
-    """[B, T, D] to [N, D]."""
+    """Packs [B, T, D] to [N, D]."""
     return np.concatenate([row[:length] for row, length in zip(padded, LENGTHS, strict=True)])
 
 
 def packed_inputs(dtype=tf.float32):
-    """Placeholders of frames and lengths, the index, and what to feed."""
+    """Returns placeholders of frames and lengths, the index, and the values to feed."""
     frames, lengths = tf.placeholder(dtype, [None, FEATURES]), tf.placeholder(tf.int32, [None])
     return frames, lengths, pad_index(lengths, STEPS), {frames: FRAMES, lengths: LENGTHS}
 
 
 def weigh(outputs):
-    """A scalar whose gradient differs for every output."""
+    """Returns a scalar whose gradient differs for every output."""
     factors = np.random.default_rng(9).normal(size=(LENGTHS.sum(), int(outputs.shape[1])))
     return tf.reduce_sum(outputs * tf.constant(factors, outputs.dtype))
 
 
 def keras_layer(cell):
-    """The published cells: Keras' version 1 has a piecewise linear sigmoid by default."""
+    """Returns Keras' layer of the published cell. By default, version 1 has a piecewise linear sigmoid instead."""
     options = {'return_sequences': True, 'recurrent_activation': 'sigmoid'}
     if cell == 'gru':
         return tf.keras.layers.GRU(UNITS, reset_after=False, **options)
@@ -54,7 +54,7 @@ def keras_layer(cell):
 
 
 def sides_of(values, layers, both):
-    """{(layer, side): {name below it: value}}."""
+    """Returns {(layer, side): {name below it: value}}."""
     return {
         (layer, side): {
             name.removeprefix(f'rnn/layer_{layer}/{side}/'): value
@@ -67,10 +67,11 @@ def sides_of(values, layers, both):
 
 
 def as_keras(cell, values, layers, both):
-    """Our weights, or gradients of them, as Keras orders them: kernel, recurrent kernel and biases of each direction.
+    """Returns our weights, or their gradients, in Keras' order: kernel, recurrent kernel and biases of each direction.
 
-    Ours has the input's rows above the state's, and the gates reset, update; candidate for a GRU (Keras: update, reset,
-    candidate), and input, candidate, forget, output for an LSTM (Keras: input, forget, candidate, output).
+    Our rows of the input are above those of the state. Our gates of a GRU are reset, update and, apart, the candidate
+    (Keras: update, reset, candidate). Those of an LSTM are input, candidate, forget, output (Keras: input, forget,
+    candidate, output).
     """
     ordered = []
     for (layer, _), weights in sides_of(values, layers, both).items():
@@ -87,8 +88,8 @@ def as_keras(cell, values, layers, both):
 
 
 @pytest.mark.parametrize(('cell', 'layers', 'both'), SHAPES)
-def test_outputs_and_gradients_are_those_of_keras_masked_layers(cell, layers, both):
-    """Keras sees padding that is far from silent, and a mask."""
+def test_outputs_and_gradients_equal_keras_masked_layers(cell, layers, both):
+    """Keras gets padding with large values, and a mask."""
     with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         outputs = recurrent(frames, lengths, index, cell, layers, UNITS, bidirectional=both)
@@ -114,7 +115,7 @@ def test_outputs_and_gradients_are_those_of_keras_masked_layers(cell, layers, bo
         copied = as_keras(cell, values, layers, both)
         if cell == 'lstm':
             for biases in copied[2::3]:
-                biases[UNITS : 2 * UNITS] += 1  # the forget gate's, which we add in the step
+                biases[UNITS : 2 * UNITS] += 1  # the forget gate's, which our step adds
         session.run([variable.initializer for variable in theirs])
         load(session, dict(zip(theirs, copied, strict=True)))
         found, found_frames, *found_weights = session.run([outputs, *our_gradients], feed)
@@ -131,8 +132,8 @@ def test_outputs_and_gradients_are_those_of_keras_masked_layers(cell, layers, bo
 
 @pytest.mark.filterwarnings('ignore:.*rnn_cell:UserWarning')  # deprecated, and the reference
 @pytest.mark.parametrize(('cell', 'both'), [('gru', False), ('gru', True), ('lstm', False), ('lstm', True)])
-def test_fresh_weights_and_outputs_are_those_of_tensorflows_cells(cell, both):
-    """One layer on weights copied as they are; the start has the same range and the same biases."""
+def test_fresh_weights_and_outputs_equal_tensorflows_cells(cell, both):
+    """One layer on copied weights gives equal outputs. Fresh weights have equal ranges and biases."""
     kinds = {'gru': tf.nn.rnn_cell.GRUCell, 'lstm': tf.nn.rnn_cell.LSTMCell}
     with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
@@ -161,7 +162,7 @@ def sigmoid(values):
 
 
 def gru_of_the_paper(frames, weights):
-    """One sequence through Cho et al.'s equations 5 to 8, the update gate z keeping the state."""
+    """Computes Cho et al.'s equations 5 to 8 for one sequence. An update gate z of 1 keeps the state."""
     state, states = np.zeros(UNITS), []
     for frame in frames:
         both = np.concatenate([frame, state])
@@ -172,8 +173,8 @@ def gru_of_the_paper(frames, weights):
     return np.array(states)
 
 
-def test_a_bidirectional_gru_is_the_published_equations():
-    """The second layer sees both directions of the first, and each backward pass starts at the last real frame."""
+def test_bidirectional_gru_equals_published_equations():
+    """The second layer takes both directions of the first, and each backward pass starts at the last real frame."""
     with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         outputs = recurrent(frames, lengths, index, layers=2, units=UNITS, bidirectional=True)
@@ -190,7 +191,7 @@ def test_a_bidirectional_gru_is_the_published_equations():
 
 
 @pytest.mark.parametrize('cell', CELLS)
-def test_nan_past_the_end_changes_neither_outputs_nor_gradients(cell):
+def test_nan_past_the_end_changes_nothing(cell):
     rng = np.random.default_rng(1)
     parts = CELLS[cell].weights
     inputs = [rng.normal(size=(STEPS, 4, part.gates * UNITS)).astype(np.float32) for part in parts]
@@ -219,8 +220,8 @@ def test_nan_past_the_end_changes_neither_outputs_nor_gradients(cell):
 
 
 @pytest.mark.parametrize('both', [False, True])
-def test_the_index_may_name_any_frame_past_the_end(both):
-    """Padding of the other windows points at a frame of NaN, which stays in its own window."""
+def test_frames_past_the_end_may_be_any(both):
+    """The other windows are padded with a frame of NaN, which changes its own window only."""
     with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         elsewhere = tf.placeholder(tf.int32, [None, STEPS])
@@ -245,7 +246,7 @@ def test_the_index_may_name_any_frame_past_the_end(both):
 
 @pytest.mark.parametrize('both', [False, True])
 @pytest.mark.parametrize('cell', CELLS)
-def test_a_batch_of_one_equals_a_batch_of_many(cell, both):
+def test_batch_of_one_equals_batch_of_many(cell, both):
     with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         outputs, end_points = sequence_classifier(
@@ -262,8 +263,8 @@ def test_a_batch_of_one_equals_a_batch_of_many(cell, both):
         np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-6)
 
 
-def test_frames_to_come_matter_backwards_only():
-    """The Jacobian's zeros: in one direction no output depends on a later frame, in both on every one of its window."""
+def test_later_frames_matter_backwards_only():
+    """In one direction an output depends on no later frame, in both directions on every frame of its window."""
     window = np.repeat(np.arange(4), LENGTHS)
     same = window[:, np.newaxis] == window
     for both in (False, True):
@@ -278,8 +279,8 @@ def test_frames_to_come_matter_backwards_only():
         np.testing.assert_array_equal(depends, same if both else same & np.tri(15, dtype=bool))
 
 
-def test_attention_gates_the_output_of_the_whole_stack():
-    """Equations 2.10 to 2.12."""
+def test_attention_gates_the_stacks_output():
+    """The formula is equations 2.10 to 2.12."""
     with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs()
         gated, _ = sequence_classifier(frames, lengths, index, units=UNITS, bidirectional=True, attention=True)
@@ -293,8 +294,8 @@ def test_attention_gates_the_output_of_the_whole_stack():
 
 @pytest.mark.parametrize('windows', [LENGTHS, [1] * LENGTHS.sum()], ids=['of many frames', 'of one frame'])
 @pytest.mark.parametrize('part', ['gate', 'gru', 'lstm'])
-def test_gradients_are_finite_differences(part, windows):
-    """In float64, of the gate apart and of a whole bidirectional stack with it, for inputs and every variable."""
+def test_gradients_equal_finite_differences(part, windows):
+    """In float64: of the gate alone, and of a bidirectional stack with a gate, for inputs and every variable."""
     with tf.Graph().as_default(), one_shot_session() as session:
         frames, lengths, index, feed = packed_inputs(tf.float64)
         feed[lengths] = windows
@@ -352,7 +353,7 @@ def test_towers_share_variables_of_stable_names():
     }
 
 
-def test_without_a_classifier():
+def test_no_classes_build_no_classifier():
     with tf.Graph().as_default():
         frames, lengths, index, _ = packed_inputs()
         outputs, end_points = sequence_classifier(frames, lengths, index, 0, scope='audio_gru')
@@ -361,8 +362,8 @@ def test_without_a_classifier():
         assert all(v.name.startswith('audio_gru/rnn/') for v in tf.global_variables())
 
 
-def test_start_and_dropout_follow_the_seed_and_differ_between_networks():
-    """Dropout acts on the classifier's input alone."""
+def test_start_and_dropout_follow_seed_and_scope():
+    """Dropout changes the classifier's input only."""
 
     def logits(seed, scope, is_training=True):
         with tf.Graph().as_default(), one_shot_session() as session:

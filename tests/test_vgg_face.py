@@ -1,4 +1,4 @@
-"""VGG-Face against Keras' VGG16, an independent implementation of the same configuration."""
+"""Tests of VGG-Face against Keras' VGG16, an independent implementation of the same configuration."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_features_and_logits_equal_keras_vgg16(height, width):
             include_top=True, weights=None, input_shape=(height, width, 3), classes=5, classifier_activation=None
         )
         session.run(tf.global_variables_initializer())
-        # Biases are not zero, so that leaving one out would show.
+        # Biases are not zero, so that a missing one changes the result.
         rng = np.random.default_rng(2)
         for variable in ours:
             if variable.name.endswith('biases:0'):
@@ -40,8 +40,8 @@ def test_features_and_logits_equal_keras_vgg16(height, width):
     np.testing.assert_allclose(found_logits, expected_logits, rtol=1e-4, atol=1e-4 * np.abs(expected_logits).max())
 
 
-def test_parameter_count_is_the_published_one():
-    """138,357,544 for configuration D at 224x224 with 1000 classes (Simonyan and Zisserman 2015, table 2: 138M)."""
+def test_parameter_count_equals_published_one():
+    """Configuration D at 224x224 with 1000 classes has 138M parameters (Simonyan and Zisserman 2015, table 2)."""
     with tf.Graph().as_default():
         vgg_face(tf.placeholder(tf.float32, [None, 224, 224, 3]), num_classes=1000)
         assert sum(variable.shape.num_elements() for variable in tf.trainable_variables()) == 138_357_544
@@ -62,7 +62,7 @@ def test_small_images_are_refused():
         vgg_face(tf.placeholder(tf.float32, [None, 31, 40, 3]))
 
 
-def test_unknown_network():
+def test_unknown_network_is_refused():
     with pytest.raises(InputError, match=r'--model=alexnet.*vgg_face'):
         get_network('alexnet')
 

@@ -1,7 +1,7 @@
-"""Every importer: public names in, the features that the source's own conventions demand out.
+"""Tests that weights of every public source give the features of that source's own network.
 
-Each case writes small random weights as their publisher would, and computes their features apart from fer: with
-tf_slim, with keras.applications in a process of its own, or with public_nets.py.
+Each case writes small random weights in their publisher's form and computes their features without fer: with tf_slim,
+with keras.applications in a process of its own, or with public_nets.py.
 """
 
 import functools
@@ -33,7 +33,7 @@ from fer.tf1 import slim, tf
 from fer.training.restore import Origin, initialise
 
 WIDTH = 1 / 16
-# What scale_channels makes of the published channels at that width.
+# The published channels at that width.
 RESIDUAL = {'inner': (4, 8, 16, 32), 'outer': (16, 32, 64, 128), 'stem': 4}
 NEXT = {'inner': (32, 32, 32, 64), 'outer': (16, 32, 64, 128), 'stem': 4, 'groups': 32}
 VGG = {'channels': (4, 8, 16, 32, 32), 'units': 256}
@@ -41,18 +41,21 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Case(NamedTuple):
+    """A file of weights, and the results that they must give."""
+
     path: Path
     source: str
     images: np.ndarray  # [-1, 1]
     features: np.ndarray
     width: float = WIDTH
-    pool: str = ''  # other than the source's, where the oracle pools otherwise
+    pool: str = ''  # the oracle's, if it differs from the source's
     logits: np.ndarray | None = None
-    same: tuple[Path, ...] = ()  # other files that must give every variable the same value
+    same: tuple[Path, ...] = ()  # other files that must give every variable an equal value
     fresh: tuple[str, ...] = ()  # layers that the weights do not have
 
 
-def draw_images(size):
+def random_images(size):
+    """Returns float32 [2, size, size, 3] in [-1, 1]."""
     return np.random.default_rng(4).uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
 
 
@@ -62,7 +65,7 @@ def torch_pixels(images):
 
 
 def minus(images, mean, order='RGB'):
-    """0 to 255 minus a mean in the same order as the channels."""
+    """Subtracts a mean, in the order of the channels, from pixels of 0 to 255."""
     pixels = (images + 1) * 127.5
     return (pixels if order == 'RGB' else pixels[..., ::-1]) - mean
 
@@ -78,8 +81,8 @@ def save_checkpoint(path, values, **options):
 
 
 def slim_resnet50(folder):
-    """In one file, as checkpoints were in 2016."""
-    images = draw_images(70)
+    """Writes a checkpoint in one file, as in 2016."""
+    images = random_images(70)
     path = folder / 'resnet_v1_50.ckpt'
     with tf.Graph().as_default(), one_shot_session() as session:
         tf.set_random_seed(3)
@@ -104,8 +107,8 @@ def slim_resnet50(folder):
 
 
 def torch_residual(folder, source, channels, stride='conv2', pool='around', write=public.torch_residual, gates=True):
-    """The stem's map has an odd side, where the pools of different sources differ."""
-    net, images = public.random_residual(**channels, squeeze_excite=gates), draw_images(70)
+    """Writes a state dict. The stem's map has an odd side, for which the pools of sources differ."""
+    net, images = public.random_residual(**channels, squeeze_excite=gates), random_images(70)
     save_file(write(net), folder / 'model.safetensors')
     groups = channels.get('groups', 1)
     features = public.run(public.residual, net, torch_pixels(images), stride, pool, 1e-5, groups)
@@ -113,7 +116,7 @@ def torch_residual(folder, source, channels, stride='conv2', pool='around', writ
 
 
 def hikapok(folder, source, channels, stride):
-    net, images = public.random_residual(**channels, squeeze_excite=True), draw_images(70)
+    net, images = public.random_residual(**channels, squeeze_excite=True), random_images(70)
     path = save_checkpoint(folder / 'model.ckpt', public.hikapok(net))
     pixels = minus(images, (104, 117, 123), 'BGR')
     features = public.run(public.residual, net, pixels, stride, 'same', 1e-5, channels.get('groups', 1))
@@ -121,8 +124,8 @@ def hikapok(folder, source, channels, stride):
 
 
 def old_keras_resnet50(folder):
-    """The biases are outside the oracle's form, so that its moving means take them in here, too."""
-    net, images = public.random_residual(**RESIDUAL), draw_images(70)
+    """Writes a file with biases. The oracle has none, so they are subtracted from its moving means."""
+    net, images = public.random_residual(**RESIDUAL), random_images(70)
     layers = public.old_keras_residual(net, biases=8)
     with h5py.File(folder / 'resnet50.h5', 'w') as file:
         file.attrs['layer_names'] = [name.encode() for name in ('input_1', *layers)]
@@ -148,8 +151,8 @@ def old_keras_resnet50(folder):
 
 
 def torch_densenet121(folder):
-    """The keys of today's torchvision, and those of its published file."""
-    net, images = public.random_dense(growth=2, stem=4), draw_images(70)
+    """Writes the keys of today's torchvision, and those of its published file."""
+    net, images = public.random_dense(growth=2, stem=4), random_images(70)
     path, old = folder / 'densenet121.safetensors', folder / 'old.safetensors'
     save_file(public.torch_dense(net, old_names=False), path)
     save_file(public.torch_dense(net, old_names=True), old)
@@ -158,21 +161,21 @@ def torch_densenet121(folder):
 
 
 def pudae_densenet121(folder):
-    net, images = public.random_dense(growth=2, stem=4), draw_images(70)
+    net, images = public.random_dense(growth=2, stem=4), random_images(70)
     path = save_checkpoint(folder / 'tf-densenet121.ckpt', public.pudae(net))
     features = public.run(public.dense, net, minus(images, (123.68, 116.78, 103.94)) * 0.017, False, 1.1e-5)
     return Case(path, 'pudae tf-densenet121', images, features)
 
 
 def torch_vgg16(folder):
-    net, images = public.random_vgg(**VGG, map_size=2), draw_images(70)
+    net, images = public.random_vgg(**VGG, map_size=2), random_images(70)
     save_file(public.torch_vgg(net), folder / 'vgg16.safetensors')
     features = public.run(public.vgg, net, torch_pixels(images), 'VALID')
     return Case(folder / 'vgg16.safetensors', 'torchvision vgg16', images, features)
 
 
 def affwild_vgg_face(folder, recurrent=False, units=None):
-    net, images = public.random_vgg(**VGG, map_size=3), draw_images(70)  # 70 to 3 as SAME pools
+    net, images = public.random_vgg(**VGG, map_size=3), random_images(70)  # SAME pools halve 70 to 3
     if units:
         weights, biases = net['fc7']
         net |= {'fc7': (weights[:, :units], biases[:units]), 'fc8': (net['fc8'][0][:units], net['fc8'][1])}
@@ -190,7 +193,7 @@ def affwild_vgg_face_gru(folder):
 
 
 def affwild_vgg_face_2000(folder):
-    """2000 units for 4096, at the width of the rest."""
+    """Writes a second dense layer of 2000 units for 4096, at the width of the rest."""
     return affwild_vgg_face(folder, units=125)._replace(source='Aff-Wild VGG-Face, 2000 units')
 
 
@@ -204,7 +207,7 @@ MATCONVNET_FORMS = ('net', 'top', 'fields', 'dagnn')
 
 
 def write_matconvnet(path, form, net, mean):
-    """SimpleNN as the Oxford file has it (in `net`), as vlfeat.org's (not), as before 2015 (no `weights`); DagNN."""
+    """Writes a SimpleNN in the form of Oxford (`net`), of vlfeat.org (`top`) or before 2015 (`fields`), or a DagNN."""
     layers, params = [], []
     for key, (kernel, biases) in net.items():
         name = key if isinstance(key, str) else f'conv{key[0]}_{key[1]}'
@@ -234,7 +237,7 @@ def write_matconvnet(path, form, net, mean):
 
 
 def matconvnet(folder):
-    net, images, mean = public.random_vgg(**VGG, map_size=2), draw_images(70), (120.5, 101.25, 90.0)
+    net, images, mean = public.random_vgg(**VGG, map_size=2), random_images(70), (120.5, 101.25, 90.0)
     paths = [folder / f'{form}.mat' for form in MATCONVNET_FORMS]
     for path, form in zip(paths, MATCONVNET_FORMS, strict=True):
         write_matconvnet(path, form, net, mean)
@@ -249,7 +252,7 @@ def keras_oracle(folder, name, size=64):
 
 
 def keras(folder, name):
-    """The classic file gives the features; the file without layers' names, and the whole model, the same values."""
+    """Writes the classic file, a file without layers' names, and the whole model, which have equal values."""
     oracle = keras_oracle(folder, name)
     path, *same = (folder / file for file in ('weights.h5', 'order.weights.h5', 'whole.h5') if (folder / file).exists())
     return Case(
@@ -258,7 +261,7 @@ def keras(folder, name):
 
 
 def slim_nasnet_name(layer, number, cells):
-    """slim's name of an array of Keras' NASNet, after the table of Keras' own weight translation."""
+    """Returns slim's name of an array of Keras' NASNet, by the table of Keras' own weight translation."""
     norm = ('gamma', 'beta', 'moving_mean', 'moving_variance')[number]
     fixed = {'stem_conv1': 'conv0/weights', 'stem_bn1': f'conv0_bn/{norm}'}
     fixed['predictions'] = f'final_layer/FC/{"weights" if number == 0 else "biases"}'
@@ -304,9 +307,9 @@ def slim_nasnet_name(layer, number, cells):
 
 
 def slim_nasnet(folder, keras_name='NASNetMobile', cells=4, averages=True):
-    """Keras' NASNet under slim's names; with `averages`, the plain names hold what was not evaluated.
+    """Writes Keras' NASNet under slim's names. With `averages`, the plain names have weights that were not evaluated.
 
-    Keras' own files must give the same values, though the features only once the pools are Keras' too.
+    Keras' own files must give equal values. The features are equal only with Keras' pools.
     """
     oracle = keras_oracle(folder, keras_name)
     values = {'global_step': np.array(5, np.int64), 'aux_7/aux_logits/FC/biases': np.ones(6, np.float32)}
@@ -326,7 +329,7 @@ def slim_nasnet(folder, keras_name='NASNetMobile', cells=4, averages=True):
     return Case(path, name, oracle['images'], oracle['features'], 1.0, 'zeros', oracle['logits'], same)
 
 
-# All but those whose networks take Keras minutes.
+# All except those whose networks take Keras minutes.
 CASES = {
     'slim resnet_v1_50': slim_resnet50,
     'torchvision resnet50': lambda folder: torch_residual(folder, 'torchvision resnet50', RESIDUAL, gates=False),
@@ -361,8 +364,8 @@ SLOW = {
 
 
 @pytest.mark.parametrize('name', [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
-def test_import(name, tmp_path):
-    """Features, then damage: in one test, because the files of some cases take long to write."""
+def test_weights_give_their_sources_features(name, tmp_path):
+    """Features and damage are in one test, because the files of some cases take long to write."""
     case = {**CASES, **SLOW}[name](tmp_path)
     weights = open_weights(str(case.path))
     assert weights.source.name == case.source
@@ -396,7 +399,7 @@ def test_import(name, tmp_path):
 
 
 def assert_caught_by_name(session, weights, damage):
-    """Damages a tensor in the middle of the network."""
+    """Damages a tensor in the middle of the network and checks that the error names it."""
     tensors = weights.tensors
     names = sorted(ours for ours in weights.source.table if ours.endswith(('gamma', 'conv3_2/biases')))
     victim = names[len(names) // 2]
@@ -411,7 +414,7 @@ def assert_caught_by_name(session, weights, damage):
     elif damage == 'NaN':
         shapes[actual] = shape
 
-    def read(name):  # names and shapes are looked at before
+    def read(name):  # called after names and shapes are checked
         array = tensors.read(name)
         return np.full_like(array, np.nan) if name == actual else array
 
@@ -421,19 +424,19 @@ def assert_caught_by_name(session, weights, damage):
     with pytest.raises(InputError) as caught:
         restore(tensors._replace(shapes=shapes, read=read))
     (line,) = str(caught.value).splitlines()
-    says = {
+    expected = {
         'renamed': (victim, f'{actual}_old'),
         'missing': (victim, f'no {key}'),
         'misshapen': (victim, str([shape[0] + 1])),
         'NaN': (actual, 'NaN'),
     }[damage]
-    for text in says:
+    for text in expected:
         assert text in line
 
 
-def test_a_file_without_dense_layers_leaves_them_fresh(tmp_path):
-    """Keras' no-top VGG16, with array names of 2016; and SE blocks, which no public weights have."""
-    net, images = public.random_vgg(**VGG, map_size=1), draw_images(40)
+def test_dense_layers_missing_in_file_are_fresh(tmp_path):
+    """The file is Keras' no-top VGG16 with array names of 2016. SE blocks, which no public weights have, are fresh."""
+    net, images = public.random_vgg(**VGG, map_size=1), random_images(40)
     convolutions = {f'block{key[0]}_conv{key[1]}': arrays for key, arrays in net.items() if isinstance(key, tuple)}
     with h5py.File(tmp_path / 'notop.h5', 'w') as file:
         file.attrs['layer_names'] = [name.encode() for name in convolutions]
@@ -453,11 +456,11 @@ def test_a_file_without_dense_layers_leaves_them_fresh(tmp_path):
     np.testing.assert_array_equal(found, net[3, 2][0])
 
 
-def test_a_checkpoint_of_ours_and_the_convention_of_its_run(tmp_path):
-    """Not taken for pudae's, whose scope has the same name; nor read without what says how its network computes."""
+def test_own_checkpoint_needs_its_convention_file(tmp_path):
+    """The checkpoint is not confused with pudae's, whose scope has the same name."""
     convention = TORCH._replace(epsilon=0.5)
     with tf.Graph().as_default(), one_shot_session() as session:
-        NETWORKS['densenet121'].build(tf.constant(draw_images(40)), num_classes=4, width=WIDTH, convention=convention)
+        NETWORKS['densenet121'].build(tf.constant(random_images(40)), num_classes=4, width=WIDTH, convention=convention)
         session.run(tf.global_variables_initializer())
         folder = tmp_path / 'of.data-sets'  # a name like that of a checkpoint's data
         folder.mkdir()
@@ -476,14 +479,14 @@ def test_a_checkpoint_of_ours_and_the_convention_of_its_run(tmp_path):
 
 @functools.cache
 def built(network, convention, size=70, **options):
-    """The graph of a narrow network, built once for all tests of one worker."""
+    """Returns the graph of a narrow network, built once for all tests of one worker."""
     with tf.Graph().as_default() as graph:
-        NETWORKS[network].build(tf.constant(draw_images(size)), width=WIDTH, convention=convention, **options)
+        NETWORKS[network].build(tf.constant(random_images(size)), width=WIDTH, convention=convention, **options)
     return graph
 
 
 def restore(weights, network, **options):
-    """What the report says of each layer that is not restored: {layer: states}."""
+    """Returns {layer: states} of each layer that is not restored."""
     with built(network, weights.convention, **options).as_default(), one_shot_session() as session:
         (report,) = initialise(session, [Origin(network, weights, '')], allow_missing=False)
     states = {}
@@ -493,7 +496,7 @@ def restore(weights, network, **options):
 
 
 def test_layers_are_fresh_as_a_whole(tmp_path):
-    """Never new weights with old biases."""
+    """A layer never gets fresh weights with restored biases."""
     save_file(public.torch_vgg(public.random_vgg(**VGG, map_size=2)), tmp_path / 'vgg16.safetensors')
     vgg = open_weights(str(tmp_path / 'vgg16.safetensors'))
     assert restore(vgg, 'vgg_face', num_classes=5) == {}
@@ -509,15 +512,15 @@ def test_layers_are_fresh_as_a_whole(tmp_path):
 @pytest.mark.parametrize(
     ('name', 'damaged'),
     [
-        ('fc.weight', np.ones((5, 3), np.float32)),  # inputs of no map
-        ('fc.weight', np.ones((4, 128), np.float32)),  # other classes than the biases have
+        ('fc.weight', np.ones((5, 3), np.float32)),  # fits no map
+        ('fc.weight', np.ones((4, 128), np.float32)),  # the biases have other classes
         ('fc.weight', np.float32(1)),
         ('fc.weight', None),
         ('fc.bias', np.ones((5, 1), np.float32)),
         ('layer4.2.bn3.bias', np.float64(1e300) * np.ones(128)),
     ],
 )
-def test_a_damaged_classifier_is_no_classifier_of_other_classes(tmp_path, name, damaged):
+def test_damaged_classifier_is_never_taken_for_fresh(tmp_path, name, damaged):
     state = public.torch_residual(public.random_residual(**RESIDUAL))
     state[name] = np.asarray(damaged)
     if damaged is None:
@@ -530,22 +533,22 @@ def test_a_damaged_classifier_is_no_classifier_of_other_classes(tmp_path, name, 
 
 
 @pytest.mark.parametrize('shape', [(), (0,)])
-def test_a_tensor_of_another_rank_than_its_layout(tmp_path, shape):
-    """fc6 is laid out by the number of these biases."""
+def test_tensor_of_wrong_rank_is_refused(tmp_path, shape):
+    """The number of these biases determines the layout of fc6."""
     state = public.torch_vgg(public.random_vgg(**VGG, map_size=2))
     save_file(state | {'features.28.bias': np.zeros(shape, np.float32)}, tmp_path / 'vgg16.safetensors')
     with pytest.raises(InputError, match='cannot be converted'):
         restore(open_weights(str(tmp_path / 'vgg16.safetensors')), 'vgg_face')
 
 
-def test_biases_that_a_moving_mean_takes_in_are_as_many():
+def test_biases_of_other_shape_are_not_subtracted():
     with pytest.raises(ValueError, match='1,'):
         subtract_biases(np.zeros(4), np.zeros(1))
 
 
 @pytest.mark.parametrize(('source', 'published'), [('Keras ResNet50', 'probs'), ('Keras DenseNet121', 'fc1000')])
-def test_published_keras_files_call_the_classifier_otherwise(source, published):
-    """Than the code that loads them: Keras goes by order, and never notices."""
+def test_published_keras_classifier_names_are_accepted(source, published):
+    """They differ from the names in Keras' code, which loads by order."""
     (row,) = (row for row in SOURCES if row.name == source)
     keys = {name for take in row.table.values() for name in take.names}
     shapes = {key.replace('predictions/', f'{published}/'): (1,) for key in keys}
@@ -555,20 +558,20 @@ def test_published_keras_files_call_the_classifier_otherwise(source, published):
     assert set(weights.names) == keys
 
 
-def test_a_nan_in_a_tensor_that_is_not_wanted(tmp_path):
-    """The file's own classifier, of other classes than the network's."""
+def test_nan_in_an_unused_tensor_is_refused(tmp_path):
+    """The tensor is the file's classifier, whose classes differ from the network's."""
     net = public.random_vgg(**VGG, map_size=2)
     net['fc8'][1][2] = np.nan
     save_file(public.torch_vgg(net), tmp_path / 'vgg16.safetensors')
     weights = open_weights(str(tmp_path / 'vgg16.safetensors'))
     with tf.Graph().as_default(), one_shot_session() as session:
-        NETWORKS['vgg_face'].build(tf.constant(draw_images(70)), width=WIDTH, convention=weights.convention)
+        NETWORKS['vgg_face'].build(tf.constant(random_images(70)), width=WIDTH, convention=weights.convention)
         with pytest.raises(InputError, match=r'classifier\.6\.bias has 1 values that are NaN'):
             initialise(session, [Origin('vgg_face', weights, '')], allow_missing=False)
 
 
-def test_affwilds_resnet_is_not_slims():
-    """The same names, and a GRU instead of a classifier; other pixels."""
+def test_affwilds_resnet_is_told_from_slims():
+    """Their names are equal, except a GRU instead of a classifier. Their pixels differ."""
     (slims,) = (source for source in SOURCES if source.name == 'slim resnet_v1_50')
     shapes = {take.names[0]: (1,) for take in slims.table.values() if 'logits' not in take.names[0]}
     tensors = Tensors('x', CHECKPOINT, shapes, {}.__getitem__)

@@ -129,8 +129,8 @@ def test_files_named_h5_without_weights_are_refused(tmp_path):
     assert 'not a readable HDF5 file' in complaint(tmp_path / 'cut.h5')
 
 
-def test_reader_that_crashes_hangs_or_overflows_is_one_line(tmp_path, monkeypatch):
-    """A reader in place of h5py's does to its process what a damaged file can do."""
+def test_crashing_hanging_and_overflowing_readers_are_refused(tmp_path, monkeypatch):
+    """A reader in place of h5py's crashes, hangs or fills the memory of its process, as a damaged file may."""
     path = tmp_path / 'x.h5'
     with h5py.File(path, 'w') as file:
         file['x'] = np.zeros(3)

@@ -1,7 +1,7 @@
-"""How near VGG-Face comes to what the machine can multiply: python -m tests.benchmarks.flops [--width=1.0]
+"""Compares VGG-Face's speed with a matrix product's: python -m tests.benchmarks.flops [--width=1.0]
 
-Floating-point operations a second of VGG-Face's forward pass, its convolutions and dense layers counted by
-fer.nets.summary, over those of a product of two square matrices.
+The figure is the floating-point operations per second of a forward pass over those of a product of two square matrices.
+fer.nets.summary counts the operations of VGG-Face's convolutions and dense layers.
 """
 
 import time

@@ -1,10 +1,10 @@
-"""SE-ResNeXt-50 in training: grouped convolutions as one op, against the same network with 32 ops for each.
+"""Compares grouped convolutions as one op with 32 ops for each, in the training of SE-ResNeXt-50.
 
-python -m tests.benchmarks.grouped [--frames=1,8,32] [--rounds=3]
+  python -m tests.benchmarks.grouped [--frames=1,8,32] [--rounds=3]
 
-Every graph trains in a process of its own, as a run does, and the processes take turns. All have the same weights and
-frames; their losses are printed to show that they compute the same. `none` has no grouped convolution at all: what one
-op that costs nothing would give, and so the most that a ratio to the 32 ops can reach.
+Each graph trains in a process of its own, as a run does, and the processes take turns. All have equal weights and
+frames, so their printed losses are equal. The graph `none` has no grouped convolution at all. An op without any cost
+would be as fast, so its ratio to the 32 ops is the upper bound.
 """
 
 import json
@@ -22,9 +22,9 @@ from fer import cli
 
 SIZE, WARM_UP, STEPS = 112, 2, 5
 GOAL = 1.5  # frames/s of one op over those of 32
-# Name: what becomes of a grouped convolution, and TF_ENABLE_ONEDNN_OPTS. Without oneDNN, which TensorFlow 2.15 leaves
-# off by itself on processors that lack certain instructions, grouped convolutions have no gradients on a CPU: 32 ops
-# are then the only way, and fer/tf1.py turns it on.
+# Name: form of the grouped convolutions, and TF_ENABLE_ONEDNN_OPTS. TensorFlow 2.15 turns oneDNN off on processors
+# without certain instructions. Grouped convolutions then have no gradients on a CPU, and 32 ops would be the only way.
+# fer/tf1.py therefore turns it on.
 GRAPHS = {
     'one op': ('grouped', '1'),
     '32 ops': ('split', '1'),
@@ -32,7 +32,7 @@ GRAPHS = {
     'none': ('none', '1'),
 }
 
-flags.DEFINE_list('frames', ['1', '8', '32'], f'Frames of {SIZE}x{SIZE} pixels in a step; several for a table each.')
+flags.DEFINE_list('frames', ['1', '8', '32'], f'Frames of {SIZE}x{SIZE} pixels in a step, a table for each.')
 flags.DEFINE_integer('rounds', 3, 'Processes of each graph.', lower_bound=1)
 flags.DEFINE_string('measure', None, 'Used by the benchmark itself: the graph that this process trains.')
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def measure(kind: str, frames: int) -> tuple[float, float]:
-    """Median seconds of a training step of one graph, and its first loss."""
+    """Returns the median seconds of a training step of one graph, and its first loss."""
     from fer.nets import layers
     from fer.nets.se_resnet import GROUPS, se_resnext50
     from fer.tf1 import tf
@@ -78,7 +78,7 @@ def measure(kind: str, frames: int) -> tuple[float, float]:
     conv2d = tf.nn.conv2d
 
     def without_grouped(inputs, filters, strides, padding):
-        """`tf.nn.conv2d`, but for convolutions in groups."""
+        """Computes `tf.nn.conv2d` with another form of grouped convolutions."""
         if filters.shape[2] == inputs.shape[3]:
             return conv2d(inputs, filters, strides, padding)
         if kind == 'none':

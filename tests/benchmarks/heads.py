@@ -1,9 +1,9 @@
-"""Evaluating several recurrent networks on one CNN, with the feature cache and without.
+"""Compares evaluating several recurrent networks on one CNN with and without the feature cache.
 
   python -m tests.benchmarks.heads [--model=vgg_face] [--heads=5] [--videos=40] [--rounds=2] [--width=1.0]
 
-Runs of train.py whose CNN has the same weights, and fer.training.evaluate of one after the other, from the building of
-each graph to its results file. The first evaluation fills the cache, which counts.
+The runs of train.py have a CNN of equal weights. fer.training.evaluate evaluates one after the other, from the
+building of each graph to its results file. The time includes the first evaluation, which fills the cache.
 """
 
 import shutil
@@ -18,14 +18,15 @@ from fer import cli
 from tests.benchmarks import timing
 from tests.benchmarks.runs import synthetic_manifest
 
-flags.DEFINE_integer('heads', 5, 'Recurrent networks.', lower_bound=1)
-flags.DEFINE_integer('videos', 40, 'Videos drawn.', lower_bound=4)
+flags.DEFINE_integer('heads', 5, 'Number of recurrent networks.', lower_bound=1)
+flags.DEFINE_integer('videos', 40, 'Number of synthetic videos.', lower_bound=4)
 flags.FLAGS.set_default('rounds', 2)
 GOAL = 4.0
 
 
 def main() -> None:
     from fer.training.evaluate import evaluate
+    from fer.training.requests import EvaluationRequest
 
     values = flags.FLAGS
     manifest = synthetic_manifest(values.videos, values.image_size)
@@ -39,18 +40,18 @@ def main() -> None:
         _train(
             *common,
             *('--stage=temporal', f'--init_from={root}/cnn', f'--seed={seed}', f'--run_dir={root}/head{seed}'),
-            *('--train_epochs=1,1', f'--feature_cache={cache}'),  # one step of phase one, which leaves the CNN as it is
+            *('--train_epochs=1,1', f'--feature_cache={cache}'),  # one step of phase one, which does not change the CNN
         )
 
     def evaluate_all(feature_cache: str) -> float:
-        """Seconds of all evaluations."""
+        """Returns the seconds of all evaluations."""
         shutil.rmtree(cache, ignore_errors=True)
         began = time.perf_counter()
         for seed in range(values.heads):
-            evaluate(
-                *(f'{root}/head{seed}', str(manifest), 'val', '', 0, 'prior', '', '', 1, '', ''),
-                feature_cache=feature_cache,
+            request = EvaluationRequest(
+                run_dir=f'{root}/head{seed}', manifest=str(manifest), feature_cache=feature_cache
             )
+            evaluate(request)
         return time.perf_counter() - began
 
     found = timing.interleave(

@@ -1,9 +1,9 @@
-"""Phase one of a recurrent network on a frozen CNN, with the feature cache and without it.
+"""Compares phase one of a recurrent network on a frozen CNN with and without the feature cache.
 
   python -m tests.benchmarks.phase_one [--model=vgg_face] [--epochs=10] [--videos=12] [--rounds=2]
 
-All epochs of the phase, from JPEGs on disk: with the cache each frame passes the CNN once, and what that costs counts.
-Takes any flag of train.py.
+The time is that of all epochs of the phase, from JPEGs on disk. With the cache, each frame passes the CNN once, and
+the time includes this pass. Takes any flag of train.py.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from tests.benchmarks import timing
 from tests.benchmarks.runs import Training, synthetic_manifest
 
 flags.DEFINE_integer('epochs', 10, 'Epochs of phase one.', lower_bound=1)
-flags.DEFINE_integer('videos', 12, 'Videos drawn.', lower_bound=4)
+flags.DEFINE_integer('videos', 12, 'Number of synthetic videos.', lower_bound=4)
 flags.FLAGS.set_default('stage', 'temporal')
 flags.FLAGS.set_default('rounds', 2)
 GOAL = 8.0
@@ -33,7 +33,7 @@ def main() -> None:
     steps = values.epochs * cached.steps_per_epoch
 
     def train(training: Training) -> float:
-        """Seconds of the epochs."""
+        """Returns the seconds of the epochs."""
         began = time.perf_counter()
         if training.cache:
             shutil.rmtree(folder, ignore_errors=True)

@@ -27,7 +27,7 @@ from absl import flags
 
 from fer import cli
 from tests.benchmarks import timing
-from tests.benchmarks.runs import Training, drawn_manifest
+from tests.benchmarks.runs import Training, synthetic_manifest
 
 LENGTHS, UNITS, LAYERS, CLASSES = (80, 80, 40, 20), 128, 2, 7
 GOAL = 1.3
@@ -100,7 +100,7 @@ def compare_phase_one() -> None:
     from fer.tf1 import tf
 
     values = flags.FLAGS
-    manifest = drawn_manifest(values.videos, values.image_size)
+    manifest = synthetic_manifest(values.videos, values.image_size)
     cache = str(Path(values.folder) / f'feature_cache_{tf.__version__}')
     measures = {}
     for name in (HAND_WRITTEN, TENSORFLOWS):

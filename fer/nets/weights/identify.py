@@ -65,7 +65,7 @@ def identify(tensors: Tensors) -> OpenedWeights:
 
 
 def open_part(tensors: Tensors, scope: str) -> OpenedWeights | None:
-    """Returns the weights below a scope of a run's checkpoint that is not a CNN's, None if there are none."""
+    """Returns the weights below a scope of a run's checkpoint that is not a CNN's, or None."""
     weights = _run_weights(tensors, scope, Convention())
     return weights if weights.names else None
 
