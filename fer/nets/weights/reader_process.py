@@ -1,11 +1,12 @@
 """Reads files of weights with SciPy or h5py in a child process with limits.
 
 A damaged file can make these libraries crash, loop for ever or fill the memory. In a child process each of these ends
-in an error of one line. The child returns a description as JSON and the arrays as raw bytes in an anonymous file,
-which the parent maps into its memory.
+in an error of one line. The child returns a description as JSON and the arrays as raw bytes in a file in memory, which
+the parent maps. No array is pickled.
 """
 
 import importlib
+import io
 import json
 import math
 import mmap
@@ -14,10 +15,8 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -45,7 +44,7 @@ def open_in_process(path: str, file_format: str) -> Tensors:
     Raises:
       InputError: the file is damaged, has no weights, or its reader exceeds a limit.
     """
-    with tempfile.TemporaryFile() as file:
+    with open(os.memfd_create('weights'), 'w+b', buffering=0) as file:
         answer = _run_child(path, file_format, file)
         if 'refused' in answer:
             raise InputError(answer['refused'])
@@ -65,12 +64,13 @@ def open_in_process(path: str, file_format: str) -> Tensors:
     return Tensors(path, answer['kind'], shapes, read, answer['mean'] and tuple(answer['mean']))
 
 
-def _run_child(path: str, file_format: str, file: BinaryIO) -> dict:
+def _run_child(path: str, file_format: str, file: io.RawIOBase) -> dict:
     """Returns the child's answer, or raises InputError if it ends without one."""
     command = [*_COMMAND, path, file_format, str(file.fileno())]
+    paths = [str(Path(fer.__file__).parents[1]), os.environ.get('PYTHONPATH', '')]
     environment = {
         **os.environ,
-        'PYTHONPATH': str(Path(fer.__file__).parents[1]),
+        'PYTHONPATH': os.pathsep.join(filter(None, paths)),
         'PYTHONSAFEPATH': '1',  # modules in the current folder are not imported
         'OPENBLAS_NUM_THREADS': '1',  # threads reserve memory, which is limited
     }
@@ -88,7 +88,7 @@ def _run_child(path: str, file_format: str, file: BinaryIO) -> dict:
             reason = f'reading ended with {signal.Signals(-done.returncode).name}'
         else:
             reason = (done.stderr.decode(errors='replace').strip().splitlines() or ['reading failed'])[-1]
-    raise InputError(f'{path}: not a readable {file_format}: {reason}; the file is damaged, or larger than expected')
+    raise InputError(f'{path}: not a readable {file_format}: {reason}; the file is damaged, copy or download it again')
 
 
 def main() -> None:
@@ -125,7 +125,7 @@ def _limit(size: int) -> None:
         resource.setrlimit(limit, (min([most, *known]), hard))
 
 
-def _write(array, file: BinaryIO) -> dict:
+def _write(array, file: io.RawIOBase) -> dict:
     """Writes an array of floats to the file and returns its description."""
     described = {'shape': list(array.shape), 'dtype': str(array.dtype), 'offset': None, 'order': 'C', 'damage': ''}
     if not np.issubdtype(array.dtype, np.floating):
