@@ -20,13 +20,17 @@ def make_answers(models: int, videos: int, seed: int = 0) -> Answers:
 
 
 def loop_correct(answers: Answers, method: str, subsets: Iterable[list[int]]) -> list[int]:
-    """Counts the right videos of each subset of the models by a loop over dictionaries, for methods 1 to 4."""
+    """Counts the right answers of each subset of the models by a loop over dictionaries, for methods 1 to 4."""
     dictionaries = to_dictionaries(answers)
     return [loop(*dictionaries, method, subset) for subset in subsets]
 
 
 def to_dictionaries(answers: Answers) -> tuple[dict, ...]:
-    """Returns labels by video, and by model its accuracies, predictions, logits and largest |logit| by video."""
+    """Returns the answers as six dictionaries.
+
+    The first has the label of each video. The others are by model: accuracy, accuracy in each class, and by video the
+    prediction, logits and largest |logit|.
+    """
     videos = range(len(answers.labels))
     labels = {v: int(answers.labels[v]) for v in videos}
     accuracies, within, predictions, logits, largest = {}, {}, {}, {}, {}
@@ -52,7 +56,7 @@ def loop(
     method: str,
     subset: list[int],
 ) -> int:
-    """Counts the right videos of one subset, from what `to_dictionaries` returns."""
+    """Counts the right answers of one subset, from what `to_dictionaries` returns."""
     correct = 0
     weights = {m: 1.0 if method == '3' else accuracies[m] for m in subset}
     by_class = {m: [weights[m]] * 7 for m in subset}

@@ -1,4 +1,4 @@
-"""Seeded damage to files, such as copying, spreadsheets, text editors and attackers cause.
+"""Random damage to files from a seed: what bad copies, spreadsheets, text editors and attackers do to them.
 
 A mutation takes a random generator and the bytes of a valid file, and returns bytes that are mostly invalid.
 """
@@ -67,7 +67,7 @@ def zero_part(rng: random.Random, content: bytes) -> bytes:
 
 
 def overwrite_integer(rng: random.Random, content: bytes) -> bytes:
-    """Replaces 1, 2, 4 or 8 bytes, in either order, which may be a size, an offset or a count."""
+    """Replaces 1, 2, 4 or 8 bytes by an integer of either byte order. They may be a size, an offset or a count."""
     width = rng.choice([1, 2, 4, 4, 8, 8])
     if len(content) < width:
         return content
@@ -165,7 +165,7 @@ def recode(rng: random.Random, content: bytes) -> bytes:
 
 
 def change_json(rng: random.Random, content: bytes) -> bytes:
-    """Changes values, keys and nesting. Content that is not JSON stays."""
+    """Changes values, keys and nesting. Content that is not JSON stays as it is."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -195,7 +195,7 @@ def change_json(rng: random.Random, content: bytes) -> bytes:
 
 
 def change_safetensors(rng: random.Random, content: bytes) -> bytes:
-    """Changes the header, or its length."""
+    """Changes the header of a safetensors file, or the length that it declares."""
     length = int.from_bytes(content[:8], 'little')
     header, body = content[8 : 8 + length], content[8 + length :]
     if rng.random() < 0.3:

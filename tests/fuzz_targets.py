@@ -1,4 +1,4 @@
-"""Targets of the fuzzer: for each kind of file that is read, a function that writes a valid one and one that reads it.
+"""Targets of the fuzzer: for each kind of file, a function that writes valid files and a function that reads them.
 
 Valid files are written by the project's own writers, or by helpers of other tests.
 """
@@ -71,9 +71,11 @@ RUN = '6.2-t1-r13'  # the report plots its curves
 
 
 class Target(NamedTuple):
-    make: Callable[[Path], list[Path]]  # writes valid files below an empty folder, returns those to damage
+    """A kind of file to damage."""
+
+    make: Callable[[Path], list[Path]]  # writes valid files below an empty folder, and returns the files to damage
     read: Callable[[Path], object]  # reads the folder as the commands do
-    inputs: int  # of the 20,000
+    inputs: int  # number of inputs, of the 20,000
 
 
 # Manifests and ledgers
@@ -162,7 +164,7 @@ def read_expecteds(folder: Path) -> None:
 # Audio
 
 
-def make_sound(folder: Path) -> list[Path]:
+def make_audio(folder: Path) -> list[Path]:
     rng = np.random.default_rng(4)
     for frame in (1, 2):
         write_audio(folder / f'clips/v0/{frame:05d}.csv', rng.normal(0, 1, LLD))
@@ -170,10 +172,10 @@ def make_sound(folder: Path) -> list[Path]:
     return [folder / 'clips/v0/00001.csv', folder / 'clips/v0/00002.csv']
 
 
-def read_sounds(folder: Path) -> None:
-    sound = read_audio(read_manifest(folder / 'train.txt'), LLD, 'mean')
-    scaling = fit_scaling(sound.names, sound.values, 'minmax')
-    for values in sound.values:
+def read_audio_files(folder: Path) -> None:
+    audio = read_audio(read_manifest(folder / 'train.txt'), LLD, 'mean')
+    scaling = fit_scaling(audio.names, audio.values, 'minmax')
+    for values in audio.values:
         scale_features(values, scaling)
 
 
@@ -190,10 +192,10 @@ def read_scalings(folder: Path) -> None:
 
 
 def make_wav(folder: Path) -> list[Path]:
-    with wave.open(str(folder / 'sound.wav'), 'wb') as file:
+    with wave.open(str(folder / 'audio.wav'), 'wb') as file:
         file.setparams((1, 2, 16000, 0, 'NONE', ''))
         file.writeframes(np.random.default_rng(5).integers(-999, 999, 3000).astype('<i2').tobytes())
-    return [folder / 'sound.wav']
+    return [folder / 'audio.wav']
 
 
 # Flags
@@ -543,7 +545,7 @@ def read_weights(path: Path) -> None:
 
 
 def read_foreign(folder: Path) -> None:
-    """Tries formats that are always refused, even if they are valid."""
+    """Tries formats that are always refused, even when the file is not damaged."""
     errors = []
     for name in ('model.keras', 'model.pth', 'model.tar'):
         try:
@@ -575,16 +577,16 @@ def read_videos(folder: Path) -> None:
 
 TARGETS = {
     'manifest of faces': Target(lambda f: make_manifest(f, 'image label'), read_manifests, 1300),
-    'manifest of sound': Target(lambda f: make_manifest(f, 'audio label'), read_manifests, 600),
+    'manifest of audio': Target(lambda f: make_manifest(f, 'audio label'), read_manifests, 600),
     'manifest of both': Target(lambda f: make_manifest(f, 'audio image label'), read_manifests, 900),
     'manifest without labels': Target(lambda f: make_manifest(f, 'image'), read_manifests, 500),
     'ledger': Target(make_ledger, read_ledgers, 1000),
     'results file': Target(make_results, read_result, 1300),
     'results files, fused': Target(make_results, fuse_results, 200),
     'list for a submission': Target(make_expected, read_expecteds, 700),
-    'audio CSV': Target(make_sound, read_sounds, 900),
+    'audio CSV': Target(make_audio, read_audio_files, 900),
     'audio_scaling.txt': Target(make_scaling, read_scalings, 600),
-    'wav': Target(make_wav, lambda f: read_wav(f / 'sound.wav'), 700),
+    'wav': Target(make_wav, lambda f: read_wav(f / 'audio.wav'), 700),
     'flags.txt': Target(make_flags, read_flags, 900),
     'flagfile': Target(make_flagfile, read_flagfiles, 700),
     'fer2013.csv': Target(make_fer2013, lambda f: prepare('fer2013', f), 500),

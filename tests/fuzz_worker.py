@@ -1,7 +1,7 @@
 """The process that reads damaged files: python tests/fuzz_worker.py FOLDER SEED JOBS, started by test_fuzz.py.
 
 It is a process of its own, because libraries may crash, fill the memory or never end. It prints the name of each input
-before it reads it, so that test_fuzz.py can name the input that killed it.
+before reading the input, so that test_fuzz.py can name the input that killed the process.
 """
 
 import contextlib
@@ -25,20 +25,20 @@ from fuzz_targets import OUTPUT, TARGETS
 from fer import cli
 from fer.prepare.ffmpeg import FFMPEG
 
-PATIENCE = 5  # seconds of CPU time of an input
+PATIENCE = 5  # seconds that an input may take. CPU time, because other jobs may share the CPU
 MEMORY = 2 * 2**30  # bytes that an input may take
-LONGEST = 3000  # characters of a line
+LONGEST = 3000  # characters of an error's line, at most
 _TEMPORARY = 'tmp'
 _CHANGES = ('os.mkdir', 'os.rename', 'os.link', 'os.symlink', 'os.remove', 'os.rmdir', 'os.truncate', 'os.chmod')
 _CODE = ('os.system', 'os.exec', 'os.posix_spawn', 'pickle.find_class')
 
 
 class TooLong(BaseException):
-    """An input takes too long. Derives from BaseException, so that no parser can swallow it."""
+    """Raised if an input takes too long. Derives from BaseException, so that no parser can swallow it."""
 
 
 class Watch:
-    """Records files that are changed outside the folders `allowed`, and code that is run, once `allowed` is set."""
+    """Records changes to files outside the folders `allowed`, and code that is run. It starts when `allowed` is set."""
 
     def __init__(self) -> None:
         self.allowed: list[str] | None = None
@@ -52,9 +52,10 @@ class Watch:
             path, _, flags = arguments
             writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             self._check(event, [path] if writes else [])
-        elif event in _CHANGES and not any(isinstance(fd, int) and fd >= 0 for fd in arguments[1:]):  # below a folder
+        # A path beside the descriptor of an open folder is below that folder, so it is skipped.
+        elif event in _CHANGES and not any(isinstance(fd, int) and fd >= 0 for fd in arguments[1:]):
             self._check(event, [arguments[1]] if event in ('os.symlink', 'os.link') else list(arguments[:2]))
-        elif event in _CODE and not (event == 'os.posix_spawn' and arguments[0] == FFMPEG):  # as subprocess starts it
+        elif event in _CODE and not (event == 'os.posix_spawn' and arguments[0] == FFMPEG):  # ffmpeg, by subprocess
             self.found.append(f'{event} {arguments}')
 
     def _check(self, event: str, paths: list) -> None:
@@ -91,8 +92,8 @@ def read(function: Callable[[Path], object], folder: Path, names: list[str]) -> 
 
     Args:
       function: reads the files in the folder.
-      folder: its argument.
-      names: the error's line must have one of them.
+      folder: the argument of `function`.
+      names: the error's line must contain one of them.
 
     Returns:
       The outcome, which is `read`, `refused` or a fault, and the error's text.
@@ -114,7 +115,7 @@ def read(function: Callable[[Path], object], folder: Path, names: list[str]) -> 
 
 
 def names_of(folder: Path, paths: list[Path]) -> list[str]:
-    """Returns names of which an error contains one: a file, a prefix of a checkpoint, or the flag of the folder."""
+    """Returns the names of which an error must contain one: files, a checkpoint's prefix, and the folder's flag."""
     return [*(path.name.partition('.data-')[0].removesuffix('.index') for path in paths), f'--source={folder}: ']
 
 
@@ -132,15 +133,15 @@ def patience() -> Iterator[None]:
 
 
 def main(root: Path, seed: int, jobs: dict[str, list[int]]) -> None:
-    """Reads damaged files, and prints a line of JSON before and after each. Files that show a fault are kept.
+    """Reads damaged files, and prints a line of JSON before and after each.
 
     Args:
       root: an empty folder. Files that show a fault are kept in its folder `found`.
       seed: of the damage.
-      jobs: [first, one past the last] number of the inputs of each target.
+      jobs: by target, the number of its first input, and one more than that of its last.
     """
     channel, sys.stderr = os.fdopen(os.dup(1), 'w'), os.fdopen(os.dup(2), 'w')
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries print there, too
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # because libraries print to standard output, too
     os.dup2(1, 2)
     faulthandler.enable(sys.stderr)
     watch = Watch()
@@ -159,7 +160,7 @@ def main(root: Path, seed: int, jobs: dict[str, list[int]]) -> None:
         (folder / _TEMPORARY).mkdir()
         tempfile.tempdir = str(folder / _TEMPORARY)
         names = names_of(folder, paths)
-        outcome, message = read(target.read, folder, names)  # also imports what is imported late
+        outcome, message = read(target.read, folder, names)  # valid files. This also does all late imports
         assert outcome == 'read', (name, outcome, message)
         used = os.sysconf('SC_PAGE_SIZE') * int(Path('/proc/self/statm').read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""Late fusion: methods compared with their formulas, files, errors and the command."""
+"""Late fusion: its methods compared with their formulas, its files, its errors and its command."""
 
 import csv
 import hashlib
@@ -55,7 +55,7 @@ def members(tmp_path):
     return paths
 
 
-def test_results_survive_to_the_bit(tmp_path):
+def test_results_are_restored_to_the_bit(tmp_path):
     results = make_results(5, fallback=(2,))
     write_results(tmp_path / 'r.txt', results)
     back = read_results(tmp_path / 'r.txt')
@@ -103,7 +103,7 @@ def test_infinite_logits_are_refused(tmp_path):
 
 @pytest.fixture(scope='module')
 def answers():
-    """Returns four models of different scales on 60 videos. Some predictions are not their largest logits."""
+    """Returns four models of different scales on 60 videos. Some predictions differ from the largest logit."""
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 7, 60)
     logits = rng.normal(size=(4, 60, 7)) * np.array([0.1, 1, 1, 30])[:, None, None]
@@ -156,7 +156,7 @@ def formula(method, answers, v):
 
 
 @pytest.mark.parametrize('method', [name for name, method in METHODS.items() if method.evidence])
-def test_methods_against_their_formulas(answers, method):
+def test_methods_equal_their_formulas(answers, method):
     scores, predictions = fused_scores(method, answers)
     expected = [formula(method, answers, v) for v in range(60)]
     np.testing.assert_allclose(scores, expected, atol=1e-12)
@@ -167,8 +167,8 @@ def test_methods_against_their_formulas(answers, method):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_video_missing_from_a_file_is_answered_by_others(answers, method):
-    """The scores are those of the other models with the same weights."""
+def test_missing_video_is_answered_by_other_models(answers, method):
+    """Its scores are those of the other models with their weights unchanged."""
     answered = np.ones(answers.predictions.shape, bool)
     answered[2, ::3] = False
     partial = answers._replace(answered=answered)
@@ -214,7 +214,7 @@ def test_file_with_missing_videos_is_completed_on_request(tmp_path):
     assert done.code == 2
     assert 'video v20 is not in' in done.err
     done = run('fusion.py', *flags, '--on_missing=others', f'--output={tmp_path / "others"}')
-    assert f'{part}: 8 of 28 videos are missing, such as v20; the others answer' in done.out
+    assert f'{part}: 8 of 28 videos are missing, such as v20; answered by the other files' in done.out
     fused, alone = (read_results(path) for path in (tmp_path / 'others' / 'results_val.txt', whole))
     np.testing.assert_allclose(fused.logits[20:], alone.logits[20:], atol=1e-8)
     assert (fused.predictions[20:] == alone.predictions[20:]).all()
@@ -231,7 +231,7 @@ def test_file_with_missing_videos_is_completed_on_request(tmp_path):
 
 
 def test_splits_sharing_few_ids_are_not_the_same(tmp_path):
-    """AFEW has a few ids that occur in training and test."""
+    """A few ids of AFEW occur in both training and test."""
     labels = np.arange(40) % 7
     ours, theirs = [f'v{k:02d}' for k in range(40)], [f't{k:02d}' for k in range(39)] + ['v03']
     fitted = [write_member(tmp_path / 'val', name, ours, labels, seed) for seed, name in enumerate('ab')]
@@ -240,7 +240,7 @@ def test_splits_sharing_few_ids_are_not_the_same(tmp_path):
     flags = (f'--weights_from={paths[0]}', f'--apply_to={paths[1]}')
     done = run('fusion.py', *flags, f'--output={tmp_path / "all"}')
     assert 'optimistic' not in done.out
-    assert '1 of 40 videos have ids that are among those that weights are made from; --leave_out_common' in done.out
+    assert 'the ids of 1 of 40 videos are also in --weights_from; --leave_out_common' in done.out
     assert json.loads((tmp_path / 'all' / 'metrics_val.json').read_text())['total'] == 40
     done = run('fusion.py', *flags, '--leave_out_common', f'--output={tmp_path / "less"}')
     assert 'left out of the score' in done.out
@@ -294,8 +294,8 @@ def test_regression_uses_the_ridge_that_predicts_best(answers, method):
         right[ridge] = 0
         for k in range(5):
             predict = regress(answers.logits[:, fold != k], targets[fold != k], ridge)
-            unseen = predict(answers.logits[:, fold == k]).argmax(axis=1)
-            right[ridge] += np.sum(unseen == answers.labels[fold == k])
+            predictions = predict(answers.logits[:, fold == k]).argmax(axis=1)
+            right[ridge] += np.sum(predictions == answers.labels[fold == k])
     assert len(set(right.values())) > 2
     predict = regress(answers.logits, targets, max(right, key=right.get))
     scores, predictions = fused_scores(method, answers)
@@ -326,7 +326,8 @@ def test_scale_of_all_logits_is_irrelevant(answers, method, scale):
 
 
 @pytest.mark.parametrize('method', ['1', 'vote', '2-rescaled', '3-rescaled', '4-rescaled', '5', 'per-class'])
-def test_rescaled_methods_ignore_the_scale_of_one_model(answers, method):
+def test_scale_of_one_model_is_irrelevant_if_normalised(answers, method):
+    """Votes have no scale, rescaled logits lose it, and a regression's weights adapt to it."""
     _, predictions = fused_scores(method, answers)
     scales = np.array([1e-3, 1, 50, 7])[:, None, None]
     _, scaled = fused_scores(method, answers._replace(logits=scales * answers.logits))
@@ -379,7 +380,7 @@ def test_fusion_command_writes_all_files(members, tmp_path, method):
     scores, predictions = fused_scores(method, answers)
     np.testing.assert_allclose(fused.logits, scores, rtol=1e-6, atol=1e-7)
     assert fused.predictions.tolist() == predictions.tolist()
-    assert fused.fallback[3] == '-'  # the second member has frames of that video
+    assert fused.fallback[3] == '-'  # the second member has an answer for that video
     assert fused.fallback[4] == 'no_face'
     assert fused.frames[3:5].tolist() == [50, 0]
     metrics = json.loads((tmp_path / 'f' / 'metrics_val.json').read_text())
@@ -415,17 +416,17 @@ def test_weights_of_one_split_apply_to_another(tmp_path, method):
     done = run(
         'fusion.py', f'--weights_from={val}', f'--apply_to={test}', f'--method={method}', f'--output={tmp_path}/f'
     )
-    seen, unseen = (
+    source, applied = (
         Answers(np.stack([r.logits for r in rs]).astype(float), np.stack([r.predictions for r in rs]), rs[0].labels)
         for rs in ([make_results(k, videos=videos) for k in (1, 2, 3)] for videos in (20, 13))
     )
-    _, predictions = apply(METHODS[method], unseen, fit(METHODS[method], seen))
+    _, predictions = apply(METHODS[method], applied, fit(METHODS[method], source))
     assert read_results(tmp_path / 'f' / 'results_test.txt').predictions.tolist() == predictions.tolist()
     assert 'optimistic' not in done.out
     metrics = json.loads((tmp_path / 'f' / 'metrics_test.json').read_text())
     assert not metrics['optimistic']
     assert metrics['weights_from'] == val.split(',')
-    assert metrics['correct'] == (predictions == unseen.labels).sum()
+    assert metrics['correct'] == (predictions == applied.labels).sum()
 
 
 def test_score_on_the_source_of_weights_is_optimistic(tmp_path):
@@ -434,14 +435,14 @@ def test_score_on_the_source_of_weights_is_optimistic(tmp_path):
     assert 'fused: optimistic' in done.out
 
 
-def test_cross_validated_weights_never_see_their_videos(answers):
+def test_cross_validated_weights_come_from_other_folds(answers):
     method = METHODS['per-class']
     folds = stratified_folds(answers.labels, 5, 3)
     before = cross_validated_method(method, answers, None, 5, 1, 3)[0]
     for k in range(5):
-        unseen = folds == k
-        weights = fit(method, take_videos(answers, ~unseen))
-        assert (before[unseen] == apply(method, take_videos(answers, unseen), weights)[1]).all()
+        held_out = folds == k
+        weights = fit(method, take_videos(answers, ~held_out))
+        assert (before[held_out] == apply(method, take_videos(answers, held_out), weights)[1]).all()
     repeated = cross_validated_method(method, answers, None, 5, 3, 3)
     assert (repeated[0] == before).all()
     assert (repeated[1] == cross_validated_method(method, answers, None, 5, 1, 4)[0]).all()
@@ -484,17 +485,17 @@ def test_unlabelled_files_need_accuracies(tmp_path):
 @pytest.mark.parametrize(
     ('which', 'where'),
     [
-        ('lacks the first', 'a/results_val.txt:2: video 000000000 is not in'),
-        ('has one more', 'b/results_val.txt:2: video x is not in'),
+        ('first video missing', 'a/results_val.txt:2: video 000000000 is not in'),
+        ('additional video', 'b/results_val.txt:2: video x is not in'),
         ('other labels', 'b/results_val.txt:'),
     ],
 )
 def test_files_that_disagree_are_refused(members, tmp_path, which, where):
     second = read_results(members[1])
-    if which == 'lacks the first':
+    if which == 'first video missing':
         kept = [row for row, video_id in enumerate(second.video_ids) if video_id != '000000000']
         second = Results(*([column[row] for row in kept] for column in second))
-    elif which == 'has one more':
+    elif which == 'additional video':
         second = Results(*([column[0], *column] for column in second))
         second.video_ids[0] = 'x'
     else:
@@ -612,16 +613,16 @@ def test_a_video_without_a_label_is_named(members, tmp_path, method):
     assert ('--accuracies' in line) == (method == '1')
 
 
-def test_reordered_classes_are_printed(members, tmp_path):
+def test_file_with_reordered_classes_is_named(members, tmp_path):
     expected = run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
-    assert 'reordered its classes' not in expected.out
+    assert 'reordered by name' not in expected.out
     before = (tmp_path / 'f' / 'results_val.txt').read_bytes()
     rows = [line.split('\t') for line in members[1].read_text().splitlines()]
     order = [0, 7, 6, 5, 4, 3, 2, 1, *range(8, 12)]
     members[1].write_text('\n'.join('\t'.join(row[k] for k in order) for row in rows))
     assert members[1].read_text().startswith(f'video_id\t{LOGIT_COLUMNS[-1]}')
     done = run('fusion.py', f'--results={members[0]},{members[1]}', f'--output={tmp_path / "f"}')
-    assert 'b/results_val.txt: reordered its classes, which are Surprise, Sad' in done.out
+    assert 'b/results_val.txt: its classes are in the order Surprise, Sad' in done.out
     assert (tmp_path / 'f' / 'results_val.txt').read_bytes() == before
 
 
@@ -662,7 +663,7 @@ def test_paired_bootstrap_resamples_videos():
     differences = (first == labels).astype(float) - (second == labels)
     assert found.difference == pytest.approx(differences.mean())
     assert found.first_only - found.second_only == differences.sum()
-    means = differences[rng.integers(0, 150, (20_000, 150))].mean(axis=1)  # a video at a time
+    means = differences[rng.integers(0, 150, (20_000, 150))].mean(axis=1)  # samples of videos, without a shortcut
     np.testing.assert_allclose(found.interval_95, np.percentile(means, [2.5, 97.5]), atol=0.011)
     assert found.bootstrap == pytest.approx(2 * (means <= 0).mean(), abs=0.01)
     same = compare(labels, first, first)
@@ -729,7 +730,7 @@ def test_faults_of_a_submission_are_listed(tmp_path):
             'misspelt: d.txt: empty; expected one of ' + kinds,
             'misspelt: e.txt:2: 2 lines; expected one class name',
             'extra: sub/f.txt is not named f.txt',
-            'extra: x.txt is of no expected video',
+            'extra: x.txt belongs to no expected video',
             'extra: g.csv is not named g.txt',
             'missing: f.txt',
             'missing: g.txt',

@@ -15,9 +15,9 @@ from fer.results.results_file import Results
 from fer.results.videos import answer_ledger, class_counts, combine_windows, prior_logits
 
 # Every confusion matrix of the dissertation's chapter 6: the printed percent of each row, the class supports that these
-# percentages allow, accuracy and F1. Accuracy and F1 of 6.6 and 6.8 (46.0 / 42.0 and 44.1 / 38.7) and of the datasets
-# other than AFEW are those of the tables. Figures 6.10, 6.12 and 6.15 contradict their tables, so that the values here
-# follow from their own counts.
+# percentages allow, accuracy and F1. For figures 6.6 and 6.8 (46.0 / 42.0 and 44.1 / 38.7), and for the datasets other
+# than AFEW, accuracy and F1 are those printed in the tables. Figures 6.10, 6.12 and 6.15 contradict their tables, so
+# their values here are computed from their own counts.
 FIGURES = json.loads((ROOT / 'tests' / 'confusion.json').read_text())
 
 
@@ -25,7 +25,7 @@ FIGURES = json.loads((ROOT / 'tests' / 'confusion.json').read_text())
 def test_the_dissertations_matrices_give_its_accuracies_and_f1(figure):
     supports = np.array(figure['supports'])
     counts = np.rint(np.array(figure['row_percent']) * supports[:, np.newaxis] / 100).astype(int)
-    # A percent to one decimal gives the exact count up to 1,000 videos, and a close one above.
+    # A percentage with one decimal gives the exact count for up to 1,000 videos, and a close count for more.
     assert (abs(counts.sum(axis=1) - supports) <= (supports > 1000)).all()
     labels, predictions = np.indices((7, 7)).reshape(2, -1).repeat(counts.ravel(), axis=1)
     metrics = score(labels, predictions)
@@ -68,7 +68,7 @@ def test_metrics_equal_scikit_learn():
 
 
 def test_summary_names_an_absent_class():
-    """CREMA-D has no Surprise, and a perfect answer scores 100."""
+    """In CREMA-D, which has no Surprise, perfect predictions have an F1 of 100."""
     labels = np.repeat(np.arange(6), 4)
     assert summary(score(labels, labels) | {'with_faces': score(labels, labels)}).startswith(
         '24/24 = 100.0% [86.2, 100.0], F1 100.0 over 6 of 7 classes (no Surprise)'
@@ -100,7 +100,7 @@ def test_videos_without_faces_count():
     assert 'with faces 2/3' in summary(metrics)
 
 
-def test_half_labelled_results_are_refused():
+def test_partly_labelled_results_are_refused():
     assert score_results(results_of([-1, -1], [0, 1], ['-', '-']), 'val.txt') is None
     with pytest.raises(InputError, match=r'val\.txt: video 1 has no label'):
         score_results(results_of([3, -1], [0, 1], ['-', '-']), 'val.txt')

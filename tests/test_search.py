@@ -30,7 +30,7 @@ def subset(number):
 
 @pytest.mark.parametrize('method', SEARCHABLE)
 def test_every_subset_scores_like_its_fusion(method):
-    """Some models are copies of others or never right, and votes tie all the time."""
+    """Some models are copies of others or never right, and votes often tie."""
     answers = make_answers(7, 61, seed=3)
     logits = answers.logits.copy()
     logits[4] = logits[1]
@@ -116,14 +116,14 @@ def test_nested_search_never_uses_the_predicted_fold(kind):
     fold = stratified_folds(answers.labels, 5, 9)
     nested = nested_predictions(answers, ['2', '4'], kind, folds=5, repeats=1, seed=9)[0]
     for k in range(5):
-        seen = take_videos(answers, fold != k)
-        found = search(seen, ['2', '4'], kind)
-        expected = predict(found, take_videos(answers, fold == k), fit_ensemble(found, seen))[1]
+        others = take_videos(answers, fold != k)
+        found = search(others, ['2', '4'], kind)
+        expected = predict(found, take_videos(answers, fold == k), fit_ensemble(found, others))[1]
         assert (nested[fold == k] == expected).all()
 
 
 def test_nested_search_finds_nothing_in_noise():
-    """On random answers the score of the search is far above chance. The nested score is not."""
+    """The models answer at random. The score of the search is above chance, but the nested score is not."""
     optimistic, nested = [], []
     for seed in range(8):
         rng = np.random.default_rng(seed)
@@ -227,8 +227,8 @@ def test_search_on_one_split_is_called_optimistic(runs, tmp_path):
     [
         (('--search_methods=1,5',), "'5'; expected some of 1, 2, 3, 4, vote"),
         (('--search_methods=9',), "'9'; expected some of"),
-        (('--method=2',), '--method: not with --search'),
-        (('--accuracies=0.1',), '--accuracies: not with --search'),
+        (('--method=2',), '--method: not allowed with --search'),
+        (('--accuracies=0.1',), '--accuracies: not allowed with --search'),
         (('--search=most',), 'search'),
         (('--results={runs}/r0/results_val.txt,{runs}/r1/results_holdout.txt',), 'expected the same videos'),
         (('--results={runs}/unlabelled.txt',), 'video val7 has no label'),

@@ -8,7 +8,8 @@
   python fusion.py --compare --results=A/results_val.txt,B/results_val.txt              is the difference chance?
   python fusion.py --check_submission=FOLDER --expected=DATA/test.ledger.csv
 
-Exit codes: 0 done; 1 (--check_submission) the submission has faults, which are listed; 2 bad input, nothing written.
+Exit codes: 0 done, 1 (of --check_submission) the submission has faults, which are listed, 2 bad input and nothing
+written.
 """
 
 import functools
@@ -35,15 +36,17 @@ flags.DEFINE_string('output', None, 'Folder to write to, or the path (.txt) of t
 flags.DEFINE_list(
     'accuracies',
     None,
-    "Accuracy of each file, in [0, 1]. The default is each model's own, from its labels.",
+    'Accuracy of each file, in [0, 1]. The default is the accuracy of each file on the labels in the files.',
 )
 flags.DEFINE_list(
     'weights_from',
     None,
-    'Labelled results files that weights are made from, one per model. Needs --apply_to. Without it, weights are made '
-    'from the fused files themselves, and scores are called optimistic.',
+    'Labelled results files, one per model, to make the weights from. Needs --apply_to. Without this flag, the weights '
+    'are made from the same files that are fused, and scores are called optimistic.',
 )
-flags.DEFINE_list('apply_to', None, 'Results files to fuse, of the same models in the same order as --weights_from.')
+flags.DEFINE_list(
+    'apply_to', None, 'Results files of the videos to answer, with the same models in the same order as --weights_from.'
+)
 flags.DEFINE_enum(
     'on_missing',
     'error',
@@ -60,8 +63,9 @@ flags.DEFINE_enum(
     'search',
     None,
     ['auto', 'exhaustive', 'greedy'],
-    'Search for the best ensemble among the subsets of the files, and print what it is worth. exhaustive: all subsets '
-    'of up to 20 files; greedy: forward selection with replacement; auto: exhaustive if there are few enough files.',
+    'Search for the best ensemble among the subsets of the files, instead of fusing all, and print what it is worth. '
+    'exhaustive: all subsets of up to 20 files; greedy: forward selection with replacement; auto: exhaustive for up to '
+    '20 files, else greedy.',
 )
 flags.DEFINE_list('search_methods', ['1', '2', '3', '4'], 'Methods for --search to try: any except 5 and per-class.')
 flags.DEFINE_integer(
@@ -70,7 +74,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     'repeats',
     None,
-    'Repetitions of the cross-validation, each with other folds. The default is 10, with --search 1.',
+    'Repetitions of the cross-validation, each with other folds. The default is 10, or 1 with --search.',
     lower_bound=1,
 )
 flags.DEFINE_integer('seed', 0, 'Seed of the folds and of the bootstrap.', lower_bound=0)
@@ -83,7 +87,7 @@ flags.DEFINE_string(
 
 
 def main() -> int:
-    # Modules are imported where they are needed, so that --help and a mistyped flag do not wait for NumPy.
+    # Modules are imported where they are used, so that --help and a mistyped flag do not wait for NumPy's import.
     values = flags.FLAGS
     if values.check_submission:
         return check_submission()
@@ -132,15 +136,18 @@ def check_flags(values: flags.FlagValues) -> None:
         raise InputError('--folds=1: expected 2 or more, or 0 for no cross-validation')
     given = {name for name in ('results', 'weights_from', 'apply_to') if values[name].value is not None}
     if given not in ({'results'}, {'weights_from', 'apply_to'}):
-        raise InputError('--results: expected either these files alone, or both --weights_from and --apply_to')
+        raise InputError('--results: expected either this flag alone, or both --weights_from and --apply_to')
     if values.search is None:
         return
     if values['method'].present:
-        raise InputError('--method: not with --search; expected --search_methods')
+        raise InputError('--method: not allowed with --search; give --search_methods instead')
     if values.accuracies is not None:
-        raise InputError('--accuracies: not with --search, which weights models by their accuracy on labels')
+        raise InputError('--accuracies: not allowed with --search, which takes accuracies from the labels; remove it')
     if values.on_missing != 'error' or values.leave_out_common:
-        raise InputError('--on_missing, --leave_out_common: not with --search, whose files answer the same videos')
+        raise InputError(
+            '--on_missing, --leave_out_common: not allowed with --search, whose files must answer the same videos; '
+            'remove them'
+        )
 
 
 def accuracies() -> list[float] | None:

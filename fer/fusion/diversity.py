@@ -1,4 +1,4 @@
-"""Diversity of an ensemble: how the right answers of its members differ, video by video and emotion by emotion."""
+"""Diversity of an ensemble: on which videos and in which emotions its members are right or wrong."""
 
 from typing import NamedTuple
 
@@ -14,17 +14,17 @@ class Diversity(NamedTuple):
     disagreement: np.ndarray  # float64 [M, M], share of videos that two models answer differently
     # float64 [M, M], in [-1, 1]. 0 for independent models, 1 where two models fail on the same videos.
     q_statistic: np.ndarray
-    either: np.ndarray  # float64 [M, M], share of videos that at least one of two models has right
-    oracle: float  # share of videos that any model has right
-    recall: np.ndarray  # float64 [M, 7], share of each class's videos that a model has right, NaN without videos
-    alone: np.ndarray  # int64 [M, 7], videos of each class that only this model has right
+    either: np.ndarray  # float64 [M, M], share of videos that at least one of two models answers correctly
+    oracle: float  # share of videos that at least one of all models answers correctly
+    recall: np.ndarray  # float64 [M, 7], share of each class that a model answers correctly, NaN for an empty class
+    alone: np.ndarray  # int64 [M, 7], videos of each class that no other model answers correctly
 
 
 def measure_diversity(answers: Answers) -> Diversity:
-    """Returns the measures for every two models.
+    """Returns the measures for each pair of models.
 
-    Q of two models is (ad - bc) / (ad + bc). a is the number of videos that both have right, d that both have wrong, b
-    and c that only one of them has right. Q is NaN where the denominator is 0.
+    Q of two models is (ad - bc) / (ad + bc). a is the number of videos that both answer correctly, b those that only
+    the first does, c those that only the second does, and d those that neither does. Q is NaN if the denominator is 0.
     """
     predictions, labels = answers.predictions, answers.labels
     right = (predictions == labels).astype(np.int64)  # [M, V]

@@ -1,4 +1,4 @@
-"""The search for an ensemble: reads results files, searches, and writes the answers and what their score is worth."""
+"""The search for an ensemble, from results files to its answers and an estimate of its score on other videos."""
 
 import csv
 from collections.abc import Sequence
@@ -24,31 +24,31 @@ from fer.results.metrics import score_results, write_metrics
 
 
 class Candidate(NamedTuple):
-    """One way to answer: made from the source videos, and judged on them, by cross-validation and on other videos."""
+    """One way to answer videos, made from the source videos. Its predictions are scored in up to three ways."""
 
     name: str
-    fitted: np.ndarray  # int [V], predictions for the source by weights, or a choice, made on all of it
-    validated: np.ndarray | None  # int [repeats, V], predictions for the source by what was made on the other folds
+    fitted: np.ndarray  # int [V], predictions for the source videos, by weights and a choice made from all of them
+    validated: np.ndarray | None  # int [repeats, V], predictions for the source videos, made from the other folds only
     applied: np.ndarray | None  # int [V'], predictions for the other videos, None without them
 
 
 class Study(NamedTuple):
-    """The answers that candidates are made from and judged on."""
+    """The answers that candidates are made from, and those that they are scored on."""
 
-    answers: Answers  # of the source
+    answers: Answers  # for the source videos
     others: Answers | None  # for the other videos, None without them
-    other_labels: np.ndarray | None  # int [V'], of the other videos, None where they have no labels
-    overlap: bool  # whether the other videos are those of the source
+    other_labels: np.ndarray | None  # int [V'], of the other videos, None if they have no labels
+    overlap: bool  # whether the other videos are the source videos
     folds: int  # of the cross-validation, 0 for none
     repeats: int
     seed: int
 
 
 def find(request: SearchRequest) -> None:
-    """Searches for the best ensemble, and writes its answers and what it would be worth on other videos.
+    """Searches for the best ensemble, and writes its answers and an estimate of its score on other videos.
 
     Writes what `fer.fusion.fuse.fuse` writes, search_<split>.json with all that is printed, and diversity_<split>.csv
-    with the measures of every two files.
+    with the measures of each pair of files.
 
     Raises:
       InputError: files are malformed or disagree, a label is missing, or the search cannot be made.
@@ -73,9 +73,9 @@ def find(request: SearchRequest) -> None:
         repeats=request.repeats,
         seed=request.seed,
     )
-    single = _searched(study, 'best single model', search(answers, ['3'], 'single'), ['3'], 'single')
-    searched = _searched(study, 'searched ensemble', ensemble, request.methods, kind)
-    candidates = [single, *(_fixed_method(study, key) for key in '12345'), searched]
+    single = _candidate_of_search(study, 'best single model', search(answers, ['3'], 'single'), ['3'], 'single')
+    searched = _candidate_of_search(study, 'searched ensemble', ensemble, request.methods, kind)
+    candidates = [single, *(_candidate_of_method(study, key) for key in '12345'), searched]
     diversity = measure_diversity(answers)
 
     print_files(source, members, ensemble)
@@ -142,7 +142,7 @@ def choose_search(kind: str, models: int) -> str:
     """Returns `exhaustive` or `greedy`.
 
     Raises:
-      InputError: an exhaustive search of too many models.
+      InputError: an exhaustive search is requested for more than MOST_EXHAUSTIVE models.
     """
     if kind == 'exhaustive' and models > MOST_EXHAUSTIVE:
         raise InputError(f'--search=exhaustive: {models} files; expected at most {MOST_EXHAUSTIVE}, or --search=greedy')
@@ -152,12 +152,12 @@ def choose_search(kind: str, models: int) -> str:
 
 
 def _limit_folds(folds: int, videos: int) -> int:
-    """Returns at most one fold per video, and 0 for a single video."""
+    """Returns the number of folds, limited to one per video. It is 0 for a single video."""
     return folds if folds <= videos else videos if videos > 1 else 0
 
 
-def _searched(study: Study, name: str, ensemble: Ensemble, methods: Sequence[str], kind: str) -> Candidate:
-    """Returns the answers of an ensemble. The cross-validated ones are of a search on the other folds."""
+def _candidate_of_search(study: Study, name: str, ensemble: Ensemble, methods: Sequence[str], kind: str) -> Candidate:
+    """Returns the predictions of an ensemble. For cross-validation, the search is repeated on the other folds."""
     weights = fit_ensemble(ensemble, study.answers)
     validated = None
     if study.folds:
@@ -170,8 +170,8 @@ def _searched(study: Study, name: str, ensemble: Ensemble, methods: Sequence[str
     )
 
 
-def _fixed_method(study: Study, key: str) -> Candidate:
-    """Returns the answers of a method over all models."""
+def _candidate_of_method(study: Study, key: str) -> Candidate:
+    """Returns the predictions of a method that fuses all models."""
     method = METHODS[key]
     weights = fit(method, study.answers)
     validated = None
@@ -186,7 +186,7 @@ def _fixed_method(study: Study, key: str) -> Candidate:
 
 
 def print_files(source: Members, members: Members, ensemble: Ensemble) -> None:
-    """Prints the files of the source, numbered, with their accuracy and how often the ensemble has them."""
+    """Prints the source's files, numbered, with their accuracy and how often each is in the ensemble."""
     print_notes(source, members)
     for model, (path, accuracy) in enumerate(zip(source.paths, accuracies_of(source.answers), strict=True)):
         times = ensemble.models.count(model)
@@ -230,8 +230,8 @@ def _print_table(candidates: Sequence[Candidate], study: Study) -> list[dict]:
         ],
     )
     print(
-        'optimistic: chosen and weighted on these same videos (method 3, all: neither); cross-validated: on the other '
-        'folds only'
+        'optimistic: models chosen and weighted on these same videos (method 3, all, does neither); cross-validated: '
+        'on the other folds only'
     )
     return table
 
@@ -244,10 +244,10 @@ def _cell(scored: dict | None) -> str:
 
 
 def _print_test(searched: Candidate, single: Candidate, study: Study) -> dict | None:
-    """Prints and returns whether the ensemble beats the best single model.
+    """Tests whether the ensemble is better than the best single model, prints the result and returns it.
 
-    The videos are other than those that either was chosen on: the other videos, or the folds left out in the first
-    repeat of the cross-validation. Returns None where there are neither.
+    The test is on videos that neither was chosen on. These are the other videos if they have labels, else the held-out
+    folds of the first repeat of the cross-validation. Returns None without either.
     """
     if study.other_labels is not None:
         labels, first, second = study.other_labels, searched.applied, single.applied
@@ -268,7 +268,7 @@ def _print_test(searched: Candidate, single: Candidate, study: Study) -> dict | 
 
 
 def _write_diversity(path: Path, paths: Sequence[str], diversity: Diversity) -> None:
-    """Writes a row per file (recalls, and videos that only this file has right), then a row for every two files."""
+    """Writes a row per file (recalls, and videos that only it answers correctly), then a row per pair of files."""
     with atomic_write(path) as file:
         rows = csv.writer(file, lineterminator='\n')
         rows.writerow(

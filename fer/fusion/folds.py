@@ -12,10 +12,11 @@ def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
       seed: of the random order within each class.
 
     Returns:
-      int [V], each video's fold. The sizes of folds differ by one at most, and so do those of each class's share.
+      int [V], each video's fold. The sizes of folds differ by at most one, and so do their numbers of videos per class.
     """
     rng = np.random.default_rng(seed)
-    # Sorted by class, in random order within. One count over all classes, so that no fold is always the first.
+    # Videos are sorted by class, in random order within a class. The count continues from class to class, so that the
+    # first fold does not get the first video of every class.
     order = np.lexsort((rng.random(len(labels)), labels))
     fold = np.empty(len(labels), int)
     fold[order] = np.arange(len(labels)) % folds

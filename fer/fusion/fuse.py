@@ -141,7 +141,7 @@ def describe_validation(validation: dict) -> str:
 
 
 def check_accuracies(given: Sequence[float] | None, models: int) -> np.ndarray | None:
-    """Returns the accuracies of the flag, float64 [M] in [0, 1], one for each model, or None.
+    """Returns the numbers of --accuracies, float64 [M] in [0, 1], one for each model. None without the flag.
 
     Raises:
       InputError: their number differs from that of the models, one is outside [0, 1], or all are 0.
@@ -150,14 +150,14 @@ def check_accuracies(given: Sequence[float] | None, models: int) -> np.ndarray |
         return None
     accuracies = np.array(given)
     if len(accuracies) != models:
-        raise InputError(f'--accuracies: {len(accuracies)} numbers for {models} files')
+        raise InputError(f'--accuracies: {len(accuracies)} numbers for {models} files; expected one for each file')
     if not ((accuracies >= 0) & (accuracies <= 1)).all() or not accuracies.any():
         raise InputError(f'--accuracies={",".join(map(str, given))}: expected numbers in [0, 1], not all 0')
     return accuracies
 
 
 def check_labels(source: Members, method: Method, given: np.ndarray | None) -> None:
-    """Raises InputError if a method makes weights from labels that the files do not have."""
+    """Raises InputError if a method needs labels for its weights, and some are missing."""
     if method.needs == 'nothing' or (method.needs == 'accuracies' and given is not None):
         return
     unknown = np.flatnonzero(source.labels < 0)
@@ -165,13 +165,13 @@ def check_labels(source: Members, method: Method, given: np.ndarray | None) -> N
         video_id = source.results[0].video_ids[unknown[0]]
         remedy = '--weights_from with labelled files'
         raise InputError(
-            f'{source.paths[0]}: video {video_id} has no label in any file ({unknown.size} such videos) to make '
-            f'weights from; expected {"--accuracies or " if method.needs == "accuracies" else ""}{remedy}'
+            f'{source.paths[0]}: video {video_id} has no label in any file ({unknown.size} such videos), but weights '
+            f'are made from labels; give {"--accuracies or " if method.needs == "accuracies" else ""}{remedy}'
         )
 
 
 def model_accuracies(source: Members, given: np.ndarray | None) -> np.ndarray | None:
-    """Returns the given accuracies or the models' own, float64 [M]. None without labels."""
+    """Returns the given accuracies, else those on the source's labels, float64 [M]. None if a label is missing."""
     if given is not None or (source.labels < 0).any():
         return given
     return accuracies_of(source.answers)
@@ -187,7 +187,7 @@ def is_optimistic(method: Method, given: np.ndarray | None, source: Members, mem
 def describe_common(number: int, total: int, left_out: bool) -> str:
     """Returns a sentence about videos whose ids two splits share, and whether the score counts them."""
     what = 'left out of the score' if left_out else '--leave_out_common leaves them out of the score'
-    return f'{number} of {total} videos have ids that are among those that weights are made from; {what}'
+    return f'the ids of {number} of {total} videos are also in --weights_from; {what}'
 
 
 def print_notes(source: Members, members: Members) -> None:
@@ -197,7 +197,7 @@ def print_notes(source: Members, members: Members) -> None:
 
 
 def print_score(fused: Fused) -> None:
-    """Prints the score of a fusion, marked where it is optimistic."""
+    """Prints the score of a fusion, and that it is optimistic if it is."""
     if fused.metrics is None:
         print('no labels, no metrics')
     else:
@@ -205,7 +205,9 @@ def print_score(fused: Fused) -> None:
 
 
 def write_fused(outputs: Outputs, fused: Fused, beside: Callable[[Path], None] = lambda folder: None) -> None:
-    """Writes results, weights and, with labels, metrics and picture. All files appear together or none does.
+    """Writes results and weights and, with labels, metrics and the plot of the confusion matrix.
+
+    All files appear together, or none does.
 
     Args:
       outputs: paths of the files.

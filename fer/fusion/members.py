@@ -14,8 +14,8 @@ from fer.results.videos import prior_logits, read_class_counts
 
 ON_MISSING = ('error', 'others', 'prior')
 NOT_IN_FILE = 'not_in_file'  # fallback of a video that a member does not answer
-SAME_VIDEOS = 0.1  # two splits with a larger share of ids in common have the same videos
-MOST_FILES = 1000  # a greedy search of so many takes minutes
+SAME_VIDEOS = 0.1  # two splits count as the same videos if they share more than this part of their ids
+MOST_FILES = 1000  # a greedy search among this many files takes minutes
 
 
 class Members(NamedTuple):
@@ -56,7 +56,7 @@ def read_members(given: Sequence[str], flag: str, on_missing: str = 'error') -> 
         results.append(read_results(path))
         classes = classes_of(path)
         if classes != list(EMOTIONS):
-            notes.append(f'{path}: reordered its classes, which are {", ".join(classes)}')
+            notes.append(f'{path}: its classes are in the order {", ".join(classes)}, so they were reordered by name')
     if on_missing != 'error':
         results = _complete(results, paths, on_missing, notes)
     results = [_in_order_of(results[0], paths[0], other, path) for other, path in zip(results, paths, strict=True)]
@@ -103,7 +103,7 @@ def check_same_models(fitted: Sequence[str], applied: Sequence[str]) -> None:
     for index, (ours, theirs) in enumerate(zip(*folders, strict=True)):
         if theirs != ours and (theirs in folders[0] or ours in folders[1]):
             raise InputError(
-                f'--apply_to: file {index + 1} is {applied[index]}, of --weights_from {fitted[index]}; '
+                f'--apply_to: file {index + 1} is {applied[index]}, but that of --weights_from is {fitted[index]}; '
                 'expected the same models in the same order'
             )
 
@@ -121,7 +121,7 @@ def _complete(results: list[Results], paths: list[str], on_missing: str, notes: 
         logits, reason = np.zeros(NUM_CLASSES), NOT_IN_FILE
         if on_missing == 'prior':
             logits, reason = prior_logits(read_class_counts(Path(path).parent)), 'prior'
-        how = 'its answer is the prior' if on_missing == 'prior' else 'the others answer'
+        how = "answered by its run's class frequencies" if on_missing == 'prior' else 'answered by the other files'
         notes.append(f'{path}: {len(absent)} of {len(everything)} videos are missing, such as {absent[0]}; {how}')
         number = len(absent)
         completed.append(

@@ -30,7 +30,7 @@ class Answers(NamedTuple):
     logits: np.ndarray  # float64 [M, V, 7]
     predictions: np.ndarray  # int [M, V], class indices
     labels: np.ndarray  # int [V], class indices, -1 where unknown
-    answered: np.ndarray | None = None  # bool [M, V], videos that a model answers, None for all
+    answered: np.ndarray | None = None  # bool [M, V], whether a model answers a video, None if each answers all
 
     def shares(self) -> np.ndarray:
         """Returns 1 where a model answers a video, else 0, float64 [M, V]."""
@@ -46,11 +46,14 @@ class Weights(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Factors of the weights of a weighted mean. A model's do not depend on other models, so they serve any subset."""
+    """Factors that make the weights of a weighted mean. They serve every subset of the models.
+
+    The factors of a model do not depend on other models.
+    """
 
     model: np.ndarray  # float64 [M], above 0
     by_class: np.ndarray | None  # float64 [M, 7], above 0, of a model within each class, None if all are equal
-    factor: np.ndarray  # float64 [7], above 0, of a class's score for every model
+    factor: np.ndarray  # float64 [7], above 0, by which a class's score is multiplied, equal for all models
 
 
 class Method(NamedTuple):
@@ -58,7 +61,7 @@ class Method(NamedTuple):
 
     title: str
     inputs: Callable[[Answers], np.ndarray]  # X, float64 [M, V, 7]
-    needs: str  # input of the weights: 'nothing', 'accuracies' or 'labels'
+    needs: str  # what the weights are made from: 'nothing', 'accuracies' or 'labels' (of the videos themselves)
     evidence: Callable[[Answers, np.ndarray], Evidence] | None = None  # of answers and the models' accuracies [M]
     learn: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None  # of X and labels
 
@@ -100,9 +103,9 @@ def by_accuracy(answers: Answers, accuracies: np.ndarray) -> Evidence:
 def by_accuracy_and_root_class_accuracy(answers: Answers, accuracies: np.ndarray) -> Evidence:
     """Weights models by accuracy times the square root of their accuracy within each class.
 
-    The dissertation takes its class weights from Liu et al. 2018 ([47]) without a formula. Section 4.4 describes them
-    as the performance of a model in each class, which is this reading. `by_accuracy_and_root_frequency` is the other.
-    One right and one wrong video are added to each class, so that no weight is 0 in classes with few videos.
+    The dissertation takes its class weights from Liu et al. 2018 ([47]) without a formula. Section 4.4 wants them 'to
+    reflect class specific model performance', which this function does. `by_accuracy_and_root_frequency` is the other
+    reading. One right and one wrong video are added to each class, so that no weight is 0 in a class with few videos.
     """
     return by_accuracy(answers, accuracies)._replace(by_class=np.sqrt(class_accuracies(answers)))
 
@@ -110,26 +113,29 @@ def by_accuracy_and_root_class_accuracy(answers: Answers, accuracies: np.ndarray
 def by_accuracy_and_root_frequency(answers: Answers, accuracies: np.ndarray) -> Evidence:
     """Weights models by accuracy, and classes by the square root of their inverse frequency.
 
-    This is 4.4 read as class weights against imbalance. The factors are equal for all models, so they change the
-    answers of a single model, too. A larger factor makes a negative logit smaller.
+    This is the other reading of section 4.4: 'include class weights to reduce imbalance in data'. The factors are equal
+    for all models, so they change the answers of a single model, too. A larger factor makes a negative logit smaller.
     """
     return by_accuracy(answers, accuracies)._replace(factor=np.sqrt(inverse_frequencies(answers.labels)))
 
 
 def by_accuracy_and_frequency(answers: Answers, accuracies: np.ndarray) -> Evidence:
-    """Weights models by accuracy, and classes by their inverse frequency, as if all classes were equally frequent."""
+    """Weights models by accuracy, and classes by their inverse frequency, as if all classes had equally many videos."""
     return by_accuracy(answers, accuracies)._replace(factor=inverse_frequencies(answers.labels))
 
 
 def class_accuracies(answers: Answers) -> np.ndarray:
-    """Returns each model's accuracy in each class, float64 [M, 7]. One right and one wrong video are added."""
+    """Returns each model's accuracy in each class, float64 [M, 7] in (0, 1).
+
+    One right and one wrong video are added to each class.
+    """
     of_class = answers.labels == np.arange(NUM_CLASSES)[:, np.newaxis]  # [7, V]
     right = (answers.predictions == answers.labels) * answers.shares()  # [M, V]
     return (right @ of_class.T.astype(float) + 1) / (answers.shares() @ of_class.T.astype(float) + 2)
 
 
 def inverse_frequencies(labels: np.ndarray) -> np.ndarray:
-    """Returns the mean size of a class over each class's size, with one video added to each, float64 [7]."""
+    """Returns the mean size of a class divided by each class's size, with one video added to each, float64 [7]."""
     counts = np.bincount(labels, minlength=NUM_CLASSES) + 1
     return counts.mean() / counts
 
@@ -173,7 +179,7 @@ METHODS: dict[str, Method] = {
 
 
 def accuracies_of(answers: Answers) -> np.ndarray:
-    """Returns the share of right predictions among those that each model made, float64 [M]. Every video has a label."""
+    """Returns each model's share of right predictions among those it made, float64 [M]. All videos must have labels."""
     right = (answers.predictions == answers.labels) * answers.shares()
     return right.sum(axis=1) / np.maximum(answers.shares().sum(axis=1), 1)
 
@@ -208,7 +214,7 @@ def fit(method: Method, answers: Answers, accuracies: np.ndarray | None = None) 
     Args:
       method: a value of METHODS.
       answers: of M models. Labels are used if `method.needs` them.
-      accuracies: float [M], instead of those on these videos.
+      accuracies: float [M], of the models. None takes those on these videos.
     """
     if method.learn is not None:
         by_class, offset = method.learn(_inputs(method, answers), answers.labels)
@@ -244,11 +250,11 @@ def _inputs(method: Method, answers: Answers) -> np.ndarray:
 
 
 def decide(scores: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
-    """Returns the first class whose score is the largest, or less by at most TIE of the magnitude, int [...].
+    """Returns the first class whose score ties with the largest, int [...].
 
     Args:
       scores: float [..., 7].
-      magnitude: float [...], of the terms that the scores are sums of.
+      magnitude: float [...], the size of the terms that scores are sums of. Differences up to TIE x magnitude are ties.
     """
     largest = scores.max(axis=-1, keepdims=True)
     return (scores >= largest - TIE * magnitude[..., np.newaxis]).argmax(axis=-1)

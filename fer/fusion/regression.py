@@ -13,7 +13,7 @@ from fer.emotions import NUM_CLASSES
 from fer.fusion.folds import stratified_folds
 
 FOLDS, SEED = 5, 0
-RIDGES = np.logspace(3, -3, 7)  # per row, because inputs are standardised. Strongest first.
+RIDGES = np.logspace(3, -3, 7)  # multiples of the number of rows, because inputs are standardised. Strongest first
 
 # Weights [M, 7] and offset [7] of inputs [M, V, 7], labels [V] and a ridge.
 Regression = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
@@ -84,7 +84,10 @@ def ridge_regression(inputs: np.ndarray, targets: np.ndarray, ridge: float) -> t
 
 
 def _with_best_ridge(regress: Regression, inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns weights from all videos, under the ridge that has most held-out videos right. Ties: the strongest."""
+    """Returns weights from all videos, by the ridge that predicts most held-out videos correctly.
+
+    Ties go to the strongest ridge.
+    """
     fold = stratified_folds(labels, FOLDS, SEED)
     right = np.zeros(len(RIDGES), int)
     for held_out in range(FOLDS):

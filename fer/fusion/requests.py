@@ -9,16 +9,17 @@ from fer.fusion.members import Members, check_same_models, read_members
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Results files, one per model, and where the answers go.
+    """Results files, one per model, and where to write the answers.
 
     Attributes:
-      weights_from: results files that weights are made from. Fused themselves if `apply_to` is None.
-      apply_to: the same models' results files, in the same order, for the videos to answer.
+      weights_from: results files to make the weights from. They are of the same videos, in any order of videos. If
+        `apply_to` is None, they are also the files that are fused.
+      apply_to: results files of the videos to answer, of the same models in the same order.
       output: folder for results_<split>.txt, metrics_<split>.json, confusion_<split>.png and weights_<split>.csv. The
         split is that of the inputs, or `fused` if they differ. A path ending in .txt names the results file, and the
         other files go beside it.
-      folds: of the cross-validation, from 2. 0 leaves it out.
-      repeats: of the cross-validation, each with other folds.
+      folds: number of folds of the cross-validation, at least 2. 0 leaves it out.
+      repeats: repetitions of the cross-validation, each with other folds.
       seed: of the folds.
       submission: new folder for EmotiW's files, one per video. Empty for none.
     """
@@ -32,7 +33,7 @@ class Request:
     submission: str = ''
 
     def read(self, on_missing: str = 'error') -> tuple[Members, Members]:
-        """Returns the members that weights are made from, and those that are fused, which may be the same.
+        """Returns the members that weights are made from, and those that are fused. Both may be the same object.
 
         Args:
           on_missing: how to handle a video that some files do not have, one of `fer.fusion.members.ON_MISSING`.
@@ -55,7 +56,7 @@ class FusionRequest(Request):
 
     Attributes:
       method: a key of `fer.fusion.methods.METHODS`.
-      accuracies: one per file, in [0, 1]. None takes each model's own, from labels.
+      accuracies: one per file, in [0, 1]. None takes those on the labels.
       on_missing: how to handle a video that some files do not have, one of `fer.fusion.members.ON_MISSING`.
       leave_out_common: whether the score leaves out videos whose ids are also in `weights_from`.
     """
@@ -68,10 +69,11 @@ class FusionRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest(Request):
-    """A search for the best ensemble among the files of `weights_from`.
+    """A search for the best ensemble among the files of `weights_from`, which need labels.
 
     Attributes:
-      search: `exhaustive` tries every subset, `greedy` adds models one by one, `auto` is exhaustive for few files.
+      search: `exhaustive` tries every subset, `greedy` adds models one by one. `auto` is exhaustive for up to
+        `fer.fusion.search.MOST_EXHAUSTIVE` files, else greedy.
       methods: keys of `fer.fusion.methods.METHODS` to try, each of them a weighted mean.
     """
 
@@ -84,4 +86,4 @@ def check_all_labelled(members: Members, flag: str) -> None:
     """Raises InputError if a video has no label in any file, naming the flag that needs all labels."""
     if (members.labels < 0).any():
         video_id = members.results[0].video_ids[int((members.labels < 0).argmax())]
-        raise InputError(f'{members.paths[0]}: video {video_id} has no label in any file; {flag} needs them all')
+        raise InputError(f'{members.paths[0]}: video {video_id} has no label in any file; {flag} needs all labels')

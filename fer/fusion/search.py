@@ -41,13 +41,13 @@ class Ensemble(NamedTuple):
     """The result of a search."""
 
     method: str  # key of METHODS
-    models: list[int]  # in ascending order, a model that is chosen n times n times
-    correct: int  # right answers on the videos of the search, which is optimistic
-    tried: int  # candidates
+    models: list[int]  # indices in ascending order. A model that is chosen n times is listed n times
+    correct: int  # right answers on the videos of the search, an optimistic number
+    tried: int  # number of candidates
 
 
 def search(answers: Answers, methods: Sequence[str], kind: str) -> Ensemble:
-    """Returns the ensemble with most right answers.
+    """Returns the ensemble with the most right answers.
 
     Ties go to the fewest members, then to the method that is listed first, then to the models that are listed first.
 
@@ -86,14 +86,14 @@ def predict(ensemble: Ensemble, answers: Answers, weights: Weights) -> tuple[np.
 
 
 def count_correct(answers: Answers, method: str) -> np.ndarray:
-    """Counts the videos that each subset of the models has right.
+    """Counts the right answers of each subset of the models.
 
     Args:
       answers: of M models to labelled videos.
       method: a key of METHODS whose method is a weighted mean.
 
     Returns:
-      int32 [2^M]. Entry s is of the subset of the models m whose bit 2^m is set in s. The empty subset has 0 right.
+      int32 [2^M]. Entry s counts for the models m whose bit 2^m is set in s. The empty subset has 0 right answers.
     """
     inputs, evidence = _prepare(answers, METHODS[method])
     count = _count_additive if evidence.by_class is None else _count_ratio
@@ -118,7 +118,7 @@ def _best_subset(answers: Answers, name: str) -> Ensemble:
 
 
 def _best_single(answers: Answers, name: str) -> Ensemble:
-    correct = [search_one.correct for search_one in (_score(answers, name, [m]) for m in range(len(answers.logits)))]
+    correct = [_score(answers, name, [model]).correct for model in range(len(answers.logits))]
     best = int(np.argmax(correct))
     return Ensemble(name, [best], correct[best], len(correct))
 
@@ -130,7 +130,10 @@ def _score(answers: Answers, name: str, models: list[int]) -> Ensemble:
 
 
 def _best_greedy(answers: Answers, name: str) -> Ensemble:
-    """Adds the model that helps most, GREEDY_ROUNDS times, and returns the best ensemble on the way. Ties: smallest."""
+    """Adds the model that helps most, GREEDY_ROUNDS times, and returns the best ensemble on the way.
+
+    Ties go to the smallest ensemble.
+    """
     inputs, evidence = _prepare(answers, METHODS[name])
     models = len(inputs)
     by_class = evidence.model[:, np.newaxis] * (1.0 if evidence.by_class is None else evidence.by_class)
@@ -155,10 +158,10 @@ def _best_greedy(answers: Answers, name: str) -> Ensemble:
 
 
 def _count_additive(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
-    """Counts right answers where a model weighs the same in each class, so that sums need no division.
+    """Counts right answers for methods that weight a model equally in each class, so that sums need no division.
 
-    A video is right if six sums over the members are all below 0: the lead of each other class over the true one. A
-    sum is that of an inner and an outer half. As inner + outer < 0 means inner < -outer, the inner sums of a (video,
+    A video is right if six sums over the members are all below 0: the leads of the other classes over the true class.
+    Each sum has an inner and an outer half, and inner + outer < 0 means inner < -outer. So the inner sums of a (video,
     class) are sorted once. After that, only their places (16 bits each) are compared with the place of each -outer.
     """
     contributions = inputs * (evidence.model[:, np.newaxis] * evidence.factor)[:, np.newaxis]
@@ -195,8 +198,8 @@ def _leads(contributions: np.ndarray, magnitudes: np.ndarray, labels: np.ndarray
       labels: int [V].
 
     Returns:
-      Leads, float64 [M, 6, V], and bool [6, V]: true where their sum over members must be below 0, because the class
-      would win a tie against the true class. Elsewhere the sum may be 0.
+      Leads, float64 [M, 6, V], and bool [6, V]. It is True if the sum of leads over the members must be below 0,
+      because the class would win a tie against the true class. Otherwise the sum may be 0.
     """
     others = np.arange(NUM_CLASSES - 1)[:, np.newaxis]
     others = others + (others >= labels)  # [6, V]
@@ -207,10 +210,10 @@ def _leads(contributions: np.ndarray, magnitudes: np.ndarray, labels: np.ndarray
 
 
 def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
-    """Counts right answers where models weigh differently in each class, so that each sum is divided by one of weights.
+    """Counts right answers for methods that weight models differently in each class.
 
-    The leading class then depends on the sums of weights, so that nothing can be sorted in advance. Scores are
-    computed for the videos of one class at a time.
+    Each score is then a sum divided by a sum of weights. The leading class depends on the sums of weights, so nothing
+    can be sorted in advance. Scores are computed for the videos of one class at a time.
     """
     by_class = evidence.model[:, np.newaxis] * evidence.by_class  # [M, 7]
     order = np.argsort(labels, kind='stable')

@@ -11,8 +11,8 @@ from fer.fusion.validation import SAMPLES
 class PairedTest(NamedTuple):
     """Two models compared on the same labelled videos."""
 
-    first_only: int  # videos that only the first has right
-    second_only: int
+    first_only: int  # videos that only the first answers correctly
+    second_only: int  # videos that only the second answers correctly
     difference: float  # accuracy of the first minus accuracy of the second
     mcnemar: float  # two-sided p
     interval_95: list[float]  # of the difference
@@ -32,8 +32,8 @@ def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int
     first_only = int((first_right & ~second_right).sum())
     second_only = int((second_right & ~first_right).sum())
     total = len(labels)
-    # Only videos that one model alone has right move the difference. Videos sampled with replacement have multinomial
-    # counts of these, so that the whole bootstrap is one call.
+    # Only videos that a single model answers correctly change the difference. In samples with replacement their counts
+    # are multinomial, so the whole bootstrap is one call.
     shares = np.array([first_only, second_only, total - first_only - second_only]) / total
     sampled = np.random.default_rng(seed).multinomial(total, shares, SAMPLES)
     differences = (sampled[:, 0] - sampled[:, 1]) / total
@@ -51,7 +51,7 @@ def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
-    """Returns the two-sided exact p, if a video that only one model has right is equally likely to be either's."""
+    """Returns the two-sided exact p of these counts, if each model were equally likely to be the only right one."""
     videos = first_only + second_only
     tail = sum(math.comb(videos, k) for k in range(min(first_only, second_only) + 1))
     return min(1.0, 2 * tail / 2**videos)

@@ -21,7 +21,7 @@ def check_submission_folder(folder: str, results: Results, flag: str = '--submis
         if set(video_id) & set('/\\\0') or video_id in ('', '.', '..') or too_long:
             raise InputError(
                 f'{flag}={folder}: video {video_id[:80]!r} cannot name a file; expected ids without / and \\, and of '
-                f'{_LONGEST_NAME} bytes with .txt at most'
+                f'at most {_LONGEST_NAME} bytes with .txt'
             )
 
 
@@ -38,6 +38,7 @@ def write_submission(folder: str, results: Results) -> None:
     check_submission_folder(folder, results)
     with atomic_folder(folder) as files:  # all or none, because a folder with files is refused
         for video_id, prediction in zip(results.video_ids, results.predictions, strict=True):
+            # No sync, because there are hundreds of files, and a person looks at them next.
             with atomic_write(files / f'{video_id}.txt', durable=False) as file:
                 file.write(AFEW_SPELLING[prediction] + '\n')
     print(f'{folder}: {len(results.video_ids)} files for submission')
@@ -81,12 +82,12 @@ def read_expected(path: str) -> list[str]:
 
 
 def check_submission(folder: str, expected: list[str]) -> list[str]:
-    """Returns the faults of a submission, a line for each file or video.
+    """Returns the faults of a submission, a line for each file or video. A correct submission gives an empty list.
 
-    - missing: a video without a file.
-    - extra: a file of a video that is not expected, or one that is not called `<video_id>.txt`.
-    - duplicated: a second file of a video, in other case, with another ending, or in a subfolder.
-    - misspelt: content that is not one class name in AFEW's spelling.
+    - missing: a video has no file.
+    - extra: a file belongs to no expected video, or its name is not `<video_id>.txt`.
+    - duplicated: a video has a second file, in other case, with another ending, or in a subfolder.
+    - misspelt: the content of a file is not one class name in AFEW's spelling.
 
     Args:
       folder: the submission, subfolders included.
@@ -105,7 +106,7 @@ def check_submission(folder: str, expected: list[str]) -> list[str]:
         shown = path.relative_to(root)
         video_id = path.stem if path.stem in exact else wanted.get(path.stem.lower())
         if video_id is None:
-            problems.append(f'extra: {shown} is of no expected video')
+            problems.append(f'extra: {shown} belongs to no expected video')
             continue
         files.setdefault(video_id, []).append(path)
         if path.name != f'{video_id}.txt' or path.parent != root:

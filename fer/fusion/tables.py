@@ -27,10 +27,10 @@ def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_diversity(diversity: Diversity, models: Sequence[int]) -> None:
-    """Prints the recalls of some models, and how every two of them differ."""
+    """Prints the recalls of some models, and how each pair of them differs."""
     shown = list(models)[:MOST_SHOWN]
     print(f'\noracle, right where any file is: {diversity.oracle:.1%}')
-    print('recall in percent of each emotion (videos of it that this file alone has right, of all files)')
+    print('recall of each emotion in percent (number of its videos that only this file, of all, answers correctly)')
     print_rows(
         ['', *EMOTIONS],
         [
@@ -62,14 +62,14 @@ def _print_matrix(title: str, values: np.ndarray, models: Sequence[int], spell: 
 
 
 def print_comparisons(paths: Sequence[str], seed: int) -> None:
-    """Prints difference, McNemar's test and the paired bootstrap of every two results files.
+    """Prints difference, McNemar's test and the paired bootstrap of each pair of results files.
 
     Raises:
-      InputError: fewer than two files, files disagree, or a video has no label.
+      InputError: there are fewer than two files, files disagree, or a video has no label.
     """
     members = read_members(paths, '--results')
     if len(members.paths) < 2:
-        raise InputError('--results: a single file; --compare needs two or more')
+        raise InputError('--results: a single file; give two or more for --compare')
     answers, total = members.answers, len(members.labels)
     check_all_labelled(members, '--compare')
     for note in members.notes:

@@ -7,7 +7,7 @@ import numpy as np
 from fer.fusion.folds import stratified_folds
 from fer.fusion.methods import Answers, Method, apply, fit, take_videos
 
-SAMPLES = 10_000  # of every bootstrap
+SAMPLES = 10_000  # number of samples of every bootstrap
 _BLOCK = 500  # samples taken at a time: 500 x 383 indices are 1.5 MB
 
 
@@ -18,13 +18,13 @@ def cross_validated(
     repeats: int,
     seed: int,
 ) -> np.ndarray:
-    """Predicts each video by weights, or by a whole search, made from the other folds only.
+    """Predicts each video by weights, or by a whole search, that are made from the other folds only.
 
     Args:
-      answers: of labelled videos.
-      fit_and_predict: (answers to learn from, answers to predict) to predictions, int [V'].
-      folds: of each repeat, from 2 to V.
-      repeats: each with other folds.
+      answers: of models to V labelled videos.
+      fit_and_predict: receives the answers to learn from and the answers to predict. Returns predictions, int [V'].
+      folds: number of folds of each repeat, from 2 to V.
+      repeats: number of repetitions, each with other folds.
       seed: of the first repeat's folds. The next repeats take the next numbers.
 
     Returns:
@@ -47,9 +47,9 @@ def cross_validated_method(
     Args:
       method: a value of `fer.fusion.methods.METHODS`.
       answers: of M models to V labelled videos.
-      accuracies: float64 [M], given ones. None takes those on the other folds.
-      folds: of each repeat, from 2 to V.
-      repeats: each with other folds.
+      accuracies: float64 [M], of the models. None takes those on the other folds.
+      folds: number of folds of each repeat, from 2 to V.
+      repeats: number of repetitions, each with other folds.
       seed: of the first repeat's folds. The next repeats take the next numbers.
 
     Returns:
@@ -66,7 +66,7 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0) -> list[float]:
     """Returns the 95% percentile interval (Efron 1979) of the mean of a value per video, [low, high].
 
     Args:
-      values: float [V]. 1 for a right prediction and 0 for a wrong one, their mean over repeats, or differences.
+      values: float [V]. 1 for a right prediction and 0 for a wrong one, or means over repeats, or differences of these.
       seed: of the samples.
     """
     rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def summarise_predictions(predictions: np.ndarray, labels: np.ndarray, folds: in
     Args:
       predictions: int [repeats, V].
       labels: int [V].
-      folds: of each repeat.
+      folds: number of folds of each repeat, to be written only.
 
     Returns:
       `accuracy` (mean over repeats), `interval_95` (bootstrap over videos), `lowest` and `highest` (of the repeats),

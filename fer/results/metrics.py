@@ -19,7 +19,7 @@ from fer.errors import InputError
 from fer.files import atomic_write
 from fer.results.results_file import Results
 
-_NAMED = 2  # most absent classes that are named
+_NAMED = 2  # number of absent classes up to which they are named
 
 
 def score(labels: np.ndarray, predictions: np.ndarray) -> dict:
@@ -84,11 +84,11 @@ def score_results(results: Results, source: str) -> dict | None:
 
     Args:
       results: the answers.
-      source: the file they come from, for the error.
+      source: the file that they come from, for the error.
 
     Returns:
-      The metrics of `score`, `classes`, and `with_faces`: the metrics over videos without a fallback. None for a split
-      without labels.
+      The metrics of `score`, the names of the `classes`, and `with_faces`: the metrics over videos without a fallback.
+      None for a split without labels.
 
     Raises:
       InputError: only some of the videos have a label.
@@ -98,7 +98,7 @@ def score_results(results: Results, source: str) -> dict | None:
         return None
     if unknown.any():
         without = results.video_ids[int(unknown.argmax())]
-        raise InputError(f'{source}: video {without} has no label, others have; expected labels for all or for none')
+        raise InputError(f'{source}: video {without} has no label, but others do; expected labels for all or for none')
     answered = np.array([reason == '-' for reason in results.fallback])
     return {
         'classes': list(EMOTIONS),

@@ -17,7 +17,7 @@ from fer.runs.names import CLASS_COUNTS_FILE
 
 
 def class_counts(ledger: Sequence[LedgerRow]) -> np.ndarray:
-    """Counts the official videos of each class, those without a face included, int64 [7]."""
+    """Counts the official videos of each class, including those without a face, int64 [7]."""
     labels = [row.label for row in ledger if row.label is not None]
     return np.bincount(labels, minlength=emotions.NUM_CLASSES)
 
@@ -28,7 +28,7 @@ def prior_logits(counts: np.ndarray) -> np.ndarray:
 
 
 def read_class_counts(run_dir: str | Path) -> np.ndarray:
-    """Reads the training videos of each class, which `--fallback=prior` uses, int64 [7]."""
+    """Reads the number of training videos of each class from a run folder, int64 [7]. `--fallback=prior` uses it."""
     path = Path(run_dir) / CLASS_COUNTS_FILE
     try:
         counts = read_object(path)
@@ -41,7 +41,7 @@ def read_class_counts(run_dir: str | Path) -> np.ndarray:
             raise ValueError(f'numbers {numbers}')
         return np.array(numbers)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{path}: {error}; expected the training videos of each class') from None
+        raise InputError(f'{path}: {error}; expected the number of training videos of each class') from None
 
 
 def combine_windows(logits: np.ndarray, lengths: np.ndarray, video: np.ndarray, num_videos: int) -> np.ndarray:
@@ -92,7 +92,7 @@ def answer_ledger(
 
 
 def answer_from(results: Results, other: Results, path: str) -> tuple[Results, int]:
-    """Replaces fallbacks by the answers of another model, if that model's answer is not a fallback, too.
+    """Replaces fallbacks by the answers of another model, unless the other answer is a fallback as well.
 
     Args:
       results: the answers of the model itself.
@@ -103,7 +103,7 @@ def answer_from(results: Results, other: Results, path: str) -> tuple[Results, i
       The results, whose `fallback` keeps the reason why the model has no answer, and the number of replaced answers.
 
     Raises:
-      InputError: a video with a fallback is missing in `other`.
+      InputError: a video with a fallback is missing from `other`.
     """
     row_of = {video_id: row for row, video_id in enumerate(other.video_ids)}
     logits, taken = results.logits.copy(), 0
