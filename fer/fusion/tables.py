@@ -30,7 +30,7 @@ def print_diversity(diversity: Diversity, models: Sequence[int]) -> None:
     """Prints the recalls of some models, and how each pair of them differs."""
     shown = list(models)[:MOST_SHOWN]
     print(f'\noracle, right where any file is: {diversity.oracle:.1%}')
-    print('recall of each emotion in percent (number of its videos that only this file, of all, answers correctly)')
+    print('recall of each emotion in percent (number of its videos that no other file answers correctly)')
     print_rows(
         ['', *EMOTIONS],
         [

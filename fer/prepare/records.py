@@ -19,7 +19,7 @@ from fer.prepare.media import ffmpeg_build
 from fer.prepare.prepared import Prepared
 
 FOLDER = 'records'
-_REVISION = 4  # raise it when preparation writes something else for the same input
+_REVISION = 4  # increase it when preparation writes something else for the same input
 _PACKAGES = ('mtcnn', 'numpy', 'opencv-python-headless', 'opensmile', 'tensorflow')
 _CHUNK = 1 << 20
 
@@ -53,7 +53,7 @@ def save_record(output: Path, folder: str, key: str, files: Iterable[str], done:
     path = record_path(output, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {'key': key, 'files': names, 'digest': _digest(output / name for name in names), 'done': done._asdict()}
-    with atomic_write(path, durable=False) as file:  # an empty one, after a power cut, is ignored
+    with atomic_write(path, durable=False) as file:  # a record that is empty after a power cut is ignored
         json.dump(record, file)
 
 
@@ -71,7 +71,7 @@ def load_record(output: Path, folder: str, key: str) -> Prepared | None:
 
 
 def _is_well_formed(done: Prepared) -> bool:
-    """Returns whether every field has the type and the values that preparation writes. JSON allows any."""
+    """Returns whether every field has a type and a value that preparation writes. JSON allows others."""
     row = done.row
     return (
         all(isinstance(text, str) for text in (row.video_id, row.gap, done.functionals, done.problem))
@@ -99,7 +99,7 @@ def record_path(output: Path, folder: str) -> Path:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    """Returns the versions of the libraries that compute, and how FFmpeg's were built."""
+    """Returns the versions of the libraries that compute the output, and how FFmpeg's libraries were built."""
     return *(metadata.version(name) for name in _PACKAGES), *ffmpeg_build()
 
 

@@ -21,7 +21,7 @@ class Workers:
 
     Args:
       jobs: number of processes.
-      start: called once in each process, with `arguments`.
+      start: is called once in each process, with `arguments`.
       arguments: of `start`. They must be picklable.
     """
 
@@ -40,13 +40,13 @@ class Workers:
     ) -> Iterator[Result]:
         """Yields function(item) for each item, in order, computed in the processes.
 
-        When a process dies, the items that it may have held are computed again, one at a time. An item whose process
-        dies again is the cause.
+        When a process dies, the items that it may have worked on are computed again, each in a process of its own. An
+        item whose process dies again is the cause.
 
         Args:
           function: picklable, like the items.
-          items: its arguments.
-          died: makes the result of an item whose process dies. It is called in this process.
+          items: the arguments of `function`.
+          died: makes the result of an item whose process dies. It is called in the main process.
         """
         waiting = list(items)
         while waiting:
@@ -63,7 +63,7 @@ class Workers:
             finally:
                 for future in futures:
                     future.cancel()
-            # A pool hands out one item more than it has processes, and items may finish out of order.
+            # A pool hands out one item more than it has processes, and results may come out of order.
             suspects = 2 * self._jobs + 1
             waiting = waiting[done:]
             finished = futures[done:]
@@ -97,7 +97,10 @@ def _start_process(start: Callable[..., None], arguments: tuple) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends the process with the command. Otherwise workers of a killed command would write beside those of the next."""
+    """Ends this process when the main process ends, even if that is killed.
+
+    Otherwise its workers would continue to write beside those of the next command.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

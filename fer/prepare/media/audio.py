@@ -14,12 +14,12 @@ from fer.files import atomic_write
 from fer.prepare.media.streams import HALF_FRAME, Findings, ReadingPlan, decode
 
 _JITTER_WINDOW = 1.0  # seconds of audio that show whether late stamps stay late
-_SHORT_WINDOW, _SHORT_JITTER = 0.2, 0.06  # seconds. Near the end only later stamps make a gap
-_CANCELS = 1e-3  # power of the mixed audio per power of its channels, 30 dB less
+_SHORT_WINDOW, _SHORT_JITTER = 0.2, 0.06  # seconds. With at most 0.2 s of audio left, shifts up to 0.06 s are jitter
+_CANCELS = 1e-3  # channels cancel out if the mixed audio has less than this share of their power (30 dB less)
 
 
 class _Chunk(NamedTuple):
-    """A stretch of audio, decoded together."""
+    """A stretch of audio, decoded as one frame."""
 
     due: float | None  # seconds, None if the file has no time stamp for it
     frame: av.audio.frame.AudioFrame
@@ -39,7 +39,7 @@ def decode_audio(container: av.container.InputContainer, plan: ReadingPlan, erro
 
 
 def find_gaps(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
-    """Yields the chunks with their gaps: stamps that are late, or early, and stay so.
+    """Yields the chunks with their gaps. A gap is where the stamps become late, or early, and stay so.
 
     Stamps that vary by some milliseconds are jitter.
     """
@@ -78,7 +78,7 @@ def write_wav(chunks: Iterator[_Chunk], end: float, path: Path, sample_rate: int
       end: seconds, where the container ends the audio. Infinite if it does not declare an end.
       path: the file to write. Without any audio, no file is written.
       sample_rate: of the wav, in Hz. None keeps the rate of the first chunk.
-      findings: receives changes of form, and channels that cancel out.
+      findings: receives changes of rate or channels, and a problem if the channels cancel out.
 
     Returns:
       The length of the wav in seconds.
@@ -91,7 +91,7 @@ def write_wav(chunks: Iterator[_Chunk], end: float, path: Path, sample_rate: int
     form: tuple | None = None
     resampler: av.AudioResampler | None = None
     power = _Power()
-    # A video's record is trusted only while its files hold the same bytes, so they need no sync.
+    # The record of a video counts only if its files have the same bytes, so the file needs no sync.
     with atomic_write(path, 'wb', durable=False) as file, wave.open(file, 'wb') as target:
         target.setparams((1, 2, rate, 0, 'NONE', ''))
         writer = _SampleWriter(target, rate, power)
@@ -119,7 +119,7 @@ def write_wav(chunks: Iterator[_Chunk], end: float, path: Path, sample_rate: int
 
 
 class _SampleWriter:
-    """Writer of int16 samples. It holds the last ones back, so that the padding of a codec can be removed.
+    """Writer of int16 samples. It keeps the last samples back, so that the padding of a codec can be removed.
 
     Args:
       target: the wav.
@@ -148,9 +148,9 @@ class _SampleWriter:
             self._last = self._last[:0]
 
     def finish(self, end: float) -> None:
-        """Writes the samples held back, up to `end` seconds.
+        """Writes the samples that were kept back, up to `end` seconds.
 
-        A codec with frames of one size fills its last packet up. The container declares how much of it is used.
+        A codec with frames of a fixed size pads its last packet. The container declares where the audio ends in it.
         """
         last = self._last
         padding = self._target.tell() + len(last) - end * self._rate
@@ -178,5 +178,5 @@ class _Power:
         self._mixed += float(np.sum((samples / 32768.0) ** 2)) / rate
 
     def cancels(self) -> bool:
-        """Returns whether mixing lost almost all of the power."""
+        """Returns whether the mixture has lost almost all of the power."""
         return self._mixed < _CANCELS * self._channels

@@ -1,8 +1,8 @@
 """One clock for the frames and the audio of a file, made from the time stamps of its packets.
 
-A recording is one piece whose stamps only grow. Real files are often several pieces: two recordings joined, a DVD, or
-a tuner that restarted. Between pieces the stamps of both streams jump, back to zero or far ahead. Each stream jumps at
-another packet, because streams are interleaved. This module finds the pieces from the packets of both streams together.
+A recording is one piece whose stamps only grow. Real files often have several pieces: two recordings joined, a DVD, or
+a tuner that restarted. Between pieces the stamps of both streams jump, back to zero or far ahead. The streams jump at
+different packets, because they are interleaved. This module finds the pieces from the packets of both streams together.
 Each piece gets one offset for both streams, so that what was recorded together stays together.
 """
 
@@ -20,11 +20,11 @@ class Stamp(NamedTuple):
     stream: int  # index of its stream
     decoded: float | None  # decoding time stamp
     shown: float | None  # presentation time stamp
-    duration: float  # 0 if unknown
+    duration: float  # seconds, 0 if unknown
 
 
 class Jump(NamedTuple):
-    """A change of the stamps that was evened out. Seconds, by the container's stamps."""
+    """A jump of the stamps that the clock removes. In seconds, as the container stamps them."""
 
     before: float  # the end of all packets before it
     after: float  # the first stamp after it
@@ -59,7 +59,11 @@ class _Piece:
         self.reach[stamp.stream] = max(end, self.reach.get(stamp.stream, end))
 
     def takes(self, stamp: Stamp, longest_gap: float) -> bool:
-        """Returns whether a packet continues the piece: no step back, and no gap that neither stream fills."""
+        """Returns whether a packet continues the piece.
+
+        It must not step back by more than STEP_BACK. It must begin at most `longest_gap` seconds after the latest end
+        of the piece's packets, whatever their stream.
+        """
         time = _time(stamp)
         assert time is not None
         if stamp.decoded is not None and stamp.stream in self.latest:
@@ -78,8 +82,8 @@ def set_clock(stamps: Iterable[Stamp], start: float | None, longest_gap: float) 
       longest_gap: seconds. Stamps further ahead of every packet than this are a jump.
 
     Returns:
-      Offsets such that time 0 is the file's start and each piece follows the piece before it. A piece begins at the
-      latest end of its streams in the piece before, so that no stream overlaps itself.
+      The clock. By its offsets, time 0 is the file's start, and each piece follows the piece before it. A piece begins
+      at the latest end of its streams in the piece before, so that no stream overlaps itself.
     """
     pieces, piece_of_packet = _find_pieces(stamps, longest_gap)
     _place_pieces(pieces, start)
@@ -93,7 +97,7 @@ def set_clock(stamps: Iterable[Stamp], start: float | None, longest_gap: float) 
 
 
 def _find_pieces(stamps: Iterable[Stamp], longest_gap: float) -> tuple[list[_Piece], list[_Piece | None]]:
-    """Returns the pieces of a file, and the piece of each packet. None for packets without stamps at the beginning."""
+    """Returns the pieces of a file, and each packet's piece, which is None before the first stamp of its stream."""
     pieces: list[_Piece] = []
     current: dict[int, _Piece] = {}  # by stream
     piece_of_packet: list[_Piece | None] = []

@@ -10,7 +10,7 @@ import numpy as np
 from fer.prepare.media.streams import FRAMES_PER_SECOND, Findings, ReadingPlan, decode
 
 _TICK = 1_000_000 // FRAMES_PER_SECOND  # microseconds from one frame of the output to the next
-_PAUSE = 100_000  # microseconds between frames of the source, longer than at any rate that shows motion
+_PAUSE = 100_000  # microseconds. Frames of the source further apart make a pause, because no moving picture is so slow
 
 
 class _TimedFrame(NamedTuple):
@@ -24,7 +24,7 @@ class _TimedFrame(NamedTuple):
 def frames_at_25(
     container: av.container.InputContainer, plan: ReadingPlan, errors: list[str], findings: Findings
 ) -> Iterator[np.ndarray]:
-    """Yields uint8 [H, W, 3] RGB each 0.04 s: the frame of the source that is due then."""
+    """Yields the frame of the source that is due, every 0.04 s, uint8 [H, W, 3] RGB."""
     to_rgb = _ToRgb(container.streams[plan.streams['video']])
     held: _TimedFrame | None = None
     shown = 0  # frames
@@ -50,10 +50,10 @@ def frames_at_25(
 
 
 def _lead(pause: int) -> int:
-    """Returns how long before its time a frame replaces the frame before it. Microseconds.
+    """Returns how many microseconds before its time a frame replaces the frame before it.
 
-    Half the pause between them, so that the nearest in time is shown, but at most one frame of the output. After a long
-    pause the limit is half a frame, because the frame before was meant to stay.
+    This is half the time between them, so that the nearest frame is shown, but at most one frame of the output. After a
+    time longer than _PAUSE the limit is half a frame, because the frame before was meant to stay.
     """
     return max(0, min((pause + 1) // 2, _TICK) if pause <= _PAUSE else _TICK // 2)
 
@@ -62,7 +62,7 @@ def _limit_duration(last: _TimedFrame, plan: ReadingPlan, findings: Findings) ->
     """Returns how long the last frame is shown, in microseconds: up to the end of the audio, or the longest gap."""
     longest = max(plan.clock.ends.get(plan.streams.get('audio', -1), 0.0) - last.due / 1e6, plan.longest_gap)
     if last.duration > longest * 1e6:
-        findings.add_problem(f'the last frame lasts {last.duration / 1e6:.0f} s; only {longest:.0f} s are used')
+        findings.add_problem(f'the last frame lasts {last.duration / 1e6:.0f} s, but only {longest:.0f} s are used')
     return min(last.duration, round(longest * 1e6))
 
 
@@ -83,7 +83,10 @@ def _timed_frames(
 
 
 def _deinterlace(frames: Iterator[_TimedFrame], findings: Findings) -> Iterator[_TimedFrame]:
-    """Yields the frames, those that are marked as interlaced deinterlaced."""
+    """Yields the frames, and deinterlaces those that are marked as interlaced.
+
+    All frames from the first marked one on pass through the filter, which leaves the others as they are.
+    """
     graph, form = None, None
     durations: dict[int, int] = {}
     for timed in frames:
@@ -115,7 +118,7 @@ def _make_graph(frame: av.video.frame.VideoFrame, *filters: tuple[str, str]) -> 
 
 
 def _drain(graph: av.filter.Graph | None, durations: dict[int, int], *, last: bool = True) -> Iterator[_TimedFrame]:
-    """Yields the frames that have passed a chain of filters. `last` means that no more frames are pushed into it."""
+    """Yields the frames that a chain of filters has finished. `last` means that the chain gets no more frames."""
     if graph is None:
         return
     if last:
@@ -133,7 +136,7 @@ class _ToRgb:
     """Converter of frames to uint8 [H, W, 3] RGB, upright and with square pixels.
 
     Attributes:
-      sizes: (width, height) of the frames converted, each once, in the order in which they came.
+      sizes: each (width, height) of the converted frames once, in the order in which they came.
     """
 
     def __init__(self, stream: av.video.stream.VideoStream) -> None:
@@ -146,7 +149,7 @@ class _ToRgb:
 
     def __call__(self, frame: av.video.frame.VideoFrame) -> np.ndarray:
         now = self._stream.codec_context.sample_aspect_ratio
-        # The container's ratio counts, unless the frames themselves change theirs.
+        # The container's ratio is used, until the codec's own ratio changes within the file.
         ratio = (self._ratio_of_file if now == self._ratio_of_codec else now) or 1
         form = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range), ratio)
         if form != self._form:

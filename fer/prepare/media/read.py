@@ -24,8 +24,8 @@ def read_frames(
     """Decodes a video to 25 frames/s by presentation time, whatever its container and rate.
 
     Frame k is the source's frame with the time stamp nearest to k x 0.04 s. But a frame is shown at most 0.04 s before
-    its time, and at most 0.02 s after a pause of more than 0.1 s. Time 0 is the file's start, for frames and for audio
-    (`extract_wav`). If the first frame begins later, it is repeated from time 0 on.
+    its time. If it follows a pause of more than 0.1 s, it is shown at most 0.02 s before its time. Time 0 is the file's
+    start, for frames and for audio (`extract_wav`). If the first frame begins later, it is repeated from time 0 on.
 
     Frames that are marked as interlaced are deinterlaced. Rotation by quarters and mirroring are applied. Pixels that
     are not square are made square by changing the width.
@@ -36,7 +36,7 @@ def read_frames(
       findings: receives what was found. It is complete after the last frame.
 
     Yields:
-      uint8 [H, W, 3] RGB, a frame each 0.04 s. H and W change with those of the source.
+      A frame every 0.04 s, uint8 [H, W, 3] RGB. H and W change with those of the source.
 
     Raises:
       MediaError: no frame can be decoded. A truncated file yields the frames before its end.

@@ -19,8 +19,8 @@ from fer.prepare.media.clock import Clock, Jump, Stamp, set_clock
 
 FRAMES_PER_SECOND = 25  # AFEW's rate. The dissertation's frames and audio clips are 0.04 s apart (2.2.2)
 HALF_FRAME = 0.5 / FRAMES_PER_SECOND
-_LONGEST_GAP = 10.0  # seconds that stamps may be ahead of every packet
-_LONGEST_PAUSE = 60.0  # the same without audio. Recordings of a screen may show one frame for so long
+_LONGEST_GAP = 10.0  # seconds by which stamps may be ahead of all packets before them
+_LONGEST_PAUSE = 60.0  # the same limit without audio, because a recording of a screen may show one frame for so long
 _STAMPS_JUMP = 0x200  # flag of a container format: AVFMT_TS_DISCONT
 # A player prefers streams without these marks.
 _SECONDARY = (
@@ -52,8 +52,8 @@ class Findings:
     """Problems and facts that were found while reading a file.
 
     Attributes:
-      problems: what is damaged or was cut off, a line each.
-      facts: what the file has several of, and which was taken, by kind.
+      problems: what is damaged or had to be limited, a line each.
+      facts: what the file has several of, and which of them is used, by kind.
     """
 
     def __init__(self) -> None:
@@ -74,8 +74,8 @@ class ReadingPlan(NamedTuple):
     clock: Clock
     audio_end: float  # seconds, declared by the container, or infinite
     counted: bool  # the video has no presentation stamps, so frames are placed by their order
-    late_by_decoding: bool  # if the first counted frame is late, its decoding stamp is late, not its presentation
-    longest_gap: float  # seconds
+    late_by_decoding: bool  # if the first counted frame is late, its stamp is when it is decoded, not when it is shown
+    longest_gap: float  # seconds, _LONGEST_GAP or _LONGEST_PAUSE
 
 
 def ffmpeg_build() -> tuple[str, ...]:
@@ -97,7 +97,7 @@ def open_media(path: str | Path, errors: list[str]) -> Iterator[av.container.Inp
     """
     try:
         with _capture_errors(errors):
-            # The protocol stands before the name, because a name may begin like another protocol.
+            # The name gets the prefix `file:`, because a name may begin like another protocol.
             container = av.open(f'file:{path}', metadata_errors='replace')
     except av.error.FFmpegError as error:
         raise MediaError(find_truncation(path) or error.strerror or str(error)) from None
@@ -132,18 +132,18 @@ def plan_reading(path: str | Path, choice: Choice, findings: Findings) -> Readin
             if (stream := _choose(container, kind, number, filled, findings))
         }
         stamps = [stamp for stamp in stamps if stamp.stream in streams.values()]
-        # Packets stamped before 0 only prepare a decoder, such as the first samples of Opus and AAC.
+        # Packets stamped before 0, such as the first samples of Opus and AAC, only prepare a decoder.
         start = None if container.start_time is None else max(0.0, container.start_time / av.time_base)
         gap = _LONGEST_GAP if 'audio' in streams else _LONGEST_PAUSE
         counted = container.format.name == 'avi' or not any(
             stamp.shown is not None for stamp in stamps if stamp.stream == streams.get('video')
         )
-        # FFmpeg's own AVI muxer stores when a late first frame is decoded. Others store when it is shown.
+        # FFmpeg's own AVI muxer stamps a late first frame with its decoding time. Others stamp when it is shown.
         late_by_decoding = container.metadata.get('software', '').startswith('Lavf')
         declared = _declared_audio_end(container, streams)
         format_flags = container.format.flags
     clock = set_clock(stamps, start, gap)
-    # Broadcast formats declare no end, and several pieces declare only the end of the first.
+    # Broadcast formats declare no end, and a file of several pieces declares only the end of the first piece.
     audio_end = math.inf
     if declared is not None and not clock.jumps and not format_flags & _STAMPS_JUMP:
         audio_end = declared + clock.offsets[0]
@@ -231,7 +231,7 @@ def _report_jumps(jumps: list[Jump], findings: Findings) -> None:
 def _packets(
     container: av.container.InputContainer, stream: av.stream.Stream | None, errors: list[str]
 ) -> Iterator[av.packet.Packet]:
-    """Yields the packets of a stream, or of all streams without `stream`, up to where the file breaks off.
+    """Yields the packets of a stream, or of all streams if `stream` is None, up to where the file breaks off.
 
     The last packet of each stream is empty.
     """
@@ -257,14 +257,14 @@ def decode(
       container: the file.
       plan: made for the file.
       kind: `video` or `audio`.
-      errors: receives FFmpeg's.
+      errors: receives the errors that FFmpeg logs.
 
     Yields:
       A frame, when it is due in seconds, and the offset of its packet in seconds. The time is None if the file has no
       stamp for it. The offset differs between the pieces of a file.
     """
     stream = container.streams[plan.streams[kind]]
-    # Several threads would conceal damage differently each time. The processes that prepare videos fill the cores.
+    # Several threads would hide damage differently each time. And the processes that prepare videos fill the cores.
     stream.codec_context.thread_count = 1
     offsets = iter(plan.offsets[kind])
     counted = _CountedFrames(stream, plan) if plan.counted and kind == 'video' else None
@@ -274,7 +274,7 @@ def decode(
         if not is_last:
             offset = next(offsets, offset)
             if not packet.size:
-                continue  # a decoder would take it for the end
+                continue  # a decoder would take an empty packet for the end
             if counted:
                 counted.add_packet(packet, offset)
             else:
@@ -296,7 +296,7 @@ def _shift_stamps(packet: av.packet.Packet, offset: float) -> None:
 def _decode_packet(
     packet: av.packet.Packet, counted: '_CountedFrames | None', errors: list[str]
 ) -> list[av.frame.Frame]:
-    """Returns the frames that a decoder gives out after a packet. An error gives none."""
+    """Returns the frames that a decoder gives out after a packet. After an error the list is empty."""
     with _capture_errors(errors):
         try:
             return packet.decode()
@@ -310,7 +310,7 @@ def _decode_packet(
 
 
 class _CountedFrames:
-    """Times of frames without presentation stamps: the k-th frame shown has the k-th decoding stamp."""
+    """The times of frames without presentation stamps: the k-th shown frame has the k-th decoding stamp."""
 
     def __init__(self, stream: av.stream.Stream, plan: ReadingPlan) -> None:
         self._rate = float(stream.average_rate or FRAMES_PER_SECOND)
@@ -328,7 +328,7 @@ class _CountedFrames:
             self._due.pop()
 
     def next_due(self) -> float | None:
-        """Returns when the next frame is due, in seconds. None if no packet is left for it."""
+        """Returns when the next frame is due, in seconds. None if no stamp is left for it."""
         if self._delay is None:
             reordered = (len(self._due) - 1) / self._rate
             is_late = self._due and self._due[-1] > reordered + HALF_FRAME
@@ -337,7 +337,7 @@ class _CountedFrames:
 
 
 def find_truncation(path: str | Path) -> str:
-    """Returns a line if a file's end is missing and FFmpeg does not report it, else ''.
+    """Returns a line if the end of a file is missing, in the cases that FFmpeg does not report. Else returns ''.
 
     Such files are empty, or shorter than a RIFF header (AVI, wav) declares.
     """

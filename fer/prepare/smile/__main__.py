@@ -5,8 +5,8 @@ python -m fer.prepare.smile --features=functionals --wav=IN.wav --output=OUT.csv
 python -m fer.prepare.smile --features=lld --frame_size=0.025 --frame_step=0.010 --wav=IN.wav --output=OUT.csv
     112 values, a line per frame
 
-The first line of OUT.csv has the names. IN.wav is any audio or video file that FFmpeg reads, of 8,000 samples/s or
-more. Channels are mixed down. Exit codes: 0 done, 2 bad input and nothing written.
+The first line of OUT.csv has the names of the columns. IN.wav is any audio or video file that FFmpeg reads, of 8,000
+samples/s or more. Channels are mixed down. Exit codes: 0 done, 2 bad input and nothing written.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ flags.DEFINE_enum(
     'features',
     'functionals',
     ['functionals', 'lld'],
-    'Features to compute: functionals of the whole audio, or LLD of each frame.',
+    'Features to compute: functionals of the whole audio, or low-level descriptors (lld) of each frame.',
 )
 flags.DEFINE_string('wav', None, 'Audio to read: a wav, or any file that FFmpeg reads.', required=True)
 flags.DEFINE_string('output', None, 'File to write.', required=True)
@@ -40,7 +40,7 @@ def main() -> None:
     args = flags.FLAGS
     output = Path(args.output)
     if not output.parent.is_dir():
-        raise InputError(f'--output={output}: no folder {output.parent}')
+        raise InputError(f'--output={output}: no folder {output.parent}; make it first')
     if output.is_dir():
         raise InputError(f'--output={output}: a folder; expected a file')
     if args.features == 'functionals' and (args['frame_size'].present or args['frame_step'].present):
@@ -62,7 +62,7 @@ def as_pcm(path: str) -> Iterator[str | Path]:
             is_pcm = file.getsampwidth() == 2
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from None
-    except (EOFError, RuntimeError, wave.Error):  # another format, or a header that only FFmpeg may read
+    except (EOFError, RuntimeError, wave.Error):  # another format, or a header that perhaps only FFmpeg can read
         is_pcm = False
     if is_pcm:
         yield path

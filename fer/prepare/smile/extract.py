@@ -6,8 +6,8 @@ read from its memory, because its files would round them.
 
 Input is 16-bit PCM wav, as `fer.prepare.media.extract_wav` writes it. openSMILE mixes several channels down to their
 mean. Audio is not resampled: it is analysed at its own rate, 8,000 samples/s or more. Features at different rates are
-not comparable, because spectral ones reach up to half the rate. The mel bands should end at 8,000 Hz. Below 16,000
-samples/s they end at half the rate too.
+not comparable, because spectral features reach up to half the rate. The mel bands are meant to end at 8,000 Hz, but
+below 16,000 samples/s they end at half the rate, too.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ CONTEXTS = ('isolated', 'contextual')
 
 CLIP_SECONDS = 0.04  # the dissertation's audio clips, one per video frame at 25 frames/s
 LOWEST_RATE = 8000  # the highest fixed band of the set ends at 4,000 Hz
-SHORTEST_FRAME = 0.01  # seconds. Shorter frames have fewer spectral lines than mel bands, and give zeros
+SHORTEST_FRAME = 0.01  # seconds. Shorter frames have fewer spectral lines than mel bands, and openSMILE writes zeros
 # In samples. A Fourier transform of more than 65,536 writes beyond openSMILE's memory and kills Python.
 LONGEST_FRAME = 32768
 FUNCTIONALS_FRAME = 0.025  # seconds, the default of configs/opensmile/lld.inc
@@ -58,14 +58,16 @@ class Clips(NamedTuple):
     names: list[str]  # of the columns
     values: np.ndarray  # float32 [num_clips, 112]
     padded: int  # the last rows, which repeat the row before them because the audio ended earlier
-    silent: np.ndarray  # bool [num_clips], every sample of the clip is 0. Padded clips are False
+    # bool [num_clips], every sample of the clip is 0. Such a clip has the features that openSMILE finds in silence.
+    # Padded clips do not count as silent.
+    silent: np.ndarray
 
 
 def functionals(wav: str | Path) -> tuple[list[str], np.ndarray]:
     """Summarises the whole audio: 39 functionals of 56 LLD, of their first and of their second deltas.
 
-    Frames are 25 ms long and 10 ms apart. openSMILE summarises before it writes the last five lines of `lld`, so
-    functionals do not include these lines.
+    Frames are 25 ms long and 10 ms apart. openSMILE summarises when the audio ends, before it writes the last five
+    lines of `lld`. So functionals do not include these lines.
 
     Args:
       wav: a 16-bit PCM wav.
@@ -85,10 +87,10 @@ def functionals(wav: str | Path) -> tuple[list[str], np.ndarray]:
 def lld(wav: str | Path, frame_size: float = 0.025, frame_step: float = 0.010) -> tuple[list[str], np.ndarray]:
     """Computes the LLD of each frame: 56 values, smoothed over 3 frames, and their first deltas.
 
-    Frame k is centred on k * frame_step. If the first frame begins before the audio, openSMILE repeats the first
-    sample. The smoother writes one line more than there are frames.
+    Frame k is centred on k * frame_step, as emo_large defines. If the first frame begins before the audio, openSMILE
+    repeats the first sample. The smoother writes one line more than there are frames.
 
-    Audio with room for only one frame, such as a 40 ms clip with 40 ms frames, is described like an isolated clip. It
+    Audio with room for only one frame, such as a 40 ms clip with 40 ms frames, is treated like an isolated clip. It
     gives one line, and the frame begins with the audio. Nothing is smoothed and the deltas are 0.
 
     Args:
@@ -122,7 +124,7 @@ def clip_features(wav: str | Path, num_clips: int, context: str = 'isolated') ->
       num_clips: the video's frames at 25 frames/s, 1 or more.
       context: `isolated` runs openSMILE on each clip alone, like the dissertation. Deltas, F0 and the F0 envelope are
         then always 0, because they need earlier frames. `contextual` is one pass over the whole audio with 40 ms
-        frames, each beginning with its clip. Smoothing, deltas and pitch then use the clips around, and the pass is
+        frames, each beginning with its clip. Smoothing, deltas and pitch then use the neighbouring clips. This pass is
         many times faster.
 
     Raises:
@@ -203,7 +205,7 @@ def write_features(
 
 
 def _lld(audio: Wav, framing: dict[str, object]) -> tuple[list[str], np.ndarray]:
-    """Returns the 112 names and their values, float32 [rows, 112]. `framing` are options of lld.conf."""
+    """Returns the 112 names and their values, float32 [rows, 112]. `framing` has options of lld.conf."""
     names, values = _run('lld.conf', audio, framing)
     if len(values) <= 2:  # one frame, and the smoother's extra line
         names, values = _run('lld.conf', audio, framing | LONE_FRAME)

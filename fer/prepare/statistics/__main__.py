@@ -18,7 +18,7 @@ from fer.prepare.statistics.write import format_summaries, write_statistics
 flags.DEFINE_string('data', None, 'Folder that `python -m fer.prepare` wrote.', required=True)
 flags.DEFINE_string('output', None, 'Folder to write to. Default: DATA/statistics.')
 flags.DEFINE_list('splits', None, 'Names of the manifests to read. Default: all in DATA.')
-flags.DEFINE_enum('item', None, ITEMS, 'What a line of a manifest is. Default: what its ledger shows, else a frame.')
+flags.DEFINE_enum('item', None, ITEMS, 'Meaning of a line of a manifest. Default: found from its ledger, else a frame.')
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from fer.prepare.prepared import HELD, KEPT, REUSED_BOX
 from fer.prepare.statistics.splits import REASONS, SplitContents
 
 BIN = 10  # frames to a bin of lengths, as in the dissertation's figures: 1 to 10, 11 to 20, ...
-NOT_KEPT = 'frame_not_kept'  # a frame without a face, in a video that has others
+NOT_KEPT = 'frame_not_kept'  # a frame without a face, in a video that has frames with a face
 _QUANTILES = {'shortest': 0, 'q05': 0.05, 'q25': 0.25, 'median': 0.5, 'q75': 0.75, 'q95': 0.95, 'longest': 1}
 
 
@@ -25,8 +25,8 @@ def count_lengths(lengths: np.ndarray) -> pd.DataFrame:
       lengths: int [videos], each 1 or more.
 
     Returns:
-      `frames_from, frames_to, videos`: a row per bin from 1 to the longest, including empty bins. The video's length
-      is within both bounds.
+      `frames_from, frames_to, videos`: a row per bin from 1 to the longest, including empty bins. Both bounds belong to
+      the bin.
     """
     videos = np.bincount((lengths - 1) // BIN)
     first = BIN * np.arange(len(videos)) + 1
@@ -37,8 +37,9 @@ def count_classes(split: SplitContents) -> pd.DataFrame:
     """Counts the videos and frames of each class.
 
     Returns:
-      `class, videos, with_frames`, a column for each of REASONS, `frames`: a row per class, and `-` for unlabelled
-      videos. `videos` is what the split officially has, `with_frames` those in the manifest, `frames` its lines.
+      `class, videos, with_frames`, a column for each of REASONS, `frames`: a row per class, and the row `-` for
+      unlabelled videos. `videos` counts those of the official split, `with_frames` those in the manifest, and `frames`
+      the lines of the manifest.
     """
     table = pd.DataFrame(
         0, [*EMOTIONS, UNKNOWN], pd.Index(['videos', 'with_frames', *REASONS, 'frames'], name='class'), np.int64
@@ -59,12 +60,12 @@ def count_classes(split: SplitContents) -> pd.DataFrame:
 
 
 def count_skipped(split: SplitContents) -> pd.DataFrame:
-    """Counts what was left out, by the ledger.
+    """Counts the videos and frames that were left out, by the ledger.
 
     Returns:
       `reason, videos, frames`. A row for each of REASONS counts whole videos and all frames decoded from them. Frames
-      are `-` if the ledger has no count. If lines are frames, the row `frame_not_kept` counts videos that have some
-      frames but lost others, and the frames lost. Each reason in frames.csv, if that exists, has a row as well, such as
+      are `-` if the ledger has no count. If a line is a frame, the row `frame_not_kept` counts videos that lost some of
+      their frames, and the lost frames. If frames.csv exists, each reason in it has a row as well, such as
       `frame_no_face` and `frame_other_person`.
     """
     rows: list[tuple[str, int, int | str]] = []
@@ -83,7 +84,7 @@ def count_skipped(split: SplitContents) -> pd.DataFrame:
 
 
 def _lost_frames(split: SplitContents) -> list[int]:
-    """Returns the frames decoded and not kept, for each video that has frames and a count of them in the ledger."""
+    """Returns how many decoded frames were not kept, for each video with frames and with a count in the ledger."""
     return [
         row.frames_decoded - row.frames_kept
         for row in split.videos
@@ -103,7 +104,7 @@ def _count_statuses(path: Path) -> Counter[str]:
 
 
 def summarise(split: SplitContents) -> dict[str, str]:
-    """Returns a row of summary.csv. `-` is what is not known or does not apply.
+    """Returns a row of summary.csv, with `-` for a value that is not known or does not apply.
 
     Skewness is the adjusted Fisher-Pearson coefficient. Below 0, most videos are long and a few are much shorter.
     """

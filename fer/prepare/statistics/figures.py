@@ -40,6 +40,7 @@ def plot_classes(table: pd.DataFrame, name: str) -> 'Figure':
 
 
 def _figure() -> 'Figure':
-    from matplotlib.figure import Figure  # here, because it takes a third of a second and --help imports this module
+    # Imported here, because it takes a third of a second, and --help imports this module.
+    from matplotlib.figure import Figure
 
     return Figure(figsize=(7, 3.6), layout='constrained')

@@ -1,4 +1,4 @@
-"""The videos of prepared splits: what each split officially has, and what its manifest has."""
+"""The videos of prepared splits: those of the official split, and those in its manifest."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from fer.prepare.layout import SPLITS
 from fer.prepare.prepared import FRAMES_FILE
 
 ITEMS = ('frame', 'video', 'still')  # meanings of a manifest's line, as in fer.manifest.read_manifest
-UNSTATED = 'unstated'  # the manifest has no line of a video, and the ledger gives no gap for it
+UNSTATED = 'unstated'  # reason of a video without a line in the manifest and without a gap in the ledger
 REASONS = (*GAPS[1:], UNSTATED)
 
 
@@ -23,24 +23,24 @@ class SplitContents(NamedTuple):
     name: str
     item: str  # one of ITEMS
     with_ledger: bool  # without a ledger, it is not known what was left out
-    videos: list[LedgerRow]  # what the split officially has
-    lines: dict[str, int]  # by id, the number of lines of each item in the manifest
-    tables: list[Path]  # where frames.csv of each video with frames would be
+    videos: list[LedgerRow]  # of the official split
+    lines: dict[str, int]  # by id, the number of lines of each video in the manifest
+    tables: list[Path]  # path of frames.csv of each video with frames, which may not exist
 
     @property
     def lengths(self) -> np.ndarray:
-        """Lengths in frames, int64 [videos with frames]. Empty if a line is the audio of a whole video, or an image."""
+        """Lengths in frames, int64 [videos with frames]. Empty if a line is a whole video's audio or an image."""
         return np.array(list(self.lines.values()) if self.item == 'frame' else [], np.int64)
 
     def reason(self, row: LedgerRow) -> str:
-        """Returns why the manifest has no line of a video, one of REASONS. '' if it has."""
+        """Returns why the manifest has no line of a video, one of REASONS. '' if it has one."""
         return '' if row.video_id in self.lines else row.gap or UNSTATED
 
 
 def find_splits(data: Path) -> list[str]:
     """Returns the names of the manifests in a folder, train, val and test first.
 
-    Manifests are the .txt files, except those of flags.
+    Manifests are all .txt files except those whose names end in `flags`.
 
     Raises:
       InputError: the folder does not exist, or contains no manifest.
@@ -58,8 +58,9 @@ def read_split(manifest: Path, item: str | None = None) -> SplitContents:
 
     Args:
       manifest: its path.
-      item: what a line is, one of ITEMS. None takes the meaning whose ids are the ledger's. Without a ledger, lines are
-        frames, unless their folders are named after classes. Then they are audio of whole videos, or images.
+      item: what a line is, one of ITEMS. None takes the first meaning by which the ids equal those of the ledger.
+        Without a ledger, lines are frames, unless their folders are named after classes. Then they are images, or the
+        audio of whole videos.
 
     Raises:
       InputError: either file is malformed, or they do not belong together.
@@ -88,10 +89,10 @@ def read_split(manifest: Path, item: str | None = None) -> SplitContents:
 
 
 def _first_that_agrees(path: Path, items: Sequence[str]) -> tuple[str, Manifest, list[LedgerRow]]:
-    """Returns the first of `items` by which the manifest and its ledger agree, the manifest and the ledger.
+    """Returns the first of `items` by which the manifest and its ledger agree, with the manifest and the ledger.
 
     Raises:
-      InputError: they agree by none. The error is that of the first item.
+      InputError: no item makes them agree. The error is that of the first item.
     """
     problems = []
     for item in items:

@@ -18,15 +18,18 @@ SUMMARY = 'summary.csv'
 def write_statistics(data: Path, output: Path, splits: Sequence[str], item: str | None = None) -> list[dict[str, str]]:
     """Writes the tables and figures of prepared splits.
 
-    For each split: `classes_<split>.csv`, and its .png if anything is labelled. `lengths_<split>.csv` and .png if it
-    has lengths. `skipped_<split>.csv` if it has a ledger. For all splits together: `summary.csv`, a row per split.
+    - `classes_<split>.csv`, and a .png if any video is labelled.
+    - `lengths_<split>.csv` and .png, if the split has lengths.
+    - `skipped_<split>.csv`, if the split has a ledger.
+    - `summary.csv`, with a row per split.
+
     Files of these names that no longer apply are removed.
 
     Args:
       data: folder of `<split>.txt` and their ledgers.
       output: folder to write to. It is made if it is missing.
-      splits: their names.
-      item: what a line of a manifest is. See `read_split`.
+      splits: names of the splits.
+      item: what a line of a manifest is, one of ITEMS. None finds it as `read_split` does.
 
     Returns:
       The rows of summary.csv, for `format_summaries`.
@@ -69,7 +72,7 @@ def _write_split(split: SplitContents, output: Path) -> None:
 
 
 def format_summaries(summaries: Sequence[Mapping[str, str]]) -> str:
-    """Returns the rows of summary.csv side by side, a line per figure, and notes on what is missing."""
+    """Returns the rows of summary.csv as columns side by side, and notes on what is missing."""
     columns = [list(summaries[0]), *(list(summary.values()) for summary in summaries)]
     widths = [max(len(cell) for cell in column) for column in columns]
     lines = [

@@ -28,7 +28,7 @@ LABELS_FILE = 'Test_AFEW_labels.csv'
 
 # One thread, and no version strings of the encoder in the file, so that the same input gives the same bytes.
 _BIT_EXACT = {'fflags': '+bitexact', 'flags:v': '+bitexact', 'flags:a': '+bitexact', 'threads': 1}
-_QUALITY = 4  # mpeg4 quantiser from 1 (best) to 31. 4 looks like a ripped DVD
+_QUALITY = 4  # mpeg4 quantiser, from 1 (best) to 31. At 4 a clip looks like a ripped DVD
 
 
 def write_corpus(output: str | Path, sizes: dict[str, int], seed: int, jobs: int, *, overwrite: bool = False) -> None:
@@ -38,7 +38,7 @@ def write_corpus(output: str | Path, sizes: dict[str, int], seed: int, jobs: int
       output: the corpus's folder. It is made if it is missing.
       sizes: number of clips of each of `SPLITS`.
       seed: of everything random.
-      jobs: number of processes. They change only the time.
+      jobs: number of processes. It changes only how long this takes.
       overwrite: replace an earlier corpus in `output`. Other files there stay.
 
     Raises:

@@ -8,7 +8,7 @@ from fer.emotions import EMOTIONS
 from fer.prepare.media import FRAMES_PER_SECOND
 from fer.prepare.synthetic.identity import ActionUnit, Identity
 
-UNIT_DROPOUT = 0.05  # how often an action unit of the prototype is missing from a clip, because real people vary
+UNIT_DROPOUT = 0.05  # how often an action unit of the prototype is almost missing from a clip, because people vary
 CONTAMINATION = 0.2  # share of clips whose apex also shows the emotion it is usually confused with
 BLIPS_PER_SECOND = 0.2  # brief flashes of any emotion, in every clip, so that one strong frame proves little
 BLIP_AMPLITUDE = (0.15, 0.45)  # below script.MIN_AMPLITUDE
@@ -40,7 +40,7 @@ _CONFUSED_WITH = {'Fear': 'Surprise', 'Surprise': 'Fear', 'Anger': 'Disgust', 'D
 
 
 class Dynamics(NamedTuple):
-    """Seconds of an emotion's rise, apex and fall. A sequence model can use them, a single frame cannot."""
+    """Seconds of an emotion's rise, apex and fall. They are visible in a sequence, but not in a single frame."""
 
     onset: float
     apex: float
@@ -155,10 +155,6 @@ def _act(rng: np.random.Generator, emotion: str) -> np.ndarray:
         units[unit] = level * (rng.uniform(0.6, 1.15) if rng.random() > UNIT_DROPOUT else 0.1)
     if emotion == 'Happy' and rng.random() < 0.5:
         units[ActionUnit.LIPS_PART] = 0.9  # half of all smiles show the teeth
-    if emotion == 'Anger' and rng.random() < 0.3:
-        units[[ActionUnit.LIPS_PART, ActionUnit.JAW_DROP, ActionUnit.LIP_PRESS]] = (
-            0.7,
-            0.4,
-            0,
-        )  # some anger shouts
+    if emotion == 'Anger' and rng.random() < 0.3:  # some angry people shout
+        units[[ActionUnit.LIPS_PART, ActionUnit.JAW_DROP, ActionUnit.LIP_PRESS]] = 0.7, 0.4, 0
     return units

@@ -34,7 +34,7 @@ class FaceShapes(NamedTuple):
 
     body: list[Shape]
     head: list[Shape]
-    back_of_head: list[Shape]  # instead of `head`
+    back_of_head: list[Shape]  # used instead of `head` in a Shot.BACK frame
     landmarks: np.ndarray  # float64 [T, 5, 2], pixels, in the order of `fer.prepare.faces.Face.landmarks`
 
 
@@ -79,7 +79,7 @@ class _Artist:
         self.length = len(pose.x)
 
     def project(self, points: np.ndarray, lift: float = 0.0) -> np.ndarray:
-        """Projects points on the face into the frame.
+        """Projects points on the face into the frame, as the camera shows them.
 
         Args:
           points: float64 [T, P, 2] or [P, 2], face coordinates.
@@ -106,7 +106,7 @@ class _Artist:
           points: float64 [T, P, 2] or [P, 2], face coordinates.
           colour: float64 [3] or [T, 3], RGB.
           depth: how far in front of the head's axis it lies, in half face widths.
-          upright: whether it also keeps upright when the head tilts.
+          upright: whether it also stays upright when the head tilts.
         """
         across = points[..., 0] + depth * np.sin(self.pose.yaw)[:, np.newaxis]
         down = points[..., 1] + depth * np.sin(self.pose.pitch)[:, np.newaxis]

@@ -12,7 +12,8 @@ DARKNESS = 0.05  # brightness left in a Shot.DARK frame
 _SUBPIXEL_BITS = 4  # cv2 draws at sixteenths of a pixel, so that slow motion does not jump
 _MARGIN = 12  # pixels of background and noise beyond the frame, over which the camera drifts
 
-# Points in half face widths from the centre of an occluder, a colour, and the width of a line or None for a polygon.
+# Points from the centre of an occluder, a colour, and the width of a line or None for a polygon. Points and widths are
+# in half face widths.
 _OccluderShape = tuple[np.ndarray, np.ndarray, float | None]
 
 
@@ -66,7 +67,7 @@ def _draw_occluder(image: np.ndarray, occluder: Occluder, script: Script, index:
 
 
 def _draw_shape(image: np.ndarray, points: np.ndarray, colour: np.ndarray, width: int | None) -> None:
-    """Draws a line of a width in pixels, or a polygon without a width. Points are float64 [P, 2], pixels."""
+    """Draws a line of a width in pixels, or a polygon if the width is None. Points are float64 [P, 2], pixels."""
     corners = np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
     if width is None:
         cv2.fillPoly(image, [corners], colour.tolist(), cv2.LINE_AA, _SUBPIXEL_BITS)

@@ -9,7 +9,7 @@ PEOPLE = {'Train': 330, 'Val': 120, 'Test': 200}  # per split. With fewer, a sma
 SPLITS = tuple(PEOPLE)
 
 # How far a face at rest may lean towards an expression. This makes a single frame ambiguous: a person with low brows
-# looks angry at rest. So a model has to learn changes, or many people.
+# looks angry at rest. So a model has to learn how faces change, or learn from many people.
 RESTING_LEVEL = 0.25
 
 
@@ -51,7 +51,7 @@ class Identity(NamedTuple):
     mouth_height: float  # from the centre of the face to the mouth
     mouth_width: float  # half the width
     lip_fullness: float
-    hair_length: float  # lower end of the hair, 0 at the ears
+    hair_length: float  # from the ears down to the lower end of the hair
     hair_volume: float
     fringe: float  # share of the forehead that hair covers, in [0, 1]
     glasses: bool
@@ -116,7 +116,7 @@ def cool_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def _sample_resting(rng: np.random.Generator) -> np.ndarray:
-    """Samples the expression of a face at rest, float64 [len(ActionUnit)]: three action units, slightly on."""
+    """Samples the expression of a face at rest, float64 [len(ActionUnit)]: three slightly active action units."""
     candidates = [
         ActionUnit.INNER_BROW_RAISE,
         ActionUnit.OUTER_BROW_RAISE,

@@ -12,7 +12,7 @@ _COUNTS = {'Train': (144, 133, 74, 81, 150, 117, 74), 'Val': (63, 64, 40, 46, 63
 _COUNTS['Test'] = tuple(np.add(_COUNTS['Train'], _COUNTS['Val']))
 
 FACELESS_SHARE = 0.03  # clips in which no frame shows a face: 25 of the dissertation's 773 training videos
-FACELESS_MIN_CLIPS = 20  # a split of this many clips has at least one of them
+FACELESS_MIN_CLIPS = 20  # a split of at least this many clips has at least one clip without a face
 
 
 class ClipPlan(NamedTuple):

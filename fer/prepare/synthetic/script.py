@@ -33,9 +33,9 @@ OCCLUSION_SHARE = 0.22  # clips in which an object passes before the face
 TALKING_SHARE = 0.85  # clips with a voice. The others have noise or silence
 QUIET_SHARE = {'Fear': 0.22, 'Surprise': 0.22}  # "too shocked to speak" (dissertation, 9.1). Others: 1 - TALKING_SHARE
 
-# How strongly the labelled emotion shows. Low values make clips that look Neutral to anyone.
+# How strongly the labelled emotion shows. With low values, people could not tell clips from Neutral.
 MIN_AMPLITUDE = 0.65
-AMPLITUDE_BETA = (2.0, 1.1)  # distribution of the rest, up to 1
+AMPLITUDE_BETA = (2.0, 1.1)  # beta distribution of the part above it, up to 1
 DISTRACTING_MOTION = 0.25  # share of clips whose head also moves in the manner of a random emotion
 
 # Syllables per second, relative to the speaker's own rate. The rest of the prosody is in voice.py.
@@ -88,7 +88,7 @@ class Voice(NamedTuple):
 
     syllables: np.ndarray  # float64 [S, 3]: start and length in seconds, vowel number
     expressiveness: float
-    noise: bool  # False gives digital silence between syllables
+    noise: bool  # background noise. False gives digital silence between syllables
     snr: float  # dB, of the voice over the noise
     level: float  # dB, of the recording
 

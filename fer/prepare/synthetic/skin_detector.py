@@ -6,7 +6,7 @@
    chromaticity follow Vezhnevets et al., "A survey on pixel-based skin color detection techniques", 2003.
 2. Morphology and connected components join the pixels.
 3. A component is a face if it fills the ellipse of its second moments and has a face's proportions.
-4. Landmarks start at fixed places of the ellipse and move to the eyes and the mouth, by their darkness and colour.
+4. Landmarks start at fixed places of the ellipse and move to the eyes and the mouth, which are darker and redder.
 
 The detector needs no weights and searches hundreds of frames a second. It is far worse than MTCNN on real video,
 because wood, sand and bare arms have the colour of skin.
@@ -192,12 +192,12 @@ def _settle(weight: np.ndarray, place: np.ndarray, reach: tuple[float, float]) -
     Args:
       weight: float32 [P, P], a feature map.
       place: float64 [2], in half axes, as is the result.
-      reach: how far to look, across and down, in half axes.
+      reach: how far the search reaches, across and down, in half axes (standard deviations of a Gaussian).
     """
     for _ in range(3):
         near = weight * np.exp(-0.5 * (((_GRID - place) / reach) ** 2).sum(axis=-1))
         total = near.sum()
-        if total < 0.3:  # closed or hidden, so the place by the template is better
+        if total < 0.3:  # the eye is closed, or the place is hidden, so the template's place is better
             return place
         place = np.tensordot(near, _GRID, 2) / total
     return place
