@@ -11,6 +11,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,24 @@ class Finished(NamedTuple):
     err: str
 
 
-def run(*arguments: object, ok: bool = True, timeout: float = 600, folder: Path = ROOT) -> Finished:
+def make_runs_quick(set_attribute: Callable[[object, str, object], None] = setattr) -> None:
+    """Turns off the optimisation of graphs and the plots of curves, either of which takes longer than a tiny run."""
+    from fer.training import session, train
+
+    settled = session.session_config
+
+    def unoptimised(settings):
+        config = settled(settings)
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        return config
+
+    set_attribute(session, 'session_config', unoptimised)
+    set_attribute(train, 'draw_log', lambda folder, title: None)
+
+
+def run(
+    *arguments: object, ok: bool = True, timeout: float = 600, folder: Path = ROOT, quick: bool = False
+) -> Finished:
     """Runs `python ARGUMENTS`.
 
     Args:
@@ -47,10 +65,11 @@ def run(*arguments: object, ok: bool = True, timeout: float = 600, folder: Path 
       ok: whether the exit code must be 0.
       timeout: in seconds.
       folder: the working folder. Scripts are always the repository's.
+      quick: whether to call `make_runs_quick` first. Scripts only.
     """
     words = [*map(str, arguments)]
-    start = _fork if words[words[0] == '-m'] in _FORKED else _start
-    finished = start(words, timeout, folder)
+    is_forked = words[words[0] == '-m'] in _FORKED
+    finished = _fork(words, timeout, folder, quick) if is_forked else _start(words, timeout, folder)
     if ok:
         assert finished.code == 0, finished.err[-3000:]
     return finished
@@ -68,10 +87,10 @@ def _start(words: list[str], timeout: float, folder: Path) -> Finished:
     return Finished(process.returncode, process.stdout, process.stderr)
 
 
-def _fork(words: list[str], timeout: float, folder: Path) -> Finished:
+def _fork(words: list[str], timeout: float, folder: Path, quick: bool) -> Finished:
     with tempfile.TemporaryDirectory() as temporary:
         streams = [Path(temporary) / name for name in ('out', 'err')]
-        process = CONTEXT.Process(target=_run_command, args=(words, folder, *streams, dict(os.environ)))
+        process = CONTEXT.Process(target=_run_command, args=(words, folder, *streams, dict(os.environ), quick))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -80,7 +99,9 @@ def _fork(words: list[str], timeout: float, folder: Path) -> Finished:
         return Finished(process.exitcode, *(path.read_text(errors='replace') for path in streams))
 
 
-def _run_command(words: list[str], folder: Path, out: Path, err: Path, environment: dict[str, str]) -> None:
+def _run_command(
+    words: list[str], folder: Path, out: Path, err: Path, environment: dict[str, str], quick: bool
+) -> None:
     """Runs a command in a forked process and ends the process with the command's exit code."""
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
@@ -89,6 +110,8 @@ def _run_command(words: list[str], folder: Path, out: Path, err: Path, environme
     os.environ.update(settings | environment)
     os.chdir(folder)
     sys.path[0] = str(ROOT)
+    if quick:
+        make_runs_quick()
     try:
         if words[0] == '-m':
             sys.argv = words[1:]

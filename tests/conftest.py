@@ -7,7 +7,7 @@ import ffmpeg
 import hypothesis
 import numpy as np
 import pytest
-from commands import ROOT, run
+from commands import ROOT, make_runs_quick, run
 from realmedia import realdata
 
 from fer import emotions
@@ -43,18 +43,8 @@ def quick_runs():
     Either takes longer than the steps of a tiny run. Only modules that compare such runs with each other may use this
     fixture, because results of an optimised graph differ in their last digits.
     """
-    from fer.training import session, train
-
-    settled = session.session_config
-
-    def unoptimised(settings):
-        config = settled(settings)
-        config.graph_options.rewrite_options.disable_meta_optimizer = True
-        return config
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, 'session_config', unoptimised)
-        patch.setattr(train, 'draw_log', lambda folder, title: None)
+        make_runs_quick(patch.setattr)
         yield
 
 
