@@ -55,7 +55,7 @@ class Watch:
         # A path beside the descriptor of an open folder is below that folder, so it is skipped.
         elif event in _CHANGES and not any(isinstance(fd, int) and fd >= 0 for fd in arguments[1:]):
             self._check(event, [arguments[1]] if event in ('os.symlink', 'os.link') else list(arguments[:2]))
-        elif event in _CODE and not (event == 'os.posix_spawn' and arguments[0] == FFMPEG):  # ffmpeg, by subprocess
+        elif event in _CODE and not (event == 'os.posix_spawn' and arguments[0] == FFMPEG):  # ffmpeg may run
             self.found.append(f'{event} {arguments}')
 
     def _check(self, event: str, paths: list) -> None:

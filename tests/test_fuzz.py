@@ -53,7 +53,7 @@ def check(jobs: dict[str, int], folder: Path, processes: int) -> None:
 # Damage that once showed a fault, reduced to its cause: (target, pattern of the file, damage).
 FOUND: list[tuple[str, str, Callable[[bytes], bytes]]] = [
     ('manifest of both', '*', lambda c: c.replace(b'00001', b'9' * 5000)),  # Python reads at most 4300 digits
-    ('manifest of faces', '*', lambda c: c.replace(b'faces/a/v0', 'faces/\x85a/v0'.encode(), 2)),  # another line break
+    ('manifest of faces', '*', lambda c: c.replace(b'faces/a/v0', 'faces/\x85a/v0'.encode(), 2)),  # it is a line break
     ('ledger', '*', lambda c: b'x' * 200_000 + c),  # the csv module refuses a header field of this length
     ('results file', 'a/*', lambda c: bytes(3000) + c),  # thousands of unprintable characters
     ('list for a submission', '*.csv', lambda c: c.replace(b'v0', b'v' * 200_000)),

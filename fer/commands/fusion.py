@@ -8,8 +8,7 @@
   python fusion.py --compare --results=A/results_val.txt,B/results_val.txt              is the difference chance?
   python fusion.py --check_submission=FOLDER --expected=DATA/test.ledger.csv
 
-Exit codes: 0 done, 1 (of --check_submission) the submission has faults, which are listed, 2 bad input and nothing
-written.
+Exit codes: 0 done, 1 faults of a submission (--check_submission lists them), 2 bad input and nothing written.
 """
 
 import functools
@@ -36,7 +35,7 @@ flags.DEFINE_string('output', None, 'Folder to write to, or the path (.txt) of t
 flags.DEFINE_list(
     'accuracies',
     None,
-    'Accuracy of each file, in [0, 1]. The default is the accuracy of each file on the labels in the files.',
+    'Accuracy of each file, in [0, 1]. The default is computed from the labels in the files.',
 )
 flags.DEFINE_list(
     'weights_from',

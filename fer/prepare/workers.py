@@ -97,9 +97,9 @@ def _start_process(start: Callable[..., None], arguments: tuple) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the main process ends, even if that is killed.
+    """Ends this process when the main process ends, even if the main process is killed.
 
-    Otherwise its workers would continue to write beside those of the next command.
+    Otherwise the workers of a killed command would continue to write, beside those of the next command.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None

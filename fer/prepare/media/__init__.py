@@ -1,6 +1,6 @@
 """Reader of media files: 25 frames/s and mono audio, both from the file's time 0 on.
 
-read.py     the door: `read_frames` and `extract_wav`
+read.py     the public functions, `read_frames` and `extract_wav`
 streams.py  which streams are read, and their decoded frames
 clock.py    when each packet is due, decided once for the frames and the audio
 frames.py   the frames at 25 frames/s, upright and deinterlaced
