@@ -39,7 +39,7 @@ BANNED = {
 }
 _BANNED = {re.compile(rf'\b(?:{pattern})\b', re.IGNORECASE): instead for pattern, instead in BANNED.items()}
 _NO_BEGINNING = ('what', 'whatever', 'whether', 'which', 'where', 'when', 'that', 'as', 'of', 'for', 'and', 'how')
-_SENTENCE_END = re.compile(r'(?<=[.!?:])\s+(?=[A-Z`*(])|\n\s*\n')
+_SENTENCE_END = re.compile(r'(?<=[.!?:])\s+(?=[A-Z`*(])')
 _CODE = re.compile(r'``[^`]*``|`[^`]*`|\{[^{}]*\}|https?://\S+|\S*[/_=]\S*|--\w\S*')
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 
@@ -124,25 +124,26 @@ def _paragraphs(path: Path, text: str) -> Iterator[Passage]:
 
 def sentences(text: str) -> list[list[str]]:
     """Returns the words of each sentence of at least three words; code counts as one word."""
-    plain = _CODE.sub('X', re.sub(r'\n(?=\s*\S)', ' ', re.sub(r'\n\s*\w+:\s*\n', '\n\n', text)))
-    found = [_WORD.findall(sentence) for sentence in _SENTENCE_END.split(plain)]
+    paragraphs = re.split(r'\n\s*\n', re.sub(r'^\s*[A-Z]\w+:$', '', text, flags=re.MULTILINE))
+    plain = [_CODE.sub('X', ' '.join(paragraph.split())) for paragraph in paragraphs]
+    found = [_WORD.findall(sentence) for paragraph in plain for sentence in _SENTENCE_END.split(paragraph)]
     return [words for words in found if len(words) >= 3]
 
 
-def banned(passages: Iterable[Passage]) -> list[str]:
+def banned(passages: Iterable[Passage], root: Path = ROOT) -> list[str]:
     """Returns `path:line: word (what to write instead)` of each banned word."""
     found = []
     for passage in passages:
         plain = _CODE.sub('X', passage.text)
         for pattern, instead in _BANNED.items():
             found += [
-                f'{passage.path.relative_to(ROOT)}:{passage.line}: {match.group()!r} ({instead})'
+                f'{passage.path.relative_to(root)}:{passage.line}: {match.group()!r} ({instead})'
                 for match in pattern.finditer(plain)
             ]
     return found
 
 
-def badly_begun(passages: Iterable[Passage]) -> list[str]:
+def badly_begun(passages: Iterable[Passage], root: Path = ROOT) -> list[str]:
     """Returns each docstring that begins like a subordinate clause, and functions' that begin without a verb."""
     found = []
     for passage in passages:
@@ -152,7 +153,7 @@ def badly_begun(passages: Iterable[Passage]) -> list[str]:
         is_test = passage.path.name.startswith('test_')
         verbless = passage.kind == 'function' and not is_test and not first.endswith('s')
         if first.lower() in _NO_BEGINNING or verbless:
-            found.append(f'{passage.path.relative_to(ROOT)}:{passage.line}: {passage.text[:70]!r}')
+            found.append(f'{passage.path.relative_to(root)}:{passage.line}: {passage.text[:70]!r}')
     return found
 
 

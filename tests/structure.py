@@ -58,7 +58,7 @@ def room_graph(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def find_circle(graph: dict[str, set[str]]) -> list[str]:
-    """Returns the names along a circle; none where there is no circle."""
+    """Returns the names along a circle, none without a circle."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

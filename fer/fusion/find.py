@@ -79,25 +79,12 @@ def find(request: SearchRequest) -> None:
     diversity = measure_diversity(answers)
 
     print_files(source, members, ensemble)
-    print(
-        f'\n{kind} search, {ensemble.tried} candidates (methods {", ".join(request.methods)}; {len(source.paths)} '
-        f'files), {len(source.labels)} videos: method {ensemble.method}, {METHODS[ensemble.method].title}, '
-        f'{len(ensemble.models)} members'
-    )
+    _print_ensemble(ensemble, kind, request.methods, answers)
     print_diversity(diversity, sorted(set(ensemble.models)))
     table = _print_table(candidates, study)
     test = _print_test(searched, single, study)
-    report = {
-        'search': kind,
-        'methods': list(request.methods),
-        'files': source.paths,
-        'candidates': ensemble.tried,
-        'method': ensemble.method,
-        'members': [source.paths[model] for model in ensemble.models],
-        'optimistic_score': table[-1]['optimistic'],
-        'cross_validated': table[-1]['cross_validated'],
-        'table': table,
-    } | ({} if test is None else {'against_best_single': test})
+    report = _describe_search(ensemble, kind, request.methods, source.paths, table)
+    report |= {} if test is None else {'against_best_single': test}
 
     def write_beside(folder: Path) -> None:
         split = outputs.metrics.stem.removeprefix('metrics_')
@@ -111,6 +98,31 @@ def find(request: SearchRequest) -> None:
     print_score(fused)
     if request.submission:
         write_submission(request.submission, fused.results)
+
+
+def _print_ensemble(ensemble: Ensemble, kind: str, methods: Sequence[str], answers: Answers) -> None:
+    models, videos = answers.predictions.shape
+    print(
+        f'\n{kind} search, {ensemble.tried} candidates (methods {", ".join(methods)}; {models} files), {videos} videos'
+        f': method {ensemble.method}, {METHODS[ensemble.method].title}, {len(ensemble.models)} members'
+    )
+
+
+def _describe_search(
+    ensemble: Ensemble, kind: str, methods: Sequence[str], paths: Sequence[str], table: list[dict]
+) -> dict:
+    """Returns the content of search_<split>.json. The last row of the table is the ensemble's."""
+    return {
+        'search': kind,
+        'methods': list(methods),
+        'files': list(paths),
+        'candidates': ensemble.tried,
+        'method': ensemble.method,
+        'members': [paths[model] for model in ensemble.models],
+        'optimistic_score': table[-1]['optimistic'],
+        'cross_validated': table[-1]['cross_validated'],
+        'table': table,
+    }
 
 
 def _fuse_ensemble(ensemble: Ensemble, source: Members, members: Members) -> Fused:

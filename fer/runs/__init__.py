@@ -1,1 +1,1 @@
-"""What training leaves in a run folder and reports read: names of files, settings, logs, status, lock, checkpoints."""
+"""Run folders: names of files, settings, logs, status, lock, checkpoints. Training writes them, reports read them."""
