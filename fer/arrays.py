@@ -21,11 +21,11 @@ def load_array(path: str | Path, mmap_mode: Literal['r'] | None = None) -> np.nd
         array = np.load(path, mmap_mode, allow_pickle=False)
     except OSError:
         raise
-    # NumPy parses a header as Python, so that a damaged one raises TokenError, MemoryError, BadZipFile or others.
+    # NumPy parses a header as Python, so a damaged header raises TokenError, MemoryError, BadZipFile or other errors.
     except Exception as error:
         reason = str(error).partition('\n')[0] or type(error).__name__
-        raise ValueError(f'no array that NumPy reads: {reason}') from None
+        raise ValueError(f'not an array that NumPy can read: {reason}') from None
     if not isinstance(array, np.ndarray):
         array.close()
-        raise ValueError('an archive of arrays; expected one')
+        raise ValueError('an archive of arrays; expected one array')
     return array

@@ -20,7 +20,7 @@ def from_one_hot(text: str) -> int:
     """Returns the class index of a one-hot label such as `'0100000'`.
 
     Raises:
-      ValueError: `text` is not seven digits of which one is 1. The message has what was found.
+      ValueError: `text` is not seven digits, six 0 and one 1. The message quotes what was found.
     """
     if len(text) != NUM_CLASSES or set(text) - {'0', '1'}:
         raise ValueError(f'label {text!r}: expected {NUM_CLASSES} digits, each 0 or 1')
@@ -41,8 +41,8 @@ def from_name(name: str) -> int:
     raise ValueError(f'class {name!r}: expected one of {", ".join(EMOTIONS)} (or Angry)')
 
 
-# How each dataset writes its classes: code -> class, in the order of its own documentation. A class outside EMOTIONS is
-# left out of manifests and counted. A code that is missing here is an unknown label.
+# How each dataset writes its classes: code -> class, in the order of the dataset's documentation. A class outside
+# EMOTIONS is left out of manifests and counted. A code that is missing here is an unknown label.
 
 # fer2013.csv, column emotion (Goodfellow et al. 2013).
 FER2013_CODES = {0: 'Anger', 1: 'Disgust', 2: 'Fear', 3: 'Happy', 4: 'Sad', 5: 'Surprise', 6: 'Neutral'}
@@ -81,7 +81,7 @@ RAVDESS_CODES = {
 # Third part of a file's name (Cao et al. 2014). The set has no surprise.
 CREMAD_CODES = {'NEU': 'Neutral', 'ANG': 'Anger', 'DIS': 'Disgust', 'FEA': 'Fear', 'HAP': 'Happy', 'SAD': 'Sad'}
 
-# Letter after the text's number in a file's name (Burkhardt et al. 2005), the first of the German word.
+# Letter after the text's number in a file's name (Burkhardt et al. 2005). It is the first letter of the German word.
 EMODB_CODES = {
     'W': 'Anger',
     'L': 'Boredom',

@@ -1,6 +1,6 @@
-"""Files that are either whole or absent, even after a crash, on a full disk, or without power. And untrusted JSON.
+"""Writing files that are never half-written, even after a crash, a full disk or a power cut. Reading untrusted JSON.
 
-A write that fails leaves what was there before, and raises an OSError that names the file. `fer.cli.run` prints it as
+A write that fails keeps the earlier file, and raises an OSError that names the file. `fer.cli.run` prints the error as
 one line.
 """
 
@@ -18,9 +18,9 @@ from typing import IO, Any
 
 _TEMPORARY = '.{}.tmp'
 _TOKEN = 8  # random bytes in a temporary name
-_LARGEST = 2**63 - 1  # whole number of a JSON file. A larger one cannot be a count, and may not fit a float
+_LARGEST = 2**63 - 1  # largest whole number in a JSON file. A larger one cannot be a count, and may not fit a float
 
-# The remedy for a failed write, by the error's number. After it the work can be resumed.
+# The remedy for a failed write, by the error's number. Afterwards the work can be resumed.
 REMEDIES = {
     errno.ENOSPC: 'free some space',
     errno.EDQUOT: 'free some of the quota',
@@ -40,7 +40,7 @@ def atomic_write(path: str | Path, mode: str = 'w', durable: bool = True) -> Ite
         file. A sync takes up to tens of milliseconds, so False suits thousands of files whose readers notice damage.
 
     Raises:
-      OSError: the file cannot be written. What was at `path` is still there.
+      OSError: the file cannot be written. The earlier file at `path` is kept.
     """
     path = Path(path)
     temporary = _temporary(path.parent)
@@ -62,9 +62,8 @@ def atomic_write(path: str | Path, mode: str = 'w', durable: bool = True) -> Ite
 def atomic_files(folder: str | Path) -> Iterator[Path]:
     """Makes a temporary folder whose files move to `folder` together when the block ends without an exception.
 
-    For files that belong together, such as results and their metrics. If the disk has room for the first file only, the
-    earlier files of both names stay. Files move in the order in which they were written. Moving one onto an existing
-    name needs no room.
+    For files that belong together, such as results and their metrics. If the disk has room for only some of them, all
+    earlier files are kept. Files move in the order in which they were written. Replacing a file needs no room.
 
     Args:
       folder: where the files belong. Made if missing.
@@ -104,14 +103,14 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def _temporary(folder: Path) -> Path:
-    # Short, so that it fits wherever the file's own name fits. Random and not counted, because jobs on several machines
-    # write to one folder.
+    # A short name, so that it fits wherever the file's own name fits. It is random instead of numbered, because jobs on
+    # several machines write to one folder.
     return folder / _TEMPORARY.format(secrets.token_hex(_TOKEN))
 
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Makes errors of the file system name `path`, instead of no file or a temporary one, while the block runs."""
+    """Makes errors of the file system name `path` while the block runs, instead of a temporary file or no file."""
     try:
         yield
     except OSError as error:
@@ -130,7 +129,11 @@ def describe(error: OSError) -> str:
 
 
 def error_in(text: str, path: str | Path) -> OSError | None:
-    """Returns the file system's error that ends a line of another program's message about writing `path`, or None."""
+    """Finds an error of the file system in another program's message about writing `path`.
+
+    Returns:
+      The error if a line of the message ends with its words, such as `No space left on device`. Otherwise None.
+    """
     for number in errno.errorcode:
         words = os.strerror(number)
         if any(line.endswith(words) for line in text.splitlines()):
@@ -139,15 +142,15 @@ def error_in(text: str, path: str | Path) -> OSError | None:
 
 
 def sync(file: IO) -> None:
-    """Writes an open file's content to the disk itself."""
+    """Waits until an open file's content is on the disk itself."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Writes a folder's names to the disk itself, if the file system supports it.
+    """Waits until a folder's names are on the disk itself, if the file system supports that.
 
-    Otherwise a power cut may restore the file that a name stood for before, which is whole as well.
+    Without that support, a power cut may bring back the earlier file of a name, which is complete too.
     """
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -173,16 +176,16 @@ def files_below(root: Path) -> list[Path]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Returns True for the temporary file or folder of a writer, which may be writing still or have been killed."""
+    """Returns True for a temporary file or folder. Its writer may still be running or may have been killed."""
     return path.match(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN)))
 
 
 def remove_temporaries(folder: Path, older: float = 0) -> None:
-    """Removes what killed writers have left in a folder.
+    """Removes the temporary files of killed writers from a folder.
 
     Args:
-      folder: without any writer, unless `older` is longer than a file takes to write.
-      older: least seconds since a file was last written to.
+      folder: no process may be writing to it, unless `older` is longer than any file takes to write.
+      older: removes only files whose last write was at least so many seconds ago.
     """
     for path in folder.glob(_TEMPORARY.format('[0-9a-f]' * (2 * _TOKEN))):
         with suppress(FileNotFoundError):  # it was renamed meanwhile
@@ -199,7 +202,7 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is not UTF-8, not JSON, not an object, nested too deeply, or has other numbers.
+      ValueError: it is not UTF-8, not JSON, not an object, nested too deeply, or has a number outside these limits.
     """
     try:
         value = json.loads(
@@ -218,12 +221,12 @@ def read_object(path: str | Path) -> dict[str, Any]:
 def _whole_number(text: str) -> int:
     number = int(text)  # raises ValueError for thousands of digits
     if abs(number) > _LARGEST:
-        raise ValueError(f'a whole number of {len(text.lstrip("-"))} digits')
+        raise ValueError(f'a whole number of {len(text.lstrip("-"))} digits; expected at most 64 bits')
     return number
 
 
 def _finite_number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f'the number {text[:20]}; expected finite ones')
+        raise ValueError(f'the number {text[:20]}; expected a finite one')
     return number

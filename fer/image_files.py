@@ -1,7 +1,7 @@
 """Checks of image files without decoding them: whether a file is whole, and whether it is shown as it is stored.
 
-They find the usual damage of image folders (missing files, truncated copies, other files called .jpg) at a fraction of
-the cost of decoding. Only a decoder finds damage in the middle of an image.
+The checks find the usual damage of image folders (missing files, truncated copies, other files called .jpg) at a
+fraction of the cost of decoding. Only a decoder finds damage in the middle of an image.
 """
 
 import os
@@ -26,8 +26,8 @@ def image_problem(path: str | Path) -> str:
             file.seek(max(0, size - _TAIL))
             tail = file.read()
             if head.startswith(b'\xff\xd8\xff'):
-                # 0xff is escaped inside the compressed data, so after the last start of scan this pair is the end of
-                # the image. Before it, the pair may be the end of a thumbnail.
+                # 0xff is escaped inside the compressed data. So 0xffd9 after the last start of scan (0xffda) is the end
+                # of the image. Before the last start of scan it may be the end of a thumbnail.
                 if tail.rfind(b'\xff\xd9') > tail.rfind(b'\xff\xda') and tail.rfind(b'\xff\xda') >= 0:
                     return ''
                 file.seek(0)
@@ -44,7 +44,7 @@ def image_problem(path: str | Path) -> str:
 
 
 def jpeg_end(content: bytes) -> int | None:
-    """Returns where a JPEG ends, in bytes, or None if it is truncated. Data may follow the end.
+    """Returns the position in bytes at which a JPEG ends, or None if it is truncated. Data may follow the end.
 
     Goes from marker to marker (ITU T.81, annex B), so that thumbnails and data behind the end do not matter.
     """
@@ -68,7 +68,8 @@ def display_note(path: str | Path) -> str:
     """Returns how the display of an image differs from its stored pixels. Reads the header only.
 
     Returns:
-      `EXIF orientation 6` (2 to 8), `transparency`, or both. '' for an image shown as stored, and for other files.
+      `EXIF orientation 6` (2 to 8), `transparency`, or the two joined by ` and `. '' if the image is shown as stored,
+      and for a file that is not an image.
     """
     from PIL import Image  # here, because training does not need it
 
@@ -76,7 +77,7 @@ def display_note(path: str | Path) -> str:
         with Image.open(path) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             clear = image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in image.info
-    except Exception:  # Pillow's plugins raise any error for a damaged header. Decoding reports the damage
+    except Exception:  # Pillow's plugins raise various errors for a damaged header. Decoding reports the damage
         return ''
     notes = [f'EXIF orientation {orientation}'] if orientation in range(2, 9) else []
     return ' and '.join([*notes, 'transparency'] if clear else notes)

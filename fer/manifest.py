@@ -4,9 +4,9 @@ A manifest (.txt, UTF-8) has one frame a line: `[audio.csv,]face.jpg[,0100000]`,
 Blank lines and lines starting with # are skipped. A name with a comma, a double quote or a line break is quoted as in
 CSV. Consecutive lines whose files share a parent folder are one video.
 
-Its ledger, `<manifest>.ledger.csv` beside it, has one row per video that the split officially has, found or not. So
-every score counts all of them. Preparation writes manifests and ledgers, and training and evaluation read them. Only
-this module implements their form.
+Its ledger, `<manifest>.ledger.csv` beside it, has one row for each official video of the split, found or not. Every
+score therefore counts all official videos. Preparation writes manifests and ledgers, and training and evaluation read
+them. Only this module implements their format.
 """
 
 import csv
@@ -25,7 +25,7 @@ AUDIO_SUFFIX = '.csv'
 LEDGER_COLUMNS = ('video_id', 'label', 'frames_decoded', 'frames_kept', 'audio_seconds', 'gap')
 GAPS = ('', 'no_face', 'no_audio', 'undecodable', 'missing')
 UNKNOWN = '-'
-_SEPARATORS = set('\t\r\n')  # of results files, and not allowed in a video's id
+_SEPARATORS = set('\t\r\n')  # they separate the fields of results files, so a video's id cannot contain them
 
 
 class Video(NamedTuple):
@@ -44,7 +44,7 @@ class Manifest(NamedTuple):
 
     @property
     def labelled(self) -> bool:
-        """Tells if its lines have labels. False for a manifest without lines."""
+        """Returns True if the lines have labels. False for a manifest without lines."""
         return bool(self.videos) and self.videos[0].label is not None
 
 
@@ -54,7 +54,7 @@ class LedgerRow(NamedTuple):
     frames_decoded: int | None  # at 25 frames/s. None if the split has no ledger
     frames_kept: int
     audio_seconds: float | None
-    gap: str  # why the manifest does not have the video, one of GAPS. '' if it does
+    gap: str  # why the video is not in the manifest, one of GAPS. '' if it is
 
 
 class _Record(NamedTuple):
@@ -79,15 +79,15 @@ def read_manifest(
     Args:
       path: the manifest.
       data_root: folder that relative paths start from. None for the manifest's own.
-      item: meaning of a line. `frame`: consecutive lines of one folder are a video, and its id is the folder's name.
-        `video`: each line is the audio of a video, and its id is the file's stem. `still`: each line is an image, and
-        its id is the path without extension.
+      item: meaning of a line. `frame`: consecutive lines of one folder are a video, whose id is the folder's name.
+        `video`: each line is the audio of a video, whose id is the file's stem. `still`: each line is an image, whose
+        id is its path without extension.
       min_frames: with `item='frame'`, the fewest lines a video may have. A single frame is usually a folder split by a
         sorting mistake, or one lucky detection.
 
     Raises:
-      InputError: the manifest is missing, empty or malformed. Names the line. A manifest without lines is accepted if
-        its ledger gives the gap of every video.
+      InputError: the manifest is missing, empty or malformed. The message names the line. A manifest without lines is
+        accepted if its ledger gives a gap for every video.
     """
     path = os.fspath(path)
     root = os.path.abspath(data_root if data_root is not None else os.path.dirname(path))
@@ -129,7 +129,7 @@ def _start_video(path: str, record: _Record, item: str, first_of_id: dict[str, t
             f'{path}:{record.line}: {_repeated(item, record.name, folder, video_id, *first_of_id[video_id])}'
         )
     if set(video_id) & _SEPARATORS:
-        raise InputError(f'{path}:{record.line}: video {video_id!r}: no results file can hold this name')
+        raise InputError(f'{path}:{record.line}: video {video_id!r}: a name with a tab or a line break; rename it')
     first_of_id[video_id] = (record.line, folder)
     return Video(video_id, record.label, [], [], [])
 
@@ -144,18 +144,22 @@ def _check_same_label(path: str, record: _Record, video: Video) -> None:
 
 
 def _repeated(item: str, name: str, folder: str, video_id: str, line: int, first_folder: str) -> str:
-    """Returns why a video cannot start in a line if its id was used before."""
+    """Returns the reason why a video cannot start in a line, because an earlier line started one of the same id."""
     if item == 'video' and folder != first_folder:  # perhaps clips, whose names are the same in every video
-        return f'{name} is called {video_id} as the file in line {line} is; expected a file for each video, of its name'
+        return (
+            f'{name} has the name {video_id}, like the file in line {line}; expected one file per video, named after it'
+        )
     if item != 'frame':
-        return f'{name} stands in line {line} already; expected each item once'
+        return f'{name} is already in line {line}; expected each item once'
     if folder == first_folder:
-        return f'video {video_id} starts again after others, line {line} began it; expected its frames together'
-    return f'folders {first_folder} (line {line}) and {folder} share the name {video_id}; expected one video of a name'
+        return f'video {video_id} began in line {line}, with others in between; expected its frames in successive lines'
+    return (
+        f'folders {first_folder} (line {line}) and {folder} share the name {video_id}; expected a name for each video'
+    )
 
 
 def _read_records(path: str) -> Iterator[_Record]:
-    """Yields the manifest's lines as fields, checked one by one and against the first."""
+    """Yields the fields of each line. Checks each line, and that it has the same columns as the first."""
     first: _Record | None = None
     for line, fields in _read_fields(path):
         *names, last = fields
@@ -209,7 +213,7 @@ def _read_fields(path: str) -> Iterator[tuple[int, list[str]]]:
                     while text.count('"') % 2:  # a quoted name continues after the line break
                         more = next(lines, None)
                         if more is None:
-                            raise csv.Error('a double quote without its second')
+                            raise csv.Error('a double quote that is not closed')
                         text += more[1]
                     fields, *others = csv.reader(io.StringIO(text, newline=''), strict=True)
                     if others:
@@ -238,9 +242,9 @@ def _spell(label: int | None) -> str:
 
 
 def describe_misplaced(manifest: Manifest) -> str:
-    """Returns a warning if folders name other emotions than the labels, or ''.
+    """Returns a warning if folders are named after other emotions than their videos' labels, or ''.
 
-    A one-hot label in another order of the classes has the right form, so that no other check can find it.
+    A one-hot label in a different order of the classes has the right form, so no other check can find it.
     """
     misplaced, named = [], 0
     folders = [os.path.dirname((video.frames or video.audio)[0]) for video in manifest.videos]
@@ -256,7 +260,7 @@ def describe_misplaced(manifest: Manifest) -> str:
     video, emotion = misplaced[0]
     return (
         f'{manifest.path}:{video.lines[0]}: {len(misplaced)} of {named} videos lie in a folder named after another '
-        f'emotion than their label; the first is {_spell(video.label)} in a folder of {_spell(emotion)}; expected '
+        f'emotion than their label; the first has {_spell(video.label)} in a folder of {_spell(emotion)}; expected '
         f'labels in the order {", ".join(emotions.EMOTIONS)}'
     )
 
@@ -298,8 +302,8 @@ def write_ledger(path: str | Path, rows: Iterable[LedgerRow]) -> None:
 def read_ledger(manifest: Manifest) -> list[LedgerRow]:
     """Returns one row per video the split officially has, in the ledger's order.
 
-    Labels that are missing in the ledger come from the manifest. Without a ledger, the manifest's videos have a row
-    each, without gaps.
+    A label that is missing in the ledger comes from the manifest. Without a ledger, each video of the manifest has a
+    row without a gap.
 
     Raises:
       InputError: the ledger is malformed, or a video of the manifest is missing in it or has another label there.
@@ -323,7 +327,7 @@ def read_ledger(manifest: Manifest) -> list[LedgerRow]:
 
 
 def existing_ledger(manifest_path: str) -> Path | None:
-    """Returns the ledger beside a manifest, train.ledger.csv or train.txt.ledger.csv, or None."""
+    """Returns the ledger beside a manifest, or None. People may name it train.ledger.csv or train.txt.ledger.csv."""
     for path in (ledger_path(manifest_path), Path(f'{manifest_path}.ledger.csv')):
         if path.exists():
             return path
@@ -348,7 +352,7 @@ def _read_ledger_file(path: Path) -> dict[str, LedgerRow]:
                 for fields in reader:
                     row = _ledger_row(fields)
                     if row.video_id in rows:
-                        raise ValueError(f'video {row.video_id} stands here a second time')
+                        raise ValueError(f'video {row.video_id} has a second row; expected one row per video')
                     rows[row.video_id] = row
             except (ValueError, TypeError, csv.Error) as error:
                 raise InputError(f'{path}:{reader.line_num}: {error}') from None
@@ -363,7 +367,7 @@ def _ledger_row(fields: dict[str, str]) -> LedgerRow:
     if None in fields or None in fields.values():
         raise ValueError(f'expected {len(LEDGER_COLUMNS)} fields')
     if set(fields['video_id']) & _SEPARATORS:
-        raise ValueError(f'video {fields["video_id"]!r}: no results file can hold this name')
+        raise ValueError(f'video {fields["video_id"]!r}: a name with a tab or a line break; rename it')
     text = fields['label']
     if text in ('', UNKNOWN):
         label = None

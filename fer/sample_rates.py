@@ -1,8 +1,8 @@
 """Sampling rates of a manifest's audio: openSMILE features of different rates are not comparable.
 
 Beside a manifest with audio, `<manifest>.rates.csv` has a row for each sampling rate: `sample_rate,videos`. Preparation
-writes it. Training keeps the training set's in the run folder, and evaluation compares its own with them. A manifest
-that was made elsewhere has no such file, and then nothing is compared.
+writes the file. Training keeps the rates of the training set in the run folder, and evaluation compares the rates of
+its own data with them. A manifest that was made elsewhere has no such file, and then nothing is compared.
 """
 
 import csv
@@ -25,7 +25,7 @@ def rates_path(manifest_path: str | Path) -> Path:
 
 
 def write_rates(path: str | Path, rates: Rates) -> None:
-    """Writes the file, the rate of most videos first."""
+    """Writes the file. The rate with the most videos comes first."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(COLUMNS)
@@ -35,10 +35,10 @@ def write_rates(path: str | Path, rates: Rates) -> None:
 
 
 def read_rates(paths: Iterable[str | Path]) -> Counter[int]:
-    """Returns the sum over the files that exist.
+    """Returns the number of videos of each rate, summed over the files that exist.
 
     Raises:
-      InputError: a file is malformed. Names the line.
+      InputError: a file is malformed. The message names the line.
     """
     total: Counter[int] = Counter()
     for path in paths:
@@ -59,7 +59,7 @@ def read_rates(paths: Iterable[str | Path]) -> Counter[int]:
 
 
 def compare_rates(parts: Mapping[str, Rates]) -> str:
-    """Returns a line that names the rates where there is more than one, or ''.
+    """Returns a line that names the rates if there are several, or ''.
 
     Args:
       parts: the rates of each part, such as `training` and `validation`. A part without rates is left out.

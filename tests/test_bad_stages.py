@@ -109,7 +109,7 @@ def test_mismatched_audio_and_face_are_refused(capfd, data, tmp_path, damage):
         ('early_fusion', 'vgg_face', 'train_clips.txt', 'train_clips.txt:1: no image in the line'),
         ('temporal', 'vgg_face', 'train_clips.txt', 'train_clips.txt:1: no image in the line'),
         ('audio', 'audio_gru', 'train.txt', 'train.txt:1: no audio in the line'),
-        ('audio', 'ffn', 'train_clips.txt', 'train_clips.txt:7: clips/train001/00001.csv is called 00001 as the file'),
+        ('audio', 'ffn', 'train_clips.txt', 'train_clips.txt:7: clips/train001/00001.csv has the name 00001, like'),
         ('audio', 'audio_gru', 'train_functionals.txt', 'train_functionals.txt:2: label Anger inside video functional'),
     ],
 )

@@ -2,7 +2,7 @@
 
 __main__.py       the command
 datasets/         finds the items of each dataset
-layout.py         the items of a dataset, grouped into splits
+layout.py         the items of a dataset by split
 prepare_split.py  prepares one split with the modules below, and writes its manifests
 videos.py         videos and recordings, in parallel, with a record of each that is finished
 video_files.py    the files of one video

@@ -15,8 +15,8 @@ their own, or whose face --detector finds, are written to DATA/stills/. DATA/pre
 DATA/statistics/ has lengths and classes. If the dataset has no splits, people are held out, and
 DATA/split_subjects.csv lists them.
 
-The same command again resumes where an earlier one stopped. A video is finished if its content, the settings and the
-written files are unchanged. With --shard=2/8 a job prepares every eighth video and prints those of them that cannot be
+The same command resumes an earlier one that was stopped. A video is not prepared again if its content, the settings and
+the written files are unchanged. With --shard=2/8 a job prepares every eighth video and prints which of these cannot be
 used. The job that ends last writes the manifests.
 
 Exit codes: 0 done, 1 done but some items could not be used (they are listed), 2 bad input or a full disk.
@@ -131,14 +131,14 @@ def main() -> int:
     splits = _find_items(source)
     settings = _read_settings(splits)
     if shard.total > 1 and not any(need_decoding(items) for items in splits.values()):
-        raise InputError(f'--shard={args.shard}: for videos; --dataset={args.dataset} has images here')
+        raise InputError(f'--shard={args.shard}: only videos can be shared; --dataset={args.dataset} has images here')
     open_output(output, _spell_recorded_flags(), args.source, overwrite=args.overwrite and shard.total == 1)
     if splits.subjects:
         write_subjects(output, splits.subjects)
     for line in (*splits.notes, *splits.problems):
         print(one_line(line))
-    everything: list[Prepared] = []  # of this job's share, or of all shares if it ends last
-    finished = 0  # splits
+    everything: list[Prepared] = []  # the items of this job's share, or of all shares if it ends last
+    finished = 0  # number of splits
     with make_workers(settings, output, args.jobs) as workers:
         job = Job(source, output, settings, shard, workers)
         for split, items in splits.items():
@@ -160,7 +160,7 @@ def main() -> int:
 
 
 def _check_flags() -> None:
-    """Raises InputError for flags that are wrong for any source."""
+    """Raises InputError for flags that are wrong whatever the source holds."""
     args = flags.FLAGS
     if not 0 <= args.margin <= 5:
         raise InputError(f'--margin={args.margin}: expected a share from 0 to 5')
@@ -171,7 +171,7 @@ def _check_flags() -> None:
         make_detector(args.detector)  # so that an error comes before anything is written
     if args.detector in ('none', BOXES) and args['margin'].present and args.margin:
         raise InputError(
-            f'--margin={args.margin}: expected 0 with --detector={args.detector}, whose pictures are cut out'
+            f'--margin={args.margin}: expected 0 with --detector={args.detector}, because its pictures are cut out'
         )
 
 
@@ -194,10 +194,10 @@ def _find_items(source: Path) -> Splits:
 
 
 def _read_settings(splits: Splits) -> Settings:
-    """Returns the settings. The default of --detector depends on what the source holds, and its choice on --margin.
+    """Returns the settings. Chooses the default of --detector by the items, and sets --margin to 0 for cut out faces.
 
     Raises:
-      InputError: the detector is not for such items.
+      InputError: the detector does not fit the items, or the margin does not fit the detector.
     """
     args = flags.FLAGS
     items = [item for split in splits.values() for item in split]

@@ -1,13 +1,14 @@
-"""Tells if two faces of one video show the same person, from the appearance of face, hair and clothes.
+"""Decides if two faces of one video show the same person, from the appearance of face, hair and clothes.
 
-The descriptor has two parts. The distance of two descriptors does not depend on their overall brightness.
+A descriptor has two parts. The distance of two descriptors does not depend on their overall brightness.
 - the aligned face in grey, 32x32, with mean 0 and deviation 1
 - the colours of head and shoulders in CIE L*a*b*, in cells of an 8x8 grid. Cells outside the image are not compared.
 
-It compares shots of one video, where hair, clothes and light return. It does not recognise people across videos.
+Descriptors compare shots of one video, where hair, clothes and light return. They do not recognise people across
+videos.
 
 The parts were chosen by measurement, on 96 synthetic people and three real ones, each clip cut into two pieces. At the
-distance SAME_PERSON, no pair of different people was taken for one, and 99% of the pieces of one person were joined.
+distance SAME_PERSON, no two people were taken for one, and 99% of the pieces of one person were joined.
 The features of MTCNN's last network separate people much less well (`python -m tests.benchmarks.people --features`).
 """
 

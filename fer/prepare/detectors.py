@@ -6,7 +6,7 @@ detector that is faster near given boxes takes `near` as well.
 A detector outside this package needs no row. In a module of your own, write a function without arguments that returns
 the detector, and pass `--detector=package.module:function`. Each process that prepares videos calls it once. If its
 boxes are not faces, such as a fixed crop, add --person=largest, because people are distinguished by how they look.
-Preparation does not notice a change of your detector's code or weights: then prepare with --overwrite.
+Preparation does not notice a change of your detector's code or weights. After such a change, use --overwrite.
 """
 
 import importlib
@@ -29,8 +29,8 @@ class Detector(Protocol):
 
         Args:
           image: uint8 [H, W, 3] RGB.
-          near: boxes where the caller expects faces. Faces far from all of them, or of a very different size, need not
-            be found. None searches the whole image.
+          near: boxes where the caller expects faces. Faces far from all boxes, or of a very different size, may be
+            missed. None searches the whole image.
 
         Returns:
           Faces in pixels of the whole image, in any order.
@@ -43,7 +43,7 @@ def anywhere(detect: Callable[[np.ndarray], list[Face]]) -> Detector:
 
 
 def make_mtcnn() -> Detector:
-    """Loads MTCNN (fer/prepare/mtcnn.py). From then on TensorFlow uses a single thread and no GPU."""
+    """Loads MTCNN (fer/prepare/mtcnn.py). Afterwards TensorFlow uses a single thread and no GPU in this process."""
     from fer.prepare.mtcnn import Mtcnn  # imported here, because no other detector needs TensorFlow
 
     return Mtcnn().detect
@@ -92,9 +92,11 @@ BOXES = 'boxes'  # in place of a detector's name: use the boxes that a dataset o
 
 
 def make_detector(name: str) -> Detector:
-    """Makes the detector of a name, a key of DETECTORS or `package.module:function`, which is imported and called.
+    """Makes a detector by its name.
 
-    For BOXES it is a detector that finds no faces.
+    Args:
+      name: a key of DETECTORS, or `package.module:function`, which is imported and called. BOXES makes a detector that
+        finds no faces.
 
     Raises:
       InputError: the name, module or function does not exist, or the function fails or does not return a detector.

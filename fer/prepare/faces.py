@@ -7,8 +7,8 @@ import numpy as np
 
 Box = tuple[float, float, float, float]  # left, top, width, height
 
-# The smallest face that is searched for, as a share of the image's shorter side. A search for smaller ones costs as
-# much as for all others together, and so small a face shows no emotion.
+# The smallest face that is searched for, as a share of the image's shorter side. A search for smaller faces costs as
+# much as for all others together, and such a small face shows no emotion.
 MIN_FACE_SHARE = 1 / 18
 
 
@@ -34,7 +34,7 @@ def align(image: np.ndarray, face: Face, image_size: int, margin: float) -> np.n
       image: uint8 [H, W, 3].
       face: a face in it.
       image_size: side of the result in pixels.
-      margin: how much more to show on each side than the template's own crop (brows to chin), as a share of its side.
+      margin: space to add on each side of the template's own crop (brows to chin), as a share of the crop's side.
 
     Returns:
       uint8 [image_size, image_size, 3]. Pixels outside the image repeat its edge.
@@ -54,7 +54,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Args:
       source: float [P, 2] points (x, y).
-      target: float [P, 2], the points that they should be moved to.
+      target: float [P, 2], the place that each point of `source` should move to.
 
     Returns:
       float64 [2, 3], the matrix for cv2.warpAffine.

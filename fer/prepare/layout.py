@@ -20,18 +20,18 @@ class SourceVideo(NamedTuple):
     label: int | None  # class index, None if unknown
     path: Path  # a video file, or a folder of its face images
     folder: str  # where its frames go below OUTPUT/faces, such as Train_AFEW/Angry/004514600. It ends with the id.
-    problem: str = ''  # why a video that a list names cannot be used, '' if it can
+    problem: str = ''  # reason why a listed video cannot be used, '' if it can
     audio_only: bool = False  # True for a recording without pictures
 
 
 class SourceStill(NamedTuple):
     """One image of a dataset as it lies on disk."""
 
-    name: str  # its path below the source, or below OUTPUT/stills if it comes as pixels
+    name: str  # its path below the source, or below OUTPUT/stills if the image has no file of its own
     label: int | None  # class index, None if unknown
-    path: Path | None  # None if it comes as pixels
+    path: Path | None  # None if the image has no file of its own
     pixels: bytes = b''  # grey values of a square image, row by row
-    problem: str = ''  # why an image that a list names cannot be used, '' if it can
+    problem: str = ''  # reason why a listed image cannot be used, '' if it can
     box: tuple[float, float, float, float] | None = None  # left, top, width, height of its face, if the dataset has it
 
 
@@ -97,11 +97,11 @@ def _reason_unusable(item: SourceVideo | SourceStill, name: str, labelled: bool)
 
 
 def require_usable_items(splits: Splits[Item], source: str) -> None:
-    """Refuses a source whose lists exist but whose images or videos do not, because the folder must be wrong.
+    """Raises an error if the lists of a source exist but its images or videos do not. Its folder must be wrong.
 
     Args:
-      splits: all that was found.
-      source: how the error names the source.
+      splits: the items of every split.
+      source: name of the source for the error.
 
     Raises:
       InputError: a split is empty, or not a single item can be used.

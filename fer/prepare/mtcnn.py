@@ -2,9 +2,9 @@
 
 This is the `mtcnn` package, with the weights in its wheel and two changes that do not change its results:
 - Its networks run as compiled functions, not op by op.
-- Its first network, which searches an image at ever smaller scales, can search only near given boxes. Each scale is
-  made from the whole image, and regions are cut from it on the network's own grid, so that the network's input there is
-  the same as in a full search.
+- Its first network, which searches an image at ever smaller scales, can be limited to the regions near given boxes.
+  Each scale is made from the whole image, and regions are cut from it on the network's own grid. The network's input in
+  a region is therefore the same as in a full search.
 """
 
 import sys
@@ -105,9 +105,9 @@ class _Proposals(StagePNet):
 
 
 def pyramid(height: int, width: int) -> np.ndarray:
-    """Returns the scales at which an image of that size is searched, the largest first.
+    """Returns the scales at which an image of a size is searched, the largest first.
 
-    They are the package's own. In a large image the first ones are left out (see MIN_FACE_SHARE).
+    They are those of the package. In a large image the largest scales are left out (see MIN_FACE_SHARE).
     """
     shorter = min(height, width)
     count = max(0, round(-(np.log(shorter / _CELL) / np.log(_SHRINK) + 1)))
@@ -116,9 +116,9 @@ def pyramid(height: int, width: int) -> np.ndarray:
 
 
 def _regions(near: Sequence[Box] | None, scale: float, height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """Returns the (left, top, right, bottom) to search in a scaled image, in its pixels, on the first network's grid.
+    """Returns the regions of a scaled image to search, (left, top, right, bottom) in its pixels.
 
-    Without boxes it is the whole image.
+    They start on the first network's grid. If `near` is None, the region is the whole image.
     """
     if near is None:
         return [(0, 0, width, height)]

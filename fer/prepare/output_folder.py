@@ -23,7 +23,7 @@ STATISTICS = 'statistics'
 
 
 def open_output(output: Path, recorded: str, source: str, *, overwrite: bool) -> None:
-    """Makes the folder, or resumes a preparation with the same settings, or empties it. Writes the settings.
+    """Makes the folder, accepts an earlier preparation with the same settings, or removes it. Writes the settings.
 
     Args:
       output: the folder.
@@ -97,7 +97,7 @@ def remove_leftovers(output: Path, *, alone: bool) -> None:
 
     Args:
       output: the folder.
-      alone: True if no other job may be writing to OUTPUT itself. It is cleaned only then.
+      alone: True if no other job writes to OUTPUT. Only then are the files directly in it and its statistics cleaned.
     """
     for name in (RECORDS, STILLS, 'wav', 'functionals'):
         for folder in (output / name).glob('**/'):

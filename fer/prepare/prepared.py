@@ -11,7 +11,7 @@ from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
 from fer.sample_rates import rates_path, write_rates
 
 FRAMES_FILE = 'frames.csv'  # beside a video's faces, with a row for each frame
-KEPT, HELD, REUSED_BOX = 'kept', 'held', 'reused_box'  # its statuses of frames that are in the manifest
+KEPT, HELD, REUSED_BOX = 'kept', 'held', 'reused_box'  # statuses in FRAMES_FILE of frames that are in the manifest
 MIN_FRAMES = 2  # a video with fewer faces is not a sequence, so its ledger row has the gap no_face
 
 # File names of a split's manifests beside <split>.txt, which lists the faces.
@@ -33,27 +33,29 @@ class Prepared(NamedTuple):
     functionals: str  # the CSV of all its audio, '' without audio
     statuses: dict[str, int]  # how many frames of a video have each status of frames.csv
     sound: dict[str, int]  # how many of `clips` are silent, or padded because the audio ends earlier
-    problem: str  # why it cannot be used, or only in part. '' if nothing is wrong.
-    facts: dict[str, str]  # what the file has several of, and which one was taken, by kind
+    problem: str  # reason why it cannot be used, or only in part. '' if nothing is wrong.
+    facts: dict[
+        str, str
+    ]  # {unusual property of the file: treatment}, as 'several audio streams': 'took audio stream 1'
     sample_rate: int | None = None  # of its audio, in Hz. None without audio.
 
 
 def without_audio(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
-    """Returns the result for an item that has no audio, or of which nothing can be used."""
+    """Returns the result for an item without audio, or for one that cannot be used at all."""
     return Prepared(row, frames, [], '', {}, {}, problem, {})
 
 
 def write_split(
     split: str, prepared: Sequence[Prepared], output: Path, audio: Sequence[str] = (), *, faces: bool = True
 ) -> None:
-    """Writes the manifests of a split, each with a ledger of every official item, and audio's with its sampling rates.
+    """Writes the manifests of a split, each with a ledger of every official item. Audio also gets its sampling rates.
 
     Args:
       split: its name.
       prepared: its items, in the manifests' order.
       output: the folder that the manifests are written to.
-      audio: the audio manifests to write: `clips`, `functionals`, both or none. With `clips` and faces comes the
-        audio-visual manifest.
+      audio: the audio manifests to write: `clips`, `functionals`, both or none. `clips` also writes the audio-visual
+        manifest if `faces` is True.
       faces: True to write the manifests that list faces.
     """
     with atomic_files(output) as files:  # all at once, because manifests and ledgers that disagree are refused
@@ -82,7 +84,7 @@ def count_rates(prepared: Iterable[Prepared]) -> Counter[int]:
 
 
 def _make_functionals_item(item: Prepared) -> tuple[LedgerRow, list[tuple[str]]]:
-    """Returns the ledger's row and the manifest's line of a whole video's audio, which needs no face."""
+    """Returns the row in the ledger and the line in the manifest of a whole video's audio. They need no face."""
     gap = 'no_audio' if item.row.gap in ('', 'no_face') else item.row.gap
     kept = int(item.functionals != '')
     return _make_audio_row(item.row, kept, gap), [(item.functionals,)]

@@ -99,7 +99,7 @@ def record_path(output: Path, folder: str) -> Path:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    """Returns the versions of the libraries that compute the output, and how FFmpeg's libraries were built."""
+    """Returns the versions of the libraries that compute the output, and the build of the FFmpeg libraries in use."""
     return *(metadata.version(name) for name in _PACKAGES), *ffmpeg_build()
 
 

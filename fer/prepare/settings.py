@@ -1,4 +1,4 @@
-"""The settings that decide what preparation writes of a video or still."""
+"""The settings that decide what preparation writes for a video or still."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ AUDIO_FEATURES = ('clips', 'functionals')
 
 
 class Settings(NamedTuple):
-    """Decides what is written of each video. The keys of records have its `repr`, so names must not change."""
+    """The settings of a preparation. Keys of records contain their `repr`, so names must not change."""
 
     detector: str  # see fer.prepare.detectors.make_detector
     image_size: int  # side of the aligned faces in pixels

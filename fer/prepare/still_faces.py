@@ -1,10 +1,10 @@
-"""Writes the faces of stills, found by a detector or given by the dataset's boxes, aligned and as JPEG.
+"""Writes the face of each still as an aligned JPEG. A detector finds the face, or the dataset lists its box.
 
-The largest face of an image is taken. An image without a face has a row in the ledger (dissertation 2.2.1, 5.1.1 and
-9.1 lost such stills).
+Of several faces the largest is taken. An image without a face has a row in the ledger. The dissertation lost such
+stills (2.2.1, 5.1.1, 9.1).
 
-OUTPUT/records/<split>.stills.jsonl is a journal with a line for each finished image, so that a run that was stopped
-resumes. A line counts while the image, the settings, the versions and the written file are unchanged.
+OUTPUT/records/<split>.stills.jsonl is a journal with a line for each finished image, so that a stopped preparation can
+resume. A line counts while the image, the settings, the versions and the written file are unchanged.
 """
 
 import json
@@ -33,8 +33,8 @@ from fer.prepare.workers import Workers
 from fer.progress import progress
 
 _PORTION = 4096  # images that are given to the processes at a time
-# Repeated edge around an image that is searched, as a share of its shorter side. A face that fills its picture is cut
-# off at chin or brow: of 300 images of FER2013, MTCNN finds 84% without and 91% with it.
+# Width of the border that repeats the edge of an image before the search, as a share of the shorter side. It helps with
+# faces that fill their picture: of the faces in 300 images of FER2013, MTCNN finds 84% without it and 91% with it.
 _BORDER = 0.15
 _REVISION = 1  # raise it when this code writes something different for the same image
 
@@ -50,11 +50,11 @@ class Outcome(NamedTuple):
     """The result of a task."""
 
     prepared: Prepared
-    record: dict | None  # the new record for the journal. None if the journal has it, or if the result is not known.
+    record: dict | None  # the new record for the journal. None if the journal has it or the next run must try again.
 
 
 def detect_stills(split: str, stills: Sequence[SourceStill], output: Path, workers: Workers) -> list[Prepared]:
-    """Writes the face of each image of a split. An image without a face, or that cannot be read, has a gap.
+    """Writes the face of each image of a split. Images without a face and unreadable images have a gap in the ledger.
 
     Raises:
       OSError: a file cannot be written, for example because the disk is full.
@@ -101,7 +101,7 @@ def _report_crash(task: StillTask) -> Outcome:
 
 
 def _run_task(task: StillTask) -> Outcome:
-    """Writes the face of one image, unless an earlier run has."""
+    """Writes the face of one image, unless an earlier run has written it."""
     _, settings, output = process_state()
     still = task.still
     if still.problem:
@@ -121,7 +121,7 @@ def _run_task(task: StillTask) -> Outcome:
 
 
 def _write_face(still: SourceStill, path: Path) -> tuple[Prepared, str]:
-    """Writes the largest face of an image to `path`. Returns the result, and the file's digest or ''."""
+    """Writes the largest face of an image to `path`. Returns the result and the file's digest, '' without a file."""
     detect, settings, _ = process_state()
     image, problem = _read_image(still)
     if image is None:
@@ -143,7 +143,7 @@ def _write_face(still: SourceStill, path: Path) -> tuple[Prepared, str]:
 
 
 def _read_image(still: SourceStill) -> tuple[np.ndarray | None, str]:
-    """Returns uint8 [H, W, 3] RGB and '', or None and what is wrong."""
+    """Returns the image, uint8 [H, W, 3] RGB, and ''. If it cannot be read, returns None and the problem."""
     if still.path is None:
         return np.repeat(pixels_of(still)[:, :, None], 3, axis=2), ''
     if still.path.suffix.lower() in IMAGE_SUFFIXES and (problem := image_problem(still.path)):
@@ -160,7 +160,7 @@ def _face_of_box(box: Box | None, image: np.ndarray) -> tuple[list[Face], str]:
       image: uint8 [H, W, 3].
 
     Returns:
-      The face and '', or no face and what is wrong with the box.
+      The face and '', or no face and the problem of the box.
     """
     if box is None:
         return [], 'no box'

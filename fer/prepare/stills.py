@@ -1,10 +1,10 @@
 """Links images that are used unchanged: stills, and folders of faces that were cut out before.
 
-They stay where they are. OUTPUT/source is a link to the source, and OUTPUT/faces/<video> is a link to a folder of
-faces. Manifests then keep short paths that do not depend on the machine. If the data moves, only the links change.
+The images stay where they are. OUTPUT/source is a link to the source, and OUTPUT/faces/<video> is a link to a folder of
+faces. Manifests therefore have short paths that do not depend on the machine. If the data moves, only the links change.
 
 An image is written again, below OUTPUT/stills, if a manifest cannot name it, or if it is not shown as its pixels are
-stored. EXIF orientation is then applied, and transparency is laid on grey.
+stored. The copy has its EXIF orientation applied, and a grey background in place of transparency.
 """
 
 import os
@@ -27,7 +27,7 @@ FOLDER = 'stills'  # of the images that are written again
 BACKGROUND = 127  # grey value behind transparency, which becomes 0 in the networks' input of [-1, 1]
 NOT_READABLE = 'not an image that OpenCV can read'
 _TIFF = (b'II*\0', b'MM\0*')
-# By EXIF orientation (EXIF 2.32, 4.6.4): from the stored [H, W, 3] to the one to be shown.
+# {EXIF orientation (EXIF 2.32, 4.6.4): turns the stored image [H, W, 3] upright}
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda image: image,
     2: lambda image: image[:, ::-1],
@@ -41,7 +41,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def prepare_stills(split: str, stills: Sequence[SourceStill], source: Path, output: Path) -> list[Prepared]:
-    """Checks images, and writes those that no manifest can name as PNG. An image that cannot be used has a gap."""
+    """Checks images. Writes a PNG of each image that cannot be linked. Unusable images have a gap in the ledger."""
     if any(still.path for still in stills):
         _link_to(output / LINK, source)
     return [_prepare_still(still, output) for still in progress(stills, label=f'preparing {split}', unit='image')]
@@ -72,7 +72,7 @@ def _prepare_still(still: SourceStill, output: Path) -> Prepared:
 
 
 def _write_converted(still: SourceStill, path: Path, note: str) -> str:
-    """Writes an image as PNG. Returns why that is not possible, or ''."""
+    """Writes an image as PNG. Returns the reason if that is not possible, or ''."""
     if still.path is None:
         _write_png(path, pixels_of(still))
         return ''
@@ -86,7 +86,7 @@ def _write_converted(still: SourceStill, path: Path, note: str) -> str:
 
 
 def pixels_of(still: SourceStill) -> np.ndarray:
-    """Returns the grey values of a still that comes as pixels, uint8 [S, S]."""
+    """Returns the grey values of a still without a file of its own, uint8 [S, S]."""
     side = int(len(still.pixels) ** 0.5)
     return np.frombuffer(still.pixels, np.uint8).reshape(side, side)
 
@@ -95,7 +95,7 @@ def read_picture(path: Path, note: str) -> np.ndarray | None:
     """Decodes an image as it should be shown.
 
     Args:
-      path: any image that OpenCV reads. More than 8 bits a value are scaled down.
+      path: any image that OpenCV reads. Values of more than 8 bits are scaled down to 8.
       note: the image's `display_note`.
 
     Returns:
@@ -140,7 +140,7 @@ def _link_video(video: SourceVideo, output: Path) -> Prepared:
 
 
 def _link_to(link: Path, folder: Path) -> None:
-    """Makes `link` point to the folder, also if an earlier run linked it to a different one."""
+    """Makes `link` point to the folder, even if an earlier run linked it to a different folder."""
     target = folder.resolve()
     if link.is_symlink() and link.readlink() == target:
         return
@@ -151,5 +151,5 @@ def _link_to(link: Path, folder: Path) -> None:
 def _write_png(path: Path, image: np.ndarray) -> None:
     """Writes uint8 [H, W] grey or [H, W, 3] BGR. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path, 'wb', durable=False) as file:  # thousands of files, which training checks again
+    with atomic_write(path, 'wb', durable=False) as file:  # a sync of thousands is slow, and training checks them again
         file.write(cv2.imencode('.png', image)[1].tobytes())

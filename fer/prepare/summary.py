@@ -20,7 +20,7 @@ _MOST_OTHERS = 0.1  # share of frames with only another person above which a lin
 
 
 class _Problem(NamedTuple):
-    """An item that cannot be used, or only in part: a row of <split>_problems.csv."""
+    """An item that cannot be used, or only in part. It is a row of <split>_problems.csv."""
 
     video_id: str
     source: str
@@ -73,12 +73,12 @@ def _print_problems(split: str, problems: Sequence[_Problem]) -> None:
 
 
 def printable(text: str) -> str:
-    """Returns the text with bytes that are not UTF-8, which a file's name may hold, as escapes."""
+    """Returns the text with escapes for bytes that are not UTF-8. A file's name may have such bytes."""
     return text.encode(errors='backslashreplace').decode()
 
 
 def summarise(prepared: Sequence[Prepared]) -> str:
-    """Returns the totals of prepared items in one line.
+    """Returns the totals of prepared items in one line, such as
 
     `383 videos, 379 with faces; 20417 of 21873 frames kept (1456 no_face); 14.2 min of audio; failures: none`.
     """
@@ -107,7 +107,7 @@ def summarise(prepared: Sequence[Prepared]) -> str:
 
 
 def describe_other_people(prepared: Sequence[Prepared]) -> str:
-    """Returns a line if more than a tenth of the frames show only other people than the one followed, or ''."""
+    """Returns a line if more than a tenth of the frames show only people who are not followed, or ''."""
     statuses = _sum_counts(item.statuses for item in prepared)
     lost, total = statuses[OTHER_PERSON], sum(statuses.values())
     if lost <= _MOST_OTHERS * total:

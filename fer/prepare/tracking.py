@@ -1,30 +1,30 @@
 """Follows one person through a clip, across its cuts.
 
 Faces are linked into tracks, each of one person:
-- A face continues the track whose box it overlaps best, if they overlap by OVERLAP and are of similar size. The box of
-  a moving track is moved on first. Tracks of the frame before get their faces first, the best overlap first. Only
-  the faces left over may continue a lost track.
-- A face continues a lost track if it is within MEMORY frames, overlaps the track's last place at a similar size, and
-  looks like it. Every other face begins a track.
+- A face continues the track whose box it overlaps best, if they overlap by OVERLAP and are of similar size. A moving
+  track's box is first moved to its expected place. Tracks with a face in the frame before are matched first, in the
+  order of their overlap. Only the faces left over may continue a lost track.
+- A face continues a lost track if the track was lost at most MEMORY frames ago, the face overlaps its last place at a
+  similar size, and it looks like the same person. Every other face begins a track.
 - A track ends at a cut of the film. It also ends when the picture inside its box changes suddenly and the new face
   looks like a different person, because some cuts leave the rest of the picture unchanged.
 
 Tracks are then joined to people by how they look (fer/prepare/appearance.py), the largest track first. Two tracks with
 faces in the same frame are two people.
 
-The followed person is the one who has most of the clip. Each frame counts once, and several faces share it by the
-squares of their areas, so that the largest gets most of it. A person who is larger for a moment therefore does not
-win, nor does a close-up between the shots of another person. No frame shows another person's face. Two people who sit
-side by side stay two tracks. Two people who cross while both are visible stay apart by overlap and motion.
+The followed person is the one who has most of the clip. Each frame counts once. Several faces share it in proportion to
+the squares of their areas, so the largest face gets most of it. A person who is larger for a moment therefore does not
+win, nor does a close-up between the shots of another person. The result never has another person's face. Two people who
+sit side by side stay two tracks. Two people who cross while both are visible stay apart by overlap and motion.
 
-Most frames are searched only near the tracks. The whole frame is searched
+Most frames are searched only near the tracks. The whole frame is searched:
 - when the main person so far is lost
 - at a cut
 - every SCAN_EVERY frames, for newcomers
 - every SCAN_IDLE frames while no person is visible
 
-A newcomer is then searched for in the frames since the full search before. Only a person who is visible for less than
-that is missed.
+A newcomer whom a full search finds is then searched for in the frames since the full search before. Only a person who
+comes and goes between two full searches is missed.
 """
 
 from collections import defaultdict
@@ -43,10 +43,10 @@ SIZE_RATIO = 2.0  # of the areas, from one frame to the next
 LOST_SIZE_RATIO = 1.5  # of the areas, from a lost track to its next face
 MEMORY = 50  # frames, 2 s
 CUT = 0.5  # correlation of two frames' thumbnails below which there is a cut between them
-MOTION = 4  # frames that a track's motion is measured over
-CHANGED = 12  # mean difference, in grey levels, of a box's pixels in two frames, above which faces are compared
+MOTION = 4  # frames over which a track's motion is measured
+CHANGED = 12  # mean difference in grey levels of a box's pixels in two frames, above which the faces are compared
 DESCRIBE_EVERY = 10  # frames between a track's descriptors
-MOST_DESCRIPTORS, MOST_OF_PERSON = 20, 60  # of a track, and of a person's tracks together, to bound time and memory
+MOST_DESCRIPTORS, MOST_OF_PERSON = 20, 60  # descriptors of a track and of a person, to limit time and memory
 
 NO_FACE, OTHER_PERSON = 'no_face', 'other_person'  # reasons why a frame has no face of the followed person
 
@@ -203,7 +203,7 @@ class _Tracker:
         return faces, links, scan
 
     def _add_earlier_faces(self, newcomer: Track) -> None:
-        """Adds a newcomer's faces in the frames since the last full search, the latest first, until one has none."""
+        """Adds a newcomer's faces in the frames since the last full search. Goes backwards until a frame has none."""
         box = newcomer.faces[self.time].box
         for time, image in zip(range(self.time - 1, -1, -1), reversed(self._unscanned), strict=False):
             taken = [track.faces[time].box for track in self.tracks if time in track.faces]
@@ -257,7 +257,7 @@ def _link(
 ) -> list[tuple[Track, int]]:
     """Returns pairs of a track and the index of its face.
 
-    Tracks of the frame before come first, then lost ones, each with the best overlap first.
+    Tracks with a face in the frame before come first, then lost tracks, each group in the order of overlap.
     """
     pairs = []
     for track in tracks:
@@ -277,11 +277,13 @@ def _link(
 
 
 def _may_continue(track: Track, face: Face, image: np.ndarray, last_image: np.ndarray, *, lost: bool) -> bool:
-    """Returns True if a face may be the next of a track. Faces are compared only if the picture in the box changed.
+    """Returns True if a face may be the next of a track.
+
+    A face that follows in the next frame is compared with the track's last face only if the picture in the box changed.
 
     Args:
-      track: of the person.
-      face: at the track's place.
+      track: the track.
+      face: a face at the track's expected place.
       image: the face's frame, uint8 [H, W, 3].
       last_image: the frame before, uint8 [H, W, 3].
       lost: True if the track has no face in the frame before.

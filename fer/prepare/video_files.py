@@ -74,7 +74,7 @@ def write_video(video: SourceVideo, state: ProcessState) -> tuple[Prepared, list
 
 
 def write_recording(video: SourceVideo, state: ProcessState) -> tuple[Prepared, list[str]]:
-    """Writes the wav and features of a recording without pictures. Its clips of 0.04 s follow each other to its end.
+    """Writes the wav and features of a recording without pictures. Clips of 0.04 s cover it from beginning to end.
 
     Returns:
       The result, and the names of the written files below the output folder.
@@ -121,7 +121,7 @@ def _remove(*paths: Path) -> None:
 
 
 def _track_person(video: SourceVideo, state: ProcessState, findings: Findings) -> list[TrackedFrame]:
-    # Pictures that are faces already are all used, whoever they show.
+    # With the detector `none`, every picture is a face already. All are used, whoever they show.
     settings = state.settings
     choose = follow if settings.person == 'follow' and settings.detector != 'none' else take_largest
     tracked = choose(read_frames(video.path, settings.streams, findings), state.detect)
@@ -161,7 +161,7 @@ def _write_faces(
             numbers.append(number)
         statuses.append(status)
     if len(statuses) < len(tracked):
-        raise MediaError(f'decodes to {len(tracked)} frames, then to {len(statuses)}')
+        raise MediaError(f'decoded to {len(tracked)} frames first, but only to {len(statuses)} the second time')
     return statuses, numbers
 
 
@@ -176,7 +176,7 @@ def _write_audio_if_any(
     """Writes a video's wav and features. If that fails, the problem is added to `findings`.
 
     Returns:
-      Seconds of audio, and the features of the clips of all frames. 0 and None without audio.
+      Seconds of audio, and the features of the clips of all frames. Without audio they are 0 and None.
     """
     seconds = 0.0
     try:
@@ -238,7 +238,8 @@ def _write_table(
 ) -> None:
     """Writes frames.csv, a row for each frame of the video, with boxes and landmarks in pixels of the frame.
 
-    The row of a frame that reuses a box has that box, but no score and no landmarks, because no face was found there.
+    A frame that reuses an earlier box has that box in its row. It has no score and no landmarks, because no face was
+    found in it.
     """
     box: list[str] = []
     with atomic_write(path, durable=False) as file:

@@ -5,8 +5,8 @@ Written for each video:
   in time.
 - faces/<folder>/frames.csv, with a row for every frame, kept or not
 - wav/<folder>.wav
-- clips/<folder>/00001.csv, the features of the 0.04 s of audio that begin with frame 1. Only kept frames have one, so a
-  face and a clip of the same number are of the same instant.
+- clips/<folder>/00001.csv, the features of the 0.04 s of audio that begin with frame 1. Only kept frames have such a
+  file, so a face and a clip of the same number are of the same instant.
 - functionals/<folder>.csv, the features of all its audio
 """
 
@@ -41,7 +41,7 @@ def prepare_videos(
     A video that cannot be decoded, or shows no face, has a row in the ledger and does not stop the rest.
 
     Returns:
-      The result of each video of the split. The videos of other shards are all None while any of them is not finished.
+      The result of each video of the split. Until all videos of the other shards are finished, their results are None.
 
     Raises:
       OSError: a file cannot be written, for example because the disk is full.
@@ -72,7 +72,7 @@ def _report_crash(video: SourceVideo) -> Prepared:
 
 
 def _prepare_video(video: SourceVideo) -> Prepared:
-    """Writes all files of one video, its record last, unless it is finished."""
+    """Writes all files of one video, and its record last. Does nothing if the video is finished."""
     prepared = _load_finished(video)
     if prepared is None:
         state = process_state()
@@ -88,7 +88,7 @@ def _prepare_video(video: SourceVideo) -> Prepared:
 
 
 def _load_finished(video: SourceVideo) -> Prepared | None:
-    """Returns the result of a finished or unreadable video, with its present label. None if it must be prepared."""
+    """Returns the result of a finished or unreadable video, with its current label. None if it must be prepared."""
     if video.problem:
         return _make_unusable(video, 'missing', video.problem)
     state = process_state()

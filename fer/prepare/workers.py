@@ -46,7 +46,7 @@ class Workers:
         Args:
           function: picklable, like the items.
           items: the arguments of `function`.
-          died: makes the result of an item whose process dies. It is called in the main process.
+          died: makes the result of an item whose process dies twice. It is called in the main process.
         """
         waiting = list(items)
         while waiting:
