@@ -1,4 +1,4 @@
-"""One module for each dataset. It finds what the dataset's folder holds and writes nothing."""
+"""One module for each dataset. It finds the items in the dataset's folder and writes nothing."""
 
 from fer.prepare.datasets.registry import DATASETS, Options
 

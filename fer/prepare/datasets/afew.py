@@ -1,10 +1,10 @@
 """AFEW as EmotiW distributes it: Train_AFEW/<Emotion>/<id>.avi, Val_AFEW/<Emotion>/<id>.avi, Test_AFEW/<id>.avi.
 
 The test split has no labels. Its videos may be in Test_AFEW/Test_vid_Distribute, as in its archive. A split may hold
-folders of aligned faces instead of videos, Train_AFEW/<Emotion>/<id>/*.jpg. They are used unchanged.
+folders of aligned faces instead of videos, Train_AFEW/<Emotion>/<id>/*.jpg. Such faces are used unchanged.
 
-EmotiW also publishes faces that it cut out itself. Only `find_faces` reads them, and the folder of an id's video gives
-its emotion:
+EmotiW also publishes faces that it cut out itself. Only `find_faces` reads them. Their emotion is that of the folder
+which holds the video of the same id:
 - Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/<id>/*.jpg
 - Val_AFEW/AlignedFaces_LBPTOP_Points_Val/Faces/<id>/*.jpg
 - Test_AFEW/Test_2017_Faces_Distribute/<id>/*.jpg
@@ -28,7 +28,7 @@ from fer.prepare.layout import SourceVideo, Splits, require_usable_items
 
 FOLDERS = {'train': 'Train_AFEW', 'val': 'Val_AFEW', 'test': 'Test_AFEW'}
 _TEST_VIDEOS = 'Test_vid_Distribute'
-_PUBLISHED = re.compile('AlignedFaces.*|Test_[0-9]+_Faces_Distribute')  # each year's test set has its own
+_PUBLISHED = re.compile('AlignedFaces.*|Test_[0-9]+_Faces_Distribute')  # the number is the year of the test set
 _FACES = 'Faces'  # beside it are LBP-TOP features and landmarks
 
 
@@ -37,7 +37,7 @@ class VideoFolder(NamedTuple):
 
     path: Path
     label: int | None  # class index of its videos, None in the test split
-    name: str  # of the folder below OUTPUT/faces
+    name: str  # its name below OUTPUT/faces
 
 
 def find_videos(source: str | Path) -> Splits[SourceVideo]:
@@ -57,12 +57,12 @@ def find_videos(source: str | Path) -> Splits[SourceVideo]:
 
 
 def find_faces(source: str | Path) -> Splits[SourceVideo]:
-    """Finds the faces that EmotiW publishes of each video, in the order of `find_videos`.
+    """Finds the published faces of each video, in the order of `find_videos`.
 
-    A video without such faces stays in the split, with a problem. Faces without a video are listed and not used.
+    A video without published faces stays in the split, with a problem. Faces without a video are listed and not used.
 
     Raises:
-      InputError: `find_videos` would raise it, or there are no published faces.
+      InputError: in the cases of `find_videos`, or if there are no published faces.
     """
     source = Path(source)
     folders = _find_split_folders(source)
@@ -98,7 +98,7 @@ def _find_split_folders(source: Path) -> dict[str, Path]:
 
 
 def _find_videos_of_split(split: str, folder: Path, splits: Splits) -> list[SourceVideo]:
-    """Finds the videos of a split, or its folders of faces if it has no videos. Notes all other files in `splits`."""
+    """Finds the videos of a split, or its folders of faces if it has no videos. Records all other files in `splits`."""
     video_folders = _find_video_folders(split, folder)
     videos = [video for video_folder in video_folders for video in _list_videos(video_folder)]
     faces = [video for video_folder in video_folders for video in _list_face_folders(video_folder)]
@@ -119,7 +119,7 @@ def _find_videos_of_split(split: str, folder: Path, splits: Splits) -> list[Sour
 
 
 def _drop_images_with_taken_ids(videos: list[SourceVideo], splits: Splits) -> list[SourceVideo]:
-    """Leaves out images that have the id of another item, such as a video's thumbnail."""
+    """Leaves out images that have the id of another item. Such an image may be a video's thumbnail."""
     first: dict[str, SourceVideo] = {}
     for video in sorted(videos, key=lambda video: _is_image(video.path)):  # images last
         other = first.setdefault(video.video_id, video)
@@ -173,7 +173,7 @@ def _find_published(folder: Path) -> list[Path]:
 
 
 def _enter_folder_of_same_name(folder: Path) -> Path:
-    """Returns the folder of the same name inside a folder, if it has one: many unpackers add such a level."""
+    """Returns the folder of the same name inside a folder, or the folder itself. Many unpackers add such a level."""
     return folder / folder.name if (folder / folder.name).is_dir() else folder
 
 

@@ -1,7 +1,7 @@
 """AffectNet, the CSV release and the newer one. Of its eleven classes the first seven are used (dissertation 2.2.1).
 
-- CSV release: training.csv and validation.csv. Their columns subDirectory_filePath and expression name the images below
-  Manually_Annotated_Images. A list without a header has its columns in the documented order.
+- CSV release: training.csv and validation.csv. Their column subDirectory_filePath names an image below
+  Manually_Annotated_Images, and expression gives its class. Without a header, columns have the documented order.
 - Newer release: train_set/annotations/<n>_exp.npy beside train_set/images/<n>.jpg, and the same in val_set.
 
 The CSV release also gives the box of each face. By default images are cropped to it (--detector=boxes). Images of the
@@ -46,7 +46,7 @@ def find_stills(source: str | Path, seed: int = 0, class_cap: int | None = None)
     Args:
       source: the root of either release.
       seed: chooses the images that stay under the cap.
-      class_cap: the most images of a class in train, None for all. val keeps all images.
+      class_cap: maximum number of images of a class in train, None for all. val keeps all images.
 
     Raises:
       InputError: the folder holds neither release, or a line of a list is malformed.
@@ -133,13 +133,13 @@ def _read_annotations(source: Path, folder: Path, splits: Splits[SourceStill]) -
 
 
 def _read_code(path: Path) -> int:
-    """Reads an annotation, an array of one number or of its digits as text. A pickled array is refused."""
+    """Reads an annotation: an array that holds one number, or its digits as text. A pickled array is refused."""
     array = load_array(path)
     if array.size != 1 or array.dtype.kind not in 'iufUS':
         raise ValueError('expected one number or its text')
     try:
         value = array.reshape(-1)[0].item()
-    except SystemError:  # raised for numbers that are not characters
+    except SystemError:  # NumPy raises it for text with invalid character codes
         raise ValueError('found text with invalid characters; expected a number') from None
     code = float(value.decode() if isinstance(value, bytes) else value)
     if not code.is_integer():

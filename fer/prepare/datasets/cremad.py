@@ -11,7 +11,7 @@ from fer.prepare.datasets.recordings import RecordingName, find_named_recordings
 from fer.prepare.layout import SourceVideo, Splits, find_class
 
 # The level has two letters, except in one published audio file: AudioWAV/1040_ITH_SAD_X.wav. Its video is
-# VideoFlash/1040_ITH_SAD_XX.flv, but a copy may have the audio file's name.
+# VideoFlash/1040_ITH_SAD_XX.flv, but in some copies the video may be named like the audio file.
 _NAME = re.compile(r'(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})')
 
 
@@ -21,10 +21,10 @@ def find_recordings(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[
     Args:
       source: folder of the dataset.
       seed: chooses the actors of val and test.
-      fold: for audio of fewer than five actors, which of them is held out.
+      fold: for audio of fewer than five actors, the number of the actor who is held out, from 1.
 
     Raises:
-      InputError: no file has such a name, or there are fewer than three actors.
+      InputError: no file has such a name, or there are fewer than three actors, for audio fewer than two.
     """
     return find_named_recordings(Path(source), 'CREMA-D', 'VideoFlash/1001_DFA_ANG_XX.flv', _read_name, seed, fold)
 

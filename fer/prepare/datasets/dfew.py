@@ -1,10 +1,10 @@
 """DFEW, single-labelled: EmoLabel_DataSplit/<train|test>(single-labeled)/set_<fold>.csv with video_name,label.
 
-The clips of video 7 are the first of these that exist:
-- the original, Clip/original/7.mp4, in some archives in part_<n> folders
+The clip of video 7 is the first of these that exists:
+- the original, Clip/original/7.mp4. Some archives have it in a part_<n> folder.
 - the published face images, Clip/clip_224x224/00007/*.jpg, used unchanged. Their eleven archives leave folders of 1,600
   videos each, clip_224x224_part_1/00007 and so on, in Clip/clip_224x224 or in Clip.
-- the 16 interpolated frames of each video, Clip/clip_224x224_16f
+- the 16 interpolated frames of the video, Clip/clip_224x224_16f/00007/*.jpg
 
 There are five folds, each with its own train and test split.
 """

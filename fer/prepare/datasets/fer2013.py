@@ -16,7 +16,8 @@ def find_stills(source: str | Path) -> Splits[SourceStill]:
     """Reads the images of each split as pixels, about 83 MB. An image is named after its row, counted from 1.
 
     Raises:
-      InputError: no fer2013.csv, or a line that is not an emotion's number, 48x48 grey values and a known Usage.
+      InputError: fer2013.csv is missing, or a line does not have an emotion's number, 48x48 grey values and a known
+        Usage.
     """
     path = first_existing(Path(source), ('fer2013.csv', 'fer2013/fer2013.csv'))
     splits: Splits[SourceStill] = Splits({split: [] for split in USAGES.values()})

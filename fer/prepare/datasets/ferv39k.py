@@ -1,8 +1,9 @@
 """FERV39k: 4_setups/All_scenes/train_All.csv and test_All.csv, whose lines are `Action/Happy/0267 Happy`.
 
-The clips are folders of face images, 2_ClipsforFaceCrop/Action/Happy/0267/*.jpg, used unchanged. Their archive is a
-separate one. It may be beside 4_setups, or beside the FERV39k folder that holds 4_setups. Some archives also have
-folders of whole scenes, which are not read. Numbers repeat between scenes and emotions, so an id is Action_Happy_0267.
+The clips are folders of face images, 2_ClipsforFaceCrop/Action/Happy/0267/*.jpg, used unchanged. They are in a separate
+archive. It may be unpacked beside 4_setups, or beside the FERV39k folder that holds 4_setups. Some archives also have
+folders of whole scenes, which are not read. Numbers repeat between scenes and emotions, so the id of this clip is
+Action_Happy_0267.
 """
 
 import os

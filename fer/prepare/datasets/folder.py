@@ -3,8 +3,8 @@
 In a mixed folder the largest group is used: videos, images or audio files, in this order if they tie. Each of the
 other files is listed. Spellings of classes are in `fer.emotions.FOLDER_CODES`.
 
-Without folders of splits, files are held out one by one, because nothing tells whose face they show. Sort the files
-into folders of splits yourself if a person has several.
+Without folders of splits, files are held out one by one, because the person in each file is unknown. If a person has
+several files, sort the files into folders of splits yourself.
 """
 
 import re
@@ -28,8 +28,8 @@ from fer.prepare.layout import SPLITS, Item, SourceStill, SourceVideo, Splits, f
 SPLIT_NAMES = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test'}
 CONVERTED = ('.bmp', '.tif', '.tiff', '.webp')  # images that a manifest cannot name. They are converted to PNG.
 _MEDIA = (*IMAGE_SUFFIXES, *CONVERTED, *VIDEO_SUFFIXES, *AUDIO_SUFFIXES)
-_UNNAMEABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')  # line breaks and broken UTF-8, which no manifest holds
-_ONE_OF = {'videos': 'a video', 'images': 'an image', 'audio files': 'an audio file'}  # each kind of files, in singular
+_UNNAMEABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')  # control characters and broken UTF-8, not for manifests
+_ONE_OF = {'videos': 'a video', 'images': 'an image', 'audio files': 'an audio file'}  # {kind: its singular}
 
 
 class ClassFile(NamedTuple):
@@ -44,12 +44,12 @@ class FolderContents(NamedTuple):
     """The files in the folders of classes."""
 
     files: list[ClassFile]
-    left_out: list[str]  # the reason for each file that is left out
-    problems: list[str]  # a line for each file that cannot be used
+    left_out: list[str]  # one reason for each file that is left out
+    problems: list[str]  # one line for each file that cannot be used
 
 
 def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Splits[SourceStill]:
-    """Finds the files of each split, sorted: all of them images, all videos, or all audio.
+    """Finds the files of each split, sorted. All are of one kind: images, videos or audio files.
 
     Raises:
       InputError: a folder is not named after a class, the folders are empty, or two files of a split would share an id.
@@ -67,9 +67,9 @@ def find_items(source: str | Path, seed: int = 0) -> Splits[SourceVideo] | Split
         if split_folders and path not in split_folders:
             contents.left_out.append('folder beside those of splits')
     if not contents.files:
-        raise InputError(f'--source={source}: found no image, video or audio in its folders; expected some')
+        raise InputError(f'--source={source}: no image, video or audio file in its folders; expected at least one')
     groups = _group_by_kind(contents.files)
-    largest = max(groups, key=lambda kind: len(groups[kind]))  # the first of equals
+    largest = max(groups, key=lambda kind: len(groups[kind]))  # the first if several tie
     splits = _make_items(source, largest, groups[largest], seed)
     for kind in groups.keys() - {largest}:
         contents.problems.extend(f'{file.path}: {_ONE_OF[kind]} among {largest}; not used' for file in groups[kind])
@@ -154,7 +154,7 @@ def _make_stills(source: Path, files: list[ClassFile]) -> list[SourceStill]:
 
 
 def _split(files: list[ClassFile], items: list[Item], names: list[str], seed: int) -> Splits[Item]:
-    """Puts the item of each file into the file's split. Without folders of splits, each name is held out on its own."""
+    """Puts each item into the split of its file. Without folders of splits, each name counts as a person of its own."""
     if not files[0].split:
         return split_items_by_subject(zip(names, items, strict=True), seed)
     present = [split for split in SPLITS if any(file.split == split for file in files)]

@@ -9,12 +9,12 @@ from fer.errors import InputError
 
 
 def read_rows(path: Path, delimiter: str = ',', columns: int | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line number, stripped fields) of each line of a list file that is not blank.
+    """Yields (line number, stripped fields) of each line of a list file. Blank lines are skipped.
 
     Args:
-      path: UTF-8 text.
-      delimiter: one character. A blank stands for any run of blanks.
-      columns: how many fields every line has. None takes the first line's number.
+      path: a file of UTF-8 text.
+      delimiter: one character. A space stands for any run of spaces and tabs.
+      columns: number of fields of every line. None takes the number of the first line.
 
     Raises:
       InputError: the file cannot be read, or a line has a different number of fields.
@@ -61,13 +61,13 @@ def read_table(path: Path, names: Collection[str]) -> Iterator[tuple[int, dict[s
 
 
 def parse_whole_number(text: str, path: Path, line: int, expected: str) -> int:
-    """Returns a whole number, which a list may write as `3.0`.
+    """Returns a field as a whole number. Some lists write 3 as `3.0`.
 
     Args:
       text: the field.
       path: the list file, for the error.
-      line: its line, for the error.
-      expected: what the number means, for the error.
+      line: the number of the line, for the error.
+      expected: the meaning of the number, for the error.
 
     Raises:
       InputError: the text is not a whole number.

@@ -1,8 +1,9 @@
 """RAVDESS: Actor_06/01-01-06-01-02-01-06.mp4, at any depth.
 
-A file's name is modality-vocal channel-emotion-intensity-statement-repetition-actor. Of the modalities only 01,
-pictures with audio, is used: 02 is the same performance without audio. Speech (01) and song (02) are both used. Calm
-is not one of the seven classes. The set has no splits, so actors are held out.
+A file's name is modality-vocal channel-emotion-intensity-statement-repetition-actor. Of the videos, only modality 01
+(pictures with audio) is used, because 02 is the same performance without audio. Of the audio files, only modality 03 is
+used. The vocal channels speech (01) and song (02) are both used. Calm is not one of the seven classes. The set has no
+splits, so actors are held out.
 """
 
 import re
@@ -22,10 +23,10 @@ def find_recordings(source: str | Path, seed: int = 0, fold: int = 1) -> Splits[
     Args:
       source: folder of the dataset.
       seed: chooses the actors of val and test.
-      fold: for audio of fewer than five actors, which of them is held out.
+      fold: for audio of fewer than five actors, the number of the actor who is held out, from 1.
 
     Raises:
-      InputError: no file has such a name, or there are fewer than three actors.
+      InputError: no file has such a name, or there are fewer than three actors, for audio fewer than two.
     """
     return find_named_recordings(Path(source), 'RAVDESS', 'Actor_12/01-01-06-01-02-01-12.mp4', _read_name, seed, fold)
 

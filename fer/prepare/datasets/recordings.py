@@ -1,4 +1,4 @@
-"""Finds the recordings of corpora whose file names tell the speaker and the emotion.
+"""Finds the recordings of corpora whose file names give the speaker and the emotion.
 
 None of these corpora has splits, so people are held out.
 """
@@ -20,8 +20,8 @@ class RecordingName(NamedTuple):
     video_id: str
     label: int | None  # class index, None if unknown
     folder: str  # where its frames go below OUTPUT/faces
-    problem: str = ''  # why it cannot be used, '' if it can
-    left_out: str = ''  # why it is left out, such as a class beyond the seven. '' if it is not left out.
+    problem: str = ''  # reason why the recording cannot be used, '' if it can
+    left_out: str = ''  # reason why it is left out, such as a class beyond the seven. '' if it is not left out.
 
 
 def find_named_recordings(
@@ -38,9 +38,10 @@ def find_named_recordings(
       source: folder of the corpus, searched at any depth.
       title: name of the corpus, for messages.
       example: a path in the corpus, for messages.
-      read_name: splits the name of a path, given if only audio is used. Returns None if the name is not of the corpus.
+      read_name: returns the parts of a path's file name, or None if the name does not belong to the corpus. Its second
+        argument is True if only audio is used.
       seed: chooses the people of val and test.
-      fold: for audio of fewer than five people, which of them is held out.
+      fold: for audio of fewer than five people, the number of the person who is held out, from 1.
 
     Raises:
       InputError: no file has such a name, or there are too few people.

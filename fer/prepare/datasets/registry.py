@@ -11,9 +11,9 @@ from fer.prepare.layout import SourceStill, SourceVideo, Splits
 class Options(NamedTuple):
     """The choices that some datasets offer."""
 
-    seed: int = 0  # of splits by subject, and of the images under the cap
-    fold: int = 1  # of DFEW's five. With fewer than five people and only audio, the person who is held out.
-    class_cap: int | None = None  # most training images of a class, for AffectNet. None for all.
+    seed: int = 0  # chooses the people held out, and the images that stay under the cap
+    fold: int = 1  # one of DFEW's five folds. For audio of fewer than five people, the person who is held out.
+    class_cap: int | None = None  # maximum number of training images of a class, for AffectNet. None for all.
 
 
 FoundItems = Splits[SourceVideo] | Splits[SourceStill]

@@ -9,7 +9,7 @@ from fer.errors import InputError
 from fer.files import files_below
 from fer.manifest import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = (  # of the containers that ffmpeg reads and people have
+VIDEO_SUFFIXES = (  # of common containers that FFmpeg reads
     *('.avi', '.mp4', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv', '.3gp', '.3g2', '.asf'),
     *('.divx', '.f4v', '.m2ts', '.mts', '.ts', '.mxf', '.ogv', '.qt', '.rm', '.rmvb', '.vob', '.y4m'),
 )
@@ -17,7 +17,7 @@ AUDIO_SUFFIXES = ('.wav', '.flac', '.mp3', '.ogg', '.oga', '.opus', '.m4a', '.aa
 
 
 def describe_contents(folder: Path) -> str:
-    """Returns a folder's first ten names for an error message, or that it is a file or missing."""
+    """Returns a folder's first ten names for an error message, or a note that it is a file or missing."""
     if not folder.is_dir():
         return 'a file' if folder.exists() else 'no folder of that name'
     names = sorted(path.name for path in folder.iterdir())
@@ -28,7 +28,7 @@ def first_existing(source: Path, names: Iterable[str]) -> Path:
     """Returns the first of `names` that exists below `source`.
 
     Raises:
-      InputError: not one exists. Lists the names and what the folder holds instead.
+      InputError: none exists. The message lists the names, and what the folder holds instead.
     """
     names = list(names)
     for name in names:
@@ -50,7 +50,7 @@ def list_folders(folder: Path) -> list[Path]:
 def list_in_time_order(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Returns the files of a folder with one of `suffixes`, `2.jpg` before `10.jpg`."""
     found = [path for path in list_files(folder) if path.suffix.lower() in suffixes]
-    # (digits, text) pairs compare as numbers first, and never a number with a text.
+    # Names are compared by (number, text) pairs, so that a number is never compared with a text.
     return sorted(found, key=lambda path: [(int(d or 0), t) for d, t in re.findall(r'([0-9]*)([^0-9]*)', path.name)])
 
 
@@ -64,10 +64,10 @@ def find_recordings_below(folder: Path, is_recording: Callable[[Path], bool]) ->
 
     Args:
       folder: searched at any depth.
-      is_recording: tells by its name if a file belongs to the dataset.
+      is_recording: decides by its name if a file belongs to the dataset.
 
     Returns:
-      The visible files, sorted. True if they are audio files. How many other files there are, by kind.
+      The visible files, sorted. True if they are audio files. The number of other files by kind.
     """
     paths = _find_visible(folder)
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]

@@ -1,6 +1,7 @@
-"""Acted speech without pictures: EmoDB, TESS and SAVEE, at any depth. File names tell the speaker and the emotion.
+"""Acted speech without pictures: EmoDB, TESS and SAVEE, at any depth. File names give the speaker and the emotion.
 
-None has splits, so speakers are held out. TESS has two and SAVEE four, of whom `--fold` holds out one at a time.
+None of them has splits, so speakers are held out. TESS has two speakers and SAVEE four. For these, `--fold` chooses the
+one speaker who is held out.
 """
 
 import re
@@ -14,10 +15,10 @@ from fer.prepare.layout import SourceVideo, Splits, find_class
 
 
 class Corpus(NamedTuple):
-    """The form of a corpus' file names."""
+    """A corpus, with the form of its file names."""
 
     title: str
-    name: re.Pattern[str]  # of a file without its suffix, with groups `speaker` (may be absent) and `emotion`
+    name: re.Pattern[str]  # form of a name without its suffix, with groups `speaker` (may be absent) and `emotion`
     codes: Mapping[str, str]
     example: str
 
@@ -51,7 +52,7 @@ def find_recordings(corpus: str, source: str | Path, seed: int = 0, fold: int = 
       corpus: a key of CORPORA.
       source: folder of the corpus.
       seed: chooses the speakers of val and test, if there are five or more.
-      fold: which speaker is held out, if there are fewer.
+      fold: number of the speaker who is held out if there are fewer, from 1.
 
     Raises:
       InputError: no file has such a name, or the fold does not exist.

@@ -11,9 +11,9 @@ _HELD_OUT = 0.1  # share of the subjects, for val and for test each
 
 
 def split_by_subject(subjects: Iterable[str], seed: int) -> dict[str, str]:
-    """Returns the split of each subject: a tenth for val, a tenth for test, at least one each, and the rest for train.
+    """Returns the split of each subject: a tenth in val, a tenth in test, at least one in each, and the rest in train.
 
-    A hash orders the subjects, so that one seed gives the same split on every machine and with every Python.
+    A hash orders the subjects, so a seed gives the same split on every machine and with every Python version.
 
     Raises:
       InputError: there are fewer than three subjects.
@@ -27,18 +27,18 @@ def split_by_subject(subjects: Iterable[str], seed: int) -> dict[str, str]:
 
 
 def split_items_by_subject(items: Iterable[tuple[str, Item]], seed: int) -> Splits[Item]:
-    """Puts each of (subject, item) pairs into the split of its subject (`split_by_subject`)."""
+    """Splits (subject, item) pairs by subject, as `split_by_subject` does."""
     items = list(items)
     return _group_items(items, split_by_subject((subject for subject, _ in items), seed), SPLITS)
 
 
 def hold_out_subjects(items: Iterable[tuple[str, Item]], seed: int, fold: int) -> Splits[Item]:
-    """Splits (subject, item) pairs by subject. With fewer than FEW_SUBJECTS, one is val and there is no test split.
+    """Splits (subject, item) pairs by subject. With fewer than FEW_SUBJECTS, one is for val and there is no test split.
 
     Args:
       items: (subject, item) pairs.
-      seed: of the split by subject. Not used with few subjects.
-      fold: which subject is held out if there are few, from 1 in the order of their names.
+      seed: chooses the subjects of val and test. Not used with few subjects.
+      fold: number of the subject who is held out if there are few, from 1 in the order of their names.
 
     Raises:
       InputError: the fold does not exist, or there is a single subject.
