@@ -15,7 +15,7 @@ _PREFIXES = {LAST_STATE: LAST_PREFIX, BEST_STATE: BEST_PREFIX}
 def whole_checkpoints(folder: str | Path, state_file: str = LAST_STATE) -> list[str]:
     """Returns the complete checkpoints of a run folder, the newest last. The folder may have been moved.
 
-    They are those that the state file names. If none of these is complete, they are all complete ones in the folder,
+    Takes those that the state file names. If none of these is complete, takes all complete checkpoints of the folder,
     because a run may be killed before it writes the state file.
     """
     state = _read_state(folder, state_file)
@@ -32,7 +32,7 @@ def whole_checkpoints(folder: str | Path, state_file: str = LAST_STATE) -> list[
 
 
 def _is_whole(folder: str | Path, name: str) -> bool:
-    """Returns whether a checkpoint has all its files. TensorFlow renames the index last, and removes it first."""
+    """Returns whether a checkpoint has all its files. TensorFlow writes the index last, and removes it first."""
     path = os.path.join(folder, name)
     if os.path.isfile(path):  # TensorFlow's first format, which some public weights have
         return True
@@ -50,11 +50,11 @@ def _read_state(folder: str | Path, state_file: str):
     """Returns the CheckpointState of a state file, None if it is missing or TensorFlow cannot parse it."""
     try:
         return tf.train.get_checkpoint_state(str(folder), state_file)
-    except ValueError as error:  # not UTF-8, or names no checkpoint
+    except ValueError as error:  # the file is not UTF-8, or names no checkpoint
         path = Path(folder) / state_file
         raise InputError(f'{path}: {error}; delete the file to use the newest checkpoint') from None
 
 
-def answering_checkpoint(folder: str | Path) -> str | None:
-    """Returns the checkpoint that evaluation and --init_from use: the best if it was kept, or the last."""
+def best_or_last_checkpoint(folder: str | Path) -> str | None:
+    """Returns the checkpoint that evaluation and --init_from use: the best if it was kept, otherwise the last."""
     return latest_checkpoint(folder, BEST_STATE) or latest_checkpoint(folder)

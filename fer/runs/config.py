@@ -75,9 +75,9 @@ class TrainConfig:
         noun='a factor',
     )
     global_pool: bool = setting(
-        'Average the last map of the CNN (True), or keep it flat as the features (False).',
+        'Average the last feature map of the CNN (True), or flatten it (False).',
         None,
-        by_default='the better one of the network in section 6.1',
+        by_default='the one that is better for the network in section 6.1',
         section='6.1',
     )
     se_vgg: bool = setting(
@@ -143,7 +143,7 @@ class TrainConfig:
     )
     # Objective.
     classify: str = setting(
-        'What one prediction, and so one loss, is for.',
+        'What a prediction and its loss cover.',
         'exact',
         choices={
             'frame': 'each real frame',
@@ -174,7 +174,7 @@ class TrainConfig:
         'Weight of the island loss.', 0.0, choices={0: 'without it'}, above=0, section='2.4.7'
     )
     island_pair_weight: float = setting(
-        'Weight within the island loss of how near the centres of different classes are (lambda_1 of Cai et al.).',
+        'Weight, within the island loss, of the term that separates centres of classes (lambda_1 of Cai et al.).',
         1.0,
         at_least=0,
         section='2.4.7',
@@ -183,7 +183,7 @@ class TrainConfig:
         'Weight of the locality-preserving loss.', 0.0, choices={0: 'without it'}, above=0, section='2.4.7'
     )
     locality_neighbours: int = setting(
-        'Nearest neighbours in the locality-preserving loss, of the same class and batch.',
+        'Number of nearest neighbours, of the same class and batch, in the locality-preserving loss.',
         20,
         at_least=1,
         noun='neighbours',
@@ -313,13 +313,13 @@ class TrainConfig:
         is_later=True,
     )
     xla: bool = setting(
-        'Compile with XLA. It compiles each number of frames again, so it pays if batches repeat theirs '
-        '(pretrain, --seq_len=1). Results differ in their last digits.',
+        'Compile with XLA. It compiles again for each new number of frames, so it pays only if batches repeat a few '
+        'numbers (pretrain, --seq_len=1). Results differ in their last digits.',
         False,
         is_later=True,
     )
     mixed_precision: bool = setting(
-        'Compute in 16 bits where that is safe: float16 on GPUs, bfloat16 on CPUs that multiply it. Weights, '
+        'Compute in 16 bits where that is safe: float16 on GPUs, bfloat16 on CPUs with instructions for it. Weights, '
         'their gradients and sums stay float32.',
         False,
         is_later=True,
@@ -338,7 +338,7 @@ class TrainConfig:
         is_later=True,
     )
     frames_per_chunk: int = setting(
-        'Most frames whose layers a step that trains the CNN keeps at once. A step in chunks takes a third longer. '
+        'Most frames whose layer outputs a step that trains the CNN keeps at once. Steps in chunks take a third longer. '
         'Chunks change results beyond rounding only if batch normalisation learns.',
         0,
         choices={0: 'as many as keep 8 GB', -1: 'all frames of a batch'},
@@ -347,8 +347,8 @@ class TrainConfig:
         is_later=True,
     )
     intra_op_threads: int = setting(
-        'Threads of one operation. They decide the order of sums: with equal numbers, runs on CPUs of one type are the '
-        'same to the bit on any number of cores.',
+        'Threads of one operation. They decide the order of sums: with the same number of threads, runs on CPUs of one '
+        'type are the same to the bit on any number of cores.',
         0,
         choices={0: 'one per core'},
         at_least=1,
@@ -395,7 +395,7 @@ def read_flagfile(path: str | Path) -> TrainConfig:
 
 
 def list_differences(ours: TrainConfig, theirs: TrainConfig, ignore: tuple[str, ...]) -> list[str]:
-    """Returns `--name=ours (theirs)` for each setting, except those ignored, in which two runs differ."""
+    """Returns `--name=ours (theirs)` for each setting in which two runs differ. Those in `ignore` are left out."""
     texts = format_values(theirs)
     return [
         f'--{name}={text} ({texts[name]})'

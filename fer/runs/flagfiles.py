@@ -1,7 +1,7 @@
 """Flagfiles of runs: their places, the names of their runs, and their settings.
 
 A flagfile `<section>-<words>/<table>-<words>/<run>.flags` describes the run `<section>-<table>-<run>`:
-`6.2-finetune/t1-vgg_face/r13.flags` is run 6.2-t1-r13. `defaults.flags` beside the tables is not a run.
+`6.2-finetune/t1-vgg_face/r13.flags` describes run 6.2-t1-r13. `defaults.flags` beside the tables describes no run.
 """
 
 import os
@@ -14,7 +14,7 @@ from fer.installation import find_config
 
 
 def find_runs(folder: str | Path) -> list[tuple[str, Path]]:
-    """Returns name and flagfile of each run below a folder, in the order of sections, tables and runs.
+    """Returns (name, flagfile) of each run below a folder, in the order of sections, tables and runs.
 
     The list is empty if the folder does not exist.
     """
@@ -23,7 +23,7 @@ def find_runs(folder: str | Path) -> list[tuple[str, Path]]:
 
 
 def read_settings(path: str | Path) -> dict[str, str]:
-    """Returns {flag: text} of a flagfile and of those that it includes.
+    """Returns {flag: text} of a flagfile and of the files that it includes.
 
     If a flag is repeated, the last one counts. A flag without a value has the text `True`.
 
@@ -40,10 +40,10 @@ def read_settings(path: str | Path) -> dict[str, str]:
 
 
 def expand_flagfiles(arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments of a command with the lines of the file in place of each `--flagfile`.
+    """Returns the arguments of a command. The lines of the file replace each `--flagfile`.
 
-    absl does the same, but it reads /dev/zero until the memory is full, and it finds included files in the working
-    folder only.
+    absl could do this too. But it would read /dev/zero until the memory is full, and it finds included files only in
+    the working folder.
 
     Raises:
       InputError: a file cannot be read or includes itself, or `--flagfile` has no value.

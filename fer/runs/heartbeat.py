@@ -1,4 +1,4 @@
-"""Signs of life, by which jobs on several machines learn of each other through a shared file system."""
+"""Signs of life, which tell jobs on several machines about each other through a shared file system."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 TOUCH_SECONDS = 30  # between two signs of life
-SILENT_SECONDS = 10 * TOUCH_SECONDS  # without a sign, a process counts as ended. Clocks of file servers differ a little
+SILENT_SECONDS = 10 * TOUCH_SECONDS  # a process that is silent for so long counts as ended. Clocks may differ a little
 
 
 def scheduler_job() -> str:
@@ -23,7 +23,7 @@ def process_is_gone(host: str, pid: int) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return False
     return False
 
@@ -33,8 +33,8 @@ def heartbeat(beat: Callable[[], None]) -> Iterator[None]:
     """Calls `beat` every TOUCH_SECONDS in a thread of its own while the block runs.
 
     Args:
-      beat: gives a sign of life. An OSError that it raises is ignored: other jobs may then take this process for ended,
-        but its work continues.
+      beat: gives a sign of life. If it raises OSError, the error is ignored. Other jobs may then consider this process
+        ended, but its work continues.
     """
     ended = threading.Event()
 

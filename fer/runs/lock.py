@@ -1,14 +1,14 @@
 """The lock of a run folder, so that one job writes to it. The lock is released when the process exits.
 
 It is the system's own lock (flock) on a file in the folder. It is released even after SIGKILL or a crash of the
-machine, and holds for all hosts of a file server that has locks, such as NFS version 4.
+machine. It holds for all hosts of a file server that has locks, such as NFS version 4.
 
-Where the file system has no locks, the holder touches the file every TOUCH_SECONDS instead. Another job takes the lock
-over if the file was silent for SILENT_SECONDS, or if its process on this machine has ended. A holder that was silent
-for so long, and finds that its lock was taken over, exits at once.
+If the file system has no locks, the holder touches the file every TOUCH_SECONDS instead. Another job takes the lock
+over if the file was not touched for SILENT_SECONDS, or if the holder was a process of this machine that has ended. A
+holder that finds its lock taken over, because it was silent for so long, exits at once.
 
-The file names the holder. A mount that keeps locks to its own host (NFS with local_lock, Lustre with localflock)
-protects from the jobs of that host only.
+With either kind of lock, the file names the holder. A mount that keeps locks to its own host (NFS with local_lock,
+Lustre with localflock) protects only from the jobs of that host.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from fer.runs.names import LOCK_FILE
 from fer.runs.provenance import now
 
 HAS_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # errors of a file system without locks
-_SETTLE_SECONDS = 2.0  # time for another job that takes over the same silent lock to write its name
+_SETTLE_SECONDS = 2.0  # in this time, another job that takes over the same silent lock has written its name too
 
 
 class Holder(NamedTuple):
@@ -41,7 +41,7 @@ class Holder(NamedTuple):
 
     host: str
     pid: int
-    job: str  # the scheduler's id, empty outside of a job
+    job: str  # the scheduler's id, '' outside of a job
     since: str  # ISO, UTC
     token: str  # identifies this one holding of the lock
 
@@ -73,7 +73,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _flock(path: Path, holder: Holder) -> contextlib.AbstractContextManager[None] | None:
-    """Takes the system's lock. Returns a context that releases it, or None where the file system has no locks."""
+    """Takes the system's lock. Returns a context that releases it, or None if the file system has no locks."""
     while True:
         file = open(path, 'a', encoding='utf-8')  # noqa: SIM115 - closed by _release
         try:
@@ -116,7 +116,7 @@ def _release(path: Path, file: IO) -> Iterator[None]:
 
 @contextmanager
 def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
-    """Holds a lock by touching its file, where the file system has no locks."""
+    """Holds a lock by touching its file, for file systems without locks."""
     before = _read(path)
     if before and not process_is_gone(before.host, before.pid):
         silent = _server_time(path.parent) - path.stat().st_mtime
@@ -134,7 +134,7 @@ def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
         found = _read(path)
         if found and found.token != holder.token:  # a run folder may not have two writers
             print(f'{path}: lost to {found}; this process was silent for too long, and exits', file=sys.stderr)
-            os._exit(2)  # at once, without cleaning up: a run survives that, as it survives SIGKILL
+            os._exit(2)  # at once and without cleaning up, which does a run as little harm as SIGKILL
         os.utime(path)
 
     write()
@@ -171,4 +171,4 @@ def _in_use(path: Path) -> str:
             break
         time.sleep(0.1)
     who = str(holder) if holder else 'another process, which has not written its name'
-    return f'{path.parent}: in use by {who}; expected one job that writes to a run folder'
+    return f'{path.parent}: in use by {who}; only one job may write to a run folder, so wait or choose another folder'

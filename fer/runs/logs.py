@@ -9,7 +9,7 @@ ONE_DATASET = '-'  # the dataset of a run with one validation manifest
 
 
 def read_log(path: Path) -> dict[str, list[str]]:
-    """Returns the columns of a log as text. While a run trains, its last row may be incomplete and is left out."""
+    """Returns the columns of a log as text. Leaves out an incomplete last row, which a running training may have."""
     with open(path, encoding='utf-8', newline='') as file:
         header, *rows = csv.reader(file)
     whole = [row for row in rows if len(row) == len(header)]

@@ -10,7 +10,7 @@ SCALING_FILE = 'audio_scaling.txt'  # mean and deviation of each audio feature i
 CLASS_COUNTS_FILE = 'class_counts.json'  # training videos of each class, in the order of the logits
 SAMPLE_RATES_FILE = 'sample_rates.csv'  # of the training set's audio
 BAD_FRAMES_FILE = 'bad_frames.csv'  # skipped lines of manifests, for evaluation in bad_frames_<split>.csv
-LOCK_FILE = 'lock.json'  # the job that writes to the folder
+LOCK_FILE = 'lock.json'  # names the job that writes to the folder
 TRAIN_LOG, VALIDATION_LOG = 'train_log.csv', 'val_log.csv'
 CURVES_FILE = 'curves.png'
 FINISHED_FILE = 'finished.json'  # last step, reason of the end, and the checkpoint to evaluate
@@ -19,4 +19,4 @@ FINISHED_FILE = 'finished.json'  # last step, reason of the end, and the checkpo
 LAST_STATE, BEST_STATE = 'checkpoint', 'best_checkpoint'
 LAST_PREFIX, BEST_PREFIX = 'model.ckpt', 'best.ckpt'
 
-STATUS_FOLDER = 'status'  # below the folder of all runs: a file per queued run
+STATUS_FOLDER = 'status'  # in the folder of all runs, with a file for each task

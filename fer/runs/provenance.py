@@ -16,7 +16,7 @@ def now() -> str:
 def commit() -> str | None:
     """Returns the commit of the code, 40 hex digits: the checkout's, or the one that the wheel was built from.
 
-    Returns None outside of both, without git, and for a wheel that was built from uncommitted changes.
+    Returns None outside of a checkout and a wheel, without git, and for a wheel built from uncommitted changes.
     """
     if CHECKOUT is None:
         return COMMIT_FILE.read_text(encoding='ascii').strip() if COMMIT_FILE.exists() else None
@@ -24,7 +24,7 @@ def commit() -> str | None:
 
 
 def uncommitted_changes() -> bool | None:
-    """Returns whether a tracked file differs from that commit, or None if `commit` returns None."""
+    """Returns whether a tracked file differs from the commit of the code. None if `commit` returns None."""
     if CHECKOUT is None:
         return False if commit() else None
     answer = _git('status', '--porcelain', '--untracked-files=no')
@@ -43,8 +43,8 @@ def stamp(results: str | Path) -> dict[str, str | bool | None]:
       results: the results file that the metrics are computed from, already written.
 
     Returns:
-      `results_sha256`, the digest of the results, `written`, the time, and `commit` and `uncommitted_changes` of the
-      code that evaluates or fuses.
+      A dictionary with four keys: `results_sha256` is the digest of the results, `written` is the time, and `commit`
+      and `uncommitted_changes` are of the code that evaluates or fuses.
     """
     return {
         'results_sha256': digest(results),

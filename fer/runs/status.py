@@ -1,8 +1,8 @@
-"""The status of each task, one line in a file of its own, which remains after the task has ended.
+"""The status of each task, one line in a file of its own. The file remains after the task has ended.
 
 `<runs>/status/<task>.txt` holds state, time, host, job and a text, separated by tabs. A process that works on a task
-touches the file as long as it lives. If the node dies or the job is killed from outside, the line still reads `started`
-while nothing touches the file any more.
+touches the file as long as it lives. If the node dies or the job is killed from outside, the line still has the state
+`started`, but the file is not touched any more.
 """
 
 import os
@@ -27,7 +27,7 @@ class Status(NamedTuple):
     state: str  # one of the above
     time: str  # ISO, UTC
     host: str
-    job: str  # the scheduler's id, or `pid <number>`. Empty while queued, when fer.experiment.submissions has the id
+    job: str  # the scheduler's id, or `pid <number>`. '' while queued. Then fer.experiment.submissions has the id
     text: str  # one line: the error of a failed task
     silent: float  # seconds since the last sign of life
 
@@ -75,15 +75,15 @@ def job_id() -> str:
 
 
 def job_number(job: str) -> str:
-    """Returns the number that qstat prints for a job: `123` of `123[4].server`. Empty if the text is not a job id."""
+    """Returns the number that qstat prints for a job: `123` for `123[4].server`. '' if the text is not a job's id."""
     return re.split(r'\D', job, maxsplit=1)[0]
 
 
 def is_alive(status: Status, queue: set[str] | None) -> bool:
     """Returns whether a process still works on a started task.
 
-    A process of this machine is looked up. A job of the scheduler must be in its queue. Others count as alive while
-    they give signs of life.
+    A process of this machine must still exist. A job of the scheduler must be in its queue. In addition, each process
+    must give signs of life.
 
     Args:
       status: of the task.

@@ -14,7 +14,7 @@ from fer.results.metrics import score_results, summary, write_metrics
 from fer.results.plots import draw_confusion
 from fer.results.results_file import Results, read_results, write_results
 from fer.results.videos import answer_from, prior_logits
-from fer.runs.checkpoints import answering_checkpoint, latest_checkpoint
+from fer.runs.checkpoints import best_or_last_checkpoint, latest_checkpoint
 from fer.runs.config import TrainConfig
 from fer.runs.names import BEST_STATE, LAST_STATE
 from fer.runs.provenance import stamp
@@ -110,7 +110,7 @@ def find_checkpoint(request: EvaluationRequest) -> str:
     if request.checkpoint:
         path = latest_checkpoint(request.run_dir, {'last': LAST_STATE, 'best': BEST_STATE}[request.checkpoint])
     else:
-        path = answering_checkpoint(request.run_dir)
+        path = best_or_last_checkpoint(request.run_dir)
     if path is None:
         name = request.checkpoint or 'last'
         raise InputError(f'{request.run_dir}: no {name} checkpoint; expected one that train.py wrote')

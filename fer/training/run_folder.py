@@ -20,7 +20,7 @@ from fer.nets.conventions import Convention
 from fer.nets.weights.convention_file import read_convention, write_convention
 from fer.results.videos import read_class_counts
 from fer.runs import provenance
-from fer.runs.checkpoints import answering_checkpoint, latest_checkpoint
+from fer.runs.checkpoints import best_or_last_checkpoint, latest_checkpoint
 from fer.runs.config import TrainConfig, list_differences, read_flagfile, write_flagfile
 from fer.runs.names import (
     AUDIO_FLAGS_FILE,
@@ -128,7 +128,7 @@ def remove_run(folder: Path) -> None:
 
 def finish_run(folder: Path, step: int, reason: str) -> None:
     """Records that a run has ended: the step, the reason, and the checkpoint that is used from now on."""
-    checkpoint = answering_checkpoint(folder)
+    checkpoint = best_or_last_checkpoint(folder)
     with atomic_write(folder / FINISHED_FILE) as file:
         json.dump({'step': step, 'reason': reason, 'checkpoint': checkpoint and Path(checkpoint).name}, file, indent=1)
 

@@ -13,7 +13,7 @@ from fer.nets.weights.reader_process import open_in_process
 from fer.nets.weights.safetensors_file import open_safetensors
 from fer.nets.weights.tensors import Tensors
 from fer.nets.weights.tf_checkpoint import TABLE_MAGIC, open_checkpoint
-from fer.runs.checkpoints import answering_checkpoint
+from fer.runs.checkpoints import best_or_last_checkpoint
 
 _READ = 'a TensorFlow checkpoint, Keras .h5, .safetensors, MatConvNet .mat, or a run folder'
 _PICKLES = ('.pth', '.pt', '.pkl', '.bin')
@@ -35,7 +35,7 @@ def open_tensors(path: str) -> Tensors:
         them.
     """
     if os.path.isdir(path):
-        checkpoint = answering_checkpoint(path)
+        checkpoint = best_or_last_checkpoint(path)
         if checkpoint is None:
             raise InputError(f'--init_from={path}: no checkpoint in this folder; expected {_READ}')
         return open_checkpoint(checkpoint)
