@@ -1,9 +1,9 @@
 """Makes runs of the dissertation's tables, with all runs that they need: python -m fer.experiment VERB --table=6.3
 
 The verb is one of
-  plan      prints what must run, in order, what is done, and what failed and why
-  run       runs it on this machine
-  submit    submits it with qsub, as job arrays that wait for each other (gpu_jobs/)
+  plan      prints the state of each run, in the order in which they must run, and why runs failed
+  run       makes the runs on this machine
+  submit    submits the runs with qsub, as job arrays that wait for each other (gpu_jobs/)
 
 Run it in the repository's root, because flagfiles name data/, weights/ and runs/. Exit codes: 0 done, 1 (of run) some
 runs are not done, 2 bad input, 85 stopped by a signal or --time_limit. After 85 the same command resumes the work.
@@ -25,14 +25,14 @@ flags.DEFINE_list('task', None, 'Single tasks instead of --table, without the ru
 flags.DEFINE_list(
     'without',
     [],
-    'Tables to leave out. A run that starts from one of their runs starts from what that run starts from.',
+    "Tables to leave out. A run that would start from one of their runs starts from that run's own starting point.",
 )
 flags.DEFINE_string('configs', 'configs', 'Folder of the flagfiles.')
 flags.DEFINE_string('data', 'data', 'Folder of the prepared datasets: afew, rafdb, affectnet, fer2013.')
 flags.DEFINE_string('weights', 'weights', 'Folder of the public weights. Empty: networks start from fresh weights.')
 flags.DEFINE_string('runs', 'runs', 'Folder of the runs.')
 flags.DEFINE_string('overrides', '', 'Flagfile of train.py whose settings override those of --configs.')
-flags.DEFINE_integer('jobs', 1, 'run: number of tasks side by side.', lower_bound=1, upper_bound=64)
+flags.DEFINE_integer('jobs', 1, 'run: number of tasks that run at the same time.', lower_bound=1, upper_bound=64)
 flags.DEFINE_integer(
     'time_limit', 0, 'run: seconds after which the work is stopped and saved. 0: never.', lower_bound=0
 )
@@ -54,18 +54,18 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     'attempts',
     1,
-    'submit: jobs in a row for each task, each resuming the one before. For schedulers that do not requeue.',
+    'submit: successive jobs for each task, each of which resumes the one before. For schedulers that do not requeue.',
     lower_bound=1,
 )
 flags.DEFINE_string('site', 'gpu_jobs/site.sh', "submit: file of the site's settings, which jobs read too.")
-flags.DEFINE_enum('scheduler', 'auto', ['auto', 'openpbs', 'torque', 'slurm'], 'submit: scheduler of the qsub.')
+flags.DEFINE_enum('scheduler', 'auto', ['auto', 'openpbs', 'torque', 'slurm'], 'submit: scheduler that qsub is for.')
 
 
 def main(verb: str) -> int:
     began = time.monotonic()
     values = flags.FLAGS
     tasks = _make_tasks()
-    # Imports wait until they are needed, so that --help is fast.
+    # Modules are imported where they are needed, so that --help is fast.
     if verb == 'plan':
         from fer.experiment.plan import print_plan
 
@@ -96,7 +96,7 @@ def _make_tasks() -> dict:
     if values.task is None:
         return tasks
     if unknown := [name for name in values.task if name not in tasks]:
-        raise InputError(f'--task={unknown[0]}: no such task')
+        raise InputError(f'--task={unknown[0]}: no such task; expected a run and seed that `plan` lists')
     return {name: tasks[name] for name in values.task}
 
 

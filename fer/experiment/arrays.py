@@ -1,4 +1,4 @@
-"""Job arrays: the tasks of one table that can run side by side."""
+"""Job arrays: the tasks of one table that can run at the same time."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ from fer.experiment.tasks import Task
 
 
 class Array(NamedTuple):
-    """Tasks that can run side by side."""
+    """Tasks that can run at the same time."""
 
     name: str
     tasks: list[Task]
     needs: list[str]  # names of arrays
-    earlier: list[Submission]  # earlier submissions that it waits for
+    earlier: list[Submission]  # submissions of earlier commands that it waits for
 
 
 def make_arrays(tasks: dict[str, Task], under_way: dict[str, Submission], max_array: int = 0) -> list[Array]:
@@ -20,8 +20,8 @@ def make_arrays(tasks: dict[str, Task], under_way: dict[str, Submission], max_ar
 
     Args:
       tasks: each after the tasks that it needs.
-      under_way: the submission of each task that was submitted earlier.
-      max_array: most tasks of an array, 0 for any number. A larger array is split evenly, into `6.2-t1`,
+      under_way: by task, the submissions of earlier commands that are queued or running.
+      max_array: maximum number of tasks of an array, 0 for any number. A larger array is split evenly, into `6.2-t1`,
         `6.2-t1.part2` and so on.
     """
     generation = _generations(tasks)
@@ -39,7 +39,7 @@ def make_arrays(tasks: dict[str, Task], under_way: dict[str, Submission], max_ar
 
 
 def _generations(tasks: dict[str, Task]) -> dict[str, int]:
-    """Returns 0 for tasks that need none of the others, and one more than the highest of their needs for the rest."""
+    """Returns a number for each task: 0 if it needs none of the others, else one more than the highest of its needs."""
     generation: dict[str, int] = {}
     for name, task in tasks.items():
         generation[name] = 1 + max((generation[need] for need in task.needs if need in generation), default=-1)

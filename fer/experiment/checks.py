@@ -1,4 +1,4 @@
-"""Checks of a task's files: is the run finished, are its inputs there, and were its settings the same?"""
+"""Checks of a task's files: the run is finished, its inputs exist, and an existing run has the same settings."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,9 @@ from fer.experiment.tasks import Task
 from fer.files import read_object
 from fer.runs.names import FINISHED_FILE, FLAGS_FILE, STATUS_FOLDER, TRAIN_LOG
 
-# Settings that may differ in one and the same run: folders, and the seed, which is part of the task's name.
+# Settings that may differ without making it another run: folders, and the seed, which is part of the task's name.
 _PLACES = ('run_dir', 'output', 'data_root', 'train_manifest', 'val_manifest', 'init_from', 'audio_run_dir', 'seed')
-_MAX_STEPS = 'max_steps'  # may differ too, because a run resumes if it grows
+_MAX_STEPS = 'max_steps'  # may differ too, because a run resumes if this number grows
 
 
 def is_done(task: Task) -> bool:
@@ -35,7 +35,7 @@ def missing_inputs(task: Task) -> list[str]:
 
 
 def other_settings(task: Task) -> list[str]:
-    """Returns `--width=0.05 (1.0)` for each setting of the existing run that differs, the task's in brackets."""
+    """Returns `--width=0.05 (1.0)` for each setting in which the existing run differs from the task (in brackets)."""
     run = _read_flags(task)
     return [
         f'--{name}={run[name]} ({value})'

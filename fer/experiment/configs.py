@@ -1,6 +1,6 @@
 """The runs below `configs/`: the settings of each, and the runs that it starts from.
 
-A flagfile names files and folders of other runs as `<run>-seed0`, which shows what it needs.
+A flagfile names the folders of other runs as `<run>-seed0`. These names show which runs it needs.
 """
 
 import re
@@ -104,7 +104,9 @@ def select(configs: dict[str, Config], tables: list[str]) -> list[str]:
 
 
 def order(configs: dict[str, Config], run_ids: list[str]) -> list[str]:
-    """Returns the runs and all runs that they need. Each comes after those it needs, else in the order of `configs`.
+    """Returns the runs and all runs that they need. Each comes after the runs that it needs.
+
+    Otherwise they have the order of `configs`.
 
     Raises:
       InputError: runs need each other in a circle. The message names them.

@@ -17,8 +17,8 @@ class TaskState(NamedTuple):
     """The state of a task, with its reason."""
 
     state: str  # of fer.runs.status, or one of the above
-    text: str
-    stuck_job: str = ''  # the scheduler's job of a blocked task, which can never start
+    text: str  # the reason
+    stuck_job: str = ''  # the scheduler's job of a blocked task. The job can never start
 
 
 class _Records(NamedTuple):
@@ -34,9 +34,9 @@ class _QueuePlace(NamedTuple):
     """A task's place in the scheduler's queue."""
 
     waiting: list[str]  # its jobs in the queue
-    is_submitted: bool  # waits for its first start
-    is_requeued: bool  # was stopped, and waits for another start
-    last_job: str  # '' if it is neither
+    is_submitted: bool  # the task waits for its first start
+    is_requeued: bool  # the task was stopped, and waits for another start
+    last_job: str  # '' if the task is neither submitted nor requeued
 
 
 def task_states(tasks: dict[str, Task], runs: str) -> dict[str, TaskState]:
@@ -54,7 +54,7 @@ def task_states(tasks: dict[str, Task], runs: str) -> dict[str, TaskState]:
 
 
 def _read_records(tasks: dict[str, Task], runs: str) -> _Records:
-    # The queue comes last. Otherwise a task submitted in the meantime would be missing there.
+    # The queue is read last. Otherwise a task that is submitted in between would be missing there.
     statuses = {name: read_status(runs, name) for name in tasks}
     submissions = read_submissions(runs)
     awaited = {need for name in tasks if name in submissions for need in submissions[name].awaited}
@@ -72,7 +72,7 @@ def _task_state(task: Task, before: dict[str, TaskState], records: _Records) -> 
     if status and status.state == STARTED:
         if is_alive(status, records.queue):
             return TaskState(STARTED, f'{status.time} on {status.host}, job {status.job}; {last_step(task)}')
-        # That process has ended, but another attempt may be in the queue.
+        # The process that started the task has ended, but another attempt may be in the queue.
         silence = f'last sign of life {status.silent / 60:.0f} minutes ago'
         status = status._replace(state=FAILED, text=f'disappeared without a message, {silence}; {last_step(task)}')
     place = _find_in_queue(status, submission, records.queue)
@@ -128,7 +128,7 @@ def print_plan(tasks: dict[str, Task], runs: str) -> None:
 
 
 def count(tasks: dict[str, Task], states: dict[str, TaskState]) -> str:
-    """Returns `4 done, 1 failed, 5 ready: 3/9 runs done; of others that they need 1/1`."""
+    """Counts tasks by state, as `4 done, 1 failed, 5 ready: 3/9 runs done; of others that they need 1/1`."""
     found = [state.state for state in states.values()]
     text = ', '.join(f'{found.count(state)} {state}' for state in dict.fromkeys(found))
     for is_requested, words in ((True, ': {}/{} runs done'), (False, '; of others that they need {}/{}')):

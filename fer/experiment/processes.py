@@ -52,9 +52,9 @@ class Processes:
 def _detach() -> None:
     """Prepares a new process before it runs its command.
 
-    It gets a process group of its own. Otherwise a signal that a terminal sends to the group would reach it twice.
-    Linux sends it SIGTERM when the process that started it ends, even by SIGKILL. Otherwise it would still write to its
-    folder when the work is started again.
+    The process gets a group of its own. Otherwise a signal that a terminal sends to the group would reach it twice.
+    Linux sends it SIGTERM when the process that started it ends, even by SIGKILL. Otherwise it might still write to its
+    folder when the command is started again.
     """
     os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

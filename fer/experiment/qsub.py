@@ -14,13 +14,13 @@ _ID = re.compile(r'\d+(\[\])?(\.\S+)?')  # 123, 123.server, 123[].server
 
 
 class Dialect(NamedTuple):
-    """The options in which the qsub of a scheduler differs from others."""
+    """The options in which the qsub commands of the schedulers differ."""
 
     array: str  # the flag that asks for an array
     after: str  # dependency on single jobs, {kind}:{ids}
     after_array: str  # dependency on arrays
     output: str  # the -o of a job, from {folder} and {name}
-    shell: str  # the -S. PBS ignores the first line of scripts and runs them with the user's own shell
+    shell: str  # the -S of a job. Without it PBS ignores the script's first line and uses the user's own shell
 
 
 DIALECTS = {
@@ -106,8 +106,8 @@ def dependencies(dialect: Dialect, kind: str, submissions: list[Submission]) -> 
 def run_qsub(command: list[str]) -> str:
     """Runs qsub and returns the id of the job. Raises InputError if qsub refuses."""
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    # A site's qsub may print more lines, but the id has its own. Slurm's qsub prints errors in place of the id, and
-    # its exit code is unreliable.
+    # A site's qsub may print more lines, but the id has a line of its own. Slurm's qsub prints errors in place of the
+    # id, and its exit code is unreliable.
     ids = [line.strip() for line in done.stdout.splitlines() if _ID.fullmatch(line.strip())]
     if done.returncode or len(ids) != 1:
         output = ' '.join((done.stderr + done.stdout).split())

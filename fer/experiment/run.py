@@ -1,4 +1,4 @@
-"""Runs tasks on this machine, several side by side. A failure stops only the tasks that need the failed one."""
+"""Runs tasks on this machine, several at the same time. A failure stops only the tasks that need the failed one."""
 
 import signal
 import sys
@@ -31,16 +31,16 @@ from fer.stop import SIGNALS, STOP_CODE, StopSignal
 class Machine(NamedTuple):
     """The limits within which tasks run on this machine."""
 
-    runs: str
-    jobs: int  # side by side
-    deadline: float | None  # of time.monotonic(), when work is stopped. None: never
+    runs: str  # folder of the runs
+    jobs: int  # tasks at the same time
+    deadline: float | None  # value of time.monotonic() at which the work is stopped. None: never
 
 
 def run_tasks(tasks: dict[str, Task], machine: Machine) -> int:
     """Runs the tasks that are not done, each after the tasks that it needs.
 
-    The error of a failed task is kept for `plan`. Tasks that need it do not start, all others do. A signal or the
-    deadline stops the running commands, which save their work.
+    The error of a failed task is kept for `plan`. Tasks that need the failed task do not start, all others do. A signal
+    or the deadline stops the running commands, which save their work.
 
     Returns:
       0 if all tasks are done, else 1.
@@ -65,12 +65,12 @@ def run_tasks(tasks: dict[str, Task], machine: Machine) -> int:
 
 
 def _run_waiting(waiting: dict[str, Task], machine: Machine, stop: StopSignal, bar) -> None:
-    """Runs tasks until none is left, the rest needs a failed one, or a stop was received.
+    """Runs tasks until none is left, the rest needs a failed one, or the work is stopped.
 
     Args:
-      waiting: the tasks to run. It is emptied.
-      machine: how many run side by side, and until when.
-      stop: receives a signal, or the deadline.
+      waiting: the tasks to run. Each is removed when it starts.
+      machine: the limits.
+      stop: receives the signals. The deadline is recorded in it too.
       bar: the progress bar.
     """
     processes = Processes()
@@ -98,7 +98,7 @@ def _run_waiting(waiting: dict[str, Task], machine: Machine, stop: StopSignal, b
 
 
 def _ready(waiting: dict[str, Task], running: dict[Future, str], failed: set[str]) -> list[str]:
-    """Returns the tasks whose needs are all done. Tasks that need a failed one, directly or not, are never ready."""
+    """Returns the tasks whose needs are all done. Tasks that need a failed one, even indirectly, are never ready."""
     not_done = {*waiting, *running.values(), *failed}
     return [name for name, task in waiting.items() if not_done.isdisjoint(task.needs)]
 
@@ -128,7 +128,7 @@ def _run_commands(task: Task, runs: str, processes: Processes) -> tuple[str, str
     if missing := missing_inputs(task):
         return FAILED, f'no {", ".join(missing)}'
     write_status(runs, task.name, STARTED)
-    # People read the log, so that half a line from an earlier attempt does no harm.
+    # Only people read the log, so half a line from an earlier attempt does no harm.
     with signs_of_life(runs, task.name), open(log_path(runs, task), 'a', encoding='utf-8') as log:
         for command in task.commands:
             print(f'$ {spell(command)}', file=log, flush=True)
@@ -145,8 +145,8 @@ def _run_commands(task: Task, runs: str, processes: Processes) -> tuple[str, str
 def _find_other_job(task: Task, runs: str, processes: Processes) -> str | None:
     """Returns an error if another job works on the task.
 
-    The last sign of life of a killed job may still be fresh when the next job starts. If the scheduler's queue is
-    unknown, this waits until the other job gives another sign or has been silent for too long.
+    The last sign of life of a killed job may still be recent when the next job starts. If the scheduler's queue is
+    unknown, this function waits until the other job gives another sign or has been silent for too long.
     """
     began = time.monotonic()
     while True:

@@ -14,7 +14,7 @@ class Submission(NamedTuple):
 
     tasks: list[str]
     jobs: list[str]  # the scheduler's ids, one per attempt in order. Empty while the array is being submitted
-    is_array: bool  # each of these jobs is a job array
+    is_array: bool  # True if each of these jobs is a job array
     awaited: list[str]  # tasks that must all succeed before it starts
 
 
@@ -27,7 +27,7 @@ def write_submission(path: Path, submission: Submission) -> None:
 def read_submissions(runs: str | Path) -> dict[str, Submission]:
     """Returns the last submission of each task that was ever submitted. Unreadable files are ignored."""
     found: dict[str, Submission] = {}
-    for path in sorted((Path(runs) / JOBS_FOLDER).glob('*/*.json')):  # folders are named by their time
+    for path in sorted((Path(runs) / JOBS_FOLDER).glob('*/*.json')):  # a folder's name is the time of its submission
         try:
             submission = Submission(**read_object(path))
             for names in (submission.tasks, submission.jobs, submission.awaited):

@@ -1,7 +1,7 @@
 """Submits tasks to a scheduler with qsub, as job arrays that wait for the arrays they need.
 
-An array holds tasks of one table that can run side by side. Each of its jobs runs gpu_jobs/job.sh, which runs its task
-with `python -m fer.experiment run --task=...`. The files of a submission are kept in a folder of their own,
+An array holds tasks of one table that can run at the same time. Each of its jobs runs gpu_jobs/job.sh, which runs one
+task with `python -m fer.experiment run --task=...`. The files of a submission are in a folder of their own,
 `<runs>/jobs/<time>`. So the command can be repeated with other flags while earlier jobs wait (dissertation 9.3).
 """
 
@@ -23,7 +23,7 @@ from fer.runs.names import STATUS_FOLDER
 from fer.runs.status import DONE, FAILED, QUEUED, STARTED, write_status
 
 _OVERRIDES = 'overrides.flags'
-_UNSAFE = re.compile(r'[\s,"\'$`\\;&|<>()*?=]')  # in a path that passes through qsub's -v, or a shell within it
+_UNSAFE = re.compile(r'[\s,"\'$`\\;&|<>()*?=]')  # not allowed in paths, because qsub's -v or its shell would split them
 
 
 class Site(NamedTuple):
@@ -34,11 +34,11 @@ class Site(NamedTuple):
     request: JobRequest
     margin: int  # seconds before the end of the walltime when work is stopped
     attempts: int  # jobs in a row for each task
-    max_array: int  # most jobs of an array that the server accepts, 0 for any number
+    max_array: int  # maximum number of jobs of an array on this server, 0 for any number
 
 
 class _Batch(NamedTuple):
-    """One call of `submit`: what all its arrays share."""
+    """The things that all arrays of one call of `submit` share."""
 
     runs: str
     folder: Path  # of the files that the jobs read
@@ -58,7 +58,7 @@ def submit(tasks: dict[str, Task], runs: str, site: Site, own_flags: list[str], 
       overrides: a flagfile whose settings override those of training runs, or ''.
 
     Raises:
-      InputError: qsub is missing or refuses, a task has no data or weights, or a folder holds another run.
+      InputError: qsub is missing or fails, a task has no data or weights, or a folder holds a run with other settings.
     """
     if CHECKOUT is None:
         raise InputError('submit: needs gpu_jobs/, which a wheel does not contain; run it in a checkout')
@@ -116,7 +116,7 @@ def _make_batch(runs: str, site: Site) -> _Batch:
     variables['FER_SITE'] = Path(site.file).absolute()
     for path in variables.values():
         if _UNSAFE.search(str(path)):
-            raise InputError(f'{path}: expected a path without spaces, commas and the like, because qsub splits there')
+            raise InputError(f'{path}: expected a path without spaces, commas and the like, where qsub splits it')
     if not variables['FER_SITE'].is_file():
         raise InputError(f'--site={site.file}: no such file; expected settings like gpu_jobs/site.sh')
     folder.mkdir(parents=True)
@@ -124,7 +124,7 @@ def _make_batch(runs: str, site: Site) -> _Batch:
 
 
 def _write_flags(folder: Path, own_flags: list[str], overrides: str) -> None:
-    """Writes the flags of the jobs. Overrides are copied, so that later changes of their file do not matter."""
+    """Writes the flags of the jobs. The overrides are copied, so that later changes of their file have no effect."""
     if overrides:
         with atomic_write(folder / _OVERRIDES) as file:
             file.writelines(f'--{name}={value}\n' for name, value in read_settings(overrides).items())

@@ -28,12 +28,12 @@ class Task(NamedTuple):
     name: str  # <run_id>-seed<k>
     config: Config
     seed: int
-    is_requested: bool  # asked for itself, not only needed by others
+    is_requested: bool  # True if the user asked for it, False if others only need it
     folder: Path  # of the run
     needs: tuple[str, ...]  # names of tasks
     inputs: tuple[str, ...]  # files that must exist, except those that other tasks make
     commands: tuple[tuple[str, ...], ...]  # argv of each, without the interpreter
-    splits: tuple[str, ...]  # with results when it is done
+    splits: tuple[str, ...]  # names of the splits that have results when it is done
     settings: dict[str, str]  # of the flagfile and the overrides
 
 
@@ -45,14 +45,15 @@ def make_tasks(
     without: list[str],
     overrides: str,
 ) -> dict[str, Task]:
-    """Returns the tasks of some tables and all tasks that they need, by name, each after the tasks that it needs.
+    """Returns the tasks of some tables with all tasks that they need, by name. Each comes after those that it needs.
 
     Args:
       configs: all runs.
       tables: names as in `select`.
       seeds: one task of every run for each seed. It needs tasks of the same seed only.
       places: the folders.
-      without: tables to leave out. A run that starts from one of their runs starts from that run's own start instead.
+      without: tables to leave out. A run that would start from one of their runs starts from that run's own
+        starting point.
       overrides: a flagfile whose settings override those of training runs, or ''.
 
     Raises:
@@ -79,7 +80,7 @@ def make_tasks(
 
 
 def _without(config: Config, configs: dict[str, Config], left_out: set[str]) -> Config:
-    """Replaces the runs that are left out, among those that a run needs, by the runs that they start from."""
+    """Replaces each needed run that is left out by the runs that it starts from."""
     settings, needs = dict(config.settings), list(config.needs)
     while gone := [need for need in needs if need in left_out]:
         for need in gone:

@@ -338,8 +338,8 @@ class TrainConfig:
         is_later=True,
     )
     frames_per_chunk: int = setting(
-        'Most frames whose layer outputs a step that trains the CNN keeps at once. Steps in chunks take a third longer. '
-        'Chunks change results beyond rounding only if batch normalisation learns.',
+        'Most frames whose layer outputs a step that trains the CNN keeps at once. A step in chunks takes a third '
+        'longer. Chunks change results beyond rounding only if batch normalisation learns.',
         0,
         choices={0: 'as many as keep 8 GB', -1: 'all frames of a batch'},
         at_least=1,
