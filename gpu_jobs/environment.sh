@@ -31,7 +31,7 @@ else
             rm "$FER_VENV/unfinished" || return 1
     fi
     if [ ! -x "$FER_VENV/bin/python" ] || [ -e "$FER_VENV/unfinished" ]; then
-        echo "no $FER_VENV/bin/python, or unfinished; expected an environment, see FER_VENV in ${FER_SITE:-gpu_jobs/site.sh}" >&2
+        echo "$FER_VENV: no complete environment; delete it and source gpu_jobs/environment.sh outside a job, or change FER_VENV in ${FER_SITE:-gpu_jobs/site.sh}" >&2
         return 1
     fi
     FER_PYTHON=("$FER_VENV/bin/python")

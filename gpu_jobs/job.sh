@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs one task of a job array, under any scheduler with a qsub. `python -m fer.experiment submit` writes the tasks of the
-# array to the file FER_TASKS, and the scheduler's array index is the line of this job's task.
+# array to the file FER_TASKS. The scheduler's array index is the number of the line with this job's task.
 # A job that reaches its walltime saves its work, is requeued if the scheduler allows it, and ends with 85.
 # A job that cannot start Python writes the reason to the task's file below FER_STATUS, where
 # `python -m fer.experiment plan` finds it.

@@ -603,9 +603,7 @@ def test_plan_shows_jobs_that_cannot_start_python(fusions):
     write_site(fusions, VENV='/nowhere')
     command(fusions, 'bash', script, environment=variables, code=1)
     plan = experiment(fusions, 'plan', '--table=7-t1', environment={'PATH': '/bin/none'}).out
-    assert (
-        'job 5[1].pbs: gpu_jobs/environment.sh: no /nowhere/bin/python, or unfinished; expected an environment' in plan
-    )
+    assert 'job 5[1].pbs: gpu_jobs/environment.sh: /nowhere: no complete environment; delete it and source' in plan
     done = command(fusions, 'bash', script, environment=variables | {'PBS_ARRAY_INDEX': '2'}, code=1)
     assert 'no line 2 in' in done.err
 

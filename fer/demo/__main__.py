@@ -24,7 +24,7 @@ SIZES = {'train': 300, 'val': 90, 'test': 40}  # videos (AFEW has 773, 383 and 6
 
 MARKER = 'DEMO.txt'  # only a folder with this file is emptied
 
-flags.DEFINE_list('seeds', ['0', '1'], 'Seeds, one network for each.')
+flags.DEFINE_list('seeds', ['0', '1'], 'Seeds to train with. Each gives a network.')
 flags.DEFINE_string('output', 'demo', 'Folder of the demo. An earlier demo in it is deleted first.')
 
 

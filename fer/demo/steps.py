@@ -11,8 +11,8 @@ def step(*arguments: str, label: str = '') -> None:
     """Prints and runs `python ARGUMENTS`.
 
     Args:
-      arguments: of the command.
-      label: marks each line of output, for steps that run side by side.
+      arguments: arguments of the command, the script or `-m` first.
+      label: text before each line of output, for steps that run at the same time.
 
     Raises:
       InputError: the command fails.

@@ -1,8 +1,8 @@
 """Makes all runs of chapter 6 on a synthetic corpus: python -m fer.demo.tables, in the repository's root.
 
-Trains every run of the tables, narrow and for two steps, with the runs that it starts from, fuses them, and writes one
-report (make tables-demo). This tests that each flagfile runs and each number reaches its cell. The numbers have no
-meaning. Finished runs are not repeated, so the command can be stopped and started again.
+Trains every run of the tables, and the runs that it starts from, with a narrow network for two steps. Then fuses them
+and writes one report (make tables-demo). This tests that each flagfile runs and each number reaches its cell. The
+numbers have no meaning. Finished runs are not repeated, so the command can be stopped and started again.
 """
 
 import functools
@@ -15,15 +15,15 @@ from fer.demo.steps import step
 from fer.manifest import read_manifest, write_manifest
 
 SIZES = {'train': 40, 'val': 20, 'test': 4}  # videos (the largest batch of 6.4 has 32)
-STILLS = {'rafdb': 'test', 'affectnet': 'val', 'fer2013': 'val'}  # datasets of 6.1: the validation split
+STILLS = {'rafdb': 'test', 'affectnet': 'val', 'fer2013': 'val'}  # {dataset of 6.1: its split for validation}
 NOTE = (
-    'Synthetic faces and voices, networks a twentieth as wide, fresh weights and two steps a run: this page shows that '
-    'the software works. Its numbers have no meaning for the dissertation or the networks.'
+    'Synthetic faces and voices, networks a twentieth as wide, fresh weights and two steps for each run. This page '
+    'shows that the software works. Its numbers have no meaning for the dissertation or the networks.'
 )
 
 flags.DEFINE_string('output', 'demo/tables', 'Folder of the corpus, the runs and the report.')
 flags.DEFINE_list('table', ['all'], 'Tables to make, as in fer.experiment.')
-flags.DEFINE_integer('jobs', 2, 'Number of runs side by side.', lower_bound=1)
+flags.DEFINE_integer('jobs', 2, 'Number of runs at the same time.', lower_bound=1)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Single networks of entrants to EmotiW 2018, which section 6.2 compares with its own (table 7)."""
+"""Single networks of entrants to EmotiW 2018. Section 6.2 compares its own networks with them (table 7)."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Contradictions of the dissertation's results with each other, its text, or arithmetic."""
+"""Errata: places where the dissertation's results contradict each other, its text, or arithmetic."""
 
 from typing import NamedTuple
 

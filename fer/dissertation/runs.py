@@ -1,8 +1,8 @@
 """All runs in the result tables of chapter 6: the settings in their rows and sections, and the printed scores.
 
-`runs.csv` beside this module holds what the dissertation states, with numbers as printed. An empty cell does not apply
-or is not stated. The column `doubt` lists what is inferred, misprinted or open. Settings that a run needs and that are
-not stated anywhere are chosen in the flagfiles below configs/, with the reason.
+`runs.csv` beside this module holds the dissertation's statements, with numbers as printed. A cell is empty if it does
+not apply or is not stated. The column `doubt` lists what is inferred, misprinted or open. If a run needs a setting that
+is not stated anywhere, its flagfile below configs/ chooses a value and gives the reason.
 """
 
 from typing import NamedTuple
@@ -40,8 +40,8 @@ class Run(NamedTuple):
     fusion_method: int | None  # of late fusion (6.5)
     avg_accuracy: float | None  # percent, the printed mean of late fusion's members
     init_from: str | None  # run ids restored, separated by semicolons
-    # Run ids of late fusion's members, separated by semicolons. The tables do not name them: `doubt` lists our choices.
-    # One of them, 6.2-t0-r1, has no row.
+    # Run ids of late fusion's members, separated by semicolons. The tables do not name members. `doubt` shows which of
+    # them we chose. One member, 6.2-t0-r1, has no row.
     members: str | None
     # Percent. F1 is the mean of the classes' F1. AFEW's scores are of its validation set.
     afew_accuracy: float | None

@@ -1,8 +1,8 @@
 """Compares our runs with the dissertation's tables: python -m fer.report --runs=runs --output=report [--data=data/afew]
 
 Reads every run folder <run id>-seed<k> below --runs, where the run id names a run of chapter 6 (6.2-t1-r13-seed0).
-Writes index.html, report.md, tables.csv and errata.csv. Numbers are recomputed from results files. Missing, unfinished
-and suspicious runs are listed in their rows. Exit codes: 0 done, 2 bad input and nothing written.
+Writes index.html, report.md, tables.csv and errata.csv. Numbers are recomputed from results files. The row of a run
+shows if the run is missing, unfinished or suspicious. Exit codes: 0 done, 2 bad input and nothing written.
 """
 
 import functools
@@ -17,7 +17,7 @@ from fer.report.runs import read_seeds
 from fer.report.statistics import draw_statistics
 from fer.report.tables import compile_report
 
-flags.DEFINE_string('runs', 'runs', 'Folder of run folders, at any depth.')
+flags.DEFINE_string('runs', 'runs', 'Folder that holds run folders, at any depth.')
 flags.DEFINE_string('output', 'report', 'Folder to write to.')
 flags.DEFINE_list(
     'data',

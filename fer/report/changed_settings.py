@@ -1,4 +1,4 @@
-"""Settings of a run that are not those of its flagfile in configs/."""
+"""Settings in which a run differs from its flagfile in configs/."""
 
 import dataclasses
 import re
@@ -15,10 +15,10 @@ _SEED = re.compile(r'-seed\d+$')
 
 
 def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -> list[str]:
-    """Returns `--width=0.05 (1.0)` for each setting in which a run differs from its flagfile, that one's in brackets.
+    """Returns `--width=0.05 (1.0)` for each setting in which a run differs from its flagfile (in brackets).
 
     A setting that the flagfile does not name is compared with the default of train.py, unless the network or the stage
-    decides that default. Seeds are not compared. Of files and folders only the names are, without their seeds.
+    decides that default. Seeds are not compared. Files and folders are compared by their names, without the seed.
 
     Args:
       config: the settings of the run.
@@ -40,7 +40,12 @@ def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -
 
 
 def changed_fusion(metrics: dict, flags: dict[str, str]) -> list[str]:
-    """Returns the same for a late fusion, whose metrics file has its method and the results files that it joins."""
+    """Returns the differences of a late fusion from its flagfile. They can be the method or the results files fused.
+
+    Args:
+      metrics: content of the fusion's metrics file.
+      flags: the settings of the flagfile.
+    """
     method, given = metrics.get('method'), metrics.get('members')
     paths = [path for path in given if isinstance(path, str)] if isinstance(given, list) else []
     found = {
@@ -55,7 +60,7 @@ def changed_fusion(metrics: dict, flags: dict[str, str]) -> list[str]:
 
 
 def _names_only(config: TrainConfig) -> TrainConfig:
-    """Returns settings with the name of each file and folder in place of its path."""
+    """Returns the settings with the name of each file and folder instead of its path."""
     names: dict[str, Any] = {}
     for place in _PLACES:
         value = getattr(config, place)
@@ -64,7 +69,7 @@ def _names_only(config: TrainConfig) -> TrainConfig:
 
 
 def _run_names(paths: list[str]) -> str:
-    """Returns the names of the runs of results files, sorted."""
+    """Returns the names of the runs that the results files belong to, sorted."""
     return ','.join(sorted(_name(str(Path(path).parent)) for path in paths))
 
 

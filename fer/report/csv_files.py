@@ -32,7 +32,7 @@ def errata_csv(report: ReportTables) -> str:
 
 
 def unfinished_seeds(row: RunRow) -> list[str]:
-    """Returns what each unfinished seed of a run is missing."""
+    """Returns a line for each unfinished seed of a run, with the reasons."""
     return [
         f'seed {seed}: {missing}{f"; status: {status}" if status else ""}' for seed, missing, status in row.unfinished
     ]
@@ -71,5 +71,5 @@ def _to_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _no_formula(cell: object) -> object:
-    """Keeps a spreadsheet from computing a text from a run folder, such as `=HYPERLINK(...)`."""
+    """Returns the cell. A text such as `=HYPERLINK(...)` is changed, so that a spreadsheet does not compute it."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(('=', '+', '-', '@', '\t', '\r')) else cell

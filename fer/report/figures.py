@@ -25,16 +25,17 @@ _CURVES = {
     '6.9': ('6.4-t1-r5', ''),
     '6.11': ('6.4-t2-r6', 'Figure 6.12, captioned as the same run, has the numbers of 6.4-t2-r7 (erratum 2).'),
     # The caption names Option 1 and Run Four, but Run Four has another option, and the numbers belong to no run. The
-    # text compares the matrix with SE-ResNet-50's of 6.3. This is the better of that network's two early fusion runs.
+    # text compares the matrix with that of SE-ResNet-50 in 6.3. So we show the better of the two early fusion runs of
+    # SE-ResNet-50.
     '6.14': (
         '6.5e-t3-r2',
         'The caption, Option 1 and Run Four, fits no run (erratum 3). The text compares the figure with SE-ResNet-50. '
-        'Ours is the better of its two runs.',
+        "Ours is the better of that network's two runs.",
     ),
 }
-_DECIDED = {'6.15': _CURVES['6.14']}  # figures of matrices whose run is our decision
-_POINTS = 150  # of a training curve
-_MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')  # of the validation curves, which differ in more than colour
+_DECIDED = {'6.15': _CURVES['6.14']}  # {figure of a matrix whose run we had to choose: (run, note)}
+_POINTS = 150  # maximum number of points of a training curve
+_MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')  # of the validation curves, so that they differ not only in colour
 _SIZE = (4.2, 2.8)  # inches
 
 
@@ -60,7 +61,7 @@ class _Logs(NamedTuple):
 
     @property
     def epochs_per_step(self) -> float:
-        """Counts the steps of the first epoch, which is complete unless it is the only one."""
+        """Returns 1 / steps of the first epoch. That epoch is complete unless it is the only one."""
         epochs = self.train['epoch']
         return 1 / max(int((epochs == epochs.iloc[0]).sum()), 1)
 
@@ -85,7 +86,9 @@ def _matrices(figure: Figure, seeds: Mapping[str, Sequence[SeedRun]]) -> Matrice
     elif figure.matches is None:
         note = 'The matrix belongs to no run of the tables.'
     elif figure.matches != run_id:
-        note = f'The caption names {run_id}, but the matrix belongs to {figure.matches}, and so does ours.'
+        note = (
+            f'The caption names {run_id}, but the matrix belongs to {figure.matches}. Ours is of {figure.matches} too.'
+        )
         run_id = figure.matches
     results = results_of(seeds.get(run_id, []), figure.dataset) if run_id else []
     counts = pooled_confusion(results) if results else None
@@ -122,7 +125,7 @@ def _read_logs(folder: Path) -> _Logs | None:
 
 
 def _validation_labels(run_id: str, logs: Sequence[_Logs]) -> dict[str, str]:
-    """Returns {dataset in the log: label of its curve}, one for each marker at most."""
+    """Returns {dataset in the log: label of its curve}, at most as many as there are markers."""
     names = {ONE_DATASET: 'validation'} | {
         split: f'validation, {dataset}' for dataset, split in datasets_of(run_id).items()
     }

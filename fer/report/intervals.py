@@ -29,8 +29,8 @@ def estimate(results: Sequence[SplitResults]) -> dict[str, Estimate]:
     """Returns accuracy and F1 over seeds, with bootstrap intervals (Efron 1979, percentiles).
 
     Each bootstrap sample takes as many videos as there are, with replacement, and as many seeds. All seeds of a sample
-    get the same videos, because a video that is hard for one seed is hard for all: more seeds are not more videos. A
-    single seed is not resampled. Few seeds tell little about the spread, so their interval is rather too short.
+    get the same videos, because a video that is hard for one seed is hard for all. More seeds are not more videos. A
+    single seed is not resampled. A few seeds show little of the spread of all seeds, so their interval is too short.
 
     Args:
       results: of one dataset, one per seed, at least one. If their videos differ, each seed is sampled separately.
@@ -82,8 +82,8 @@ def _scores(weights: np.ndarray, results: SplitResults) -> np.ndarray:
     classes = np.arange(NUM_CLASSES)
     true = results.labels[:, np.newaxis] == classes
     predicted = results.predictions[:, np.newaxis] == classes
-    # One product counts the hits, truths and predictions of each class in each sample: the diagonal and the margins of
-    # its confusion matrix. Counts are exact in float32 up to 2^24.
+    # One matrix product counts the hits, labels and predictions of each class in each sample. These are the diagonal
+    # and the margins of the sample's confusion matrix. Counts are exact in float32 up to 2^24.
     counts = (weights @ np.concatenate([true & predicted, true, predicted], axis=1).astype(np.float32)).astype(
         np.float64
     )
@@ -96,8 +96,8 @@ def judge(printed: float | None, ours: Estimate | None) -> str:
     """Compares a printed number with our interval.
 
     Returns:
-      COVERED inside the interval, ABOVE or BELOW outside, MISSING without ours, '' if nothing is printed. A printed
-      number counts as covered if it may be rounded from a number inside the interval.
+      COVERED if the printed number is inside the interval, ABOVE or BELOW if it is outside. MISSING without an
+      interval, '' without a printed number. A number that may be rounded from one inside the interval is covered.
     """
     if printed is None:
         return ''

@@ -23,8 +23,8 @@ PAGE, MARKDOWN, TABLES, ERRATA = 'index.html', 'report.md', 'tables.csv', 'errat
 # The sign and the class in the style sheet of each verdict. The sign is for readers who do not see colours.
 _MARKS = {COVERED: '✓', ABOVE: '▲', BELOW: '▼', MIXED: '◆', MISSING: '–', '': ''}
 _STYLES = {COVERED: 'covered', ABOVE: 'above', BELOW: 'below', MIXED: 'mixed', MISSING: 'missing', '': 'none'}
-_COMMIT_DIGITS = 8  # that are shown
-_NAMES = 5  # ignored folders that are shown
+_COMMIT_DIGITS = 8  # digits of a commit that are shown
+_NAMES = 5  # number of ignored folders that are shown
 
 
 class Figures(NamedTuple):
@@ -36,7 +36,7 @@ class Figures(NamedTuple):
 
 
 def write_report(output: Path, report: ReportTables, figures: Figures, note: str) -> list[Path]:
-    """Writes index.html, report.md, tables.csv and errata.csv: all of them, or none after an error.
+    """Writes index.html, report.md, tables.csv and errata.csv. After an error it writes none of them.
 
     Args:
       output: the folder, which is made if it does not exist.
@@ -73,7 +73,7 @@ def write_report(output: Path, report: ReportTables, figures: Figures, note: str
 
 @functools.cache
 def _templates() -> Environment:
-    """Returns the templates. HTML is escaped everywhere, Markdown by the filter `md` on each text from outside."""
+    """Returns the templates. HTML is always escaped. In Markdown, the filter `md` escapes each text from outside."""
     environment = Environment(
         loader=PackageLoader('fer.report'),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Pictures of curves and bars that stand within a page."""
+"""Pictures of curves and bars inside a page."""
 
 import base64
 import io
@@ -26,11 +26,11 @@ def draw_image(draw: Callable[[Any], None], size: tuple[float, float], alt: str)
     """Makes an SVG image, which is the same to the byte for the same data.
 
     Args:
-      draw: draws the curves or bars on the matplotlib Axes that it is given.
+      draw: draws the curves or bars on the matplotlib Axes that it receives.
       size: width and height in inches.
-      alt: the text instead of the image.
+      alt: text for readers who do not see the image.
     """
-    # Imported here, because it is the slowest import, and a report without pictures does without it.
+    # Imported here, because it is the slowest import, and a report without pictures does not need it.
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""All runs below a folder: finds the run folders and status lines, and reads each."""
+"""Finds the run folders and status lines below a folder, and reads them."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def read_seeds(root: Path, configs: Path) -> FoundRuns:
     A folder is a run if it is named after a run of chapter 6 or after a flagfile.
 
     Args:
-      root: folder of the runs, at any depth. Its folder `status` has a line for each run that a queue has tried.
+      root: folder that holds runs, at any depth. Its folder `status` has a line for each run that a queue has tried.
       configs: folder of the flagfiles.
 
     Raises:
@@ -77,10 +77,10 @@ def _is_run(run_id: str, flagfiles: Collection[str]) -> bool:
 
 
 def _find_folders(root: Path) -> list[tuple[Path, tuple[str, int]]]:
-    """Finds the folders named <x>-seed<k>, except inside each other, and splits their names.
+    """Finds the folders named <x>-seed<k>, but not inside such folders. Splits their names into (x, k).
 
-    A folder that is reached twice through links counts once, unless the links have different names. A link to a folder
-    that contains the link is not followed.
+    A folder that is reached several times through links counts once, unless the links have different names. A link to a
+    folder that contains the link is not followed.
     """
     found = []
     entered = {_identity(folder) for folder in root.resolve().parents}
@@ -106,7 +106,7 @@ def _find_folders(root: Path) -> list[tuple[Path, tuple[str, int]]]:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """Returns device and inode, which are the same through every link."""
+    """Returns the device and inode of a folder. They are the same through every link."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 

@@ -1,4 +1,4 @@
-"""One run folder of one seed: its results, and everything about it that a reader has to be warned of."""
+"""The run folder of one seed: its results, and warnings about it for the reader."""
 
 import dataclasses
 import re
@@ -34,9 +34,9 @@ FLAGS = {
     'uncommitted': 'the code had uncommitted changes, or its commit is unknown',
     'settings': 'the settings differ from the flagfile',
     'seed': 'the seed is not the one in the folder name: the run used another seed, was built from runs of another '
-    'seed, or repeats the results of another seed',
-    'checkpoint': 'evaluated with another checkpoint than the one that training ended with',
-    'data': 'other videos than in the dissertation or in another seed',
+    'seed, or has the same results as another seed',
+    'checkpoint': 'the evaluated checkpoint is not the one that training ended with',
+    'data': 'the videos differ from those of the dissertation or of another seed',
 }
 
 
@@ -53,7 +53,7 @@ class SplitResults(NamedTuple):
     ids: list[str]
     labels: np.ndarray  # int64 [V]
     predictions: np.ndarray  # int64 [V]
-    cross_validated: float | None  # percent, accuracy of a late fusion whose own score is optimistic
+    cross_validated: float | None  # accuracy in percent, for a late fusion whose own score is optimistic
     optimistic: bool
     digest: str  # of the results file
 
@@ -78,7 +78,7 @@ class SeedRun(NamedTuple):
 
 @dataclasses.dataclass
 class _Findings:
-    """Findings of reading a run folder, as in the fields of SeedRun."""
+    """The findings in a run folder, for the fields of SeedRun with these names."""
 
     seed: int
     missing: list[str] = dataclasses.field(default_factory=list)
@@ -133,7 +133,7 @@ def read_seed(run_id: str, seed: int, folder: Path, settings: dict[str, str] | N
 def _read_training(
     found: _Findings, folder: Path, settings: dict[str, str] | None, flagfile: Path | None
 ) -> str | None:
-    """Adds what a folder shows about its training to `found`, and returns the checkpoint that training ended with."""
+    """Adds the findings about a folder's training to `found`. Returns the checkpoint that training ended with."""
     found.missing.extend(f'no {name}' for name in _TRAINING_FILES if not (folder / name).exists())
     if (folder / FLAGS_FILE).exists():
         _check_flags(found, folder, settings, flagfile)
@@ -166,13 +166,13 @@ def _check_flags(found: _Findings, folder: Path, settings: dict[str, str] | None
 
 
 def _check_metrics(found: _Findings, name: str, metrics: dict[str, Any], checkpoint: str | None) -> None:
-    """Checks which checkpoint, members and code a metrics file was made with.
+    """Checks the checkpoint, the members and the code that a metrics file was made with.
 
     Args:
       found: receives the flags, commits and dates.
       name: the metrics file.
       metrics: its content.
-      checkpoint: the one that training ended with. None for a late fusion, or if unknown.
+      checkpoint: the checkpoint that training ended with. None for a late fusion, or if it is unknown.
     """
     evaluated = _checkpoint_of(metrics)
     if checkpoint is not None and evaluated != checkpoint:
@@ -189,7 +189,7 @@ def _checkpoint_of(origin: dict[str, Any]) -> str | None:
 
 
 def _check_parents(found: _Findings, name: str, paths: Iterable[str]) -> None:
-    """Flags each run of another seed among the runs that this one was built from, as listed in the file `name`."""
+    """Flags each parent of another seed. `paths` are the runs that this run was built from, listed in file `name`."""
     for path in paths:
         folders = [match for part in Path(path).parts if (match := SEED_FOLDER.fullmatch(part))]
         # The innermost folder is the run's. Those around it may have any name.
@@ -198,7 +198,7 @@ def _check_parents(found: _Findings, name: str, paths: Iterable[str]) -> None:
 
 
 def _note_origin(found: _Findings, name: str, origin: dict[str, Any], date: object) -> None:
-    """Adds the commit and the ISO date that the file `name` gives as its origin."""
+    """Adds the commit and the date (ISO) that the file `name` gives as its origin."""
     commit, changes = origin.get('commit'), origin.get('uncommitted_changes')
     if isinstance(commit, str) and commit:
         found.commits.append(commit)
@@ -253,7 +253,7 @@ def _read_results(found: _Findings, path: Path, metrics: dict | None) -> SplitRe
 
 
 def _compare_metrics(found: _Findings, results_name: str, computed: dict, sha256: str, metrics: dict) -> None:
-    """Flags a metrics file that differs from what its results file gives."""
+    """Flags a metrics file that differs from the metrics computed from its results file."""
     name = results_name.replace('results_', 'metrics_').replace('.txt', '.json')
     wrong = [key for key, value in computed.items() if not _agree(value, metrics.get(key))]
     if wrong:
@@ -265,7 +265,7 @@ def _compare_metrics(found: _Findings, results_name: str, computed: dict, sha256
 
 
 def _agree(computed: Any, written: Any) -> bool:
-    """Compares two JSON values, numbers to 1e-9."""
+    """Returns whether two JSON values are equal. Numbers may differ by 1e-9."""
     if isinstance(computed, dict):
         return isinstance(written, dict) and all(_agree(value, written.get(key)) for key, value in computed.items())
     if isinstance(computed, list):

@@ -1,4 +1,4 @@
-"""The figures of chapter 2, plotted from prepared data: lengths and classes of the videos."""
+"""The figures of chapter 2, plotted from prepared data. They show the lengths and classes of the videos."""
 
 import csv
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ _SIZE = (6, 2.8)  # inches
 
 
 def draw_statistics(folders: Sequence[Path]) -> list[tuple[str, list[Picture]]]:
-    """Draws figures 2.1 to 2.5 for each split that the data have.
+    """Draws figures 2.1 to 2.5, for the splits that the data have.
 
     Args:
-      folders: of prepared data, each with the folder `statistics` that `python -m fer.prepare.statistics` writes.
+      folders: folders of prepared data. `python -m fer.prepare.statistics` must have written `statistics` in each.
 
     Returns:
       The name and the pictures of each folder.

@@ -1,4 +1,4 @@
-"""The tables of chapters 6 and 7, the dissertation's numbers beside ours."""
+"""The tables of chapters 6 and 7, with the dissertation's numbers beside ours."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,8 +58,8 @@ class DatasetLine(NamedTuple):
     dataset: str
     accuracy: ScoreCell
     f1: ScoreCell
-    seeds: list[int]  # behind our numbers
-    validated: list[float]  # percent, the cross-validated accuracy of each seed of a late fusion that has one
+    seeds: list[int]  # the seeds that our numbers come from
+    validated: list[float]  # cross-validated accuracies in percent, of the seeds of a late fusion that have one
     optimistic: bool  # the late fusion was fitted on the same videos that it is scored on
 
 
@@ -69,9 +69,9 @@ class RunRow(NamedTuple):
     run_id: str
     settings: str
     doubt: str | None
-    errata: list[int]  # numbers of those about this run
+    errata: list[int]  # numbers of the errata about this run
     lines: list[DatasetLine]
-    verdict: str  # one of VERDICTS, or '' where nothing is printed
+    verdict: str  # one of VERDICTS, or '' if nothing is printed
     flags: list[tuple[str, Flag]]  # each with its seeds: `seed 0`, `seeds 1-4`, or `seeds` for all together
     unfinished: list[tuple[int, str, str]]  # seed, missing files, status line
     dates: list[str]
@@ -84,16 +84,16 @@ class Table(NamedTuple):
     section: str  # as in run ids: 6.5e and 6.5l are the halves of 6.5
     number: int
     title: str
-    stills: bool  # with three datasets
+    stills: bool  # True for the stills of section 6.1, which have three datasets
     rows: list[RunRow]
-    commits: list[str]  # of all rows. More than one is a warning
+    commits: list[str]  # of all rows. The report warns of more than one
 
 
 class Chapter7Row(NamedTuple):
     """A row of chapter 7. The rows named TP are runs of chapter 6."""
 
     printed: Comparison
-    ours: ScoreCell | None  # of a row TP
+    ours: ScoreCell | None  # for a row named TP
     line: DatasetLine | None
 
 
@@ -104,7 +104,7 @@ class ReportSummary(NamedTuple):
     rows: int
     finished: int  # run folders
     unfinished: int
-    most_seeds: int  # of a run
+    most_seeds: int  # of one run
     few_seeds: int  # rows with two to four seeds, whose intervals are too short
     flags: dict[str, int]  # number of rows with each kind of flag
     unchecked: list[str]  # run ids without a flagfile
@@ -223,7 +223,7 @@ def _row(run_id: str, run: Run | None, seeds: Sequence[SeedRun], errata: list[in
 
 
 def _flags_by_seed(seeds: Sequence[SeedRun]) -> list[tuple[str, Flag]]:
-    """Returns the flags of the seeds. A flag of several seeds is returned once, with all of them."""
+    """Returns the flags of the seeds. A flag of several seeds is returned once, with the numbers of these seeds."""
     found: dict[Flag, list[int]] = {}
     for seed in seeds:
         for flag in seed.flags:
@@ -254,7 +254,7 @@ def _repeated(dataset: str, seeds: Sequence[SeedRun]) -> list[tuple[str, Flag]]:
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """Shortens ascending numbers: 0, 1, 2, 3, 7 gives `0-3, 7`."""
+    """Returns ascending numbers in a short form: 0, 1, 2, 3, 7 gives `0-3, 7`."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:
@@ -282,7 +282,7 @@ def _line(run: Run | None, dataset: str, seeds: Sequence[SeedRun]) -> DatasetLin
 
 
 def _row_verdict(lines: Sequence[DatasetLine]) -> str:
-    """Joins the verdicts of a row's printed numbers. If any is missing, the row is missing."""
+    """Returns the verdict of a row, from those of its printed numbers. If any is missing, the row is missing."""
     verdicts = {cell.verdict for line in lines for cell in (line.accuracy, line.f1)} - {''}
     if MISSING in verdicts:
         return MISSING
