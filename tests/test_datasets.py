@@ -443,7 +443,7 @@ def test_dfew_originals_are_preferred_to_faces(tmp_path):
 
 @pytest.mark.parametrize('unpacked', ['clip_224x224/', ''])
 def test_dfew_faces_in_parts_are_found(tmp_path, unpacked):
-    """The official archives have such parts. Some clips are beside them."""
+    """The official archives unpack to such parts. Some clips may be beside the parts."""
     root = make_dfew(tmp_path)
     for k in (1, 2, 16372):
         paint_faces(root / f'Clip/{unpacked}clip_224x224_part_{(k - 1) // 1600 + 1}/{k:05d}', 2)
@@ -458,7 +458,7 @@ def test_dfew_faces_in_parts_are_found(tmp_path, unpacked):
     assert [video.video_id for video in splits['train'] if not video.problem] == ['00001', '00002', '00003']
 
 
-def test_dfew_interpolated_faces_are_the_last_resort(tmp_path):
+def test_dfew_interpolated_faces_are_used_last(tmp_path):
     root = make_dfew(tmp_path)
     paint_faces(root / 'Clip/clip_224x224_16f/00001', 2)
     (root / 'Clip/clip_224x224').mkdir()
@@ -561,7 +561,7 @@ def test_ferv39k_wrong_line_is_refused(tmp_path, extra, message):
     refuses('ferv39k', make_ferv39k(tmp_path, extra), 'train_All.csv:8: ', message)
 
 
-# AFEW's faces, and folders of anything
+# AFEW's faces, and folders named after classes
 
 
 def test_afew_folders_of_faces_are_prepared(tmp_path):
@@ -616,7 +616,7 @@ def test_afew_videos_beside_published_faces_are_found(tmp_path):
 
 
 def test_afew_published_faces_are_not_videos(tmp_path):
-    """They are not, even if a split's videos are folders of faces."""
+    """Published faces are not videos even in a split whose videos are folders of faces."""
     paint_faces(tmp_path / 'Train_AFEW/Angry/1', 2)
     paint_faces(tmp_path / 'Test_AFEW/2', 2)
     for split in ('Train', 'Test'):
@@ -742,7 +742,7 @@ def test_stills_are_upright_whatever_their_format(tmp_path, suffix):
         assert np.abs(stored - expected).max() < 12  # JPEG
 
 
-def test_transparent_stills_are_laid_on_grey(tmp_path):
+def test_transparent_stills_get_a_grey_background(tmp_path):
     image = np.zeros((8, 8, 4), np.uint8)
     image[:4] = (10, 20, 200, 255)
     image[4:6] = (10, 20, 200, 128)
@@ -754,7 +754,7 @@ def test_transparent_stills_are_laid_on_grey(tmp_path):
 
 
 def test_linked_folders_are_entered_once(tmp_path):
-    """There are links to actors on another disk, a second link to one of them, and a circle."""
+    """The source has links to actors in another folder, a second link to one of them, and a circle."""
     here, there = tmp_path / 'here', tmp_path / 'there'
     for place, actors in ((here, '123'), (there, '456')):
         for actor in actors:
@@ -878,11 +878,11 @@ def test_folder_with_wrong_layout_is_refused(tmp_path, files, message):
     refuses('folder', tmp_path, message)
 
 
-# All of them
+# All datasets
 
 
 def test_videos_with_long_names_are_set_aside(tmp_path):
-    """AFEW's ids are the files' names. Those of a folder have the class before them."""
+    """AFEW's ids are the names of files. In the dataset `folder`, ids begin with the class."""
     longest = 'ä' * 120
     for name in (longest, f'{longest}b', longest[:-4]):
         put(tmp_path / f'Train_AFEW/Sad/{name}.avi')
@@ -906,7 +906,7 @@ def test_video_with_the_longest_name_is_prepared(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('dataset', 'looked_for'),
+    ('dataset', 'expected'),
     [
         ('afew', 'Train_AFEW'),
         ('afew_faces', 'Train_AFEW'),
@@ -920,9 +920,9 @@ def test_video_with_the_longest_name_is_prepared(tmp_path):
         ('folder', 'named after classes'),
     ],
 )
-def test_wrong_source_is_refused(tmp_path, dataset, looked_for):
+def test_wrong_source_is_refused(tmp_path, dataset, expected):
     put(tmp_path / 'Readme.txt')
-    refuses(dataset, tmp_path, tmp_path, looked_for, "found ['Readme.txt']")
+    refuses(dataset, tmp_path, tmp_path, expected, "found ['Readme.txt']")
 
 
 def test_every_dataset_is_offered():

@@ -1,4 +1,4 @@
-"""Runs of configs/ as a graph: planned, run, and submitted to fake schedulers and a real one."""
+"""The graph of runs in configs/: planned, run, and submitted to fake schedulers and a real one."""
 
 import csv
 import json
@@ -145,7 +145,7 @@ def test_tasks_need_tasks_of_their_own_seed(chapter):
     assert f'--results={results_of("6.2-t1-r2")},{results_of("6.2-t1-r10")}'.replace('seed0', 'seed1') in fusion
 
 
-def test_without_a_table_runs_start_earlier(chapter):
+def test_left_out_runs_are_replaced_by_their_start(chapter):
     tasks = make('6.2-t2', without='6.1')
     assert list(tasks) == ['6.2-t1-r2-seed0', '6.2-t2-r1-seed0']
     assert '--init_from=weights/vgg_face.mat' in tasks['6.2-t1-r2-seed0'].commands[0]
@@ -479,9 +479,9 @@ def read_asked(root: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize('scheduler', SCHEDULERS)
-def test_tables_are_submitted_as_waiting_arrays(fusions, site, scheduler):
+def test_tables_are_submitted_as_dependent_arrays(fusions, site, scheduler):
     environment = tools = fake_qsub(fusions, scheduler)
-    has_slurm = shutil.which('scontrol', path='/usr/bin:/bin')  # with scontrol on the PATH, `auto` means Slurm
+    has_slurm = shutil.which('scontrol', path='/usr/bin:/bin')  # if scontrol is on the PATH, `auto` means Slurm
     extra = [f'--scheduler={scheduler}'] if has_slurm and scheduler != 'slurm' else []
     script = fusions / 'gpu_jobs' / 'submit.sh'
     done = command(fusions, 'bash', str(script), '--table=7', '--seeds=2', *extra, environment=environment)
@@ -500,7 +500,7 @@ def test_tables_are_submitted_as_waiting_arrays(fusions, site, scheduler):
     assert f'{job}: 7-t1, 4 tasks' in done.out
     assert f'7-t1.1, 2 tasks, after {job} (7-t1)' in done.out
 
-    # Starts the jobs as a scheduler does: in another folder, with its variables, without those of this shell.
+    # Starts the jobs as a scheduler does: in another folder, with its own variables and not this shell's.
     index, about = SCHEDULERS[scheduler]
     elsewhere = fusions / 'elsewhere'
     elsewhere.mkdir()
@@ -521,7 +521,7 @@ def test_tables_are_submitted_as_waiting_arrays(fusions, site, scheduler):
 
 
 def test_arrays_above_the_servers_limit_are_split(fusions):
-    """The limit is OpenPBS' max_array_size. Arrays that wait for a split one wait for all its parts."""
+    """The limit is OpenPBS' max_array_size. An array that needs a split array waits for all its parts."""
     environment = fake_qsub(fusions, 'openpbs')
     write_site(fusions, MAX_ARRAY='3', THROTTLE='2')
     script = str(fusions / 'gpu_jobs' / 'submit.sh')
@@ -539,7 +539,7 @@ def test_arrays_above_the_servers_limit_are_split(fusions):
     assert len(names) == len(set(names)) == 8
 
 
-def test_attempts_wait_for_the_one_before(fusions):
+def test_each_attempt_waits_for_the_one_before(fusions):
     environment = fake_qsub(fusions, 'torque')
     write_site(fusions, ATTEMPTS='3')
     script = str(fusions / 'gpu_jobs' / 'submit.sh')

@@ -23,17 +23,16 @@ SAD, HAPPY = 'Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4'
 
 
 class Film:
-    """Painted frames, and a detector that finds the painted faces.
+    """Painted frames, and a detector that finds the painted faces. A face that is more than half covered is not found.
 
     Args:
-      script: by frame, {person: (left, top, side)} in pixels, in the order in which they are painted. A face that is
-        half covered is not detected.
+      script: for each frame {person: (left, top, side)}, in pixels. Later people are painted over earlier ones.
       cuts: frames at which the background changes.
     """
 
     def __init__(self, script, cuts=()):
         self.script, self.cuts = script, cuts
-        self.full, self.near = [], []  # the frames that were searched fully, and near boxes
+        self.full, self.near = [], []  # numbers of the frames that were searched fully, and only near boxes
 
     def frames(self):
         """Yields uint8 [90, 160, 3]. The first pixel holds the frame's number."""
@@ -100,7 +99,7 @@ def test_person_who_is_briefly_larger_does_not_win():
 
 
 def test_larger_newcomer_wins_from_their_first_frame():
-    """The newcomer appears between two full searches, and is found back to their first frame."""
+    """The newcomer appears between two full searches. The second search leads back to the newcomer's first frame."""
     arrives = SCAN_EVERY + 3
     script = [{1: (20, 20, 30), **({2: (80, 10, 60)} if time >= arrives else {})} for time in range(60)]
     film = Film(script)
@@ -127,7 +126,7 @@ def test_people_side_by_side_are_never_swapped(hidden):
 
 
 def test_visible_people_who_cross_are_not_swapped():
-    """One passes above the other, and covers a quarter of the face."""
+    """One person passes above the other, and covers a quarter of the other's face."""
     script = [{1: (10 + 3 * time, 14, 34), 2: (112 - 3 * time, 40, 30)} for time in range(35)]
     assert Film(script).followed() == [1] * 35
 
@@ -135,7 +134,7 @@ def test_visible_people_who_cross_are_not_swapped():
 @pytest.mark.parametrize('front', [1, 2])
 @pytest.mark.parametrize(('speed', 'right'), [(2, 110), (4, 110), (8, 104)])
 def test_person_in_front_is_kept_when_two_cross(front, speed, right):
-    """The person behind is hidden for a while. At 8 pixels a frame, the other's last place is nearer than their own."""
+    """The person behind is hidden for a while. At 8 pixels a frame, the front person's last place is the nearer one."""
     script = []
     for time in range(100 // speed):
         people = {1: (10 + speed * time, 30, 32), 2: (right - speed * time, 30, 32)}
@@ -197,7 +196,7 @@ def test_close_up_between_two_shots_does_not_win():
     assert Film(script, cuts=[20, 50]).followed() == [1] * 20 + ['other_person'] * 30 + [1] * 20
 
 
-def test_two_similar_faces_in_a_frame_are_two():
+def test_similar_faces_in_one_frame_are_two_people():
     film = Film([{1: (20, 30, 40)}] * 30)
 
     def detect(image, near=None):
@@ -221,7 +220,7 @@ def test_largest_takes_the_largest_face_of_each_frame():
 
 def test_cut_to_a_face_nearby_starts_another_person():
     script = [{1: (50, 30, 40)}] * 20 + [{2: (54, 32, 42)}] * 30
-    for cuts in ([20], []):  # the second without a change of the background
+    for cuts in ([20], []):  # with and without a change of the background
         assert Film(script, cuts).followed() == ['other_person'] * 20 + [2] * 30
 
 
@@ -384,7 +383,7 @@ def sample(folder):
 
 
 def package_faces(images):
-    """Returns the plain package's faces of each image. Runs in a process."""
+    """Returns the faces that the unchanged package finds in each image. Runs in a process."""
     from mtcnn import MTCNN
 
     network = MTCNN()

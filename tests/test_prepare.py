@@ -1,4 +1,4 @@
-"""Preparation of videos: alignment, AFEW's layout, manifests, ledgers, audio, and damaged files."""
+"""Preparation of videos: alignment, AFEW's layout, manifests, ledgers, audio and damaged files."""
 
 import shutil
 from pathlib import Path
@@ -42,9 +42,9 @@ def test_similarity_never_reflects():
     assert np.linalg.det(matrix[:, :2]) > 0
 
 
-@pytest.mark.parametrize('side', [1.3, 0.35])  # a face smaller and one larger than the crop
+@pytest.mark.parametrize('side', [1.3, 0.35])  # one face smaller than the crop, and one larger
 def test_aligned_landmarks_fall_on_the_template(side):
-    """Dots painted at the landmarks of a turned face end at the template's places."""
+    """Alignment moves dots that are painted at the landmarks of a turned face to the template's places."""
     angle = 0.4
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     landmarks = (TEMPLATE - 0.5) @ turn.T * 112 / side + 200
@@ -104,7 +104,7 @@ def remux(source, target, *, audio=True, **options):
 
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
-    """Prepares a synthetic corpus, with videos that are damaged in many ways beside it."""
+    """Prepares a synthetic corpus, to which videos with many kinds of damage are added."""
     folder = tmp_path_factory.mktemp('prepare')
     sizes = ('--train_videos=9', '--val_videos=7', '--test_videos=2')
     run('-m', 'fer.prepare.synthetic', f'--output={folder / "raw"}', *sizes)
@@ -192,7 +192,7 @@ def test_manifest_and_ledger_agree_with_the_files(prepared, split, videos):
 
 
 @pytest.mark.parametrize('split', ['train', 'val', 'test'])
-def test_clips_and_frames_of_a_number_belong_together(prepared, split):
+def test_clips_and_faces_of_equal_number_belong_together(prepared, split):
     folder, _ = prepared
     data = folder / 'data'
     faces = {video.video_id: video for video in read_manifest(data / f'{split}.txt').videos}
@@ -203,7 +203,7 @@ def test_clips_and_frames_of_a_number_belong_together(prepared, split):
     for name, video in both.items():
         assert (video.audio, video.frames) == (clips[name].audio, faces[name].frames)
         assert [Path(path).stem for path in video.audio] == [Path(path).stem for path in video.frames]
-        # The values are openSMILE's at that number's time in the video's own audio.
+        # The values are those that openSMILE computes at the clip's time in the video's audio.
         wav = data / 'wav' / Path(video.frames[0]).parent.relative_to(data / 'faces').with_suffix('.wav')
         numbers = [int(Path(path).stem) for path in video.frames]
         expected = clip_features(wav, numbers[-1], 'contextual')

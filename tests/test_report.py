@@ -1,4 +1,4 @@
-"""python -m fer.report: its numbers against other implementations, and its warnings about damaged or odd runs."""
+"""python -m fer.report: its numbers, compared with other implementations, and its warnings about odd runs."""
 
 import base64
 import csv
@@ -130,7 +130,7 @@ def read(root, configs=CONFIGS):
 
 
 def write(root, output, note='', data=(), drawn=True):
-    """Does what the command does, and returns the page and the Markdown. Curves, the slowest part, only if `drawn`."""
+    """Writes the report as the command does. Returns page and Markdown. `drawn` adds curves, the slowest part."""
     found = read_seeds(root, CONFIGS)
     curves = draw_all_curves(found.seeds) if drawn else []
     figures = Figures(curves, lay_out_matrices(found.seeds), draw_statistics(data))
@@ -512,7 +512,7 @@ def test_383_videos_of_afew_are_not_flagged(tmp_path):
     assert read(tmp_path)[0]['6.2-t1-r13'].flags == []
 
 
-def test_optimistic_scores_have_cross_validated_ones_beside(tmp_path):
+def test_optimistic_scores_come_with_cross_validated_scores(tmp_path):
     validation = {'accuracy': 0.437, 'interval_95': [0.4, 0.5], 'folds': 5, 'repeats': 2}
     make_fusion(tmp_path, '6.5l-t4-r7', optimistic=True, cross_validated=validation)
     make_fusion(tmp_path, '6.5l-t4-r4', optimistic=False, cross_validated=None)
@@ -641,7 +641,7 @@ def test_links_are_followed_unless_circular(tmp_path):
 
 
 def test_own_runs_need_a_flagfile(tmp_path):
-    """Without one, a folder that ends like a run's is listed as ignored."""
+    """A folder <x>-seed<k> is listed as ignored if no flagfile describes run <x>."""
     runs, configs = tmp_path / 'runs', tmp_path / 'configs'
     for name in ('trial-seed3', *(f'x/other{index}-seed0' for index in range(6))):
         (runs / name).mkdir(parents=True)
@@ -772,7 +772,7 @@ class Page(html.parser.HTMLParser):
 
 
 class Written(typing.NamedTuple):
-    """A report that several tests read, and none changes."""
+    """A report that several tests read and no test changes."""
 
     root: Path
     data: Path
@@ -840,7 +840,7 @@ def test_names_from_outside_are_escaped(tmp_path, painted):
 
 
 def test_videos_and_flagfiles_from_outside_are_escaped(tmp_path):
-    """In addition, no cell of a CSV file begins a formula."""
+    """The test also shows that no cell of a CSV file begins a formula."""
     root, configs = tmp_path / 'runs', tmp_path / 'configs'
     folder = make_run(root, '6.2-t1-r13')
     with open(folder / 'results_val.txt', 'a') as file:
