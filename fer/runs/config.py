@@ -46,7 +46,9 @@ class TrainConfig:
     data_root: str = setting(
         "Folder that relative paths in manifests start from. Empty: each manifest's own folder.", '', is_path=True
     )
-    min_frames: int = setting('Fewest frames that a video of a manifest may have.', 2, at_least=1, noun='frames')
+    min_frames: int = setting(
+        'Fewest frames that a video of a manifest may have. 1 accepts single frames.', 2, at_least=1, noun='frames'
+    )
     seq_len: int = setting(
         'Window length in frames. With 1, each frame is a window.',
         80,
@@ -306,8 +308,8 @@ class TrainConfig:
         is_later=True,
     )
     frame_cache_gb: float = setting(
-        'Largest size of --frame_cache in GB of 10^9 bytes. Frames that no run uses are removed first, and those that '
-        'do not fit are decoded.',
+        'Largest size of --frame_cache in GB of 10^9 bytes. To make room, frames that no run uses are removed, the '
+        'longest unused first. Frames that do not fit are decoded in every epoch.',
         50.0,
         above=0,
         is_later=True,
@@ -332,7 +334,8 @@ class TrainConfig:
         is_later=True,
     )
     feature_cache_gb: float = setting(
-        'Largest size of --feature_cache in gigabytes. The features that were unused for longest are removed first.',
+        'Largest size of --feature_cache in GB of 10^9 bytes. To make room, features that no run uses are removed, the '
+        'longest unused first.',
         20.0,
         above=0,
         is_later=True,
