@@ -134,7 +134,7 @@ def test_visible_people_who_cross_are_not_swapped():
 @pytest.mark.parametrize('front', [1, 2])
 @pytest.mark.parametrize(('speed', 'right'), [(2, 110), (4, 110), (8, 104)])
 def test_person_in_front_is_kept_when_two_cross(front, speed, right):
-    """The person behind is hidden for a while. At 8 pixels a frame, the front person's last place is the nearer one."""
+    """The person behind is hidden for a while. At 8 pixels a frame, they return nearer to the other's last place."""
     script = []
     for time in range(100 // speed):
         people = {1: (10 + speed * time, 30, 32), 2: (right - speed * time, 30, 32)}

@@ -553,7 +553,7 @@ def truncate(path):
         (lambda f: (f / 'results_val.txt').unlink(), 'no results_val.txt'),
         (lambda f: (f / 'metrics_val.json').unlink(), 'no metrics_val.json'),
         (lambda f: truncate(f / 'metrics_val.json'), 'metrics_val.json: '),
-        (lambda f: (f / 'metrics_val.json').write_text('[]'), 'metrics_val.json: no object'),
+        (lambda f: (f / 'metrics_val.json').write_text('[]'), 'metrics_val.json: not an object'),
         (
             lambda f: edit_metrics(f, accuracy=-(10**400)),
             'metrics_val.json: a whole number of 401 digits',
