@@ -34,9 +34,7 @@ class Prepared(NamedTuple):
     statuses: dict[str, int]  # how many frames of a video have each status of frames.csv
     sound: dict[str, int]  # how many of `clips` are silent, or padded because the audio ends earlier
     problem: str  # reason why it cannot be used, or only in part. '' if nothing is wrong.
-    facts: dict[
-        str, str
-    ]  # {unusual property of the file: treatment}, as 'several audio streams': 'took audio stream 1'
+    facts: dict[str, str]  # {unusual property: treatment}, as 'several audio streams': 'took audio stream 1 of 2'
     sample_rate: int | None = None  # of its audio, in Hz. None without audio.
 
 
