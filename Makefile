@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Every target works from an empty clone. It first makes .venv if .venv is missing or older than setup.py or the lock.
 
 VENV ?= .venv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs the package `fer` with `pip install -e .` or, as most people do, with `make venv`."""
 
 import re

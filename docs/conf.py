@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of the documentation's builder: `make docs` (Sphinx with MyST)."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NumPy arrays from files that are not trusted."""
 
 from pathlib import Path

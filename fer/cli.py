@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The start and end of every command: absl flags in, one line per error, an exit code out.
 
 Exit codes are 0 (done), 2 (bad input or flags), 85 (stopped by SIGTERM or SIGUSR1 and can be resumed, see `fer.stop`)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shows on one screen what this machine has for this project and what is missing: python -m fer.doctor
 
 Each line is one part: versions, CPU, GPU, ffmpeg, openSMILE, the disk. A faulty part is marked with ! and followed by

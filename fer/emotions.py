@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The seven classes, their order, and how manifests and datasets spell them.
 
 The order is the dissertation's: the columns of its confusion matrices (chapter 6). It is the same everywhere, in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one exception for wrong input, which the user can correct, and the form of its message."""
 
 _LONGEST = 2000  # characters of a line that are shown, because a file may hold a million instead of a name

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing files that are never half-written, even after a crash, a full disk or a power cut. Reading untrusted JSON.
 
 A write that fails keeps the earlier file, and raises an OSError that names the file. `fer.cli.run` prints the error as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """absl flags that are made from a class of settings (fer/settings.py)."""
 
 import dataclasses

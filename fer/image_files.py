@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks of image files without decoding them: whether a file is whole, and whether it is shown as it is stored.
 
 The checks find the usual damage of image folders (missing files, truncated copies, other files called .jpg) at a

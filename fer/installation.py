@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Places of the project's own files, in a checkout or inside the package that a wheel installed.
 
 A wheel contains `configs/` as `fer/configs/` and the commit that it was built from as `fer/COMMIT`. It contains neither

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The versions of Python that this project runs on. `python fer/interpreter.py` fails on any other.
 
 This file uses the standard library only and a syntax that every Python 3 reads. The Makefile runs it with each

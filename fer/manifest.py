@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Manifests and their ledgers: which frames a split has, and which videos it should have.
 
 A manifest (.txt, UTF-8) has one frame a line: `[audio.csv,]face.jpg[,0100000]`, or `clip.csv[,0100000]` without video.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sampling rates of a manifest's audio: openSMILE features of different rates are not comparable.
 
 Beside a manifest with audio, `<manifest>.rates.csv` has a row for each sampling rate: `sample_rate,videos`. Preparation

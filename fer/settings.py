@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings as fields of dataclasses, with type, default, values, purpose and dissertation section.
 
 The flags of a command, its checks, flags.txt and the tables of flags in the documentation are made from these fields.

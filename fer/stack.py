@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two sets of versions that this project is tested with, and an error for any other. Standard library only.
 
 `setup.py` installs one of them by the version of Python, and `fer/tf1.py` refuses any other.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stopping in time, on the signals that schedulers send before a job's time ends.
 
 Every scheduler sends SIGTERM at the walltime, some seconds before SIGKILL. A site can be asked to send SIGUSR1 earlier.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only place that imports TensorFlow: `from fer.tf1 import tf, slim`.
 
 `tf` is `tensorflow.compat.v1` in graph mode, and `slim` is tf-slim with a working `batch_norm`. This file handles all

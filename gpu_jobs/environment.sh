@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sets FER_PYTHON, the command that runs Python: loads modules, then uses a virtual environment or a container.
 # Jobs and people source it with bash in the repository's root:
 #   . gpu_jobs/environment.sh && "${FER_PYTHON[@]}" train.py ...

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs one task of a job array, under any scheduler with a qsub. `python -m fer.experiment submit` writes the tasks of the
 # array to the file FER_TASKS. The scheduler's array index is the number of the line with this job's task.
 # A job that reaches its walltime saves its work, is requeued if the scheduler allows it, and ends with 85.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The settings of this cluster, the only file here that a site has to edit.
 
 FER_QUEUE=""                # qsub -q; empty is the default queue

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Submits the runs of tables and all runs that they need, with this site's settings. One script for every table:
 #   gpu_jobs/submit.sh --table=6.3 --seeds=5
 # The flags are those of `python -m fer.experiment submit`.

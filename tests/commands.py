@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands as users type them, each in a process of its own.
 
 Importing TensorFlow takes five seconds of CPU. So each test worker has one process that has imported it and has opened

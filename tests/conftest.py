@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures that several test files share, most of them on a small corpus of painted faces."""
 
 from pathlib import Path

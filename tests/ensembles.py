@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ensembles for tests and benchmarks: answers of made-up models, and late fusion as a loop over dictionaries.
 
 The loop follows the dissertation's description (5.10): dictionaries of accuracies, predictions and logits by model, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the tables of flags into docs/: python -m tests.flag_table (make docs-flags)
 
 Each table stands between two comments, and comes from the fields that the flags are made from.

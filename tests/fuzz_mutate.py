@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random damage to files from a seed: what bad copies, spreadsheets, text editors and attackers do to them.
 
 A mutation takes a random generator and the bytes of a valid file, and returns bytes that are mostly invalid.

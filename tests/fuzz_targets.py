@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Targets of the fuzzer: for each kind of file, a function that writes valid files and a function that reads them.
 
 Valid files are written by the project's own writers, or by helpers of other tests.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process that reads damaged files: python tests/fuzz_worker.py FOLDER SEED JOBS, started by test_fuzz.py.
 
 It is a process of its own, because libraries may crash, fill the memory or never end. It prints the name of each input

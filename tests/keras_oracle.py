@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saves a keras.applications network with random weights: python keras_oracle.py NASNetMobile 64 FOLDER
 
 It runs in a process of its own, because fer turns eager execution off. It writes weights.h5, order.weights.h5,

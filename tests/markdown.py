@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documentation as tests read it: its pages, code blocks, commands, links and flag tables."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights for tests of networks. They depend on a variable's name alone, not on the rest of the graph."""
 
 import zlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detectors outside the package, for test_faces.py."""
 
 from fer.prepare.detectors import anywhere

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures our English: python -m tests.prose [PATH ...] [--list]
 
 Prints, for the documentation, the package and the tests, how long sentences are, how many semicolons and banned words

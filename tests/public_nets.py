@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small random networks under the names of their publishers, and their features, computed without fer.
 
 A network is a dict of layers in one neutral form: kernels are [height, width, in, out], batch normalisation is gamma,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads run folders and compares two of them, for several test files."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures our structure: python -m tests.structure
 
 Prints the rooms of the package and what each imports, circles among rooms and among files, the longest functions and

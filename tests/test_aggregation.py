@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packed batch gives the logits, loss and gradients of padding first, as in the dissertation."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading and scaling of audio CSVs against scikit-learn."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Corpora of audio without video: found by their names, split by speaker, prepared to clips and functionals."""
 
 import subprocess

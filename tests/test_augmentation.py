@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Augmentation compared with OpenCV, SciPy and NumPy. Its random numbers follow from the seed alone."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """--on_bad_frame=skip leaves out exactly the unreadable frames, as if the manifest had never had their lines."""
 
 import csv

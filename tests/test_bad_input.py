@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input ends with one line that names the place and the fault, exit code 2, no traceback and nothing written."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input to the stages that use audio or restore runs gives one line that names the flag, or the file and line.
 
 Nothing is written. Most tests call the function and expect an InputError. Two run the command and expect exit code 2.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """python -m fer.data.check finds every problem of a corpus, and none in a clean one."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradients in chunks of frames against those of the whole batch, and the choice of the chunk size."""
 
 import dataclasses

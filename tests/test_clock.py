@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One clock from the time stamps of both streams: joins, jumps, gaps and interleaved streams."""
 
 import pytest

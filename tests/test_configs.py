@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flagfiles of chapter 6 below configs/: each equals its row of runs.csv and starts from other flagfiles' runs."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Datasets: a small copy of each published layout, with wrong lines, each label, and the splits by subject."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dissertation's tables and figures as data, and the errata that can be computed from them."""
 
 from itertools import combinations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every training run of chapter 6: from its flagfile, on the runs that it restores, for two steps."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """README.md and docs/: length, links, named files and flags, the table of rooms, one version."""
 
 import functools
@@ -157,3 +158,10 @@ def test_hook_runs_make_lint():
 def test_citations_of_the_paper_have_entries():
     cited = set(re.findall(r'@(\w+\d{4})', (ROOT / 'docs/paper.md').read_text()))
     assert cited == set(re.findall(r'^@\w+\{(\w+),', (ROOT / 'docs/paper.bib').read_text(), re.MULTILINE))
+
+
+def test_every_source_names_its_licence():
+    places = [path for folder in ('fer', 'tests', 'docs', 'gpu_jobs') for path in (ROOT / folder).rglob('*')]
+    sources = [path for path in (*ROOT.glob('*'), *places) if path.suffix in ('.py', '.sh') or path.name == 'Makefile']
+    heads = {path: path.read_text().splitlines()[:2] for path in sources}
+    assert [path for path, head in heads.items() if '# SPDX-License-Identifier: Apache-2.0' not in head] == []

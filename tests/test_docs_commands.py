@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of README.md and docs/, run on a small synthetic corpus in the order of their pages.
 
 Every block runs, except those that begin with `# needs:`. Sizes that keep a command to seconds are added at its end.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The graph of runs in configs/: planned, run, and submitted to fake schedulers and a real one."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights through the commands: train.py --init_from, the convention that its run keeps, and python -m fer.extract."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detectors, and the tracking of one person through a clip."""
 
 import weakref

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A disk that is full at any write gives an error of one line, old files stay, and the work can be resumed later.
 
 Disks are full in two ways here. `FullDisk` makes every write below a folder fail from the k-th on, for each k, in this

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cached features: results with and without them, and the cache after jobs meet or are killed."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of the feed-forward network against NumPy."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Late fusion: its methods compared with their formulas, its files, its errors and its command."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged files of every kind: each is read, or refused in one line with exit code 2.
 
 Reading a damaged file never ends in a traceback or a crash, and takes at most five seconds and 2 GB. It never runs code

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorBoard's HParams tab, as TensorBoard's own backend reads it from run folders."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interpreters, versions, the locks, the wheel, and `python -m fer.doctor`."""
 
 import importlib.metadata

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs that are killed at any moment resume with the same command, and end equal to an undisturbed run, to the bit."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo learns: three seeds on the synthetic corpus are better than the largest class. It takes minutes."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lock of a run folder: one writer, even after crashes, with the system's locks and without."""
 
 import contextlib

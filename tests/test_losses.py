@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses against plain NumPy versions of their papers, and their gradients against finite differences."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Manifests and ledgers: what is read from them, and the errors for malformed ones."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decoding: every rate to 25 frames/s by time stamps, audio from the same instant on, damage reported."""
 
 import os

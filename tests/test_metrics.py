@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics compared with the dissertation's printed tables and with scikit-learn."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of every network and of their layers: sizes, costs, widths and training mode."""
 
 import functools

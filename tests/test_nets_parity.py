@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Features against independent implementations, all weights copied in: VGG-Face is in test_vgg_face.py.
 
 The oracle's conventions are stated row by row, since that is what the conventions are for.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulation of optimistic scores: its models have the stated accuracies, and it runs."""
 
 import numpy as np

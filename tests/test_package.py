@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """House rules that a machine can check."""
 
 import ast

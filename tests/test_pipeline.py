@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows, packing, decoding and the frame cache, compared with plain NumPy and OpenCV."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run folder and its data can be moved: the run evaluates and resumes there, and never uses the former place."""
 
 import dataclasses

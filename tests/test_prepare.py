@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preparation of videos: alignment, AFEW's layout, manifests, ledgers, audio and damaged files."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tests that docs/promises.md names: they exist, and are slow if it marks them (slow)."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rules of our English that a machine can check (tests/prose.py measures the others)."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """python -m fer.report: its numbers, compared with other implementations, and its warnings about odd runs."""
 
 import base64

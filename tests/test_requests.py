@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests: checks of evaluation and extraction, and the settings that train.py completes."""
 
 import dataclasses

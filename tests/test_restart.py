@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preparation with jobs, shards, kills and changes: each ends with the same bytes."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of recurrent networks against Keras' masked layers, TensorFlow's dynamic_rnn and the published equations."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search for an ensemble, compared with a loop over dictionaries and tested for leaks between folds."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sessions: the settings for speed, and their effect on results and threads."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings as fields: their texts, values, ranges and descriptions, and the flags that are made from them."""
 
 import dataclasses

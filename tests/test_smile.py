@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """openSMILE's features compared with NumPy, and the command's messages about bad audio."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two stacks (fer/stack.py) compute the same, and each reads the run folders of the other."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs of every stage in this process: killed, resumed, restored from each other, scored, replayed."""
 
 import json

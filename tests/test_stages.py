@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The graphs of every stage: training and evaluation agree, and a phase moves only the layers that it trains."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statistics of prepared splits, compared with counts by hand and by pandas."""
 
 import csv

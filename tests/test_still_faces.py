@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stills whose faces are detected or given by boxes: aligned faces, stills without a face, and resumed runs."""
 
 import csv

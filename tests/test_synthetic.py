@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The synthetic corpus: the same seed gives the same bytes, clips follow their scripts, the skin detector works."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs at the same time, or on other CPUs, give the same results to the bit as one job alone."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """train.py and evaluate.py as commands: they train, replay, resume and leave a whole run folder."""
 
 import csv

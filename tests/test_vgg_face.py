@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests of VGG-Face against Keras' VGG16, an independent implementation of the same configuration."""
 
 import numpy as np

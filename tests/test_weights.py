@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests that weights of every public source give the features of that source's own network.
 
 Each case writes small random weights in their publisher's form and computes their features without fer: with tf_slim,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad files of weights end in an error of one line."""
 
 import json

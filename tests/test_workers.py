@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that prepare videos: a process that dies costs only its own item."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluates a run on a split: python evaluate.py --run_dir=RUN --manifest=DATA/val.txt --split=val
 
 Every video of the manifest's ledger gets an answer. Writes results_<split>.txt and, if the manifest has labels,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fuses results files of any runs. Never imports TensorFlow.
 
   python fusion.py --results=A/results_val.txt,B/results_val.txt --method=2 --output=FOLDER

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """From manifests to packed batches: file checks, windows, and the `tf.data` pipeline."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """openSMILE features of a split, from its audio CSVs: read once, checked to the last value, and scaled.
 
 A split's audio is kept in memory, because AFEW's clips are 20 MB in all, and its functionals as much. So every file is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Augmentation of images, the same for all frames of a window, and of audio features. And test-time augmentation.
 
 Dissertation 2.2.3, 2.3 and chapter 10 name augmentation as missing in its runs. Kinds and ranges are ours. Random

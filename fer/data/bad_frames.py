@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unreadable frames that are left out (--on_bad_frame=skip), and the file that lists them.
 
 Every image is decoded once before a run begins, so that windows, steps and class weights are known before the first

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Caches on disk that several jobs share: keys, locks, and the limit on the size of a folder.
 
 A cache's folder holds a folder per key, named after the kind of cache and a digest of the key, which `key.json` spells

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the images and audio CSVs of a manifest that cannot be read, before training starts.
 
 An image is unreadable if it is missing, truncated or of another format (fer/image_files.py), or if TensorFlow cannot

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decoded frames on disk (--frame_cache), so that only the first of many epochs, and of many jobs, decodes them.
 
 The cache holds a manifest's frames as uint8. `resize_exactly` has resized them where that leaves whole numbers, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images as tensors: decoded, resized and scaled in one place, so that every reader gets the same pixels."""
 
 import contextlib

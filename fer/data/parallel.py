@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of tf.data: a fixed number of threads, without TensorFlow's tuning.
 
 AUTOTUNE measures from a thread that sleeps ever longer, and each start of a dataset waits until that thread wakes:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The input pipeline: windows of a split, decoded in parallel, as packed batches."""
 
 from collections.abc import Callable, Iterator, Mapping

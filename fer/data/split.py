@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A split, ready to run: its videos, their audio, its windows, and the videos it officially has.
 
 It may be the union of several manifests: datasets of stills, or training and validation videos together.

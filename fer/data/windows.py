@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows of a video, and the index that pads them without copying a pixel."""
 
 from collections.abc import Sequence

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Demonstrations of the whole system on a synthetic corpus. Each step is a command that anyone can type."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Demonstrates the whole system on a synthetic corpus: python -m fer.demo, in the repository's root (make demo).
 
 Makes the corpus, prepares it, trains networks that differ by their seed, evaluates and fuses them, and prints the

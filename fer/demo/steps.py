@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The steps of a demo, each a command in a process of its own."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes all runs of chapter 6 on a synthetic corpus: python -m fer.demo.tables, in the repository's root.
 
 Trains every run of the tables, and the runs that it starts from, with a narrow network for two steps. Then fuses them

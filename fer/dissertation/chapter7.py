@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of chapter 7: the dissertation's results on AFEW beside those of entrants to EmotiW 2018."""
 
 from typing import NamedTuple

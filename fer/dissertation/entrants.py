@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single networks of entrants to EmotiW 2018. Section 6.2 compares its own networks with them (table 7)."""
 
 from typing import NamedTuple

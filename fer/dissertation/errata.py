@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errata: places where the dissertation's results contradict each other, its text, or arithmetic."""
 
 from typing import NamedTuple

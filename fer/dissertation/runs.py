@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All runs in the result tables of chapter 6: the settings in their rows and sections, and the printed scores.
 
 `runs.csv` beside this module holds the dissertation's statements, with numbers as printed. A cell is empty if it does

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A reader for the CSV files of this package, with a named tuple for each row."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes runs of the dissertation's tables, with all runs that they need: python -m fer.experiment VERB --table=6.3
 
 The verb is one of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Job arrays: the tasks of one table that can run at the same time."""
 
 from typing import NamedTuple

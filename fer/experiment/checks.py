@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks of a task's files: the run is finished, its inputs exist, and an existing run has the same settings."""
 
 import os

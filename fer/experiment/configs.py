@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The runs below `configs/`: the settings of each, and the runs that it starts from.
 
 A flagfile names the folders of other runs as `<run>-seed0`. These names show which runs it needs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The state of every task, and the list that `plan` prints."""
 
 from typing import NamedTuple

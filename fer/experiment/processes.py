@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that end with the process that started them, and that can be stopped together."""
 
 import ctypes

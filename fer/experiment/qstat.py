@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scheduler's queue, as plain qstat lists it. All supported schedulers have a qstat."""
 
 import re

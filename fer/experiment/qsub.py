@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calls of qsub, in the dialects of three schedulers: OpenPBS, Torque and Slurm."""
 
 import re

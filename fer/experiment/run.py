@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs tasks on this machine, several at the same time. A failure stops only the tasks that need the failed one."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of submitted job arrays: a JSON file for each, next to the list of tasks that its jobs read."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Submits tasks to a scheduler with qsub, as job arrays that wait for the arrays they need.
 
 An array holds tasks of one table that can run at the same time. Each of its jobs runs gpu_jobs/job.sh, which runs one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tasks: runs with one seed, and the commands that make them."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes features and logits of every frame: python -m fer.extract --init_from=RUN --manifest=val.txt --output=val.npz
 
 The weights come from any run or from public weights. The file has a row for each line of the manifest: video_id [N],

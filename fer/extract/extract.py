@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Extraction of features and logits of every image of a manifest, from any weights."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Diversity of an ensemble: on which videos and in which emotions its members are right or wrong."""
 
 from typing import NamedTuple

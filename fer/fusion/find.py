@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search for an ensemble, from results files to its answers and an estimate of its score on other videos."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stratified folds for cross-validation."""
 
 import numpy as np

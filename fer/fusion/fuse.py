@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Late fusion of results files: reads them, fuses them by one method, and writes the answers and their score."""
 
 import csv

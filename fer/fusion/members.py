@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results files as members of an ensemble: joined by video, in one order, with one set of labels."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Late-fusion methods: 1 to 5 as numbered in dissertation 6.5, and the others that 4.4 and 6.5 mention.
 
 Every method is linear. With X[m, v, k], the logit or the vote of model m for class k of video v, the fused score is

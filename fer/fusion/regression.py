@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights by linear regression (method 5, and the learned class weights of 4.4).
 
 The target is 1 for the true class and 0 for the others. Least squares with M models on a few hundred videos fits noise:

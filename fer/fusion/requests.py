@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests for a late fusion and for the search for an ensemble, with the checks that they share."""
 
 from collections.abc import Sequence

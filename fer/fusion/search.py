@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Search for the best ensemble: every subset of up to 20 models, or greedy choice with replacement among more.
 
 The score of the best ensemble on the videos that it was chosen on is optimistic, because it is the largest of many

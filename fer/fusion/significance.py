@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tests whether two results files differ by more than chance. With 383 videos, one percent is four videos."""
 
 import math

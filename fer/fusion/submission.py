@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """EmotiW's submissions (dissertation 5.11): a text file per test video with one class name, in AFEW's spelling."""
 
 import csv

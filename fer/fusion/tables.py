@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables about several models that the fusion commands print."""
 
 from collections.abc import Callable, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cross-validated predictions of fusions, and bootstrap intervals of scores."""
 
 from collections.abc import Callable

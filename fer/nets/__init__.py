@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks in slim's style, and the registry that `--model` names."""
 
 from typing import TYPE_CHECKING

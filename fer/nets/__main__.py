@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints the size and cost of each network: python -m fer.nets
 
 The first table has a row per network and image size, for the default --global_pool of train.py and seven classes. The

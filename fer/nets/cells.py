@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells of recurrent networks, and the loop that runs a cell over packed windows.
 
 The cells compute what tf.nn.rnn_cell's GRUCell and LSTMCell compute, on weights of the same layout (dissertation

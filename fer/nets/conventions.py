@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conventions: choices of an implementation that neither a network's paper nor its variables show.
 
 Implementations of one paper differ in the place of strided windows, the convolution of a stage that strides, the

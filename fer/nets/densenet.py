@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DenseNet-121, where each layer takes the maps of all layers before it in its block.
 
 Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional Networks", CVPR 2017, table 1, column

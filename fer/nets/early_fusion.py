@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Early fusion: the visual and audio features of a frame, joined, and a classifier on them (dissertation 4.4).
 
 The options of figure 6.13 differ in the joined features and in the classifier:

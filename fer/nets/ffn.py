@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The feed-forward network on the functionals of a whole video's audio (dissertation 4.2, 6.4 table 1).
 
 One layer of 1024 units was the dissertation's best. Each layer is a dense layer, optional batch normalisation, a ReLU

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers and initial weights that several networks share."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attributes of fer.nets that are imported on first use.
 
 TensorFlow takes seconds to import, and `python -m fer.nets --help` imports the package.

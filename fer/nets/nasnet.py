@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NASNet-A: Large (6 @ 4032) as `nasnet`, Mobile (4 @ 1056) as `nasnet_mobile`.
 
 Zoph, Vasudevan, Shlens, Le, "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Published sizes and costs of the networks, for comparison by `python -m fer.nets` and the tests.
 
 All are for 1000 classes at the image size of the paper. Parameters are trainable parameters, multiply-adds are those of

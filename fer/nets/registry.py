@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registry of the networks that `--model` names."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recurrent networks over the frames of windows, and their classifier (dissertation 2.4.3 and 5.2, sizes in 6.3).
 
 Fresh weights start like those of tf.nn.rnn_cell's GRUCell and LSTMCell: Glorot's over input and state together. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Squeeze-and-excitation, SE-ResNet-50 and SE-ResNeXt-50 (32x4d).
 
 Hu, Shen, Sun, "Squeeze-and-Excitation Networks", CVPR 2018, table 1. The 32 groups of 4 channels are those of Xie et

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts the size and cost of each network from its graph."""
 
 import math

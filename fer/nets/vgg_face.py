@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VGG-Face: the 16 weight layers of VGG configuration D, as trained on faces.
 
 Parkhi, Vedaldi, Zisserman, "Deep Face Recognition", BMVC 2015, table 3 (dissertation 2.4.2). Layers have the names of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preparation of raw media: frames, aligned faces, wav, openSMILE features, manifests and ledgers.
 
 __main__.py       the command

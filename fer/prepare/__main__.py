@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prepares a raw dataset for training: python -m fer.prepare --dataset=afew --source=RAW --output=DATA
 
 Writes for each split:

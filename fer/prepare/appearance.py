@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decides if two faces of one video show the same person, from the appearance of face, hair and clothes.
 
 A descriptor has two parts. The distance of two descriptors does not depend on their overall brightness.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Face detectors by the name that `--detector` gives them.
 
 To add one, write `detect(image) -> list[Face]` and a row of DETECTORS: `'name': lambda: anywhere(detect)`. A

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A detected face, and its alignment to a fixed template."""
 
 from typing import NamedTuple

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ffmpeg binary, which writes the synthetic corpus. `fer/prepare/media/` reads media files without it.
 
 The binary comes inside the imageio-ffmpeg wheel, so it needs neither root nor a system package. ffmpeg-python and pydub

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The items of a dataset as they lie on disk, grouped into splits, and the checks that every dataset passes."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MTCNN (Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional networks", 2016).
 
 This is the `mtcnn` package, with the weights in its wheel and two changes that do not change its results:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The output folder of a preparation: its settings, and what is written or removed beside the splits."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prepares one split: its videos, stills or folders of faces, then its manifests and the lines on screen."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The result of preparing one video or image, and the manifests and ledgers that a split's results become."""
 
 from collections import Counter

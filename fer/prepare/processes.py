@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that prepare videos and stills, each with a detector of its own."""
 
 from pathlib import Path

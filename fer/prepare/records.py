@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records of finished videos, so that a stopped preparation resumes.
 
 OUTPUT/records/<folder>.json is written after all other files of the video. A record counts only if four things are

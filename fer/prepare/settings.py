@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings that decide what preparation writes for a video or still."""
 
 from typing import NamedTuple

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the face of each still as an aligned JPEG. A detector finds the face, or the dataset lists its box.
 
 Of several faces the largest is taken. An image without a face has a row in the ledger. The dissertation lost such

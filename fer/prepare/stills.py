@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links images that are used unchanged: stills, and folders of faces that were cut out before.
 
 The images stay where they are. OUTPUT/source is a link to the source, and OUTPUT/faces/<video> is a link to a folder of

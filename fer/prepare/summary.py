@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prints each item that `python -m fer.prepare` cannot use, and the totals of each split."""
 
 import csv

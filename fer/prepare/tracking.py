@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follows one person through a clip, across its cuts.
 
 Faces are linked into tracks, each of one person:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the files of one video: faces, the table of its frames, wav and openSMILE features."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prepares videos in parallel. A finished video is not prepared again.
 
 Written for each video:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that prepare videos and stills. A process that dies costs only its own item.
 
 Libraries that read media files crash now and then. A crash ends a process without an exception.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares our runs with the dissertation's tables: python -m fer.report --runs=runs --output=report [--data=data/afew]
 
 Reads every run folder <run id>-seed<k> below --runs, where the run id names a run of chapter 6 (6.2-t1-r13-seed0).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings in which a run differs from its flagfile in configs/."""
 
 import dataclasses

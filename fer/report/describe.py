@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of a run as one line of text."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of chapter 6: training curves of our runs, and confusion matrices beside the printed ones."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A metric over the seeds of a run: mean, spread, and an interval to compare a printed number with."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the report: one self-contained HTML page, Markdown, and CSV files."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the run folders and status lines below a folder, and reads them."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The run folder of one seed: its results, and warnings about it for the reader."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of chapter 2, plotted from prepared data. They show the lengths and classes of the videos."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of chapters 6 and 7, with the dissertation's numbers beside ours."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy, macro F1 and the confusion matrix of a split, over all its videos and over those with faces.
 
 The dissertation reports accuracy and F1, the unweighted mean of the per-class F1 (5.9). The mean here is over the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plots of confusion matrices and training curves, as PNG. They do not use pyplot's global state."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results files: a line per video with its logits, prediction and label, separated by tabs.
 
 The header is `video_id logit_Neutral ... logit_Surprise prediction label frames fallback`. Columns are found by their

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Combines the logits of windows into one answer per official video.
 
 Dissertation 5.8 splits a video into windows. EmotiW counts one prediction for every video of the split.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the complete checkpoints of a run folder."""
 
 import glob

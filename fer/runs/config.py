@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of a run, and the flagfile that replays it."""
 
 from dataclasses import dataclass

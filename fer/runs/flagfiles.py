@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flagfiles of runs: their places, the names of their runs, and their settings.
 
 A flagfile `<section>-<words>/<table>-<words>/<run>.flags` describes the run `<section>-<table>-<run>`:

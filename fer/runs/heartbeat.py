@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signs of life, which tell jobs on several machines about each other through a shared file system."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lock of a run folder, so that one job writes to it. The lock is released when the process exits.
 
 It is the system's own lock (flock) on a file in the folder. It is released even after SIGKILL or a crash of the

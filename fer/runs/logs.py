@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The columns of the logs in a run folder, and a reader for them."""
 
 import csv

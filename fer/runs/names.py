@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of the files in a run folder (docs/run-folder.md lists what they hold)."""
 
 # Training

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The origin of a file: the code, the time, and the file that its numbers come from. Standard library only."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status of each task, one line in a file of its own. The file remains after the task has ended.
 
 `<runs>/status/<task>.txt` holds state, time, host, job and a text, separated by tabs. A process that works on a task

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Combines the logits of frames into the logits of windows (dissertation 5.8).
 
 `--classify` names what is classified:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saves the variables of a run in checkpoints, and restores them.
 
 A checkpoint is two files: `<prefix>-<step>.data-00000-of-00001`, then `<prefix>-<step>.index`. It counts once a state

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks of a run's settings, before anything else is read or written."""
 
 from fer.errors import InputError

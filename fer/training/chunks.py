@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains a CNN in bounded memory: computes its gradients for one chunk of frames at a time.
 
 A training step keeps the outputs of every layer for every frame until the gradient has passed. For 320 frames of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of a full disk during training: one line that names the file and where the run resumes."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluation of a trained run on a split: results, metrics and confusion matrix, in the run's own folder."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Features of frames on disk (--feature_cache), for every run with the same frozen CNN.
 
 A key (fer/data/disk_cache.py) is all that features depend on, except the frame. A frame is named by a digest of its

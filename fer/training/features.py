@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The features of a frozen CNN, computed once for each frame and kept on disk.
 
 If a CNN is not trained and its images are not augmented, its outputs for a frame never change. They are the same in

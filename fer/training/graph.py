@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The graph of a run: pipelines and towers of both splits, the training step of each phase, and what the loop runs."""
 
 from typing import NamedTuple

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorBoard's HParams tab: every run below its --logdir with its settings and its validation scores."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The logs that a run writes while it trains: train_log.csv, val_log.csv, TensorBoard scalars, and curves.png."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training loop of every stage: phases, epochs, steps, validation, checkpoints."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loss that training minimises: a loss of the logits, and terms that may be added (dissertation 2.4.7, 2.4.8).
 
 The dissertation trained with cross-entropy. Its survey [45] names island loss and locality-preserving loss, and its

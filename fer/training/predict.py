@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One pass over a split with a built tower, which gives results for every official video."""
 
 from collections.abc import Mapping

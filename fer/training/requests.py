@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of evaluate.py, and those that it shares with `python -m fer.extract`."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first values of a run's variables, from published weights or from runs, and the report of them (restored.txt).
 
 A network has parts, each with its own scope and origin (fer/training/stages.py). Every variable of the network and

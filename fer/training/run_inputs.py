@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inputs of a run: what its network is built and restored from, and its data. Nothing here writes to its folder."""
 
 from collections.abc import Sequence

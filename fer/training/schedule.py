@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The phases and epochs of a run, and the learning rate of each step."""
 
 import enum

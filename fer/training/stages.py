@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stages of training (dissertation ch. 4), a table. The loop, evaluation and reports are the same for all stages.
 
 A row of the table names what a stage reads from a manifest, the parts of its network, and how the network turns a batch

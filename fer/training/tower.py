@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The graph of a stage: takes a packed batch, gives logits of windows and a loss. stages.py describes the stages."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains a run: checks its inputs, starts or resumes it, runs the loop, and finishes its folder."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs every benchmark of training, one after the other, then prints a table of all goals: python -m tests.benchmarks
 
   python -m tests.benchmarks [--only=decode,flops] [--json=demo/benchmarks.json]

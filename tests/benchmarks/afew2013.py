@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fuses a 2013 entrant's AFEW scores: python -m tests.benchmarks.afew2013 [--scores=FILE.npz]
 
 It takes a minute. The scores are the Montreal entry's (EmotiW 2013): two face networks, an audio network, and a fusion

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks that each kept frame and its audio clip are of one instant: python -m tests.benchmarks.alignment [--clips=DIR]
 
 Prepares real clips with `python -m fer.prepare`, then checks every line of the audio-visual manifest.

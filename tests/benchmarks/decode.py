@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of reading images, compared with PyTorch's DataLoader and the frame cache: python -m tests.benchmarks.decode
 
 JPEGs of 224x224 pixels and 32 kB are resized to 112x112, and faces of 112x112 pixels are read, into shuffled batches of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures face preparation against the plain MTCNN package: python -m tests.benchmarks.faces [--clips=FOLDER]
 
 It takes about four minutes on two cores. The package runs `detect_faces`, with its defaults, on every full-size frame

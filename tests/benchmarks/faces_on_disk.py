@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JPEGs for benchmarks to read. They take as long to decode as faces, in videos as long as AFEW's."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares fine-tuning a CNN on windows of AFEW's lengths with PyTorch: python -m tests.benchmarks.finetune
 
   python -m tests.benchmarks.finetune [--model=vgg_face] [--rounds=5] [--steps=3] [--seq_len=144] [--width=1.0]

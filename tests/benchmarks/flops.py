@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares VGG-Face's speed with a matrix product's: python -m tests.benchmarks.flops [--width=1.0]
 
 The figure is the floating-point operations per second of a forward pass over those of a product of two square matrices.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares grouped convolutions as one op with 32 ops for each, in the training of SE-ResNeXt-50.
 
   python -m tests.benchmarks.grouped [--frames=1,8,32] [--rounds=3]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares evaluating several recurrent networks on one CNN with and without the feature cache.
 
   python -m tests.benchmarks.heads [--model=vgg_face] [--heads=5] [--videos=40] [--rounds=2] [--width=1.0]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Share of a training step spent waiting for input: python -m tests.benchmarks.input_wait [--model=resnet50]
 
 Each step has two parts: getting the batch, from JPEGs of 224x224 pixels on disk, and computing with it, while the

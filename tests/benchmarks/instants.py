@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks that a flash and a beep stay together in every kind of file: python -m tests.benchmarks.instants
 
 Writes small films with the ffmpeg binary, in which a white flash and a beep share a known instant. The films differ in

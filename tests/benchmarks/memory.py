@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the peak memory of a training step of each network, with and without chunks (fer/training/chunks.py).
 
 python -m tests.benchmarks.memory [--networks=vgg_face,resnet50] [--chunks=0,40] [--seq_len=80] [--gradients=false] ...

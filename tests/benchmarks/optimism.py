@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how optimistic the score of an ensemble is on the videos that it was chosen on.
 
 Run it with `python -m tests.benchmarks.optimism`. It simulates studies like the dissertation's. Each has some models of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures tracking across cuts: python -m tests.benchmarks.people [--clips=FOLDER] [--pairs=20] [--features]
 
 It takes some minutes. Scenes with two or three people are made from clips of one person each, so that the person of

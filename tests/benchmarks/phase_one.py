@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares phase one of a recurrent network on a frozen CNN with and without the feature cache.
 
   python -m tests.benchmarks.phase_one [--model=vgg_face] [--epochs=10] [--videos=12] [--rounds=2]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares the audio network with a linear SVM on RAVDESS: python -m tests.benchmarks.ravdess_audio [--audio=DIR]
 
 Only its speech is used. There are five folds of actors (actor modulo 5), so that no actor is in training and test.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares the loop of fer/nets/cells.py with TensorFlow's: python -m tests.benchmarks.rnn
 
   python -m tests.benchmarks.rnn [--features=112,2048,4096] [--rounds=25] [--phase_one=False]

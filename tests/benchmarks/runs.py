@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training graphs and pipelines on synthetic videos, as train.py builds them, for benchmarks to run.
 
 Importing this module gives a benchmark the flags of train.py: --width, --seq_len, --batch_size and so on.

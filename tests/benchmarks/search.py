@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exhaustive search for an ensemble, against a loop over dictionaries: python -m tests.benchmarks.search
 
 All 2^20 - 1 subsets of 20 models with methods 1 to 4 on 383 videos, as many as AFEW's validation set has. The loop

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the cost of a step for longer windows: python -m tests.benchmarks.seq_len [--lengths=20,40,80,144]
 
 It takes steps on AFEW-like videos cut into windows of each length, then fits a line through all steps, seconds against

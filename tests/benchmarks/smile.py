@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures audio clips per second with three methods: python -m tests.benchmarks.smile [--wav=FILE]
 
 contextual   one pass of openSMILE over the whole audio, 40 ms frames 40 ms apart

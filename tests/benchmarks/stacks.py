@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares the two stacks, in turns on one machine: python -m tests.benchmarks.stacks
 
 It times reading JPEGs, fine-tuning ResNet-50 and VGG-Face on windows of AFEW's lengths, starting a command, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the gain of each stage on synthetic videos, over seeds: python -m tests.benchmarks.stages --output=FOLDER
 
 There are seven models: the CNN with a loss per frame, the CNN with a loss per window, a GRU and a bidirectional GRU on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times --help of every command, and the building of NASNet-Large's graph: python -m tests.benchmarks.startup"""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frame of benchmarks: contestants take turns, and a table and JSON have their medians and extremes."""
 
 import json

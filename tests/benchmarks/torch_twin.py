@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PyTorch's side of benchmarks, started by them in its own environment (torch_venv.py).
 
 Each line of the standard input is a JSON object. Its `what` is the name of a function here, and its other items are the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes .venv-bench, an environment with PyTorch for comparisons: python -m tests.benchmarks.torch_venv
 
 This project does not require PyTorch, and PyTorch's packages must not change the versions of ours. So PyTorch has its

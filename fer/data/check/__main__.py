@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verifies a corpus before a cluster is paid for: python -m fer.data.check --manifest=DATA/train.txt,DATA/val.txt
 
 Reads every manifest with its ledger, decodes every image and reads every audio CSV. Prints counts of videos, frames,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks of manifests and their files that list every problem, where training stops at the first."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Differences between the images, and the audio, of two manifests that chance does not explain.
 
 A public copy of FER2013 has a blurred training set and a sharp test set. A network trained on it scored 49% on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Videos of one split that another split has as well: copies, and near-identical frames.
 
 An image is reduced to a thumbnail of 16x18 grey levels, and the thumbnail to a difference hash (dHash) of 64 bits. Each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file in which a run keeps its network's convention: convention.json beside its checkpoints."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the format of a file of weights by its first bytes, and explains how to convert formats that are not read."""
 
 import os

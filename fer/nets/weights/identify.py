@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the source of a file of weights.
 
 `files.py` recognises the format by content, `sources/` the publisher by names and shapes. A publisher's `Source` has

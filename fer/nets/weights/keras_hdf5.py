@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reader of Keras weights in HDF5, in the three forms that Keras has written.
 
 1. `save_weights('x.h5')` and every published file: groups by layer name, each with an ordered list of its arrays.

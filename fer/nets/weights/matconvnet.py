@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reader of MatConvNet networks in MATLAB files (up to version 7), through SciPy.
 
 SimpleNN: a cell of layers, at the top or in `net`, each with its name and `weights` {filters, biases}. Files before

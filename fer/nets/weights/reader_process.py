@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads files of weights with SciPy or h5py in a child process with limits.
 
 A damaged file can make these libraries crash, loop for ever or fill the memory. In a child process each of these ends

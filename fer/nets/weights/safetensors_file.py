@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reader of safetensors: PyTorch's arrays without PyTorch and without code (github.com/huggingface/safetensors)."""
 
 import numpy as np

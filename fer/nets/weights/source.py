@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Description of a source of public weights, and functions that help to write its table of names.
 
 A table is explicit. For each of our variables, by its name below the network's scope, it lists tensors of the file and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Named arrays of a file of weights, whatever its format."""
 
 from collections.abc import Callable, Mapping

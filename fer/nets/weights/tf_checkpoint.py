@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reader of TensorFlow checkpoints: one file (until 2016), or an index with data files."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values of our variables, computed from the tensors of a file of weights."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AFEW as EmotiW distributes it: Train_AFEW/<Emotion>/<id>.avi, Val_AFEW/<Emotion>/<id>.avi, Test_AFEW/<id>.avi.
 
 The test split has no labels. Its videos may be in Test_AFEW/Test_vid_Distribute, as in its archive. A split may hold

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AffectNet, the CSV release and the newer one. Of its eleven classes the first seven are used (dissertation 2.2.1).
 
 - CSV release: training.csv and validation.csv. Their column subDirectory_filePath names an image below

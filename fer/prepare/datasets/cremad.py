@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CREMA-D: VideoFlash/1001_DFA_ANG_XX.flv, at any depth. A file's name is actor_sentence_emotion_level.
 
 The set has no splits, so actors are held out.

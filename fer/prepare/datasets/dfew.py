@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DFEW, single-labelled: EmoLabel_DataSplit/<train|test>(single-labeled)/set_<fold>.csv with video_name,label.
 
 The clip of video 7 is the first of these that exists:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FER2013: one file, fer2013.csv, with columns emotion, pixels (48x48 grey values) and Usage, which is the split."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FERV39k: 4_setups/All_scenes/train_All.csv and test_All.csv, whose lines are `Action/Happy/0267 Happy`.
 
 The clips are folders of face images, 2_ClipsforFaceCrop/Action/Happy/0267/*.jpg, used unchanged. They are in a separate

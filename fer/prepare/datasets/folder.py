@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders named after classes: <Class>/<file>, or <split>/<Class>/<file>.
 
 In a mixed folder the largest group is used: videos, images or audio files, in this order if they tie. Each of the

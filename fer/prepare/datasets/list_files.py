@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the text files in which datasets list their items. Each error names the file and the line."""
 
 import csv

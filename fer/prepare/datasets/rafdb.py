@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RAF-DB, basic emotions: EmoLabel/list_patition_label.txt and Image/aligned/train_00001_aligned.jpg.
 
 The list's lines are `train_00001.jpg 5`. The name gives the split. (`patition` is the authors' spelling.)

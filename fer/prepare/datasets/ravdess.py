@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RAVDESS: Actor_06/01-01-06-01-02-01-06.mp4, at any depth.
 
 A file's name is modality-vocal channel-emotion-intensity-statement-repetition-actor. Of the videos, only modality 01

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the recordings of corpora whose file names give the speaker and the emotion.
 
 None of these corpora has splits, so people are held out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of datasets, by the name that `--dataset` gives them."""
 
 from collections.abc import Callable

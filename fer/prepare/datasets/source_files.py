@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the files of a dataset's folder. Hidden files are skipped, because archives made on a Mac are full of them."""
 
 import re

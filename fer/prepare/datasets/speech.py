@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Acted speech without pictures: EmoDB, TESS and SAVEE, at any depth. File names give the speaker and the emotion.
 
 None of them has splits, so speakers are held out. TESS has two speakers and SAVEE four. For these, `--fold` chooses the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Splits by subject, for datasets without splits of their own: no person is in two splits."""
 
 import hashlib

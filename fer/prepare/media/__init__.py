@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reader of media files: 25 frames/s and mono audio, both from the file's time 0 on.
 
 read.py     the public functions, `read_frames` and `extract_wav`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audio of a media file as mono samples, each at its place in time."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One clock for the frames and the audio of a file, made from the time stamps of its packets.
 
 A recording is one piece whose stamps only grow. Real files often have several pieces: two recordings joined, a DVD, or

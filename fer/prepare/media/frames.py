@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frames of a media file at 25 per second: upright, with square pixels, deinterlaced if they are interlaced."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames and audio of a media file, both from the file's time 0 on."""
 
 from collections.abc import Iterator

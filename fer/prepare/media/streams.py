@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The streams of a media file: which are read, when their packets are due, and their decoded frames.
 
 FFmpeg's libraries decode. They come inside PyAV's wheel, so they need neither root nor a system package.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Computes the openSMILE features of one audio file.
 
 python -m fer.prepare.smile --features=functionals --wav=IN.wav --output=OUT.csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """openSMILE's emo_large features of a wav (dissertation 5.1.2), computed in this process.
 
 The whole audio gives 6,552 functionals. Each frame of it gives 112 values: 56 low-level descriptors (LLD) and their 56

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts lengths, classes and losses of prepared splits: python -m fer.prepare.statistics --data=DATA [--output=DIR]
 
 Reads each DATA/<split>.txt with its ledger, writes to DIR and prints the summary. DIR receives summary.csv, and for

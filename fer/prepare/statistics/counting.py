@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts of a split: lengths, classes, what was left out, and one row that summarises them."""
 
 import csv

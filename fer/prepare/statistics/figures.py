@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of a split's lengths and classes (dissertation 2.2.2)."""
 
 from typing import TYPE_CHECKING

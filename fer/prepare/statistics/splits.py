@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The videos of prepared splits: those of the official split, and those in its manifest."""
 
 from collections.abc import Sequence

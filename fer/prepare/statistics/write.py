@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables and figures of prepared splits, written to a folder, and their summary as text."""
 
 from collections.abc import Iterable, Mapping, Sequence

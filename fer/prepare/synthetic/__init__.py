@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A synthetic demo corpus: talking faces with seven emotions, in the folders and files of AFEW.
 
 AFEW must not be redistributed, so this corpus replaces it wherever the whole pipeline has to run and be measured.

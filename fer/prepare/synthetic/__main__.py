@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes the synthetic corpus: python -m fer.prepare.synthetic --output=DIR
 
 `fer/prepare/synthetic/__init__.py` describes its files. The default sizes are AFEW's and take one and a half to three

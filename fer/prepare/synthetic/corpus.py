@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The clips of all splits, as .avi files in AFEW's folders."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Expressions over time: the action units of each emotion, and the curves that move them."""
 
 from typing import NamedTuple

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A person as shapes, from a script: head, body and the places of the landmarks.
 
 The geometry of all T frames is computed at once, as points [T, P, 2] in face coordinates. x points to the right and y

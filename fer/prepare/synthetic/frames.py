@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frames of a script: the person's shapes, the background, and light, blur and noise over them."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """People: what stays the same about a person in every clip, and the people of each split."""
 
 from enum import IntEnum

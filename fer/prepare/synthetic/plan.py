@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans of clips, made for a split as a whole: id, emotion, and whether the clip shows a face."""
 
 from typing import NamedTuple

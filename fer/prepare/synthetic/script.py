@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The script of a clip: everything that happens, frame by frame, before its frames and audio are made.
 
 This module decides how difficult the corpus is. Its constants, and those of `expressions.py`, were tuned with a small

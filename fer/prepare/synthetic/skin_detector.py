@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A face detector for the synthetic corpus: skin by its colour, a face by its shape.
 
 `--detector=skin` is short for `--detector=fer.prepare.synthetic.skin_detector:make_skin`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The audio of a script: a source-filter voice (Fant, Acoustic Theory of Speech Production, 1960) with noise."""
 
 from typing import NamedTuple

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks of the Aff-Wild authors (Kollias et al.), dkollias/Aff-Wild-models, for faces of 96x96.
 
 Names: its vggface/*.py and affwildnet/*.py, where a layer's scope is its kind and a count: conv_1 ... conv_13,

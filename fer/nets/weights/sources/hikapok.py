@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights se_resnet50.ckpt and se_resnext50.ckpt of HiKapok/TF-SENet: the authors' Caffe networks, converted.
 
 Names: its se_resnet50.py and se_resnext50.py, which keep Caffe's names. Its graph takes RGB and converts it to BGR

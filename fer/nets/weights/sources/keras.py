@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks of keras.applications: VGG16, ResNet50 (old names and new), DenseNet121, NASNetLarge, NASNetMobile.
 
 Names: keras/src/applications of Keras 2.15 and, for the ResNet50 published until 2019, keras_applications 1.0.8.

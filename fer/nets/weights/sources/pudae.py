@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights tf-densenet121.ckpt of pudae/tensorflow-densenet.
 
 Names: its nets/densenet.py. The weights come from flyyufelix/DenseNet-Keras, whose scale layers are merged into batch

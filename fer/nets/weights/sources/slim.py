@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints of slim: resnet_v1_50_2016_08_28, nasnet-a_large_04_10_2017, nasnet-a_mobile_04_10_2017.
 
 Names: tensorflow/models, research/slim (nets/resnet_v1.py, nets/nasnet/nasnet.py). ResNet-50 is Kaiming He's Caffe

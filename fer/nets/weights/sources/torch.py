@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State dicts of torchvision and timm, as safetensors.
 
 - torchvision: resnet50, densenet121, vgg16. Names: torchvision/models/{resnet,densenet,vgg}.py. DenseNet's published

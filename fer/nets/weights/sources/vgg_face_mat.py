@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VGG-Face of its authors (Parkhi et al. 2015) for MatConvNet: vgg-face.mat of vlfeat.org, vgg_face.mat of Oxford.
 
 Layers have the paper's names, and fc6 to fc8 are convolutions. The mean colour is the file's. A file without one gets
