@@ -6,7 +6,9 @@ Every method is linear. With X[m, v, k], the logit or the vote of model m for cl
     score[v, k] = offset[k] + sum over m of by_class[m, k] * X[m, v, k]
 
 Methods differ in X and in how the weights are made. Except for the regressions, the weights are a weighted mean over
-the models within each class. One model alone therefore gives its own answers back, and a fused file can be fused again.
+the models within each class, times a factor of the class. The factor is 1 except in the frequency methods. With a
+factor of 1, one model alone gives its own answers back, and a fused file can be fused again. The offset is 0 except in
+the regressions.
 
 Ties go to the earlier class. Two scores tie if they differ by less than 1e-9 (TIE), relative to the mean of the
 members' largest |X| on that video, weighted like the models. Votes often tie, and 0.4 + 0.2 is not 0.3 + 0.3 in
