@@ -5,7 +5,7 @@ A manifest (.txt, UTF-8) has one frame a line: `[audio.csv,]face.jpg[,0100000]`,
 Blank lines and lines starting with # are skipped. A name with a comma, a double quote or a line break is quoted as in
 CSV. Consecutive lines whose files share a parent folder are one video.
 
-Its ledger, `<manifest>.ledger.csv` beside it, has one row for each official video of the split, found or not. Every
+Its ledger, `train.ledger.csv` beside train.txt, has one row for each official video of the split, found or not. Every
 score therefore counts all official videos. Preparation writes manifests and ledgers, and training and evaluation read
 them. Only this module implements their format.
 """

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sampling rates of a manifest's audio: openSMILE features of different rates are not comparable.
 
-Beside a manifest with audio, `<manifest>.rates.csv` has a row for each sampling rate: `sample_rate,videos`. Preparation
-writes the file. Training keeps the rates of the training set in the run folder, and evaluation compares the rates of
-its own data with them. A manifest that was made elsewhere has no such file, and then nothing is compared.
+Beside a manifest with audio, such as train_clips.txt, preparation writes `train_clips.rates.csv` with a row for each
+sampling rate: `sample_rate,videos`. Training keeps the rates of the training set in the run folder, and evaluation
+compares the rates of its own data with them. A manifest that was made elsewhere has no such file, and then nothing is
+compared.
 """
 
 import csv

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains one run: python train.py --model=vgg_face --stage=finetune --seq_len=80 --train_manifest=DATA/train.txt ...
 
---run_dir gets the run and all that replays it. Exit code 2: bad input, nothing written.
+--run_dir gets the run and everything that replays it. Exit codes: 0 done. 2 bad input, and nothing is written. 2 also
+for a full disk or a value that is not finite, and 85 for a stop by a signal. After these --resume continues.
 """
 
 import dataclasses
