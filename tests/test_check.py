@@ -323,6 +323,7 @@ def test_labels_in_another_order_are_noticed(data):
     report = check_corpus([str(data / 'named.txt')], item='still')
     assert report.problems == []
     assert report.warnings == [
-        f'{data}/named.txt:1: 1 of 2 videos lie in a folder named after another emotion than their label; the first is '
-        'Neutral in a folder of Anger; expected labels in the order Neutral, Anger, Disgust, Fear, Happy, Sad, Surprise'
+        f'{data}/named.txt:1: 1 of 2 videos lie in a folder named after another emotion than their label; the first '
+        'has Neutral in a folder of Anger; expected labels in the order '
+        'Neutral, Anger, Disgust, Fear, Happy, Sad, Surprise'
     ]

@@ -12,6 +12,7 @@ from conftest import ROOT, run
 
 from tests.structure import import_graph, read_modules, room_graph
 
+pytestmark = pytest.mark.xdist_group(__name__)  # --help of each program runs once
 README = ROOT / 'README.md'
 LANGUAGES = ('bash', 'text', '{toctree}')
 SCRIPTS = ('train.py', 'evaluate.py', 'fusion.py')
