@@ -51,11 +51,11 @@ class Passage(NamedTuple):
     path: Path
     line: int
     text: str
-    kind: str  # `text`, `comment`, `message`, or `module`, `class` and `function` of a docstring
+    kind: str  # `text`, `comment`, `message`, `cell` of a table, or `module`, `class` and `function` of a docstring
 
 
 def read_passages(path: Path) -> list[Passage]:
-    """Returns the prose of a file: of Python all but code, of Markdown all but code blocks and tables."""
+    """Returns the prose of a file: of Python all but code, of Markdown all but code blocks."""
     text = path.read_text(encoding='utf-8')
     if path.suffix == '.py':
         return [*_docstrings_and_messages(path, text), *_comments(path, text)]
@@ -114,6 +114,8 @@ def _paragraphs(path: Path, text: str) -> Iterator[Passage]:
         if line.lstrip().startswith('```'):
             fenced = not fenced
         skipped = fenced or line.lstrip().startswith(('```', '|', '#', ':::', '<'))
+        if not fenced and line.startswith('|'):
+            yield from (Passage(path, number, cell.strip(), 'cell') for cell in line.strip('|').split('|'))
         starts = line.lstrip().startswith(('- ', '* ', '1. '))
         if block and (skipped or starts or not line.strip()):
             yield Passage(path, first, ' '.join(block), 'text')

@@ -23,17 +23,11 @@ def read_modules() -> dict[str, ast.Module]:
     return modules
 
 
-def import_graph(modules: dict[str, ast.Module], at_start: bool = False) -> dict[str, set[str]]:
-    """Returns the modules of the package that each imports, anywhere or, `at_start`, outside of functions only."""
-
-    def nodes(tree: ast.Module):
-        if not at_start:
-            return ast.walk(tree)
-        return (node for statement in tree.body for node in [statement, *getattr(statement, 'body', [])])
-
+def import_graph(modules: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """Returns the modules of the package that each imports, at its start or in a function."""
     graph: dict[str, set[str]] = {name: set() for name in modules}
     for name, tree in modules.items():
-        for node in nodes(tree):
+        for node in ast.walk(tree):
             found = []
             if isinstance(node, ast.Import):
                 found = [alias.name for alias in node.names]

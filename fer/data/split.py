@@ -152,7 +152,7 @@ def _check_images(manifests: Sequence[Manifest], skip: Skip | None) -> None:
         return  # every image has just been decoded
     note = '; --on_bad_frame=skip leaves it out'
     if skip:
-        note = f'; it is not in {BAD_FRAMES_FILE} of the run, which began with it'
+        note = f'; it was readable when the run began, so {BAD_FRAMES_FILE} does not list it'
     for manifest in manifests:
         check_images(manifest, note=note)
 

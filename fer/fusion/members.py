@@ -82,10 +82,11 @@ def _expand(given: Sequence[str], flag: str) -> list[str]:
         raise InputError(f'{flag}: no files; expected paths separated by commas')
     if len(paths) > MOST_FILES:
         raise InputError(f'{flag}: {len(paths)} files; expected at most {MOST_FILES}')
-    resolved = [Path(path).resolve() for path in paths]
-    for index, path in enumerate(paths):
-        if resolved[index] in resolved[:index]:
+    files: set[Path] = set()
+    for path in paths:
+        if (file := Path(path).resolve()) in files:
             raise InputError(f'{flag}: {path} is given twice; expected each file once')
+        files.add(file)
     return paths
 
 
