@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from nets import load, load_seeded
+from nets import load, load_seeded, one_shot_session
 
 from fer.nets.ffn import EPSILON, ffn
 from fer.nets.layers import BATCH_NORM_DECAY, batch_norm
@@ -76,7 +76,7 @@ def test_batch_norm_uses_batch_or_averages(mode):
 
 def test_dropout_acts_in_training_and_differs_between_layers():
     """Weights average their inputs, so a unit's gradient at rate 0.5 is 2 if it is kept and 0 if it is dropped."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), one_shot_session() as session:
         tf.train.get_or_create_global_step()
         ones = tf.ones([4, 13])
         _, trained = ffn(ones, num_classes=50, is_training=True, hidden_units=(50, 50))
