@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, run
 
 from fer.dissertation.runs import Run, read_runs
+from fer.runs.flagfiles import read_settings as read_flagfile
 
 RUNS = {row.run_id: row for row in read_runs()}
 SECTIONS = {
@@ -183,7 +184,7 @@ def test_a_flagfile_repeats_no_default(settings, run_id):
 
 def test_each_stage_uses_its_manifests(settings):
     """The data are stills of three datasets, then AFEW's faces, audio or both (5.1)."""
-    stills = ('data/rafdb/test.txt', 'data/affectnet/val.txt', 'data/fer2013/val.txt')
+    stills = ('data/rafdb/test.txt', 'data/affectnet/val.txt', 'data/fer2013/test.txt')
     kinds = {'audio_video': '_functionals', 'audio_clips': '_clips', 'early_fusion': '_audiovisual'}
     for run_id, row in RUNS.items():
         if row.stage == 'late_fusion':
@@ -195,6 +196,27 @@ def test_each_stage_uses_its_manifests(settings):
         else:
             kind = kinds.get(row.stage, '')
             assert (train, val) == ([f'data/afew/train{kind}.txt'], [f'data/afew/val{kind}.txt'])
+
+
+def test_networks_get_the_pixels_of_the_text(settings):
+    """5.1.1 feeds [-1, 1] to every network. One file of overrides chooses the pixels of the weights instead."""
+    for run_id, row in RUNS.items():
+        has_images = row.stage not in ('audio_video', 'audio_clips', 'late_fusion')
+        assert settings[run_id].get('input_convention') == ('dissertation' if has_images else None)
+    assert read_flagfile(ROOT / 'configs' / 'source_pixels.flags') == {'input_convention': 'source'}
+
+
+def test_doubts_of_the_text_are_stated():
+    """Each row names the passages that concern all runs of its kind."""
+    for row in RUNS.values():
+        doubt = row.doubt or ''
+        assert ('PrivateTest' in doubt) == (row.stage == 'pretrain')
+        assert ('standardised' in doubt) == (row.stage in ('audio_video', 'audio_clips', 'early_fusion'))
+        assert ('--train_epochs=20,0' in doubt) == (row.stage == 'early_fusion' and row.epochs == '20')
+        assert ('--method=4-frequency' in doubt) == (row.fusion_method == 4)
+    steps = 748 * 50 // 2 * 30
+    text = f'{steps:,} steps, and the rate falls to 0.95^{steps // 5000} = {0.95 ** (steps // 5000):.3f} of its start'
+    assert text in (RUNS['6.2-t1-r1'].doubt or '')
 
 
 def test_public_weights_are_those_of_the_documentation(settings):

@@ -2,6 +2,7 @@
 """Every training run of chapter 6: from its flagfile, on the runs that it restores, for two steps."""
 
 import csv
+import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -147,6 +148,11 @@ def test_every_run_trains_for_two_steps(trained, run_id):
         assert (began, RUNS[Path(settings['init_from']).name].stage) == (visual, 'temporal')
     else:
         assert Path(settings['init_from']).name == visual
+
+    # Every network gets [-1, 1] (5.1.1).
+    if (run_dir / 'convention.json').exists():
+        pixels = json.loads((run_dir / 'convention.json').read_text())
+        assert (pixels['order'], pixels['mean'], pixels['std']) == ('RGB', [127.5] * 3, [127.5] * 3)
 
     # A run in two phases has both, and is in the first.
     phases = cells['epochs'].count(',') + 1

@@ -408,6 +408,7 @@ def test_a_spoilt_run_is_flagged(tmp_path, spoil, kind, message):
         ({'train_epochs': '1,2'}, '--train_epochs=1,2 (5,25)'),
         ({'classify': 'frame', 'batch_size': 2}, '--classify=frame (exact), --batch_size=2 (4)'),
         ({'init_from': ''}, '--init_from= (6.1-t1-r3)'),
+        ({'input_convention': 'source'}, '--input_convention=source (dissertation)'),  # configs/source_pixels.flags
         ({'init_from': '/elsewhere/6.1-t1-r2-seed4'}, '--init_from=6.1-t1-r2 (6.1-t1-r3)'),
         ({'train_manifest': '/data/train.txt,/data/val.txt'}, '--train_manifest=train.txt,val.txt (train.txt)'),
         # Other folders and another seed of the same run do not count as other settings.

@@ -62,7 +62,12 @@ class TrainConfig:
     audio_scaling: str = setting(
         'How openSMILE features are scaled. The statistics are those of the training split, and the run keeps them.',
         'zscore',
-        choices={'zscore': 'mean 0, deviation 1', 'minmax': 'to [0, 1]', 'none': 'as they are'},
+        choices={
+            'zscore': 'mean 0, deviation 1, cut at 10 deviations',
+            'minmax': 'to [0, 1]',
+            'none': 'as they are',
+        },
+        section='5.1, 5.1.2',
     )
     nonfinite_audio: str = setting(
         'How to handle a NaN or an infinity among the openSMILE features.',
@@ -267,6 +272,7 @@ class TrainConfig:
         'Which pixels the network gets.',
         'source',
         choices={'source': 'those that the weights were trained on', 'dissertation': '[-1, 1] for any weights'},
+        section='5.1.1',
     )
     allow_missing: bool = setting(
         'Keep fresh values for variables that the weights do not have or have in another shape.', False
