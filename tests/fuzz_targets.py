@@ -49,6 +49,13 @@ from fer.prepare.statistics.splits import read_split as read_statistics_split
 from fer.prepare.statistics.write import write_statistics
 from fer.prepare.stills import link_faces, prepare_stills
 from fer.prepare.summary import report as report_split
+from fer.prepare_flags import (
+    clip_contexts,
+    compare_clip_contexts,
+    read_prepare_flags,
+    read_run_prepare_flags,
+    write_run_prepare_flags,
+)
 from fer.report.figures import draw_all_curves
 from fer.report.page import write_report
 from fer.report.runs import read_seeds
@@ -59,7 +66,7 @@ from fer.results.results_file import Results, read_results, write_results
 from fer.results.videos import prior_logits
 from fer.runs.config import write_flagfile
 from fer.runs.flagfiles import read_settings
-from fer.runs.names import CLASS_COUNTS_FILE, FLAGS_FILE, SCALING_FILE
+from fer.runs.names import CLASS_COUNTS_FILE, FLAGS_FILE, PREPARE_FLAGS_FILE, SCALING_FILE
 from fer.runs.status import write_status
 from fer.tf1 import tf
 from fer.training.feature_store import FeatureStore
@@ -349,6 +356,19 @@ def read_counts(folder: Path) -> None:
     assert np.isfinite(prior_logits(read_class_counts(folder))).all()
 
 
+def make_prepare_flags(folder: Path) -> list[Path]:
+    text = '--dataset=afew\n--clip_context=isolated\n--source=raw\n'
+    (folder / 'prepare_flags.txt').write_text(text)
+    write_run_prepare_flags(folder / PREPARE_FLAGS_FILE, {'train.txt': read_prepare_flags(folder / 'train.txt')})
+    return [folder / 'prepare_flags.txt', folder / PREPARE_FLAGS_FILE]
+
+
+def read_all_prepare_flags(folder: Path) -> None:
+    read = {'train.txt': read_prepare_flags(folder / 'train.txt')}
+    kept = read_run_prepare_flags(folder / PREPARE_FLAGS_FILE)
+    compare_clip_contexts({'a': clip_contexts(read), 'b': clip_contexts(kept)})
+
+
 def make_convention(folder: Path) -> list[Path]:
     write_convention(folder, 'resnet50', Convention(order='BGR'), 'fresh')
     return [folder / 'convention.json']
@@ -602,6 +622,7 @@ TARGETS = {
     'frames.csv': Target(make_frames, read_frames_tables, 300),
     'statistics': Target(make_statistics, lambda f: draw_statistics([f]), 60),
     'class_counts.json': Target(make_class_counts, read_counts, 500),
+    'flags of preparation': Target(make_prepare_flags, read_all_prepare_flags, 400),
     'convention.json': Target(make_convention, read_conventions, 600),
     'run folder in the report': Target(make_run, read_report, 340),
     'logs in the report': Target(make_logs, read_curves, 60),

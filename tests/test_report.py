@@ -25,6 +25,7 @@ from fer.dissertation.runs import read_runs
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.prepare.statistics.write import write_statistics
+from fer.prepare_flags import write_run_prepare_flags
 from fer.report.changed_settings import changed_fusion, changed_settings
 from fer.report.describe import describe
 from fer.report.figures import draw_all_curves, lay_out_matrices
@@ -421,6 +422,29 @@ def test_settings_are_compared_with_the_flagfile(tmp_path, changes, message):
     row = read(tmp_path)[0]['6.2-t1-r13']
     found = [flag.text for _, flag in row.flags if flag.kind == 'settings']
     assert found == ([message] if message else [])
+
+
+@pytest.mark.parametrize(
+    ('run_id', 'contexts', 'message'),
+    [
+        ('6.4-t2-r6', ('isolated', 'isolated'), ''),
+        ('6.4-t2-r6', ('contextual', 'contextual'), '--clip_context=contextual (isolated)'),
+        ('6.5e-t1-r1', ('isolated', None), '--clip_context=isolated,unknown (isolated)'),
+        ('6.5e-t1-r1', (), '--clip_context=unknown (isolated)'),
+        ('6.4-t1-r5', (), ''),  # it reads functionals
+    ],
+)
+def test_clips_that_were_not_isolated_are_flagged(tmp_path, run_id, contexts, message):
+    folder = make_run(tmp_path, run_id)
+    if contexts:
+        flags = {
+            name: {'clip_context': context} if context else {} for name, context in zip('tv', contexts, strict=True)
+        }
+        write_run_prepare_flags(folder / 'prepare_flags.json', flags)
+    row = read(tmp_path)[0][run_id]
+    assert [flag.text for _, flag in row.flags if flag.kind == 'clips'] == ([message] if message else [])
+    (folder / 'prepare_flags.json').write_text('{"t": []}')
+    assert ('prepare_flags.json' in str(read(tmp_path)[0][run_id].unfinished)) == (run_id != '6.4-t1-r5')
 
 
 def test_a_flag_of_several_seeds_is_listed_once(tmp_path):

@@ -258,6 +258,27 @@ def test_sampling_rates_that_differ_are_printed(runs, tmp_path, capsys):
         train(runs.config('ffn', tmp_path / 'other', **changes), resume=False, overwrite=False)
 
 
+def test_clip_contexts_that_differ_are_printed(runs, tmp_path, capsys):
+    """Compares training with validation, and with a later evaluation. The run keeps the flags of both preparations."""
+    changes = {}
+    for split, context in (('train', 'isolated'), ('val', 'contextual')):
+        data = tmp_path / split
+        shutil.copytree(runs.data, data)
+        (data / 'prepare_flags.txt').write_text(f'--dataset=afew\n--clip_context={context}\n')
+        changes[f'{split}_manifest'] = str(data / f'{split}_clips.txt')
+    train(runs.config('audio_gru', tmp_path / 'run', max_steps=1, **changes), resume=False, overwrite=False)
+    expected = '--clip_context differs: training isolated, validation contextual; audio clips of'
+    assert expected in capsys.readouterr().out
+    kept = json.loads((tmp_path / 'run' / 'prepare_flags.json').read_text())
+    assert kept[changes['train_manifest']] == {'dataset': 'afew', 'clip_context': 'isolated'}
+    assert kept[changes['val_manifest']]['clip_context'] == 'contextual'
+    score(tmp_path / 'run', changes['val_manifest'], tmp_path / 'val')
+    assert 'the run contextual and isolated, val contextual' in capsys.readouterr().out
+    (tmp_path / 'train' / 'prepare_flags.txt').write_text('--dataset=afew\nclip_context\n')
+    with pytest.raises(InputError, match=r"train/prepare_flags.txt:2: found 'clip_context'; expected --flag=value"):
+        train(runs.config('audio_gru', tmp_path / 'other', **changes), resume=False, overwrite=False)
+
+
 def test_early_stopping_keeps_best_and_stays_stopped(runs, tmp_path, capsys):
     """Steps too small to change a prediction make the first epoch the best, so the run stops after the third."""
     run_dir = tmp_path / 'run'

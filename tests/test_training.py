@@ -27,6 +27,7 @@ RUN_FILES = {
     'flags.txt',
     'environment.json',
     'class_counts.json',
+    'prepare_flags.json',
     'restored.txt',
     'train_log.csv',
     'val_log.csv',

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.data.audio import AudioFeatures, read_audio
+from fer.data.audio import LLD, AudioFeatures, read_audio
 from fer.data.bad_frames import Skip, leave_out_bad_frames
 from fer.data.file_checks import BadFrame, check_images
 from fer.data.frame_cache import CachedVideo
 from fer.data.windows import Window, split_windows
 from fer.errors import InputError
 from fer.manifest import LedgerRow, Manifest, Video, describe_misplaced, read_ledger, read_manifest
+from fer.prepare_flags import PrepareFlags, clip_contexts, read_prepare_flags
 from fer.runs.names import BAD_FRAMES_FILE
 from fer.sample_rates import Rates, rates_path, read_rates
 
@@ -53,10 +54,16 @@ class Split(NamedTuple):
     features: FrameFeatures | None = None  # if given, the pipeline reads these instead of images
     bad: tuple[BadFrame, ...] = ()  # lines that were left out (--on_bad_frame=skip)
     sample_rates: Rates = MappingProxyType({})  # videos by the sampling rate of their audio in Hz. Empty if unknown
+    prepare_flags: PrepareFlags = MappingProxyType({})  # of each manifest
 
     @property
     def ledger(self) -> list[LedgerRow]:
         return [row for ledger in self.ledgers for row in ledger]
+
+    @property
+    def clip_contexts(self) -> set[str]:
+        """Returns the values of --clip_context that its clips were made with. Empty if unknown, or without clips."""
+        return clip_contexts(self.prepare_flags) if len(self.audio_names) == LLD else set()
 
 
 def dataset_names(paths: Sequence[str]) -> list[str]:
@@ -118,6 +125,7 @@ def load_split(
         replaced=audio.replaced,
         bad=tuple(bad),
         sample_rates=rates,
+        prepare_flags={path: read_prepare_flags(path) for path in paths},
     )
 
 

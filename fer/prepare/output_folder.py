@@ -16,9 +16,9 @@ from fer.prepare.settings import AUDIO_FEATURES
 from fer.prepare.stills import FOLDER as STILLS
 from fer.prepare.stills import LINK
 from fer.prepare.summary import PROBLEMS
+from fer.prepare_flags import FILE as PREPARE_FLAGS
 from fer.sample_rates import rates_path
 
-FLAGS_FILE = 'prepare_flags.txt'
 SUBJECTS_FILE = 'split_subjects.csv'
 STATISTICS = 'statistics'
 
@@ -39,9 +39,9 @@ def open_output(output: Path, recorded: str, source: str, *, overwrite: bool) ->
         raise InputError(f'--output={output}: a file; expected a folder')
     # Hidden files are ignored, because the job of another shard may be writing the settings at this moment.
     if output.exists() and any(not path.name.startswith('.') for path in output.iterdir()):
-        if not (output / FLAGS_FILE).exists():
-            raise InputError(f'--output={output}: holds files but no {FLAGS_FILE}; expected a new or empty folder')
-        earlier = (output / FLAGS_FILE).read_text(encoding='utf-8', errors='replace').splitlines()
+        if not (output / PREPARE_FLAGS).exists():
+            raise InputError(f'--output={output}: holds files but no {PREPARE_FLAGS}; expected a new or empty folder')
+        earlier = (output / PREPARE_FLAGS).read_text(encoding='utf-8', errors='replace').splitlines()
         changed = sorted(set(earlier).symmetric_difference(recorded.splitlines()))
         changed = [line for line in changed if not line.startswith('--source=')]
         if changed and not overwrite:
@@ -52,7 +52,7 @@ def open_output(output: Path, recorded: str, source: str, *, overwrite: bool) ->
         if overwrite:
             _remove_preparation(output)
     output.mkdir(parents=True, exist_ok=True)
-    with atomic_write(output / FLAGS_FILE) as file:
+    with atomic_write(output / PREPARE_FLAGS) as file:
         file.write(recorded + f'--source={source}\n')
 
 

@@ -12,11 +12,19 @@ import numpy as np
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.files import read_object
+from fer.prepare_flags import ISOLATED, read_run_prepare_flags
 from fer.report.changed_settings import changed_fusion, changed_settings
 from fer.results.metrics import score_results
 from fer.results.results_file import read_results
 from fer.runs.config import read_flagfile
-from fer.runs.names import ENVIRONMENT_FILE, FINISHED_FILE, FLAGS_FILE, TRAIN_LOG, VALIDATION_LOG
+from fer.runs.names import (
+    ENVIRONMENT_FILE,
+    FINISHED_FILE,
+    FLAGS_FILE,
+    PREPARE_FLAGS_FILE,
+    TRAIN_LOG,
+    VALIDATION_LOG,
+)
 from fer.runs.provenance import digest
 
 # {dataset: split in the names of its files}: of the stills of section 6.1, and of all other runs.
@@ -25,6 +33,7 @@ VIDEOS = {'AFEW': 'val'}
 
 SEED_FOLDER = re.compile(r'(?P<run_id>.+)-seed(?P<seed>\d+)', re.DOTALL)
 _LATE_FUSION = '6.5l-'
+_CLIPS = ('6.4-t2-', '6.5e-')  # the beginnings of names of runs that read audio clips
 _TRAINING_FILES = (FLAGS_FILE, ENVIRONMENT_FILE, TRAIN_LOG, VALIDATION_LOG)
 
 # Warnings about a run. Its numbers are shown all the same.
@@ -37,6 +46,7 @@ FLAGS = {
     'seed': 'the seed is not the one in the folder name: the run used another seed, was built from runs of another '
     'seed, or has the same results as another seed',
     'checkpoint': 'the evaluated checkpoint is not the one that training ended with',
+    'clips': 'the audio clips were not analysed each alone (5.1.2), or nothing records how',
     'data': 'the videos differ from those of the dissertation or of another seed',
 }
 
@@ -115,6 +125,8 @@ def read_seed(run_id: str, seed: int, folder: Path, settings: dict[str, str] | N
     found = _Findings(seed)
     fused = run_id.startswith(_LATE_FUSION) or 'results' in (settings or {})
     checkpoint = None if fused else _read_training(found, folder, settings, flagfile)
+    if run_id.startswith(_CLIPS):
+        _check_clips(found, folder)
     is_trained = not found.missing
     results = {}
     for dataset, split in datasets_of(run_id).items():
@@ -164,6 +176,18 @@ def _check_flags(found: _Findings, folder: Path, settings: dict[str, str] | None
     _check_parents(found, FLAGS_FILE, (config.init_from, config.audio_run_dir))
     if settings is not None and flagfile is not None and (changed := changed_settings(config, settings, flagfile)):
         found.flag('settings', ', '.join(changed))
+
+
+def _check_clips(found: _Findings, folder: Path) -> None:
+    """Flags a run whose audio clips were not analysed each alone, as section 5.1.2 does."""
+    try:
+        prepare_flags = read_run_prepare_flags(folder / PREPARE_FLAGS_FILE)
+    except InputError as error:
+        found.missing.append(_without_folder(error, folder))
+        return
+    contexts = {flags.get('clip_context', 'unknown') for flags in prepare_flags.values()} or {'unknown'}
+    if contexts != {ISOLATED}:
+        found.flag('clips', f'--clip_context={",".join(sorted(contexts))} ({ISOLATED})')
 
 
 def _check_metrics(found: _Findings, name: str, metrics: dict[str, Any], checkpoint: str | None) -> None:

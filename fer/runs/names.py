@@ -10,6 +10,7 @@ CONVENTION_FILE = 'convention.json'  # the network's conventions for its input a
 SCALING_FILE = 'audio_scaling.txt'  # mean and deviation of each audio feature in the training set
 CLASS_COUNTS_FILE = 'class_counts.json'  # training videos of each class, in the order of the logits
 SAMPLE_RATES_FILE = 'sample_rates.csv'  # of the training set's audio
+PREPARE_FLAGS_FILE = 'prepare_flags.json'  # by manifest, the flags that its data were prepared with
 BAD_FRAMES_FILE = 'bad_frames.csv'  # skipped lines of manifests, for evaluation in bad_frames_<split>.csv
 LOCK_FILE = 'lock.json'  # names the job that writes to the folder
 TRAIN_LOG, VALIDATION_LOG = 'train_log.csv', 'val_log.csv'

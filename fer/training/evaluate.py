@@ -11,6 +11,7 @@ from fer.data.bad_frames import write_bad_frames
 from fer.data.split import Split, describe, warnings_of
 from fer.errors import InputError
 from fer.files import atomic_files
+from fer.prepare_flags import compare_clip_contexts
 from fer.results.metrics import score_results, summary, write_metrics
 from fer.results.plots import draw_confusion
 from fer.results.results_file import Results, read_results, write_results
@@ -158,6 +159,10 @@ def _print_inputs(request: EvaluationRequest, checkpoint: str, data: Split) -> N
         print(warning)
     if differing := compare_rates({'training': rates, request.split: data.sample_rates}):
         print(differing)
+    if data.clip_contexts:
+        parts = {'the run': run_folder.read_clip_contexts(request.run_dir), request.split: data.clip_contexts}
+        if differing := compare_clip_contexts(parts):
+            print(differing)
     print(f'checkpoint: {checkpoint}{f"; mean of {request.tta_views} views" if request.tta_views > 1 else ""}')
 
 

@@ -19,6 +19,7 @@ from fer.errors import InputError
 from fer.files import atomic_write, is_temporary, remove_temporaries
 from fer.nets.conventions import Convention
 from fer.nets.weights.convention_file import read_convention, write_convention
+from fer.prepare_flags import PrepareFlags, clip_contexts, read_run_prepare_flags, write_run_prepare_flags
 from fer.results.videos import read_class_counts
 from fer.runs import provenance
 from fer.runs.checkpoints import best_or_last_checkpoint, latest_checkpoint
@@ -32,6 +33,7 @@ from fer.runs.names import (
     FLAGS_FILE,
     LAST_STATE,
     LOCK_FILE,
+    PREPARE_FLAGS_FILE,
     SAMPLE_RATES_FILE,
     SCALING_FILE,
     VISUAL_FLAGS_FILE,
@@ -84,7 +86,12 @@ def open_run(config: TrainConfig, *, resume: bool, overwrite: bool) -> str | Non
 
 
 def start_run(
-    blueprint: Blueprint, first_step: int, class_counts: np.ndarray, sample_rates: Rates, origin: str
+    blueprint: Blueprint,
+    first_step: int,
+    class_counts: np.ndarray,
+    sample_rates: Rates,
+    prepare_flags: PrepareFlags,
+    origin: str,
 ) -> Path:
     """Writes the files that are known before the first step, into an existing folder.
 
@@ -96,6 +103,7 @@ def start_run(
       first_step: 0, or the step of the checkpoint that the run resumes from.
       class_counts: int [7], the training videos of each class.
       sample_rates: the training videos by the sampling rate of their audio in Hz, empty if unknown.
+      prepare_flags: of the manifests of training and validation.
       origin: the source of the CNN's weights, for the reader of convention.json.
     """
     config = blueprint.config
@@ -113,6 +121,7 @@ def start_run(
     if not first_step:
         if sample_rates:
             write_rates(folder / SAMPLE_RATES_FILE, sample_rates)
+        write_run_prepare_flags(folder / PREPARE_FLAGS_FILE, prepare_flags)
         _write_blueprint(folder, blueprint, origin)
     return folder
 
@@ -198,6 +207,11 @@ def environment() -> dict:
 def read_run_rates(run_dir: str | Path) -> Rates:
     """Returns the training videos by the sampling rate of their audio in Hz. Empty if unknown."""
     return read_rates([Path(run_dir) / SAMPLE_RATES_FILE])
+
+
+def read_clip_contexts(run_dir: str | Path) -> set[str]:
+    """Returns the values of --clip_context that the run's data were prepared with. Empty if unknown."""
+    return clip_contexts(read_run_prepare_flags(Path(run_dir) / PREPARE_FLAGS_FILE))
 
 
 def check_class_order(run_dir: str | Path) -> None:

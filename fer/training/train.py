@@ -7,6 +7,7 @@ from pathlib import Path
 from fer.data.bad_frames import write_bad_frames
 from fer.data.split import common_videos, describe, warnings_of
 from fer.errors import InputError
+from fer.prepare_flags import compare_clip_contexts
 from fer.results.videos import prior_logits
 from fer.runs.checkpoints import latest_checkpoint
 from fer.runs.config import TrainConfig
@@ -109,7 +110,8 @@ def _start_folder(inputs: RunInputs, step: int, reports: list[PartReport]) -> No
     """Writes the files that are known before the first step, and removes unfinished ones of a killed session."""
     config, train_split = inputs.blueprint.config, inputs.train_split
     origin = reports[0].weights or 'fresh' if reports else ''
-    folder = run_folder.start_run(inputs.blueprint, step, inputs.class_counts, train_split.sample_rates, origin)
+    flags = {path: of for split in inputs.splits for path, of in split.prepare_flags.items()}
+    folder = run_folder.start_run(inputs.blueprint, step, inputs.class_counts, train_split.sample_rates, flags, origin)
     checkpoints.remove_leftovers(folder)
     if config.on_bad_frame == 'skip':
         bad = {'train': train_split.bad, 'val': inputs.val_split.bad if inputs.val_split else ()}
@@ -159,13 +161,22 @@ def _describe_data(inputs: RunInputs) -> list[str]:
                 f'{len(common)} of the validation videos are also trained on, so their scores mean little for new ones'
             )
     lines += [warning for split in inputs.splits for warning in warnings_of(split)]
-    rates = {'training': train_split.sample_rates, 'validation': val_split.sample_rates if val_split else {}}
-    if differing := compare_rates(rates):
-        lines.append(differing)
+    lines += _compare_audio(inputs)
     if config.on_bad_frame == 'skip':
         number = sum(len(split.bad) for split in inputs.splits)
         lines.append(f'{Path(config.run_dir) / BAD_FRAMES_FILE}: {number} bad frames left out')
     return lines
+
+
+def _compare_audio(inputs: RunInputs) -> list[str]:
+    """Returns a line for each property of the audio in which training, validation and the audio run differ."""
+    audio_run = inputs.blueprint.config.audio_run_dir
+    named = dict(zip(('training', 'validation'), inputs.splits, strict=False))
+    contexts = {name: split.clip_contexts for name, split in named.items()}
+    if audio_run and contexts['training']:
+        contexts[audio_run] = run_folder.read_clip_contexts(audio_run)
+    rates = {name: split.sample_rates for name, split in named.items()}
+    return [line for line in (compare_rates(rates), compare_clip_contexts(contexts)) if line]
 
 
 def _run_loop(
