@@ -21,7 +21,7 @@ def make_answers(models: int, videos: int, seed: int = 0) -> Answers:
 
 
 def loop_correct(answers: Answers, method: str, subsets: Iterable[list[int]]) -> list[int]:
-    """Counts the right answers of each subset of the models by a loop over dictionaries, for methods 1 to 4."""
+    """Counts the right answers of each subset of the models by a loop over dictionaries, for methods 1 to 4 and 4-normalised."""
     dictionaries = to_dictionaries(answers)
     return [loop(*dictionaries, method, subset) for subset in subsets]
 
@@ -29,8 +29,8 @@ def loop_correct(answers: Answers, method: str, subsets: Iterable[list[int]]) ->
 def to_dictionaries(answers: Answers) -> tuple[dict, ...]:
     """Returns the answers as six dictionaries.
 
-    The first has the label of each video. The others are by model: accuracy, accuracy in each class, and by video the
-    prediction, logits and largest |logit|.
+    The first has the label of each video. The others are by model: accuracy, right answers and videos of each class, and
+    by video the prediction, logits and largest |logit|.
     """
     videos = range(len(answers.labels))
     labels = {v: int(answers.labels[v]) for v in videos}
@@ -40,10 +40,8 @@ def to_dictionaries(answers: Answers) -> tuple[dict, ...]:
         logits[m] = {v: answers.logits[m, v].tolist() for v in videos}
         largest[m] = {v: max(map(abs, logits[m][v])) for v in videos}
         right = [v for v in videos if predictions[m][v] == labels[v]]
-        accuracies[m] = max(len(right) / len(labels), 1e-6)
-        within[m] = {
-            k: (sum(labels[v] == k for v in right) + 1) / (sum(labels[v] == k for v in videos) + 2) for k in range(7)
-        }
+        accuracies[m] = len(right) / len(labels)
+        within[m] = {k: (sum(labels[v] == k for v in right), sum(labels[v] == k for v in videos)) for k in range(7)}
     return labels, accuracies, within, predictions, logits, largest
 
 
@@ -59,11 +57,15 @@ def loop(
 ) -> int:
     """Counts the right answers of one subset, from what `to_dictionaries` returns."""
     correct = 0
-    weights = {m: 1.0 if method == '3' else accuracies[m] for m in subset}
+    lowest = 0.0 if method == '4' else 1e-6
+    weights = {m: 1.0 if method == '3' else max(accuracies[m], lowest) for m in subset}
     by_class = {m: [weights[m]] * 7 for m in subset}
-    if method == '4':
-        by_class = {m: [weights[m] * within[m][k] ** 0.5 for k in range(7)] for m in subset}
-    totals = [sum(by_class[m][k] for m in subset) for k in range(7)]
+    added = {'4': 0, '4-normalised': 1}.get(method)  # right answers and wrong ones, to each class
+    if added is not None:
+        shares = {m: [(right + added) / (videos + 2 * added) for right, videos in within[m].values()] for m in subset}
+        by_class = {m: [weights[m] * share**0.5 for share in shares[m]] for m in subset}
+    totals = [1.0 if method == '4' else sum(by_class[m][k] for m in subset) for k in range(7)]
+    total = 1.0 if method == '4' else sum(weights.values())
     for video, label in labels.items():
         scores, magnitude = [0.0] * 7, 0.0
         for m in subset:
@@ -76,6 +78,6 @@ def loop(
                     scores[k] += by_class[m][k] * values[k]
                 magnitude += weights[m] * largest[m][video]
         scores = [score / total for score, total in zip(scores, totals, strict=True)]
-        enough = max(scores) - TIE * magnitude / sum(weights.values())
+        enough = max(scores) - TIE * magnitude / total
         correct += next(k for k in range(7) if scores[k] >= enough) == label
     return correct

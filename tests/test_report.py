@@ -24,6 +24,7 @@ from fer.dissertation.confusion import read_figures
 from fer.dissertation.runs import read_runs
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
+from fer.fusion.methods import METHODS
 from fer.prepare.statistics.write import write_statistics
 from fer.prepare_flags import write_run_prepare_flags
 from fer.report.changed_settings import changed_fusion, changed_settings
@@ -464,6 +465,27 @@ def test_a_late_fusion_is_compared_with_its_flagfile(tmp_path):
     row = read(tmp_path)[0]['6.5l-t1-r1']
     assert kinds(row) == ['settings']
     assert '--method=3 (4), --results=6.2-t1-r7 (6.2-t1-r7,6.2-t2-r1' in texts(row)
+
+
+@pytest.mark.parametrize(
+    ('method', 'record', 'found'),
+    [
+        ('4', {'method': 4, 'method_title': METHODS['4'].title}, ''),
+        ('4', {'method': 4, 'method_title': METHODS['4-normalised'].title}, '--method=4-normalised (4)'),
+        ('4', {'method': '4'}, '--method=4-normalised (4)'),  # an earlier search
+        ('4', {'method': '4', 'method_title': METHODS['4'].title}, ''),
+        ('4-normalised', {'method': 4, 'method_title': METHODS['4-normalised'].title}, ''),
+        (
+            '4-rescaled',
+            {'method': '4-rescaled', 'method_title': METHODS['4-normalised-rescaled'].title},
+            '--method=4-normalised-rescaled (4-rescaled)',
+        ),
+    ],
+)
+def test_an_earlier_method_4_is_called_normalised(method, record, found):
+    members = ['runs/a-seed0/results_val.txt']
+    flags = {'method': method, 'results': members[0]}
+    assert ''.join(changed_fusion(record | {'members': members}, flags)) == found
 
 
 def test_a_seed_unlike_its_name_is_flagged(tmp_path):

@@ -47,7 +47,7 @@ def test_every_subset_scores_like_its_fusion(method):
         assert counts[number] == (predictions == answers.labels).sum()
 
 
-@pytest.mark.parametrize('method', ['1', '2', '3', '4'])
+@pytest.mark.parametrize('method', ['1', '2', '3', '4', '4-normalised'])
 def test_subset_counts_equal_a_plain_loop(method):
     """Compares every subset of ten models, and every 50th of twelve, whose two halves both have models."""
     answers = make_answers(10, 40)
@@ -61,7 +61,7 @@ def test_subset_counts_equal_a_plain_loop(method):
 
 def test_counts_exceed_a_byte():
     answers = make_answers(11, 600)
-    for method in ('3', '4'):
+    for method in ('3', '4', '4-normalised'):
         counts = count_correct(answers, method)
         numbers = [1, 1024, 2047, 777]
         assert counts[numbers].tolist() == loop_correct(answers, method, map(subset, numbers))
@@ -70,15 +70,15 @@ def test_counts_exceed_a_byte():
 
 def test_exhaustive_search_finds_the_best_and_smallest():
     answers = make_answers(6, 80, seed=2)
-    found = search(answers, ['1', '2', '4'], 'exhaustive')
+    found = search(answers, ['1', '2', '4', '4-normalised'], 'exhaustive')
     numbers = range(1, 64)
     scores = {}
-    for method in ('1', '2', '4'):
+    for method in ('1', '2', '4', '4-normalised'):
         by_loop = loop_correct(answers, method, map(subset, numbers))
         scores.update({(method, number): score for number, score in zip(numbers, by_loop, strict=True)})
     best = max(scores.values())
     assert found.correct == best
-    assert found.tried == 3 * 63
+    assert found.tried == 4 * 63
     candidates = [(len(subset(n)), m, n) for (m, n), score in scores.items() if score == best]
     assert (len(found.models), found.method, found.models) == (lambda c: (c[0], c[1], subset(c[2])))(min(candidates))
     weights = fit_ensemble(found, answers)

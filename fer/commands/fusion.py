@@ -23,12 +23,13 @@ flags.DEFINE_list('results', None, 'Results files to fuse, separated by commas. 
 flags.DEFINE_enum(
     'method',
     '2',
-    ['1', '2', '3', '4', '5', 'vote', 'softmax', '2-rescaled', '3-rescaled', '4-rescaled', '4-frequency', 'frequency']
-    + ['per-class'],
+    ['1', '2', '3', '4', '5', 'vote', 'softmax', '2-rescaled', '3-rescaled', '4-rescaled', '4-normalised']
+    + ['4-normalised-rescaled', '4-frequency', 'frequency', 'per-class'],
     'Late-fusion method, numbered 1 to 5 as in dissertation 6.5. 1: predictions weighted by accuracy; 2: logits '
-    'weighted by accuracy; 3: logits with equal weights; 4: logits weighted by accuracy and the square root of each '
-    "model's accuracy in the class; 5: linear regression. vote: predictions with equal weights; softmax: mean "
-    'probabilities; -rescaled: logits stretched to [0, 1] first; 4-frequency: 4 with inverse class frequencies '
+    'weighted by accuracy; 3: logits with equal weights; 4: the sum of logits times accuracy times the square root of '
+    "each model's accuracy in the class; 5: linear regression. vote: predictions with equal weights; softmax: mean "
+    'probabilities; -rescaled: logits stretched to [0, 1] first; 4-normalised: 4 with weights that sum to 1 in each '
+    'class, made from smoothed accuracies, which older results call 4; 4-frequency: 4 with inverse class frequencies '
     'instead of accuracies in the class; frequency: probabilities weighted by accuracy and inverse class frequency; '
     'per-class: linear regression with weights of each model in each class.',
 )

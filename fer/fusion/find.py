@@ -119,6 +119,7 @@ def _describe_search(
         'files': list(paths),
         'candidates': ensemble.tried,
         'method': ensemble.method,
+        'method_title': METHODS[ensemble.method].title,
         'members': [paths[model] for model in ensemble.models],
         'optimistic_score': table[-1]['optimistic'],
         'cross_validated': table[-1]['cross_validated'],
@@ -144,7 +145,7 @@ def _fuse_ensemble(ensemble: Ensemble, source: Members, members: Members) -> Fus
 
 
 def check_methods(methods: Sequence[str]) -> None:
-    """Raises InputError for a method that does not exist, or that is not a weighted mean."""
+    """Raises InputError for a method that does not exist, or that is a regression."""
     known = [name for name, method in METHODS.items() if method.evidence is not None]
     for name in methods:
         if name not in known:

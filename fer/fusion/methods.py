@@ -5,13 +5,15 @@ Every method is linear. With X[m, v, k], the logit or the vote of model m for cl
 
     score[v, k] = offset[k] + sum over m of by_class[m, k] * X[m, v, k]
 
-Methods differ in X and in how the weights are made. Except for the regressions, the weights are a weighted mean over
-the models within each class, times a factor of the class. The factor is 1 except in the frequency methods. With a
-factor of 1, one model alone gives its own answers back, and a fused file can be fused again. The offset is 0 except in
-the regressions.
+Methods differ in X and in how the weights are made. There are three ways:
 
-Ties go to the earlier class. Two scores tie if they differ by less than 1e-9 (TIE), relative to the mean of the
-members' largest |X| on that video, weighted like the models. Votes often tie, and 0.4 + 0.2 is not 0.3 + 0.3 in
+- A weighted mean over the models within each class, times a factor of the class. The factor is 1 except in the
+  frequency methods. With a factor of 1, one model alone gives its own answers back.
+- A plain sum over the models (methods 4 and 4-rescaled). One model alone may give other answers than its own.
+- A regression. The offset is 0 in the other ways.
+
+Ties go to the earlier class. Two scores tie if they differ by less than 1e-9 (TIE), relative to the mean or the sum of
+the members' largest |X| on that video, weighted like the models. Votes often tie, and 0.4 + 0.2 is not 0.3 + 0.3 in
 floating point.
 """
 
@@ -49,13 +51,13 @@ class Weights(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Factors that make the weights of a weighted mean. They serve every subset of the models.
+    """Factors that make the weights of a weighted mean or a sum. They serve every subset of the models.
 
     The factors of a model do not depend on other models.
     """
 
     model: np.ndarray  # float64 [M], above 0
-    by_class: np.ndarray | None  # float64 [M, 7], above 0, of a model within each class, None if all are equal
+    by_class: np.ndarray | None  # float64 [M, 7] of a model within each class, above 0 in a mean, None if all are equal
     factor: np.ndarray  # float64 [7], above 0, by which a class's score is multiplied, equal for all models
 
 
@@ -67,6 +69,7 @@ class Method(NamedTuple):
     needs: str  # what the weights are made from: 'nothing', 'accuracies' or 'labels' (of the videos themselves)
     evidence: Callable[[Answers, np.ndarray], Evidence] | None = None  # of answers and the models' accuracies [M]
     learn: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None  # of X and labels
+    is_sum: bool = False  # whether the weights that `evidence` makes are summed as they are, not divided by their sum
 
 
 def votes(answers: Answers) -> np.ndarray:
@@ -108,9 +111,20 @@ def by_accuracy_and_root_class_accuracy(answers: Answers, accuracies: np.ndarray
 
     The dissertation takes its class weights from Liu et al. 2018 ([47]) without a formula. Section 4.4 wants them 'to
     reflect class specific model performance', which this function does. `by_accuracy_and_root_frequency` is the other
-    reading. One right and one wrong video are added to each class, so that no weight is 0 in a class with few videos.
+    reading. A class without videos has no accuracy: it counts with the model's accuracy over all videos.
     """
-    return by_accuracy(answers, accuracies)._replace(by_class=np.sqrt(class_accuracies(answers)))
+    right, videos = count_by_class(answers)
+    within = np.where(videos > 0, right / np.maximum(videos, 1), accuracies[:, np.newaxis])
+    return Evidence(accuracies, np.sqrt(within), np.ones(NUM_CLASSES))
+
+
+def by_accuracy_and_smoothed_root_class_accuracy(answers: Answers, accuracies: np.ndarray) -> Evidence:
+    """Does as `by_accuracy_and_root_class_accuracy`, with one right and one wrong video added to each class.
+
+    No weight is 0 then, so that the weights of every class form a mean.
+    """
+    right, videos = count_by_class(answers)
+    return by_accuracy(answers, accuracies)._replace(by_class=np.sqrt((right + 1) / (videos + 2)))
 
 
 def by_accuracy_and_root_frequency(answers: Answers, accuracies: np.ndarray) -> Evidence:
@@ -127,14 +141,11 @@ def by_accuracy_and_frequency(answers: Answers, accuracies: np.ndarray) -> Evide
     return by_accuracy(answers, accuracies)._replace(factor=inverse_frequencies(answers.labels))
 
 
-def class_accuracies(answers: Answers) -> np.ndarray:
-    """Returns each model's accuracy in each class, float64 [M, 7] in (0, 1).
-
-    One right and one wrong video are added to each class.
-    """
-    of_class = answers.labels == np.arange(NUM_CLASSES)[:, np.newaxis]  # [7, V]
+def count_by_class(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Counts each model's right answers and all of its answers in each class, two arrays of float64 [M, 7]."""
+    of_class = (answers.labels[:, np.newaxis] == np.arange(NUM_CLASSES)).astype(float)  # [V, 7]
     right = (answers.predictions == answers.labels) * answers.shares()  # [M, V]
-    return (right @ of_class.T.astype(float) + 1) / (answers.shares() @ of_class.T.astype(float) + 2)
+    return right @ of_class, answers.shares() @ of_class
 
 
 def inverse_frequencies(labels: np.ndarray) -> np.ndarray:
@@ -148,10 +159,11 @@ METHODS: dict[str, Method] = {
     '2': Method('accuracy-weighted logits', raw_logits, 'accuracies', by_accuracy),
     '3': Method('equally weighted logits', raw_logits, 'nothing', equal),
     '4': Method(
-        'logits weighted by accuracy and root of class accuracy',
+        'sum of logits times accuracy and root of class accuracy',
         raw_logits,
         'labels',
         by_accuracy_and_root_class_accuracy,
+        is_sum=True,
     ),
     '5': Method(
         'linear regression of model and class weights', raw_logits, 'labels', learn=regress_models_then_classes
@@ -161,10 +173,23 @@ METHODS: dict[str, Method] = {
     '2-rescaled': Method('accuracy-weighted logits in [0, 1]', rescaled_logits, 'accuracies', by_accuracy),
     '3-rescaled': Method('equally weighted logits in [0, 1]', rescaled_logits, 'nothing', equal),
     '4-rescaled': Method(
-        'logits in [0, 1] weighted by accuracy and root of class accuracy',
+        'sum of logits in [0, 1] times accuracy and root of class accuracy',
         rescaled_logits,
         'labels',
         by_accuracy_and_root_class_accuracy,
+        is_sum=True,
+    ),
+    '4-normalised': Method(
+        'logits weighted by accuracy and root of class accuracy',
+        raw_logits,
+        'labels',
+        by_accuracy_and_smoothed_root_class_accuracy,
+    ),
+    '4-normalised-rescaled': Method(
+        'logits in [0, 1] weighted by accuracy and root of class accuracy',
+        rescaled_logits,
+        'labels',
+        by_accuracy_and_smoothed_root_class_accuracy,
     ),
     '4-frequency': Method(
         'logits weighted by accuracy and root of inverse class frequency',
@@ -199,16 +224,18 @@ def take_models(answers: Answers, models: Sequence[int]) -> Answers:
     return Answers(answers.logits[list(models)], answers.predictions[list(models)], answers.labels, answered)
 
 
-def weighted_mean(evidence: Evidence) -> Weights:
-    """Returns weights that sum to 1 over the models within each class, times the class's factor."""
-    by_class = np.broadcast_to(evidence.model[:, np.newaxis], (len(evidence.model), NUM_CLASSES))
-    if evidence.by_class is not None:
-        by_class = by_class * evidence.by_class
-    return Weights(
-        evidence.model / evidence.model.sum(),
-        by_class / by_class.sum(axis=0) * evidence.factor,
-        np.zeros(NUM_CLASSES),
-    )
+def weigh_classes(evidence: Evidence) -> np.ndarray:
+    """Returns each model's factor within each class, without the factor of the class, float64 [M, 7]."""
+    within = np.ones(NUM_CLASSES) if evidence.by_class is None else evidence.by_class
+    return evidence.model[:, np.newaxis] * within
+
+
+def _make_weights(evidence: Evidence, *, is_sum: bool) -> Weights:
+    """Returns the weights of a sum, or those of a mean: 1 over the models within each class, times the class's factor."""
+    model, by_class = evidence.model, weigh_classes(evidence)
+    if not is_sum:
+        model, by_class = model / model.sum(), by_class / by_class.sum(axis=0)
+    return Weights(model, by_class * evidence.factor, np.zeros(NUM_CLASSES))
 
 
 def fit(method: Method, answers: Answers, accuracies: np.ndarray | None = None) -> Weights:
@@ -225,13 +252,14 @@ def fit(method: Method, answers: Answers, accuracies: np.ndarray | None = None) 
     assert method.evidence is not None
     if accuracies is None:
         accuracies = np.ones(len(answers.logits)) if method.needs == 'nothing' else accuracies_of(answers)
-    return weighted_mean(method.evidence(answers, accuracies))
+    return _make_weights(method.evidence(answers, accuracies), is_sum=method.is_sum)
 
 
 def apply(method: Method, answers: Answers, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
     """Fuses answers.
 
-    If a model does not answer a video, its weight is shared among the others.
+    If a model does not answer a video, the others take over its weight. In a sum they do so equally in all classes, so
+    the video gets the answer of the sum over the models that answer it.
 
     Returns:
       Fused scores, float64 [V, 7], and predictions, int [V].
@@ -239,8 +267,8 @@ def apply(method: Method, answers: Answers, weights: Weights) -> tuple[np.ndarra
     inputs = _inputs(method, answers)
     scores = np.einsum('mvk,mk->vk', inputs, weights.by_class)
     if answers.answered is not None:
-        size = np.abs(weights.by_class)
-        present = np.einsum('mv,mk->vk', answers.shares(), size)
+        size = weights.model[:, np.newaxis] if method.is_sum else np.abs(weights.by_class)
+        present = answers.shares().T @ size  # [V, 1] or [V, 7]
         scores = scores * size.sum(axis=0) / np.where(present > 0, present, 1)
     scores = scores + weights.offset
     return scores, decide(scores, weights.model @ np.abs(inputs).max(axis=2))

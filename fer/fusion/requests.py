@@ -75,7 +75,7 @@ class SearchRequest(Request):
     Attributes:
       search: `exhaustive` tries every subset, `greedy` adds models one by one. `auto` is exhaustive for up to
         `fer.fusion.search.MOST_EXHAUSTIVE` files, else greedy.
-      methods: keys of `fer.fusion.methods.METHODS` to try, each of them a weighted mean.
+      methods: keys of `fer.fusion.methods.METHODS` to try: any except the regressions.
     """
 
     search: str = 'auto'

@@ -25,6 +25,7 @@ from fer.fusion.methods import (
     decide,
     fit,
     take_models,
+    weigh_classes,
 )
 from fer.fusion.validation import cross_validated
 
@@ -54,7 +55,7 @@ def search(answers: Answers, methods: Sequence[str], kind: str) -> Ensemble:
 
     Args:
       answers: of M models to V labelled videos.
-      methods: keys of METHODS that are weighted means.
+      methods: keys of METHODS that are weighted means or sums.
       kind: `exhaustive` for every subset (M <= MOST_EXHAUSTIVE), `greedy` for forward selection with replacement
         (Caruana et al. 2004), or `single` for ensembles of one model.
     """
@@ -91,13 +92,14 @@ def count_correct(answers: Answers, method: str) -> np.ndarray:
 
     Args:
       answers: of M models to labelled videos.
-      method: a key of METHODS whose method is a weighted mean.
+      method: a key of METHODS whose method is a weighted mean or a sum.
 
     Returns:
       int32 [2^M]. Entry s counts for the models m whose bit 2^m is set in s. The empty subset has 0 right answers.
     """
     inputs, evidence = _prepare(answers, METHODS[method])
-    count = _count_additive if evidence.by_class is None else _count_ratio
+    is_additive = METHODS[method].is_sum or evidence.by_class is None
+    count = _count_additive if is_additive else _count_ratio
     correct = count(inputs, evidence, answers.labels)
     correct[0] = 0
     return correct
@@ -136,17 +138,18 @@ def _best_greedy(answers: Answers, name: str) -> Ensemble:
     Ties go to the smallest ensemble.
     """
     inputs, evidence = _prepare(answers, METHODS[name])
-    models = len(inputs)
-    by_class = evidence.model[:, np.newaxis] * (1.0 if evidence.by_class is None else evidence.by_class)
-    by_class = np.broadcast_to(by_class, (models, NUM_CLASSES))
+    models, is_sum = len(inputs), METHODS[name].is_sum
+    by_class = weigh_classes(evidence)
     numerators = inputs * (by_class * evidence.factor)[:, np.newaxis]  # [M, V, 7]
     magnitudes = evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2)  # [M, V]
     numerator, magnitude, weight, class_weight = np.zeros_like(numerators[0]), 0.0, 0.0, np.zeros(NUM_CLASSES)
     chosen: list[int] = []
     best: tuple[int, list[int]] = (-1, [])
     for _ in range(GREEDY_ROUNDS):
-        scores = (numerator + numerators) / (class_weight + by_class)[:, np.newaxis]
-        scale = (magnitude + magnitudes) / (weight + evidence.model)[:, np.newaxis]
+        scores, scale = numerator + numerators, magnitude + magnitudes
+        if not is_sum:
+            scores = scores / (class_weight + by_class)[:, np.newaxis]
+            scale = scale / (weight + evidence.model)[:, np.newaxis]
         correct = (decide(scores, scale) == answers.labels).sum(axis=1)
         added = int(correct.argmax())
         chosen.append(added)
@@ -159,13 +162,13 @@ def _best_greedy(answers: Answers, name: str) -> Ensemble:
 
 
 def _count_additive(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
-    """Counts right answers for methods that weight a model equally in each class, so that sums need no division.
+    """Counts right answers for methods whose sums need no division: they are not means, or equal means in each class.
 
     A video is right if six sums over the members are all below 0: the leads of the other classes over the true class.
     Each sum has an inner and an outer half, and inner + outer < 0 means inner < -outer. So the inner sums of a (video,
     class) are sorted once. After that, only their places (16 bits each) are compared with the place of each -outer.
     """
-    contributions = inputs * (evidence.model[:, np.newaxis] * evidence.factor)[:, np.newaxis]
+    contributions = inputs * (weigh_classes(evidence) * evidence.factor)[:, np.newaxis]
     lead, strict = _leads(contributions, evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2), labels)
     models, videos = len(inputs), len(labels)
     inner_models = min(models, _INNER_ADDITIVE)
@@ -211,12 +214,12 @@ def _leads(contributions: np.ndarray, magnitudes: np.ndarray, labels: np.ndarray
 
 
 def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
-    """Counts right answers for methods that weight models differently in each class.
+    """Counts right answers for means that weight models differently in each class.
 
     Each score is then a sum divided by a sum of weights. The leading class depends on the sums of weights, so nothing
     can be sorted in advance. Scores are computed for the videos of one class at a time.
     """
-    by_class = evidence.model[:, np.newaxis] * evidence.by_class  # [M, 7]
+    by_class = weigh_classes(evidence)
     order = np.argsort(labels, kind='stable')
     edges = np.searchsorted(labels[order], np.arange(NUM_CLASSES + 1))
     numerators = (inputs * (by_class * evidence.factor)[:, np.newaxis])[:, order].transpose(0, 2, 1)  # [M, 7, V]

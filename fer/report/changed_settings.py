@@ -13,6 +13,12 @@ from fer.settings import parse_values, settings_of
 _PLACES = ('train_manifest', 'val_manifest', 'init_from', 'audio_run_dir')  # only the names at their ends count
 _IGNORED = ('seed', 'run_dir', 'data_root')
 _SEED = re.compile(r'-seed\d+$')
+# Method 4 once was what is 4-normalised now. Its title in the metrics file tells one from the other.
+_EARLIER_TITLES = {
+    'logits weighted by accuracy and root of class accuracy': '4-normalised',
+    'logits in [0, 1] weighted by accuracy and root of class accuracy': '4-normalised-rescaled',
+}
+_EARLIER_SEARCHES = {'4': '4-normalised', '4-rescaled': '4-normalised-rescaled'}
 
 
 def changed_settings(config: TrainConfig, flags: dict[str, str], source: Path) -> list[str]:
@@ -47,10 +53,10 @@ def changed_fusion(metrics: dict, flags: dict[str, str]) -> list[str]:
       metrics: content of the fusion's metrics file.
       flags: the settings of the flagfile.
     """
-    method, given = metrics.get('method'), metrics.get('members')
+    given = metrics.get('members')
     paths = [path for path in given if isinstance(path, str)] if isinstance(given, list) else []
     found = {
-        'method': str(method) if isinstance(method, str | int) else '',
+        'method': _recorded_method(metrics),
         'results': _run_names(paths),
     }
     expected = {
@@ -58,6 +64,15 @@ def changed_fusion(metrics: dict, flags: dict[str, str]) -> list[str]:
         'results': _run_names([path for path in flags.get('results', '').split(',') if path]),
     }
     return [f'--{name}={found[name]} ({expected[name]})' for name in found if found[name] != expected[name]]
+
+
+def _recorded_method(metrics: dict) -> str:
+    """Returns the name of a late fusion's method, empty if the file has none. Earlier names become today's."""
+    method, title = metrics.get('method'), metrics.get('method_title')
+    if title is None and isinstance(method, str):  # of an earlier search, which wrote no titles
+        return _EARLIER_SEARCHES.get(method, method)
+    name = _EARLIER_TITLES.get(title) if isinstance(title, str) else None
+    return name or (str(method) if isinstance(method, str | int) else '')
 
 
 def _names_only(config: TrainConfig) -> TrainConfig:
