@@ -21,7 +21,10 @@ def make_answers(models: int, videos: int, seed: int = 0) -> Answers:
 
 
 def loop_correct(answers: Answers, method: str, subsets: Iterable[list[int]]) -> list[int]:
-    """Counts the right answers of each subset of the models by a loop over dictionaries, for methods 1 to 4 and 4-normalised."""
+    """Counts the right answers of each subset of the models by a loop over dictionaries.
+
+    It does so for methods 1 to 4 and 4-normalised.
+    """
     dictionaries = to_dictionaries(answers)
     return [loop(*dictionaries, method, subset) for subset in subsets]
 
@@ -29,8 +32,8 @@ def loop_correct(answers: Answers, method: str, subsets: Iterable[list[int]]) ->
 def to_dictionaries(answers: Answers) -> tuple[dict, ...]:
     """Returns the answers as six dictionaries.
 
-    The first has the label of each video. The others are by model: accuracy, right answers and videos of each class, and
-    by video the prediction, logits and largest |logit|.
+    The first has the label of each video. The others are by model: accuracy, right answers and videos of each class,
+    and by video the prediction, logits and largest |logit|.
     """
     videos = range(len(answers.labels))
     labels = {v: int(answers.labels[v]) for v in videos}

@@ -176,7 +176,7 @@ def test_methods_equal_their_formulas(answers, method):
 
 
 def plain_method4(logits, predictions, labels):
-    """Returns the answers of the formula of 4.4 and 6.5: accuracy x sqrt(class accuracy) x logit, summed over models."""
+    """Returns the answers of accuracy x sqrt(class accuracy) x logit, summed over models (4.4, 6.5)."""
     weights = []
     for member in predictions:
         right = [int(prediction == label) for prediction, label in zip(member, labels, strict=True)]

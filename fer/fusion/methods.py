@@ -231,7 +231,7 @@ def weigh_classes(evidence: Evidence) -> np.ndarray:
 
 
 def _make_weights(evidence: Evidence, *, is_sum: bool) -> Weights:
-    """Returns the weights of a sum, or those of a mean: 1 over the models within each class, times the class's factor."""
+    """Returns the weights of a sum, or of a mean, whose sum in a class is 1 times the factor of the class."""
     model, by_class = evidence.model, weigh_classes(evidence)
     if not is_sum:
         model, by_class = model / model.sum(), by_class / by_class.sum(axis=0)

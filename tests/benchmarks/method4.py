@@ -23,10 +23,11 @@ flags.DEFINE_integer('videos', 200, 'Videos of a case.', lower_bound=1)
 
 def count_differing(first: str, second: str, cases: list[Answers]) -> int:
     """Returns the number of videos that two methods answer differently."""
-    return sum(
-        int(np.sum(np.not_equal(*(apply(METHODS[name], case, fit(METHODS[name], case))[1] for name in (first, second)))))
-        for case in cases
-    )
+    count = 0
+    for case in cases:
+        ours, theirs = (apply(METHODS[name], case, fit(METHODS[name], case))[1] for name in (first, second))
+        count += int(np.sum(ours != theirs))
+    return count
 
 
 def main() -> None:
