@@ -25,40 +25,16 @@ fail() {
 [ -n "$index" ] || fail "no array index in PBS_ARRAY_INDEX, PBS_ARRAYID or SLURM_ARRAY_TASK_ID"
 [ -n "$task" ] || fail "no line $index in $FER_TASKS"
 cd "$FER_ROOT" || fail "$FER_ROOT: no such folder on $(hostname)"
+. gpu_jobs/common.sh || fail "gpu_jobs/common.sh: missing in $FER_ROOT"
 errors="$(mktemp)"
 . gpu_jobs/environment.sh 2> "$errors" || fail "gpu_jobs/environment.sh: $(tail -n 1 "$errors")"
 rm -f "$errors"
-if [ "$FER_GPU" = yes ]; then
-    "${FER_PYTHON[@]}" -c 'import sys; from fer.tf1 import tf; sys.exit(not tf.config.list_physical_devices("GPU"))' ||
-        fail "TensorFlow finds no GPU on $(hostname); set FER_GPU=no in gpu_jobs/site.sh if it has none"
-fi
-
-signalled=no
-python=""
-trap 'signalled=yes; [ -z "$python" ] || kill -TERM "$python" 2> /dev/null' TERM USR1
-# In the background, because a shell does not pass signals to a command in the foreground.
-"${FER_PYTHON[@]}" -m fer.experiment run --flagfile="$FER_JOBS/experiment.flags" --task="$task" &
-python=$!
-[ "$signalled" = no ] || kill -TERM "$python"
-wait "$python"
-code=$?
-while [ "$signalled" = yes ]; do  # the signal ended only `wait`, Python still runs
-    signalled=no
-    wait "$python"
-    code=$?
-done
+require_gpu
+run_python -m fer.experiment run --flagfile="$FER_JOBS/experiment.flags" --task="$task"
 
 case "$code" in
-    0 | 1 | 85) ;;  # Python has written the status
-    143 | 138) code=85 ;;  # SIGTERM or SIGUSR1 came before Python could catch it, and before the first step
+    0 | 1) ;;  # Python has written the status
+    85) requeue ;;
     *) fail "python -m fer.experiment run ended with $code" ;;
 esac
-
-if [ "$code" -eq 85 ]; then
-    if [ -n "${SLURM_JOB_ID:-}" ]; then
-        scontrol requeue "$SLURM_JOB_ID"
-    elif command -v qrerun > /dev/null; then
-        qrerun "$PBS_JOBID"
-    fi
-fi
 exit "$code"
