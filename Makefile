@@ -49,10 +49,10 @@ core: $(STAMP)
 test-all: lint
 	$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup -m 'slow or not slow'
 
-# A table through the qsub of this machine: arrays, a dependency, a walltime that is reached, a failure. Some five
-# minutes. Without a qsub it prints that it skips (docs/testing.md tells how to install one).
+# A table and single runs through the qsub of this machine: arrays, a dependency, walltimes that are reached, a failure.
+# Some ten minutes. Without a qsub it prints that it skips (docs/testing.md tells how to install one).
 scheduler: $(STAMP)
-	$(BIN)/python -m pytest -m slow -rs tests/test_experiment.py
+	$(BIN)/python -m pytest -m slow -rs tests/test_experiment.py tests/test_job_scripts.py
 
 # Measures how much faster we prepare audio and faces, search for ensembles and train, against the code that ours
 # replaces and against PyTorch (in its own environment, .venv-bench). Also measures that audio and faces are of one

@@ -17,7 +17,7 @@ README = ROOT / 'README.md'
 LANGUAGES = ('bash', 'text', '{toctree}')
 SCRIPTS = ('train.py', 'evaluate.py', 'fusion.py')
 # Programs that are not ours, whose flags are not checked.
-FOREIGN = ('make', 'git', 'pip', 'bash', '.', 'cd', 'pre-commit')
+FOREIGN = ('make', 'git', 'pip', 'bash', '.', 'cd', 'pre-commit', 'qsub')
 FOREIGN_FLAGS = ('flagfile', 'help', 'logdir')
 
 pages = pytest.mark.parametrize('page', markdown.PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -116,7 +116,7 @@ def test_flag_tables_are_up_to_date(page, command):
 
 def test_quoted_errors_stand_in_the_code():
     """`...` in a quoted error stands for what the code fills in."""
-    sources = [*(ROOT / 'fer').rglob('*.py'), ROOT / 'gpu_jobs' / 'job.sh']
+    sources = [*(ROOT / 'fer').rglob('*.py'), *(ROOT / 'gpu_jobs').iterdir()]
     code = ' '.join(re.sub(r"""['"]\s+f?['"]""", '', path.read_text()) for path in sources)
     quoted = re.findall(r'^\*\*`([^`]+)`\.\*\*', (ROOT / 'docs/faq.md').read_text(), re.MULTILINE)
     assert len(quoted) > 15
@@ -163,6 +163,8 @@ def test_citations_of_the_paper_have_entries():
 
 def test_every_source_names_its_licence():
     places = [path for folder in ('fer', 'tests', 'docs', 'gpu_jobs') for path in (ROOT / folder).rglob('*')]
-    sources = [path for path in (*ROOT.glob('*'), *places) if path.suffix in ('.py', '.sh') or path.name == 'Makefile']
+    sources = [
+        path for path in (*ROOT.glob('*'), *places) if path.suffix in ('.py', '.sh', '.pbs') or path.name == 'Makefile'
+    ]
     heads = {path: path.read_text().splitlines()[:2] for path in sources}
     assert [path for path, head in heads.items() if '# SPDX-License-Identifier: Apache-2.0' not in head] == []

@@ -13,6 +13,7 @@ from typing import Any
 from absl import flags
 
 from fer import cli
+from fer.errors import InputError
 from fer.flags import define_flags, read_flags
 from fer.runs.config import TrainConfig
 from fer.settings import format_values, settings_of
@@ -26,6 +27,8 @@ def main() -> None:
     # Imported here, not above: TensorFlow takes seconds to import, and --help does not need it.
     from fer.training.train import train
 
+    if flags.FLAGS.resume and flags.FLAGS.overwrite:  # jobs that are requeued always resume
+        raise InputError('--overwrite: not together with --resume, which keeps the run; give one of them')
     config = make_absolute(complete(read_flags(TrainConfig)))
     train(config, resume=flags.FLAGS.resume, overwrite=flags.FLAGS.overwrite)
 
