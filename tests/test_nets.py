@@ -116,7 +116,7 @@ def test_every_mode_of_a_network_works(name):
         np.testing.assert_allclose(without, with_classifier, rtol=1e-5, atol=1e-6)
         if flat:
             check_flat_map(*session.run(flat))
-        if name != 'vgg_face':  # VGG-Face has dropout instead of batch normalisation
+        if NETWORKS[name].batch_norm:
             check_frozen(*session.run([net['logits'] for net in (frozen, evaluated, trained)]), session.run(slopes))
         check_step(session, step, name)
 
@@ -156,7 +156,7 @@ def check_step(session, step, name):
     session.run(step)
     after = session.run(variables)
     assert [key for key, old, new in zip(names, before, after, strict=True) if (old == new).all()] == []
-    assert any('/moving_variance' in key for key in names) == (name != 'vgg_face')
+    assert any('/moving_variance' in key for key in names) == NETWORKS[name].batch_norm
 
 
 def test_vgg_face_pools_before_fc6():

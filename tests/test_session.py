@@ -17,6 +17,7 @@ from fer.settings import settings_of
 from fer.tf1 import tf
 from fer.training.graph import LOSS_SCALE, build_graph, build_step
 from fer.training.losses import Loss
+from fer.training.optimizers import ParameterGroup
 from fer.training.run_inputs import load_data
 from fer.training.schedule import Phase
 from fer.training.session import SessionSettings, check_session, open_session, session_config, session_settings
@@ -83,8 +84,7 @@ def test_gradients_in_mixed_precision_are_near_float32(chunk):
             tower = build_tower(blueprint, batch, is_training=True, chunk_size=chunk)
             step = build_step(
                 tower,
-                tf.constant(0.0),
-                tf.trainable_variables(),
+                [ParameterGroup(tf.train.AdamOptimizer(0.0), tf.trainable_variables())],
                 0.0,
                 Phase.ALL,
                 mixed_precision=settings.mixed_precision,
@@ -114,7 +114,8 @@ def test_loss_scale_keeps_the_steps():
             loss = tf.reduce_sum(weights**3)
             tower = Tower(weights, loss, Loss(loss, loss, []))
             tf.train.get_or_create_global_step()
-            step = build_step(tower, tf.constant(0.1), [weights], 0.0, Phase.ALL, mixed_precision=mixed)
+            groups = [ParameterGroup(tf.train.AdamOptimizer(0.1), [weights])]
+            step = build_step(tower, groups, 0.0, Phase.ALL, mixed_precision=mixed)
             session.run(tf.global_variables_initializer())
             norms = [session.run([step.norm, step.train])[0] for _ in range(3)]
             moved.append((norms, session.run(weights), session.run(tf.train.get_global_step())))

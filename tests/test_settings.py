@@ -134,7 +134,7 @@ def test_the_table_of_flags_has_every_flag():
         ('l2', -1e-4),
         ('intra_op_threads', 4097),
         ('train_manifest', ()),
-        ('train_epochs', (5, 0)),
+        ('train_epochs', (5, -1)),
         ('augment', ('zoom',)),
         ('fusion_option', 5),
     ],

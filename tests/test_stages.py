@@ -14,7 +14,8 @@ from fer.data.windows import pad_index
 from fer.nets import NETWORKS, get_network
 from fer.runs.config import TrainConfig
 from fer.tf1 import tf
-from fer.training.graph import build_graph
+from fer.training.graph import build_graph, build_step
+from fer.training.optimizers import parameter_groups
 from fer.training.restore import source_convention
 from fer.training.run_inputs import apply_audio_scaling, fit_audio_scaling, load_data, open_origins
 from fer.training.schedule import Phase
@@ -37,6 +38,7 @@ STAGES = {
     **{f'early_fusion {option}': {'stage': 'early_fusion', 'fusion_option': option} for option in (1, 2, 3, 4)},
 }
 LENGTHS = [3, 1, 5, 4]
+NORMALISED = [name for name, network in NETWORKS.items() if network.batch_norm]
 
 
 def make_blueprint(**settings) -> Blueprint:
@@ -129,6 +131,41 @@ def test_phase_two_normalises_with_batch_statistics():
             logits, phase_one, phase_two = session.run([tower.window_logits for tower in towers], values)
     assert_same(phase_one, logits)
     assert np.abs(phase_two - logits).max() > 0.01 * np.abs(logits).max()
+
+
+@pytest.mark.parametrize(
+    ('model', 'chunk'),
+    [
+        *[('ffn', 0), ('resnet50', 0)],
+        *(
+            pytest.param(model, chunk, marks=pytest.mark.slow)
+            for model, chunk in [('resnet50', 13), *((name, 0) for name in NORMALISED if name != 'resnet50')]
+        ),
+    ],
+)
+def test_batch_norm_decay_reaches_every_average(model, chunk):
+    """On the same batch, the second step towards its statistics is `decay` times the first. A chunk has all frames."""
+    settings = STAGES['ffn'] if model == 'ffn' else {'stage': 'finetune', 'model': model}
+    blueprint = make_blueprint(batch_norm_decay=0.6, optimizer='sgd', **settings)
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        tf.train.get_or_create_global_step()
+        batch, values = make_batch(blueprint)
+        tower = build_tower(blueprint, batch, is_training=True, chunk_size=chunk)
+        groups = parameter_groups(blueprint.config, tf.constant(0.0), {Phase.ALL: tf.trainable_variables()})
+        step = build_step(tower, groups[Phase.ALL], 0.0, Phase.ALL)
+        averages = [v for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES) if '/moving_' in v.op.name]
+        with open_session() as session:
+            start(session)
+            course = [session.run(averages)]
+            for _ in range(2):
+                session.run(step.train, values)
+                course.append(session.run(averages))
+    assert len(averages) >= 4
+    for first, second, third in zip(*course, strict=True):
+        moved = second - first
+        assert np.abs(moved).max() > 1e-4
+        np.testing.assert_allclose(third - second, 0.6 * moved, rtol=0, atol=1e-3 * np.abs(moved).max())
 
 
 def test_dropout_acts_only_in_trained_parts():

@@ -18,7 +18,7 @@ from fer.results.results_file import read_results
 from fer.runs.config import TrainConfig
 from fer.settings import settings_of
 from fer.tf1 import tf
-from fer.training.schedule import learning_rate, phase_of_epoch
+from fer.training.schedule import learning_rate, phase_of_epoch, phases_of
 
 # Tests share a run, so one of pytest-xdist's processes runs them all.
 pytestmark = pytest.mark.xdist_group(__name__)
@@ -241,9 +241,11 @@ def test_epochs_of_one_and_two_phases():
     assert epochs.format((5, 25)) == '5,25'
     assert [phase_of_epoch(epoch, (5, 25)) for epoch in (0, 4, 5, 29)] == [1, 1, 2, 2]
     assert phase_of_epoch(0, (30,)) == 2
+    assert [phases_of(epochs) for epochs in ((30,), (5, 25), (20, 0))] == [(2,), (1, 2), (1,)]
+    assert [phase_of_epoch(epoch, (20, 0)) for epoch in (0, 19)] == [1, 1]
 
 
-@pytest.mark.parametrize('text', ['', '0', '5,', '5,0', '1,2,3', '2.5', '-1', 'ten'])
+@pytest.mark.parametrize('text', ['', '5,', '1,2,3', '2.5', '-1', '5,-1', 'ten'])
 def test_malformed_epochs_are_refused(text):
     epochs = settings_of(TrainConfig)['train_epochs']
     with pytest.raises(InputError, match=f'--train_epochs={text}: expected 30, or two phases as 5,25'):

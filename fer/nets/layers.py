@@ -52,6 +52,7 @@ def batch_norm(
     fused: bool = True,
     frozen: bool = False,
     updates: bool = True,
+    decay: float = BATCH_NORM_DECAY,
     scope: str = 'BatchNorm',
 ) -> tf.Tensor:
     """Normalises over the batch, with gamma and beta. Updates of the moving averages go to UPDATE_OPS, as in slim.
@@ -75,6 +76,7 @@ def batch_norm(
       frozen: True normalises by the moving averages in training, too, and never changes them. Gamma and beta stay
         trainable.
       updates: True adds updates of the moving averages. If frames pass twice, only one pass has them.
+      decay: share of the old value that a moving average keeps at each step, in [0, 1).
       scope: scope of the variables gamma, beta, moving_mean and moving_variance, float32 [C] each.
 
     Returns:
@@ -89,7 +91,7 @@ def batch_norm(
         if is_training and not frozen:
             net, *statistics = tf.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon)
             for average, value in zip((mean, variance), statistics, strict=True) if updates else ():
-                update = average.assign_sub((average - value) * (1 - BATCH_NORM_DECAY))
+                update = average.assign_sub((average - value) * (1 - decay))
                 tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update.op)
         elif not fused:
             net = tf.nn.batch_normalization(inputs, mean, variance, beta, gamma, epsilon)

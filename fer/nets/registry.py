@@ -28,6 +28,7 @@ class Network(NamedTuple):
     # channel of the map. Both names are below the network's scope.
     on_last_map: tuple[str, str] | None = None
     grouped: bool = False  # True if it has convolutions in groups
+    batch_norm: bool = True  # False if it has no batch normalisation
 
 
 _RESIDUAL_MAP = ('logits', 'block4/unit_3/conv3/BatchNorm/beta')
@@ -41,6 +42,7 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(False, True),
         on_last_map=('fc6', 'conv5/conv5_3/biases'),
+        batch_norm=False,  # it has dropout
     ),
     'resnet50': Network(
         build=resnet.resnet50,

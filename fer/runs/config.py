@@ -103,6 +103,15 @@ class TrainConfig:
         'train',
         choices={'train': 'use batch statistics and learn their averages', 'frozen': 'use the restored averages'},
     )
+    batch_norm_decay: float = setting(
+        'Share of its old value that a moving average of batch normalisation keeps at each step.',
+        0.99,
+        at_least=0,
+        below=1,
+        noun='a share',
+        section='2.4.8',
+        is_later=True,
+    )
     rnn_cell: str = setting(
         'Cell of the recurrent network.', 'gru', choices=dict.fromkeys(('gru', 'lstm'), ''), section='6.3'
     )
@@ -223,16 +232,45 @@ class TrainConfig:
         by_default='64 in pretrain, 16 in audio, 4 in other stages',
     )
     train_epochs: tuple[int, ...] = setting(
-        'Epochs of training. Two numbers are two phases: the new layers only, then everything.',
+        'Epochs of training. Two numbers are two phases: the new layers only, then everything. With 20,0 there is no '
+        'second phase.',
         (30,),
-        at_least=1,
+        at_least=0,
         fewest=1,
         most=2,
-        expected='30, or two phases as 5,25',
-        section='6.2, 6.3',
+        expected='30, or two phases as 5,25, or 20,0 for the new layers only',
+        section='6.2, 6.3, 6.5',
     )
     max_steps: int = setting('Stop after so many steps in all.', 0, choices={0: 'no limit'}, at_least=1, noun='steps')
-    learning_rate: float = setting("Adam's learning rate at the start.", 1e-5, above=0, section='6.1')
+    optimizer: str = setting(
+        "Optimiser, with TensorFlow 1's constants.",
+        'adam',
+        choices={
+            'adam': 'beta1 0.9, beta2 0.999, epsilon 1e-8',
+            'sgd': 'stochastic gradient descent',
+            'momentum': 'sgd with --momentum',
+            'rmsprop': 'decay 0.9, no momentum, epsilon 1e-10 inside the root',
+        },
+        section='2.4.6, 6.1',
+        is_later=True,
+    )
+    momentum: float = setting(
+        'Share of the last step that --optimizer=momentum adds to the next one.',
+        0.9,
+        at_least=0,
+        below=1,
+        noun='a share',
+        section='2.4.6',
+        is_later=True,
+    )
+    keep_optimizer: bool = setting(
+        "Whether phase two continues with phase one's optimiser for the variables of phase one. False: phase two "
+        'starts with a new optimiser.',
+        False,
+        section='6.2, 6.3',
+        is_later=True,
+    )
+    learning_rate: float = setting("The optimiser's learning rate at the start.", 1e-5, above=0, section='6.1')
     lr_schedule: str = setting(
         'Schedule of the learning rate.',
         'reduce',

@@ -2,11 +2,12 @@
 """Checks of a run's settings, before anything else is read or written."""
 
 from fer.errors import InputError
-from fer.nets import get_network
+from fer.nets import NETWORKS, get_network
 from fer.nets.early_fusion import OPTIONS
 from fer.runs.config import TrainConfig
 from fer.settings import check_values
-from fer.training.stages import Stage, get_stage
+from fer.training.schedule import Phase, phases_of
+from fer.training.stages import AUDIO_GRU, Stage, get_stage
 
 
 def check_config(config: TrainConfig) -> None:
@@ -20,6 +21,8 @@ def check_config(config: TrainConfig) -> None:
     else:
         _check_no_images(config)
     _check_audio(config, stage)
+    _check_optimizer(config)
+    _check_batch_norm(config)
     if config.se_vgg and config.model != 'vgg_face':
         raise InputError(f'--se_vgg: expected --model=vgg_face, found --model={config.model}')
     if config.reinit_fc and (config.stage not in ('pretrain', 'finetune') or not config.init_from):
@@ -52,6 +55,31 @@ def _check_no_images(config: TrainConfig) -> None:
         raise InputError(
             f'--train_epochs={",".join(map(str, config.train_epochs))}: expected one phase for '
             f'--stage={config.stage}, where all layers are new'
+        )
+
+
+def _check_optimizer(config: TrainConfig) -> None:
+    epochs = ','.join(map(str, config.train_epochs))
+    if not config.train_epochs[0]:
+        raise InputError(f'--train_epochs={epochs}: expected at least 1 first; write one number for a single phase')
+    if config.momentum != TrainConfig.momentum and config.optimizer != 'momentum':
+        raise InputError(f'--momentum={config.momentum}: expected --optimizer=momentum, found {config.optimizer}')
+    if config.keep_optimizer and len(phases_of(config.train_epochs)) < 2:
+        raise InputError(f'--keep_optimizer: expected two phases such as --train_epochs=5,25, found {epochs}')
+    if config.keep_optimizer and config.optimizer == 'sgd':
+        raise InputError('--keep_optimizer: expected an optimiser with moments, found --optimizer=sgd')
+
+
+def _check_batch_norm(config: TrainConfig) -> None:
+    if config.batch_norm_decay == TrainConfig.batch_norm_decay:
+        return
+    where = f'--batch_norm_decay={config.batch_norm_decay}'
+    has_batch_norm = NETWORKS[config.model].batch_norm if config.model in NETWORKS else config.batch_norm
+    if config.model == AUDIO_GRU or not has_batch_norm:
+        raise InputError(f'{where}: --model={config.model} has no batch normalisation; leave the flag out')
+    if config.batch_norm_mode == 'frozen' or Phase.ALL not in phases_of(config.train_epochs):
+        raise InputError(
+            f'{where}: no moving average changes with --batch_norm_mode=frozen or without a second phase; leave it out'
         )
 
 

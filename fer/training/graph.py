@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The graph of a run: pipelines and towers of both splits, the training step of each phase, and what the loop runs."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from fer.tf1 import tf
 from fer.training.chunks import chunked_gradients
 from fer.training.features import FeatureCache, build_cache
 from fer.training.losses import class_weights
+from fer.training.optimizers import ParameterGroup, apply_gradients, parameter_groups
 from fer.training.schedule import Phase, learning_rate, phases_of
 from fer.training.stages import Blueprint, trained_variables
 from fer.training.tower import Side, Tower, build_side
@@ -60,14 +62,10 @@ def build_graph(
     training = _build_training(blueprint, train_split, cache, phases)
     validation = _build_validation(blueprint, val_split, cache, phases)
     rate = learning_rate(config.learning_rate, config.lr_schedule, config.decay_rate, config.decay_steps, global_step)
+    groups = parameter_groups(config, rate, {phase: trained_variables(blueprint, phase) for phase in phases})
     steps = {
         phase: build_step(
-            side.towers[phase],
-            rate,
-            trained_variables(blueprint, phase),
-            config.clip_norm,
-            phase,
-            mixed_precision=config.mixed_precision,
+            side.towers[phase], groups[phase], config.clip_norm, phase, mixed_precision=config.mixed_precision
         )
         for phase, side in training.items()
     }
@@ -98,12 +96,12 @@ def _build_training(
     config, weights = blueprint.config, None
     if config.class_weights != 'none':
         weights = class_weights(_item_counts(split, config.classify), config.class_weights)
-    if cache and not config.augment:
-        return {
-            Phase.NEW_LAYERS: build_side(blueprint, cache.attach(split), (Phase.NEW_LAYERS,), weights),
-            Phase.ALL: build_side(blueprint, split, (Phase.ALL,), weights),
-        }
-    return dict.fromkeys(phases, build_side(blueprint, split, phases, weights))
+    if not cache or config.augment:
+        return dict.fromkeys(phases, build_side(blueprint, split, phases, weights))
+    return {
+        phase: build_side(blueprint, cache.attach(split) if phase == Phase.NEW_LAYERS else split, (phase,), weights)
+        for phase in phases
+    }
 
 
 def _build_validation(
@@ -112,10 +110,10 @@ def _build_validation(
     """Returns the validation side of each phase. Phase one reads features if there is a cache."""
     if split is None:
         return {}
-    validation = dict.fromkeys(phases, build_side(blueprint, split))
-    if cache:
-        validation[Phase.NEW_LAYERS] = build_side(blueprint, cache.attach(split))
-    return validation
+    if not cache:
+        return dict.fromkeys(phases, build_side(blueprint, split))
+    validation = {Phase.ALL: build_side(blueprint, split)} if Phase.ALL in phases else {}
+    return validation | {Phase.NEW_LAYERS: build_side(blueprint, cache.attach(split))}
 
 
 def _item_counts(split: Split, classify: str) -> np.ndarray:
@@ -128,24 +126,19 @@ def _item_counts(split: Split, classify: str) -> np.ndarray:
 
 def build_step(
     tower: Tower,
-    rate: tf.Tensor,
-    variables: list[tf.Variable],
+    groups: Sequence[ParameterGroup],
     clip_norm: float,
     phase: Phase,
     *,
     mixed_precision: bool = False,
 ) -> TrainStep:
-    """Adds an Adam step on `variables`. It runs after the updates of batch norm's moving averages and of the loss.
-
-    Each phase has its own Adam. With a shared one, the variables that are new in phase two would start with moments of
-    zero but without bias correction, which makes their first steps three times too long.
+    """Adds a step of the optimisers of `groups`. It runs after the updates of batch norm's averages and of the loss.
 
     Args:
       tower: of the phase.
-      rate: float32 scalar, the learning rate.
-      variables: those that the phase trains.
+      groups: the variables that the phase trains, with their optimisers.
       clip_norm: gradients are scaled down together to at most this norm. 0 leaves them as they are.
-      phase: names the optimiser.
+      phase: names the variables of new optimisers.
       mixed_precision: whether gradients may pass through float16, which requires `LOSS_SCALE`.
     """
     assert tower.loss is not None
@@ -153,18 +146,18 @@ def build_step(
     updates = [] if phase == Phase.NEW_LAYERS else tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     # One op for all, because NASNet has 1,600 updates and each op of the gradients would depend on each of them.
     updated = tf.group(*updates, *tower.loss.updates)
+    variables = [variable for group in groups for variable in group.variables]
     with tf.variable_scope(f'phase_{phase}'), tf.control_dependencies([updated]):
-        optimizer = tf.train.AdamOptimizer(rate)
         loss = tower.loss.total * LOSS_SCALE if mixed_precision else tower.loss.total
         if tower.chunked:
             pairs = chunked_gradients(loss, tower.chunked, variables)
         else:
-            pairs = optimizer.compute_gradients(loss, variables)
+            pairs = groups[-1].optimizer.compute_gradients(loss, variables)
         gradients, trained = zip(*[(g, v) for g, v in pairs if g is not None], strict=True)
         if mixed_precision:
             gradients = tuple(gradient / LOSS_SCALE for gradient in gradients)
         norm = tf.linalg.global_norm(gradients)
         if clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        train_op = optimizer.apply_gradients(zip(gradients, trained, strict=True), tf.train.get_global_step())
-    return TrainStep(train_op, norm)
+        step = apply_gradients(groups, list(zip(gradients, trained, strict=True)), tf.train.get_global_step())
+    return TrainStep(step, norm)

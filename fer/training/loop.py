@@ -23,7 +23,7 @@ from fer.training import checkpoints
 from fer.training.graph import TrainGraph
 from fer.training.log import RunLog, StepRecord
 from fer.training.predict import predict, run_named
-from fer.training.schedule import Phase, phase_of_epoch
+from fer.training.schedule import Phase, phase_of_epoch, phases_of
 
 
 class _Epoch(NamedTuple):
@@ -70,7 +70,11 @@ class Loop(NamedTuple):
 
     @property
     def _steps_per_epoch(self) -> int:
-        return self.graph.training[Phase.ALL].pipeline.num_batches
+        return self.graph.training[self._first_phase].pipeline.num_batches
+
+    @property
+    def _first_phase(self) -> Phase:
+        return phase_of_epoch(0, self.config.train_epochs)
 
     def _end(self) -> tuple[int, str]:
         """Returns the last step without early stopping, and what ends the run there."""
@@ -130,8 +134,12 @@ class Loop(NamedTuple):
                 checkpoints.save(self.graph.saver, self.session, self.folder, BEST_PREFIX, step)
 
     def _stops_early(self, step: int) -> bool:
-        """Returns whether validation has not improved for --early_stopping epochs. Phase one is always completed."""
-        phase_one = self.config.train_epochs[0] * self._steps_per_epoch if len(self.config.train_epochs) == 2 else 0
+        """Returns whether validation has not improved for --early_stopping epochs.
+
+        A phase one that phase two follows is always completed.
+        """
+        epochs = self.config.train_epochs
+        phase_one = epochs[0] * self._steps_per_epoch if len(phases_of(epochs)) == 2 else 0
         best = self.log.best_step()
         if not self.config.early_stopping or best is None or step < phase_one:
             return False
@@ -177,7 +185,7 @@ class Loop(NamedTuple):
         self, step: int, loss: float, norm: float, bad: Sequence[int], windows: Sequence[int]
     ) -> str:
         """Names the files that a loss or gradient that is not finite came from, and the last good checkpoint."""
-        split = self.graph.training[Phase.ALL].split
+        split = self.graph.training[self._first_phase].split
         names = []
         for index in bad if len(bad) else windows:  # a gradient or a weight may come from any window of the batch
             window = split.windows[index]

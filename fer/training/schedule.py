@@ -10,18 +10,19 @@ class Phase(enum.IntEnum):
     """A phase of training. Its number is in train_log.csv, in printed lines and in names of variables."""
 
     NEW_LAYERS = 1  # trains the layers that are not restored (dissertation 6.2)
-    ALL = 2  # trains every layer, and is the only phase of a run with one phase
+    ALL = 2  # trains every layer, and is the only phase if --train_epochs is one number
 
     __str__ = int.__repr__  # the number alone, also in Python 3.10
 
 
 def phases_of(epochs: tuple[int, ...]) -> tuple[Phase, ...]:
-    """Returns the phases of a run, in order, from the epochs of each."""
-    return (Phase.NEW_LAYERS, Phase.ALL) if len(epochs) == 2 else (Phase.ALL,)
+    """Returns the phases of a run, in order, from --train_epochs. A phase of 0 epochs is not one of them."""
+    phases = (Phase.NEW_LAYERS, Phase.ALL)[-len(epochs) :]
+    return tuple(phase for phase, number in zip(phases, epochs, strict=True) if number)
 
 
 def phase_of_epoch(epoch: int, epochs: tuple[int, ...]) -> Phase:
-    """Returns the phase of an epoch, counted from 0, given the epochs of each phase."""
+    """Returns the phase of an epoch, counted from 0, given --train_epochs."""
     return phases_of(epochs)[0] if epoch < epochs[0] else Phase.ALL
 
 

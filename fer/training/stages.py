@@ -324,13 +324,14 @@ def build_frames(
     stage, model = blueprint.stage, blueprint.config.model
     with_new_layers = {part.scope for part in stage.parts(blueprint) if part.new_layers}
     frozen = phase == Phase.NEW_LAYERS or blueprint.config.batch_norm_mode == 'frozen'
+    normalisation = {'frozen': frozen, 'decay': blueprint.config.batch_norm_decay}
     chunked = None
 
     def is_trained(scope: str) -> bool:
         return is_training and (phase == Phase.ALL or scope in with_new_layers)
 
     def cnn(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        with slim.arg_scope([batch_norm], frozen=frozen):  # opened here, because a second pass is added later
+        with slim.arg_scope([batch_norm], **normalisation):  # opened here, because a second pass is added later
             return build_cnn(blueprint, images, is_training=is_trained(model))
 
     cnn_outputs: Mapping[str, tf.Tensor] = batch.features or {}
@@ -339,7 +340,7 @@ def build_frames(
         cnn_outputs = chunked.outputs
     elif batch.images is not None:
         cnn_outputs = cnn(batch.images)
-    with slim.arg_scope([batch_norm], frozen=frozen):
+    with slim.arg_scope([batch_norm], **normalisation):
         return stage.build(blueprint, batch, cnn_outputs, is_trained)._replace(chunked=chunked)
 
 

@@ -139,6 +139,7 @@ def measure(value: str, gradients_file: str) -> None:
     from fer.nets import get_network
     from fer.tf1 import tf
     from fer.training.graph import build_step
+    from fer.training.optimizers import ParameterGroup, make_optimizer
     from fer.training.restore import source_convention
     from fer.training.schedule import Phase
     from fer.training.session import open_session
@@ -168,7 +169,8 @@ def measure(value: str, gradients_file: str) -> None:
         if gradients_file:
             fetches = _gradients(tf, tower, variables)
         else:
-            fetches = build_step(tower, tf.constant(config.learning_rate), variables, 0, Phase.ALL).train
+            optimizer = make_optimizer(config, tf.constant(config.learning_rate))
+            fetches = build_step(tower, [ParameterGroup(optimizer, variables)], 0, Phase.ALL).train
         with open_session() as session:
             session.run(tf.global_variables_initializer())
             if gradients_file:
