@@ -16,7 +16,8 @@ from conftest import ROOT
 
 from fer import emotions
 from fer.data.frame_cache import open_frame_cache
-from fer.data.pipeline import Reading, balanced_order, build_pipeline
+from fer.data.pipeline import Reading, build_pipeline
+from fer.data.sampling import even_order
 from fer.data.split import load_split
 from fer.data.windows import pad_index, split_windows
 from fer.errors import InputError
@@ -152,17 +153,17 @@ def test_data_behind_a_jpeg_is_ignored(tmp_path, behind):
 
 
 @pytest.mark.parametrize(('windows', 'batch_size'), [(773, 4), (101, 8), (64, 4), (5, 7), (3, 1)])
-def test_balanced_order_follows_from_seed_and_epoch(windows, batch_size):
+def test_even_order_follows_from_seed_and_epoch(windows, batch_size):
     lengths = np.random.default_rng(0).integers(2, 81, windows)
-    order = balanced_order(lengths, batch_size, seed=3, epoch=2)
+    order = even_order(lengths, batch_size, seed=3, epoch=2)
     assert sorted(order) == list(range(windows))
-    np.testing.assert_array_equal(order, balanced_order(lengths, batch_size, seed=3, epoch=2))
+    np.testing.assert_array_equal(order, even_order(lengths, batch_size, seed=3, epoch=2))
     if windows > 50:
         for other in ({'seed': 4, 'epoch': 2}, {'seed': 3, 'epoch': 1}):
-            assert (order != balanced_order(lengths, batch_size, **other)).any()
+            assert (order != even_order(lengths, batch_size, **other)).any()
 
 
-def test_balanced_batches_have_similar_numbers_of_frames():
+def test_even_batches_have_similar_numbers_of_frames():
     """With AFEW-like lengths, the spread of a batch's frames falls at least sixfold, and its lengths stay mixed."""
     sampled = np.random.default_rng(0).lognormal(np.log(55), 0.5, 800)
     lengths = np.clip(sampled.round(), 10, 144).astype(int)
@@ -171,12 +172,12 @@ def test_balanced_batches_have_similar_numbers_of_frames():
         return lengths[order].reshape(-1, 4)
 
     free = batches(np.random.default_rng([0, 0]).permutation(800))
-    even = batches(balanced_order(lengths, 4, seed=0, epoch=0))
+    even = batches(even_order(lengths, 4, seed=0, epoch=0))
     assert even.sum(axis=1).std() < free.sum(axis=1).std() / 6
     assert even.std(axis=1).mean() > 0.8 * free.std(axis=1).mean()
 
 
-def test_balanced_epochs_resume_inside(painted):
+def test_even_epochs_resume_inside(painted):
     split = load_split([str(painted / 'train.txt')], '', seq_len=7, min_frames=2, labelled=True)
     with tf.Graph().as_default(), tf.Session() as session:
         pipeline = build_pipeline(split, 3, Reading(32, 0, bucket=True), shuffle_seed=5)

@@ -9,6 +9,7 @@ from absl import flags
 
 from fer.data.audio import SCALINGS
 from fer.data.augmentation import KINDS, VIEWS
+from fer.data.sampling import AUGMENTED, SAMPLINGS
 from fer.errors import InputError
 from fer.extract.request import ExtractionRequest
 from fer.flags import define_flags, read_flags
@@ -166,6 +167,8 @@ def test_choices_are_those_of_the_code():
     assert tuple(TRAIN['audio_scaling'].choices) == SCALINGS
     assert tuple(TRAIN['augment'].choices) == KINDS
     assert tuple(TRAIN['rnn_cell'].choices) == tuple(CELLS)
+    assert tuple(TRAIN['sampling'].choices) == SAMPLINGS
+    assert tuple(TRAIN['augment_windows'].choices) == AUGMENTED
     assert tuple(TRAIN['fusion_option'].choices) == tuple(OPTIONS)
     assert settings_of(EvaluationRequest)['tta_views'].at_most == len(VIEWS)
 

@@ -201,6 +201,36 @@ def test_classify_modes_agree_for_windows_of_one_frame():
         np.testing.assert_allclose(per_item, losses[0][1], rtol=1e-6)
 
 
+def test_frames_alone_and_a_loss_per_frame_agree():
+    """The two readings of "per frame": windows of one frame, or long windows with a loss for each of their frames.
+
+    On the same frames, a CNN has the same loss in both, and the same answer for each window.
+    """
+
+    def fetches(tower):
+        return [tower.loss.total, tower.window_logits, tower.loss.per_item]
+
+    long, short = (make_blueprint(stage='finetune', classify=c, seq_len=n) for c, n in (('frame', 5), ('exact', 1)))
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        windows, values = make_batch(long)
+        frames, single = make_batch(short)
+        per_window, per_frame = (build_tower(*pair, is_training=True) for pair in ((long, windows), (short, frames)))
+        single |= {
+            frames.images: values[windows.images],
+            frames.lengths: [1] * sum(LENGTHS),
+            frames.labels: np.repeat(values[windows.labels], LENGTHS),
+        }
+        with open_session() as session:
+            start(session)
+            loss, logits, per_item = session.run(fetches(per_window), values)
+            alone, rows, losses = session.run(fetches(per_frame), single)
+    ends = np.cumsum(LENGTHS)[:-1]
+    np.testing.assert_allclose(loss, alone, rtol=1e-6)
+    assert_same(logits, np.stack([part.mean(axis=0) for part in np.split(rows, ends)]))
+    np.testing.assert_allclose(per_item, [part.mean() for part in np.split(losses, ends)], rtol=1e-5)
+
+
 def make_cnn_blueprint(config: TrainConfig) -> Blueprint:
     convention = source_convention(get_network(config.model), None, 'source')
     return Blueprint(config, get_stage(config.stage, config.model), convention)

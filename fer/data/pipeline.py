@@ -11,12 +11,11 @@ from fer.cpus import count_cpus
 from fer.data.augmentation import augment_audio, augment_view, augment_window
 from fer.data.images import read_frames, read_images, scale_pixels
 from fer.data.parallel import map_in_parallel, read_ahead
+from fer.data.sampling import Draws, Sampler, make_sampler
 from fer.data.split import Split
 from fer.data.windows import Window, pad_index
 from fer.tf1 import tf
 
-UNLABELLED = -1
-POOL = 64  # batches, about, that windows are dealt among. The spread between pools remains: 1 / sqrt(64) of the whole
 _PARALLEL_BATCHES = 8  # read at a time, at most. Each may have hundreds of megabytes
 
 
@@ -40,7 +39,9 @@ class Reading(NamedTuple):
     augment: tuple[str, ...] = ()  # of fer.data.augmentation.KINDS
     audio_noise: float = 0.0  # standard deviation of the noise added to scaled features
     audio_time_mask: float = 0.0  # largest share of a window whose audio is masked
-    bucket: bool = False  # shuffled batches get about the same number of frames, see `balanced_order`
+    bucket: bool = False  # shuffled batches get about the same number of frames, see `even_order`
+    sampling: str = 'all'  # which windows an epoch has, of fer.data.sampling.SAMPLINGS
+    augmented: str = 'all'  # which of them are augmented, of fer.data.sampling.AUGMENTED
 
 
 class Pipeline(NamedTuple):
@@ -59,8 +60,11 @@ def build_pipeline(
 ) -> Pipeline:
     """Adds the reading of a split to the default graph. Each window is visited exactly once an epoch.
 
-    The random numbers of a window (augmentation, noise) follow from (shuffle_seed, epoch, window) alone. Neither the
-    number of threads nor the step at which a run resumes changes them.
+    With `reading.sampling`, windows of some classes are visited more than once.
+
+    The random numbers of a window (augmentation, noise) follow from (shuffle_seed, epoch, window) alone, and from how
+    often the epoch had the window before. Neither the number of threads nor the step at which a run resumes changes
+    them.
 
     Args:
       split: with images and scaled audio, if `reading` asks for them. Its features are read instead of images.
@@ -70,10 +74,11 @@ def build_pipeline(
       views: True if `view` is used.
     """
     if shuffle_seed is None:
-        reading = reading._replace(augment=(), audio_noise=0.0, audio_time_mask=0.0, bucket=False)
+        reading = Reading(reading.image_size, reading.audio_size)
     if split.features:
         reading = reading._replace(image_size=0)
-    reader = _SplitReader(split, batch_size, reading, shuffle_seed, views)
+    sampler = make_sampler(split, reading.sampling, reading.augmented)
+    reader = _SplitReader(split, batch_size, reading, shuffle_seed, views, sampler)
     epoch = tf.placeholder(tf.int64, [], 'epoch')
     skip = tf.placeholder(tf.int64, [], 'skip')
     view = tf.placeholder_with_default(tf.constant(0, tf.int64), [], 'view')
@@ -83,7 +88,7 @@ def build_pipeline(
     dataset = read_ahead(map_in_parallel(dataset, reader.decode, min(_PARALLEL_BATCHES, count_cpus())))
     iterator = tf.data.make_initializable_iterator(dataset)
     batch = reader.to_batch(iterator.get_next())
-    return Pipeline(batch, -(-len(split.windows) // batch_size), iterator.initializer, epoch, skip, view)
+    return Pipeline(batch, -(-sampler.size // batch_size), iterator.initializer, epoch, skip, view)
 
 
 class _Loaded(NamedTuple):
@@ -93,6 +98,7 @@ class _Loaded(NamedTuple):
     labels: tf.Tensor  # int32 [B]
     lengths: tf.Tensor  # int32 [B]
     seeds: tf.Tensor  # int32 [B, 2], of each window's random numbers
+    augmented: tf.Tensor  # bool [B]
     view: tf.Tensor  # int64 []
     paths: tf.Tensor  # string [N], as `read_frames` takes it. Empty without images, like the next two
     pixels: tf.Tensor  # uint8 [bytes]
@@ -102,7 +108,7 @@ class _Loaded(NamedTuple):
 
 
 _LOADED_TYPES = _Loaded(
-    *(tf.int32, tf.int32, tf.int32, tf.int32, tf.int64),
+    *(tf.int32, tf.int32, tf.int32, tf.int32, tf.bool, tf.int64),
     *(tf.string, tf.uint8, tf.int32, tf.float32, tf.float32),
 )
 _EMPTY = np.zeros((0, 0), np.float32)
@@ -118,42 +124,38 @@ class _SplitReader:
     reading: Reading
     shuffle_seed: int | None
     views: bool
+    sampler: Sampler
 
     def loaded_shapes(self) -> _Loaded:
         widths = self.split.features.widths if self.split.features else ()
         return _Loaded(
-            *([None], [None], [None], [None, 2], []),
+            *([None], [None], [None], [None, 2], [None], []),
             *([None], [None], [None, 2]),
             *([None, self.reading.audio_size], [None, sum(width for _, width in widths)]),
         )
 
     def load_epoch(self, epoch: int, skip: int, view: int) -> Iterator[_Loaded]:
         """Loads the batches of an epoch, without the first `skip`."""
-        order = self.order(epoch)
-        for first in range(skip * self.batch_size, len(order), self.batch_size):
-            yield self.load_batch(order[first : first + self.batch_size], epoch, view)
+        draws = self.sampler.draw(self.shuffle_seed, epoch, self.batch_size if self.reading.bucket else 0)
+        for first in range(skip * self.batch_size, self.sampler.size, self.batch_size):
+            batch = slice(first, first + self.batch_size)
+            yield self.load_batch(Draws(*(part[batch] for part in draws)), epoch, view)
 
-    def order(self, epoch: int) -> np.ndarray:
-        """Returns int [W], the order of the windows in an epoch."""
-        lengths = np.array([window.length for window in self.split.windows])
-        if self.shuffle_seed is None:
-            return np.arange(len(lengths))
-        if self.reading.bucket:
-            return balanced_order(lengths, self.batch_size, self.shuffle_seed, epoch)
-        return np.random.default_rng([self.shuffle_seed, epoch]).permutation(len(lengths))
-
-    def load_batch(self, index: np.ndarray, epoch: int, view: int) -> _Loaded:
-        """Loads the windows of these indices."""
-        split, windows = self.split, [self.split.windows[i] for i in index]
-        labels = [split.videos[window.video].label for window in windows]
-        seeds = [np.random.SeedSequence([self.shuffle_seed or 0, epoch, i]).generate_state(2) for i in index]
+    def load_batch(self, draws: Draws, epoch: int, view: int) -> _Loaded:
+        """Loads the windows of a batch."""
+        split, windows = self.split, [self.split.windows[i] for i in draws.windows]
+        seeds = [
+            np.random.SeedSequence([self.shuffle_seed or 0, epoch, i, copy]).generate_state(2)
+            for i, copy in zip(draws.windows, draws.copies, strict=True)
+        ]
         spans = [(window.video, slice(window.start, window.start + window.length)) for window in windows]
         paths, pixels, shapes = load_images(split, windows) if self.reading.image_size else _NO_IMAGES
         return _Loaded(
-            index,
-            [UNLABELLED if label is None else label for label in labels],
+            draws.windows,
+            self.sampler.labels[draws.windows],
             [window.length for window in windows],
             np.array(seeds).astype(np.int32),
+            draws.augmented,
             view,
             paths,
             pixels,
@@ -188,7 +190,7 @@ class _SplitReader:
         else:
             images = read_images(loaded.paths, size, finish)
         if augment:
-            images = _map_windows(lambda frames, seed: augment_window(frames, seed, augment), images, loaded)
+            images = self.map_windows(lambda frames, seed: augment_window(frames, seed, augment), images, loaded)
         if self.views:
             images = augment_view(images, loaded.view)
         return images if scale_first else scale_pixels(images)
@@ -208,7 +210,27 @@ class _SplitReader:
         noise, mask = self.reading.audio_noise, self.reading.audio_time_mask
         if not (noise or mask):
             return loaded.audio
-        return _map_windows(lambda values, seed: augment_audio(values, seed, noise, mask), loaded.audio, loaded)
+        return self.map_windows(lambda values, seed: augment_audio(values, seed, noise, mask), loaded.audio, loaded)
+
+    def map_windows(self, function: Callable, frames: tf.Tensor, loaded: _Loaded) -> tf.Tensor:
+        """Applies `function(frames [T, ...], seed [2])` to each augmented window of packed frames [N, ...].
+
+        Returns:
+          The frames of all windows, packed.
+        """
+        ends = tf.cumsum(loaded.lengths)
+
+        def apply_to_window(arguments):
+            end, length, seed, is_augmented = arguments
+            window = frames[end - length : end]
+            if self.reading.augmented == 'all':
+                return function(window, seed)
+            return tf.cond(is_augmented, lambda: function(window, seed), lambda: window)
+
+        spec = tf.RaggedTensorSpec([None, *frames.shape[1:]], frames.dtype, ragged_rank=0)
+        arguments = (ends, loaded.lengths, loaded.seeds, loaded.augmented)
+        ragged = tf.map_fn(apply_to_window, arguments, fn_output_signature=spec)
+        return tf.ensure_shape(ragged.values, frames.shape)
 
     def to_batch(self, parts: Mapping[str, tf.Tensor]) -> Batch:
         """Completes a decoded batch in the graph."""
@@ -238,55 +260,3 @@ def load_images(split: Split, windows: list[Window]) -> tuple[np.ndarray, np.nda
             pixels.append(cached.pixels[cached.offsets[start] : cached.offsets[start + length]])
             shapes.append(cached.sizes[start : start + length])
     return np.array(paths, dtype=object), np.concatenate(pixels), np.concatenate(shapes)
-
-
-def _map_windows(function: Callable, frames: tf.Tensor, loaded: _Loaded) -> tf.Tensor:
-    """Applies `function(frames [T, ...], seed [2])` to each window of packed frames [N, ...], and packs the results."""
-    ends = tf.cumsum(loaded.lengths)
-
-    def apply_to_window(arguments):
-        end, length, seed = arguments
-        return function(frames[end - length : end], seed)
-
-    spec = tf.RaggedTensorSpec([None, *frames.shape[1:]], frames.dtype, ragged_rank=0)
-    ragged = tf.map_fn(apply_to_window, (ends, loaded.lengths, loaded.seeds), fn_output_signature=spec)
-    return tf.ensure_shape(ragged.values, frames.shape)
-
-
-def balanced_order(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns a shuffled order of windows whose batches have about the same number of frames each.
-
-    Windows are shuffled and cut into pools of about `POOL` batches. Within a pool they are dealt in rounds, longest
-    first. Each round gives every batch one window, the longest to the batch with the fewest frames so far. So long
-    windows meet short ones. (Batches of equal lengths would differ in their sums as much as windows do.) Then a pool's
-    batches are shuffled. The windows that fill no whole batch are the last batch, as without balancing.
-
-    Each window is still in one batch an epoch. The windows that it meets are random, but not uniformly so: two very
-    long windows seldom meet. The sum of an epoch's gradients at given weights does not change for a loss averaged over
-    windows. One averaged over a batch's frames (--classify=frame) weighs all frames of an epoch more evenly.
-
-    Args:
-      lengths: int [W], frames of each window.
-      batch_size: B, windows a batch.
-      seed: of the run.
-      epoch: the order follows from (seed, epoch) alone.
-
-    Returns:
-      int [W], a permutation. Batch b is `order[b * B : (b + 1) * B]`.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(lengths))
-    whole = len(order) - len(order) % batch_size
-    parts = []
-    pools = max(1, round(whole / batch_size / POOL))
-    for numbers in np.array_split(np.arange(whole // batch_size), pools):  # pools of equal size, give or take a batch
-        pool = order[:whole].reshape(-1, batch_size)[numbers].ravel()
-        rounds = pool[np.argsort(-lengths[pool], kind='stable')].reshape(batch_size, -1)  # [B, batches]
-        batches = np.zeros(rounds.shape[::-1], order.dtype)  # [batches, B]
-        frames = np.zeros(len(batches), np.int64)
-        for number, dealt in enumerate(rounds):
-            takers = np.argsort(frames, kind='stable')
-            batches[takers, number] = dealt
-            frames[takers] += lengths[dealt]
-        parts.append(rng.permutation(batches).ravel())
-    return np.concatenate([*parts, order[whole:]])

@@ -23,6 +23,8 @@ from fer.prepare_flags import PrepareFlags, clip_contexts, read_prepare_flags
 from fer.runs.names import BAD_FRAMES_FILE
 from fer.sample_rates import Rates, rates_path, read_rates
 
+UNLABELLED = -1  # the class of a video without a label
+
 
 class Contents(NamedTuple):
     """The parts of a manifest that a stage of training reads."""

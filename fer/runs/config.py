@@ -187,6 +187,16 @@ class TrainConfig:
         },
         section='2.3',
     )
+    sampling: str = setting(
+        'Windows of an epoch of training.',
+        'all',
+        choices={
+            'all': 'each once',
+            'balanced': 'as many of each class as the class with the most has, each at least once',
+        },
+        section='2.3',
+        is_later=True,
+    )
     island_weight: float = setting(
         'Weight of the island loss.', 0.0, choices={0: 'without it'}, above=0, section='2.4.7'
     )
@@ -213,6 +223,17 @@ class TrainConfig:
         (),
         choices=dict.fromkeys(('flip', 'crop', 'rotate', 'shift', 'colour', 'cutout'), ''),
         section='2.2.3',
+    )
+    augment_windows: str = setting(
+        'Windows that --augment, --audio_noise and --audio_time_mask change.',
+        'all',
+        choices={
+            'all': 'each',
+            'rarer': 'those of classes with fewer windows than the mean of all classes',
+            'added': 'those that --sampling=balanced adds',
+        },
+        section='2.3',
+        is_later=True,
     )
     audio_noise: float = setting(
         'Standard deviation of the noise that is added to scaled audio features.',

@@ -21,6 +21,7 @@ def check_config(config: TrainConfig) -> None:
     else:
         _check_no_images(config)
     _check_audio(config, stage)
+    _check_sampling(config)
     _check_optimizer(config)
     _check_batch_norm(config)
     if config.se_vgg and config.model != 'vgg_face':
@@ -56,6 +57,18 @@ def _check_no_images(config: TrainConfig) -> None:
             f'--train_epochs={",".join(map(str, config.train_epochs))}: expected one phase for '
             f'--stage={config.stage}, where all layers are new'
         )
+
+
+def _check_sampling(config: TrainConfig) -> None:
+    if config.sampling == 'balanced' and config.class_weights != 'none':
+        raise InputError(
+            f'--class_weights={config.class_weights}: expected none with --sampling=balanced, which balances already'
+        )
+    where = f'--augment_windows={config.augment_windows}'
+    if config.augment_windows == 'added' and config.sampling != 'balanced':
+        raise InputError(f'{where}: expected --sampling=balanced, which adds windows')
+    if config.augment_windows != 'all' and not (config.augment or config.audio_noise or config.audio_time_mask):
+        raise InputError(f'{where}: expected --augment, --audio_noise or --audio_time_mask')
 
 
 def _check_optimizer(config: TrainConfig) -> None:

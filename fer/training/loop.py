@@ -186,13 +186,13 @@ class Loop(NamedTuple):
     ) -> str:
         """Names the files that a loss or gradient that is not finite came from, and the last good checkpoint."""
         split = self.graph.training[self._first_phase].split
-        names = []
+        names = set()  # a batch may have a window twice (--sampling)
         for index in bad if len(bad) else windows:  # a gradient or a weight may come from any window of the batch
             window = split.windows[index]
             video = split.videos[window.video]
             first, last = video.lines[window.start], video.lines[window.start + window.length - 1]
             path = next(m.path for m in split.manifests if any(v is video for v in m.videos))
-            names.append(f'{path}:{first}-{last} ({video.video_id})')
+            names.add(f'{path}:{first}-{last} ({video.video_id})')
         what = f'the loss is {loss}' if not math.isfinite(loss) else f'the gradients have norm {norm}'
         files = ', '.join(sorted(names))
         return f'step {step}: {what} on {files}; last good checkpoint: {self._last_checkpoint()}'

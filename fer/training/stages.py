@@ -305,6 +305,8 @@ def make_reading(blueprint: Blueprint) -> Reading:
         config.audio_noise,
         config.audio_time_mask,
         config.bucket_by_length,
+        config.sampling,
+        config.augment_windows,
     )
 
 

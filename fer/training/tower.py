@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fer.data.pipeline import Batch, Pipeline, build_pipeline
+from fer.data.sampling import make_sampler
 from fer.data.split import Split
 from fer.errors import InputError
 from fer.nets import NETWORKS
@@ -104,7 +105,7 @@ def build_side(
     config = blueprint.config
     with tf.name_scope('train' if phases else 'evaluation'):
         shuffle_seed = config.seed if phases else None
-        most_frames = sum(sorted(window.length for window in split.windows)[-config.batch_size :])  # of any batch
+        most_frames = make_sampler(split, config.sampling if phases else 'all').most_frames(config.batch_size)
         reading = make_reading(blueprint)
         pipeline = build_pipeline(split, config.batch_size, reading, shuffle_seed, views=views)
         towers = {

@@ -5,6 +5,7 @@ import contextlib
 from pathlib import Path
 
 from fer.data.bad_frames import write_bad_frames
+from fer.data.sampling import make_sampler
 from fer.data.split import common_videos, describe, warnings_of
 from fer.errors import InputError
 from fer.prepare_flags import compare_clip_contexts
@@ -154,6 +155,7 @@ def _describe_data(inputs: RunInputs) -> list[str]:
     """Returns lines about the splits, with warnings."""
     config, train_split, val_split = inputs.blueprint.config, inputs.train_split, inputs.val_split
     lines = [f'training: {describe(train_split)}']
+    lines += make_sampler(train_split, config.sampling, config.augment_windows).describe()
     if val_split:
         lines.append(f'validation: {describe(val_split)}')
         if common := common_videos(train_split, val_split):
