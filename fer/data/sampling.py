@@ -24,7 +24,7 @@ class Draws(NamedTuple):
     """The M windows of an epoch, or of a part of it, in their order."""
 
     windows: np.ndarray  # int [M], index of each in `Split.windows`
-    copies: np.ndarray  # int [M], how often the epoch had the window before: 0, or more if it is drawn again
+    copies: np.ndarray  # int [M], how often the epoch had the window before: 0, or more if it comes again
     augmented: np.ndarray  # bool [M]
 
 
@@ -79,7 +79,7 @@ class Sampler:
         return int(np.sort(most)[-batch_size:].sum())
 
     def describe(self) -> list[str]:
-        """Returns lines about an epoch, for the screen. There are none if nothing differs from `all`."""
+        """Returns lines about an epoch, for the screen, or an empty list if both settings are `all`."""
         lines = []
         if self.sampling == 'balanced':
             counts = self._counts()

@@ -48,10 +48,13 @@ class TrainConfig:
         "Folder that relative paths in manifests start from. Empty: each manifest's own folder.", '', is_path=True
     )
     min_frames: int = setting(
-        'Fewest frames that a video of a manifest may have. 1 accepts single frames.', 2, at_least=1, noun='frames'
+        'Fewest frames that a video of a manifest may have, with any --seq_len. 1 accepts single frames.',
+        2,
+        at_least=1,
+        noun='frames',
     )
     seq_len: int = setting(
-        'Window length in frames. With 1, each frame is a window.',
+        'Window length in frames. With 1, each frame is a window, which is one reading of "Per Frame".',
         80,
         at_least=1,
         at_most=100_000,
@@ -163,7 +166,7 @@ class TrainConfig:
         'What a prediction and its loss cover.',
         'exact',
         choices={
-            'frame': 'each real frame',
+            'frame': 'each real frame, the other reading of "Per Frame"',
             'exact': 'the real frames of a window together',
             'padded': 'the padded window',
         },
