@@ -293,7 +293,8 @@ def test_a_run_with_other_settings_is_refused(chapter):
     assert states_of({small.name: small})['6.2-t1-r2'] == OTHER
 
 
-def test_tasks_without_signs_of_life_have_failed(chapter):
+def test_tasks_without_signs_of_life_have_failed(chapter, monkeypatch):
+    monkeypatch.setattr('fer.experiment.plan.jobs_in_queue', lambda: None)  # this machine may have a qstat
     (task,) = (task for task in make('6.5e', without='6.1', places=PLACES._replace(weights='')).values())
     for path in task.inputs:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
