@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from conftest import ROOT, run
 
 from fer.dissertation.chapter7 import read_comparisons
 from fer.dissertation.confusion import read_figures
@@ -12,6 +13,8 @@ from fer.dissertation.entrants import PAPERS, read_entrants
 from fer.dissertation.errata import read_errata
 from fer.dissertation.runs import read_runs
 from fer.emotions import EMOTIONS
+from fer.report.counts import describe, printed_accuracies, unfit_accuracies
+from fer.results.counts import nearest_count, possible_counts
 
 RUNS = {row.run_id: row for row in read_runs()}
 FIGURES = {figure.figure: figure for figure in read_figures()}
@@ -173,8 +176,10 @@ def test_the_unlisted_member_joins_run_one():
 # The errata, by number. Errata 6, 9, 24 and 27 concern the text alone and cannot be computed.
 
 
-def test_errata_are_33():
-    assert list(ERRATA) == list(range(1, 34))
+def test_errata_are_39_and_documented():
+    assert list(ERRATA) == list(range(1, 40))
+    for page in ('reproducing-the-dissertation', 'paper', 'CHANGELOG'):
+        assert f'{len(ERRATA)} places' in (ROOT / f'docs/{page}.md').read_text()
     for erratum in ERRATA.values():
         assert concerned(erratum.number) <= RUNS.keys()
         assert erratum.text.endswith('.')
@@ -406,3 +411,100 @@ def test_erratum_33():
     gained = {row.run_id: round(row.afew_accuracy - row.avg_accuracy, 1) for row in late}
     assert (min(gained, key=gained.get), max(gained, key=gained.get)) == ('6.5l-t2-r2', '6.5l-t4-r7')
     assert (min(gained.values()), max(gained.values())) == (4.2, 10.6)
+
+
+def check_unfit(paper: str, *texts: str) -> None:
+    """Asserts that chapters 6 and 7 print these accuracies for a paper, and that they are no rounded k of 383."""
+    unfit = [(place, text) for place, text in unfit_accuracies(VIDEOS) if f', {paper} ' in f'{place} ']
+    assert sorted({text for _, text in unfit}) == sorted(texts)
+
+
+def test_erratum_34():
+    check_unfit('[48]', '50.3', '48.1', '48.2')
+    assert [possible_counts(text, VIDEOS) for text in ('48.1', '48.2')] == [{}, {}]
+    assert possible_counts('50.3', VIDEOS) == {193: ('truncated',)}
+    assert [f'{100 * k / VIDEOS:.1f}' for k in (192, 193, 184, 185)] == ['50.1', '50.4', '48.0', '48.3']
+
+
+def test_erratum_35():
+    for text, count in (('55.13', 360), ('56.05', 366), ('56.97', 372), ('57.43', 375)):
+        assert possible_counts(text, VIDEOS) == {}
+        assert list(possible_counts(text, 653)) == [count]
+    printed = [f'{row.val_acc:.1f}' for row in COMPARISONS if row.entrant == '[18]']
+    assert printed == ['55.1', '56.1', '57.4']
+    assert [list(possible_counts(text, VIDEOS)) for text in printed] == [[211], [215], [220]]
+
+
+def test_erratum_36():
+    check_unfit('[18]', '40.1')
+    assert list(possible_counts('40.99', VIDEOS)) == [157]
+    assert [f'{100 * k / VIDEOS:.1f}' for k in (153, 154)] == ['39.9', '40.2']
+
+
+def test_erratum_37():
+    assert list(possible_counts('49.09', VIDEOS)) == [188]
+    assert max(row.afew_val_acc for row in read_entrants() if row.paper == '[18]') < 49.09
+    assert all(row.val_acc != 49.1 and 'FG-Net' not in row.description for row in COMPARISONS)
+
+
+def test_erratum_38():
+    """A ResNet with blocks of three convolutions has two more layers, the first and the last."""
+    assert [3 * (3 + 4 + blocks + 3) + 2 for blocks in (23, 6)] == [101, 50]
+
+
+def test_erratum_39():
+    check_unfit('[56]', '49.7', '49.4', '33.5')
+    check_unfit('[47]', '31.0')
+    check_unfit('EmotiW', '38.8')
+    assert [possible_counts(text, VIDEOS) for text in ('49.7', '49.4', '33.5', '38.8')] == [{}] * 4
+    assert possible_counts('31.0', VIDEOS) == {119: ('truncated',)}
+    assert 119 in possible_counts('31.1', VIDEOS)
+
+
+def test_printed_accuracies_that_fit_no_count_are_errata():
+    """Every other accuracy that chapters 6 and 7 print for AFEW's validation set is a rounded k of 383."""
+    texts = ' '.join(ERRATA[number].text for number in (32, 34, 36, 39))
+    unfit = unfit_accuracies(VIDEOS)
+    assert (len(printed_accuracies()), len(unfit)) == (122, 13)
+    for place, text in unfit:
+        assert f'{text}%' in texts, place
+
+
+@pytest.mark.parametrize('total', [1, 7, 383, 653])
+@pytest.mark.parametrize('decimals', [0, 1, 2])
+def test_every_count_is_found_from_its_printed_accuracy(total, decimals):
+    for count in range(total + 1):
+        unit = 10**decimals
+        scaled, rest = divmod(100 * count * unit, total)
+        half_up = scaled + (2 * rest >= total)
+        even = scaled + (2 * rest > total or (2 * rest == total and scaled % 2 == 1))
+        for units, name in ((scaled, 'truncated'), (half_up, 'half up'), (even, 'half to even')):
+            text = f'{units // unit}.{units % unit:0{decimals}d}' if decimals else str(units)
+            assert name in possible_counts(text, total)[count]
+            assert abs(nearest_count(text, total) - count) <= total / 100 / unit + 1
+
+
+def test_halves_tell_the_roundings_apart():
+    assert possible_counts('12.5', 8) == {1: ('half up', 'half to even', 'truncated')}
+    assert possible_counts('12', 8) == {1: ('half to even', 'truncated')}
+    assert possible_counts('13', 8) == {1: ('half up',)}
+
+
+@pytest.mark.parametrize('text', ['', '-1', '101', '1e1', '46,0', 'nan', '100.01'])
+def test_accuracies_that_are_not_percent_are_refused(text):
+    with pytest.raises(ValueError, match='expected percent'):
+        possible_counts(text, VIDEOS)
+
+
+def test_counts_command_prints_every_count():
+    done = run('-m', 'fer.report.counts', '--accuracy=55.13,46.0%', '--of=383,653')
+    assert done.out.splitlines() == [
+        '55.13% of 383: none, nearest 211/383 = 55.0914%',
+        '55.13% of 653: 360/653 = 55.1302%',
+        '46.0% of 383: 176/383 = 45.9530% (half up, half to even)',
+        '46.0% of 653: 301/653 = 46.0949% (truncated)',
+    ]
+    assert describe('46', 10_000) == '46% of 10000: 150 numbers, from 4550/10000 to 4699/10000'
+    done = run('-m', 'fer.report.counts', '--of=0', ok=False)
+    assert (done.code, done.out) == (2, '')
+    assert done.err == 'python -m fer.report.counts: --of=0: expected numbers of videos from 1 to 1000000\n'

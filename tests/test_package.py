@@ -88,7 +88,7 @@ def test_tensorflow_addons_are_imported_in_one_place():
 
 def test_flags_are_read_in_entry_points_only():
     entries = {f'fer/commands/{name}.py' for name in ('train', 'evaluate', 'fusion')} | {'fer/cli.py'}
-    entries |= {'fer/demo/tables.py', 'fer/flags.py'}
+    entries |= {'fer/demo/tables.py', 'fer/flags.py', 'fer/report/counts.py'}
     assert {path for path in importers('absl') if not path.endswith('__main__.py')} <= entries
 
 
@@ -100,6 +100,7 @@ def test_flags_are_read_in_entry_points_only():
         *[('-m', f'fer.prepare{room}') for room in ('', '.smile', '.statistics', '.synthetic')],
         ('-m', 'fer.extract'),
         ('-m', 'fer.report'),
+        ('-m', 'fer.report.counts'),
         ('-m', 'fer.experiment'),
         ('-m', 'fer.demo'),
         ('-m', 'fer.demo.tables'),

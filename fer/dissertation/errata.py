@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errata: places where the dissertation's results contradict each other, its text, or arithmetic."""
+"""Errata: places where the dissertation's results contradict each other, its text, its sources, or arithmetic."""
 
 from typing import NamedTuple
 
@@ -16,5 +16,5 @@ class Erratum(NamedTuple):
 
 
 def read_errata() -> list[Erratum]:
-    """Returns the 33 errata by number."""
+    """Returns the errata by number."""
     return read_table('errata.csv', Erratum)
