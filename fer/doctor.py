@@ -6,15 +6,12 @@ what to do. TensorFlow and openSMILE are tried in processes of their own, so tha
 screen into a report of a fault. Exit codes: 0 all is well, 1 something has to be done.
 """
 
-import ctypes
 import functools
-import glob
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
-import site
 import subprocess
 import sys
 import tempfile
@@ -26,23 +23,22 @@ from packaging.requirements import Requirement
 from fer import cli
 from fer.cpus import count_cpus
 from fer.errors import InputError, one_line
+from fer.gpus import explain_unused, find_cards
 from fer.installation import CHECKOUT, PACKAGE
 from fer.runs import provenance
-from fer.stack import STACKS, find_stack, version
+from fer.stack import find_stack, version
 
 DISTRIBUTION = 'afew-fer'
 SHOWN = ('tensorflow', 'tf-keras', 'tf-slim', 'tensorflow-addons', 'numpy', 'opencv-python-headless', 'mtcnn')
 _CPU_FEATURES = ('avx', 'avx2', 'fma', 'avx512f', 'avx512_bf16', 'amx_bf16')  # as /proc/cpuinfo spells them
 _LEAST_DISK = 2 * 2**30  # bytes, because a run of VGG-Face keeps checkpoints of 1.6 GB
-# Libraries that TensorFlow opens on a GPU. Both stacks were built for CUDA 12, each with another cuDNN.
-_CUDA = ('cudart.so.12', 'cublas.so.12', 'cufft.so.11', 'cusolver.so.11', 'cusparse.so.12')
-_CUDNN = {STACKS[0]: 'cudnn.so.8', STACKS[1]: 'cudnn.so.9'}
 _TENSORFLOW_PROBE = """
 import json
 from fer.tf1 import tf
 with tf.Session() as session:
     session.run(tf.matmul(tf.ones([2, 2]), tf.ones([2, 2])))
-print(json.dumps([device.name for device in tf.config.list_physical_devices('GPU')]))
+gpus = [device.name for device in tf.config.list_physical_devices('GPU')]
+print(json.dumps([gpus, tf.sysconfig.get_build_info().get('is_cuda_build', False)]))
 """
 _SMILE_PROBE = """
 import tempfile, wave
@@ -153,44 +149,19 @@ def _tensorflow() -> list[Finding]:
 
 
 def _gpu() -> list[Finding]:
-    cards, driver = _find_cards()
-    if not driver:
+    cards = find_cards()
+    if not cards.has_driver:
         return [Finding('GPU', 'none: no NVIDIA driver here')]
     try:
         stack = find_stack()
     except InputError:
-        return [Finding('GPU', f'{cards}; TensorFlow was not tried')]
+        return [Finding('GPU', f'{cards.names}; TensorFlow was not tried')]
     code, said = _probe(_TENSORFLOW_PROBE)
-    if not code and json.loads(said):
-        return [Finding('GPU', f'{cards}; TensorFlow uses {len(json.loads(said))}')]
-    if missing := [name for name in (*_CUDA, _CUDNN[stack]) if not _can_open(f'lib{name}')]:
-        libraries = ', '.join(f'lib{name}' for name in missing)
-        remedy = f"pip install -e '.[gpu]', or load the CUDA module of the cluster: {libraries} cannot be opened"
-    else:
-        remedy = 'TF_CPP_MIN_LOG_LEVEL=0 python -c "import fer.tf1" shows why; CUDA_VISIBLE_DEVICES may hide the card'
-    return [Finding('GPU', f'{cards}; TensorFlow cannot use it', remedy)]
-
-
-def _find_cards() -> tuple[str, bool]:
-    """Returns the graphics cards in words, and whether there is a driver."""
-    if shutil.which('nvidia-smi'):
-        query = ['nvidia-smi', '--query-gpu=name,memory.total,compute_cap,driver_version', '--format=csv,noheader']
-        done = subprocess.run(query, capture_output=True, text=True)
-        if done.returncode == 0 and done.stdout.strip():
-            return '; '.join(done.stdout.strip().splitlines()), True
-    return 'a card without nvidia-smi', _can_open('libcuda.so.1')
-
-
-def _can_open(library: str) -> bool:
-    """Returns whether a shared library can be opened, from the system or from the nvidia-* wheels."""
-    inside = [path for folder in site.getsitepackages() for path in glob.glob(f'{folder}/nvidia/*/lib/{library}')]
-    for path in (library, *inside):
-        try:
-            ctypes.CDLL(path)
-            return True
-        except OSError:
-            continue
-    return False
+    gpus, is_cuda_build = ([], True) if code else json.loads(said)
+    if gpus:
+        return [Finding('GPU', f'{cards.names}; TensorFlow finds {len(gpus)}')]
+    unused = explain_unused(stack, is_cuda_build=is_cuda_build, environment=os.environ)
+    return [Finding('GPU', f'{cards.names}; TensorFlow cannot use it, because {unused.reason}', unused.remedy)]
 
 
 def _ffmpeg() -> list[Finding]:

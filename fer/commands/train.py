@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains one run: python train.py --model=vgg_face --stage=finetune --seq_len=80 --train_manifest=DATA/train.txt ...
+"""Trains one run: python train.py --model=vgg_face --stage=finetune --seq_len=80
 
---run_dir gets the run and everything that replays it. Exit codes: 0 done. 2 bad input, and nothing is written. 2 also
-for a full disk or a value that is not finite, and 85 for a stop by a signal. After these --resume continues.
+It trains on data/afew, or on the manifest of --train_manifest. --run_dir gets the run and everything that replays it.
+Exit codes: 0 done. 2 bad input, and nothing is written. 2 also for a full disk, full memory or a value that is not
+finite, and 85 for a stop by a signal. After these --resume continues.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from fer import cli
 from fer.errors import InputError
 from fer.flags import define_flags, read_flags
 from fer.runs.config import TrainConfig
+from fer.runs.default_data import add_manifests
 from fer.settings import format_values, settings_of
 
 define_flags(TrainConfig)
@@ -27,10 +29,13 @@ def main() -> None:
     # Imported here, not above: TensorFlow takes seconds to import, and --help does not need it.
     from fer.training.train import train
 
-    if flags.FLAGS.resume and flags.FLAGS.overwrite:  # jobs that are requeued always resume
+    values = flags.FLAGS
+    if values.resume and values.overwrite:  # jobs that are requeued always resume
         raise InputError('--overwrite: not together with --resume, which keeps the run; give one of them')
-    config = make_absolute(complete(read_flags(TrainConfig)))
-    train(config, resume=flags.FLAGS.resume, overwrite=flags.FLAGS.overwrite)
+    has_val = bool(values['val_manifest'].present)
+    config, lines = add_manifests(complete(read_flags(TrainConfig)), has_val=has_val, resume=values.resume)
+    print('\n'.join(lines), end='\n' * bool(lines), flush=True)
+    train(make_absolute(config), resume=values.resume, overwrite=values.overwrite)
 
 
 def complete(config: TrainConfig) -> TrainConfig:

@@ -72,7 +72,7 @@ def read_audio(manifest: Manifest, size: int, nonfinite: str = 'error') -> Audio
     values, replaced = [], 0
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        progress(total=len(manifest.videos), label='reading audio', unit='video') as bar,
+        progress(total=len(manifest.videos), label='reading audio', unit='item') as bar,
     ):
         try:
             for array, count in pool.map(read, manifest.videos):

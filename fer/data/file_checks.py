@@ -105,7 +105,7 @@ def _find(
     manifest: Manifest, paths: Callable[[Video], list[str]], problem: Callable[[str], str], label: str
 ) -> Iterator[BadFrame]:
     """Yields the lines for which `problem` returns a reason, in the manifest's order. Reads files in parallel."""
-    with ThreadPoolExecutor(_THREADS) as pool, progress(total=len(manifest.videos), label=label, unit='video') as bar:
+    with ThreadPoolExecutor(_THREADS) as pool, progress(total=len(manifest.videos), label=label, unit='item') as bar:
         try:
             answers = pool.map(lambda video: [problem(path) for path in paths(video)], manifest.videos)
             for video, reasons in zip(manifest.videos, answers, strict=True):

@@ -90,13 +90,13 @@ def _open_manifest(manifest: Manifest, image_size: int, folder: str, limit: int)
         return [None] * total
     data, index = found
     print(
-        f'frame cache: {done} {data}, {index.videos} of {total} videos of {manifest.path}, '
+        f'frame cache: {done} {data}, {index.videos} of {total} items of {manifest.path}, '
         f'{index.bytes / GIGABYTE:.2f} GB',
         flush=True,
     )
     if index.videos < total:
         print(
-            f'frame cache: --frame_cache_gb held no more; {total - index.videos} videos are decoded in each epoch (to '
+            f'frame cache: --frame_cache_gb held no more; {total - index.videos} items are decoded in each epoch (to '
             f'fill it again, delete {cache.folder})'
         )
     pixels = np.memmap(data, np.uint8, 'r')
@@ -173,7 +173,7 @@ class _ManifestCache(DiskCache):
         images = decode_all([path for video in self.manifest.videos for path in video.frames], self.image_size)
         shapes: list[tuple[int, ...]] = []
         crc = videos = room = 0
-        for video in progress(self.manifest.videos, label='frame cache', unit='video'):
+        for video in progress(self.manifest.videos, label='frame cache', unit='item'):
             frames = [next(images) for _ in video.frames]
             content = b''.join(frame.tobytes() for frame in frames)
             if len(content) > room:

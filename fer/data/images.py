@@ -133,6 +133,14 @@ def read_frames(
     return tf.cond(all_decoded_at_one_size, read_together, read_one_by_one)
 
 
+def _open_session() -> tf.Session:
+    """Opens a session of the default graph on the CPU.
+
+    Images are decoded there, as in the pipeline. With other GPUs than the run's, TensorFlow would refuse the session.
+    """
+    return tf.Session(config=tf.ConfigProto(device_count={'GPU': 0}))
+
+
 def decode_all(paths: Sequence[str], image_size: int) -> Iterator[np.ndarray]:
     """Decodes image files in parallel and yields them in order, resized by `resize_exactly`: uint8 [H, W, 3].
 
@@ -144,7 +152,7 @@ def decode_all(paths: Sequence[str], image_size: int) -> Iterator[np.ndarray]:
         image = resize_exactly(decode_file(path), image_size)
         return tf.reshape(image, [-1]), tf.shape(image)
 
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), _open_session() as session:
         names = tf.placeholder(tf.string, [None])
         dataset = map_in_parallel(tf.data.Dataset.from_tensor_slices(names), decode_flat)
         dataset = read_ahead(dataset.apply(tf.data.experimental.dense_to_ragged_batch(_BATCH)))
@@ -179,7 +187,7 @@ def decode_readable(
         image = decode_content(content)
         return index, tf.shape(image)[:2], *measure(content, image)  # the shape makes TensorFlow decode every image
 
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), _open_session() as session:
         names = tf.placeholder(tf.string, [None])
         dataset = tf.data.Dataset.from_tensor_slices((tf.range(tf.size(names)), names))
         dataset = map_in_parallel(dataset, read, threads).apply(tf.data.experimental.ignore_errors())
@@ -204,7 +212,7 @@ def find_undecodable(paths: Sequence[str]) -> list[int]:
       InputError: a file cannot be read for another reason.
     """
     found = []
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), _open_session() as session:
         name = tf.placeholder(tf.string, [])
         image = decode_file(name)
         for index, path in enumerate(paths):

@@ -22,6 +22,7 @@ from fer.manifest import LedgerRow, Manifest, Video, describe_misplaced, read_le
 from fer.prepare_flags import PrepareFlags, clip_contexts, read_prepare_flags
 from fer.runs.names import BAD_FRAMES_FILE
 from fer.sample_rates import Rates, rates_path, read_rates
+from fer.wording import Words, words_for
 
 UNLABELLED = -1  # the class of a video without a label
 
@@ -32,6 +33,11 @@ class Contents(NamedTuple):
     item: str  # what a line is: frame, video or still (fer/manifest.py)
     images: bool  # True if its images are read
     audio_size: int  # values of its audio CSVs, 0 if they are not read
+
+    @property
+    def words(self) -> Words:
+        """Returns the words for the items on screens."""
+        return words_for(self.item, images=self.images, audio=bool(self.audio_size))
 
 
 class FrameFeatures(NamedTuple):
@@ -57,6 +63,7 @@ class Split(NamedTuple):
     bad: tuple[BadFrame, ...] = ()  # lines that were left out (--on_bad_frame=skip)
     sample_rates: Rates = MappingProxyType({})  # videos by the sampling rate of their audio in Hz. Empty if unknown
     prepare_flags: PrepareFlags = MappingProxyType({})  # of each manifest
+    contents: Contents = Contents('frame', True, 0)
 
     @property
     def ledger(self) -> list[LedgerRow]:
@@ -128,6 +135,7 @@ def load_split(
         bad=tuple(bad),
         sample_rates=rates,
         prepare_flags={path: read_prepare_flags(path) for path in paths},
+        contents=contents,
     )
 
 
@@ -185,13 +193,15 @@ def _read_audio(manifests: Sequence[Manifest], size: int, nonfinite: str) -> Aud
 
 
 def describe(split: Split) -> str:
-    """Returns `383 videos (4 without frames), 21000 frames in 520 windows from DATA/val.txt`."""
+    """Returns `383 videos (4 without frames), 21000 frames in 520 windows from DATA/val.txt`, or such a text."""
+    words = split.contents.words
     frames = sum(window.length for window in split.windows)
+    lines = f', {frames} {words.lines} in {len(split.windows)} windows' if words.lines else ''
     absent = len(split.ledger) - len(split.videos)
     bad = f', {len(split.bad)} bad frames left out' if split.bad else ''
     replaced = f', {split.replaced} NaN or infinite values of audio replaced by the mean' if split.replaced else ''
     return (
-        f'{len(split.ledger)} videos ({absent} without frames), {frames} frames in {len(split.windows)} windows '
+        f'{len(split.ledger)} {words.items} ({absent} {words.without}){lines} '
         f'from {", ".join(manifest.path for manifest in split.manifests)}{bad}{replaced}'
     )
 

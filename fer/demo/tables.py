@@ -14,9 +14,9 @@ from absl import flags
 from fer import cli, emotions
 from fer.demo.steps import step
 from fer.manifest import read_manifest, write_manifest
+from fer.runs.default_data import STILLS
 
 SIZES = {'train': 40, 'val': 20, 'test': 4}  # videos (the largest batch of 6.4 has 32)
-STILLS = {'rafdb': 'test', 'affectnet': 'val', 'fer2013': 'test'}  # {dataset of 6.1: the split it is scored on}
 NOTE = (
     'Synthetic faces and voices, networks a twentieth as wide, fresh weights and two steps for each run. This page '
     'shows that the software works. Its numbers have no meaning for the dissertation or the networks.'

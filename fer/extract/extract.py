@@ -11,7 +11,7 @@ import numpy as np
 from fer.data.bad_frames import Skip, leave_out_bad_frames, write_bad_frames
 from fer.data.file_checks import BadFrame, check_images
 from fer.data.pipeline import Pipeline, Reading, build_pipeline
-from fer.data.split import Split
+from fer.data.split import Contents, Split
 from fer.data.windows import split_windows
 from fer.errors import InputError
 from fer.extract.request import ExtractionRequest
@@ -27,7 +27,7 @@ from fer.tf1 import tf
 from fer.training.features import FeatureCache, FrozenCnn, build_frozen_cnn
 from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES, Origin, check_network, describe_pixels, initialise, source_convention
-from fer.training.session import open_session
+from fer.training.session import SessionSettings, check_session, open_first_session, open_session
 
 DEFAULT_IMAGE_SIZE = 112  # for checkpoints without an image size of their own
 
@@ -54,10 +54,14 @@ def extract(request: ExtractionRequest) -> None:
     request.check()
     if Path(request.output).is_dir():
         raise InputError(f'--output={request.output}: a folder; expected a file')
+    settings = SessionSettings(gpu=request.gpu, gpu_memory_gb=request.gpu_memory_gb)
+    check_session(settings)
     plan = plan_cnn(request)
+    print('\n'.join(open_first_session(settings)), flush=True)
     manifest, bad = read_images(request)
-    split = Split([manifest], [[]], manifest.videos, 1, split_windows(manifest.videos, 1), [], [], 0)
-    values = compute_values(request, plan, split)
+    windows = split_windows(manifest.videos, 1)
+    split = Split([manifest], [[]], manifest.videos, 1, windows, [], [], 0, contents=Contents(request.item, True, 0))
+    values = compute_values(request, plan, split, settings)
     write_values(request, describe_rows(split, request) | values, bad)
 
 
@@ -115,8 +119,16 @@ def read_images(request: ExtractionRequest) -> tuple[Manifest, list[BadFrame]]:
     return left, bad
 
 
-def compute_values(request: ExtractionRequest, plan: CnnPlan, split: Split) -> dict[str, np.ndarray]:
+def compute_values(
+    request: ExtractionRequest, plan: CnnPlan, split: Split, settings: SessionSettings
+) -> dict[str, np.ndarray]:
     """Passes the images of a split through the CNN, or reads what --feature_cache has of them.
+
+    Args:
+      request: as `extract` takes it.
+      plan: the CNN.
+      split: the images.
+      settings: of the session.
 
     Returns:
       `features` float32 [N, D] and `logits` float32 [N, C], a row for each window of the split.
@@ -131,7 +143,7 @@ def compute_values(request: ExtractionRequest, plan: CnnPlan, split: Split) -> d
             network = get_network(plan.model)
             features, end_points = network.build(pipeline.batch.images, num_classes=plan.num_classes, **plan.arguments)
             outputs = {'features': features} | ({'logits': end_points['logits']} if plan.num_classes else {})
-        with open_session() as session:
+        with open_session(settings) as session:
             has_logits = _restore(session, request, plan)
             names = ('features', 'logits') if has_logits else ('features',)
             sizes = {'features': int(outputs['features'].shape[1]), 'logits': plan.num_classes if has_logits else 0}

@@ -202,7 +202,7 @@ def print_score(fused: Fused) -> None:
     if fused.metrics is None:
         print('no labels, no metrics')
     else:
-        print(f'fused: {OPTIMISTIC if fused.optimistic else ""}{summary(fused.metrics)}')
+        print(f'fused: {OPTIMISTIC if fused.optimistic else ""}{summary(fused.metrics, "without fallbacks")}')
 
 
 def write_fused(outputs: Outputs, fused: Fused, beside: Callable[[Path], None] = lambda folder: None) -> None:

@@ -114,9 +114,14 @@ def write_metrics(path: str | Path, metrics: dict) -> None:
         file.write('\n')
 
 
-def summary(metrics: dict) -> str:
-    """Returns text such as `27/80 = 33.8% [24.4, 44.6], F1 28.1; with faces 26/76 = 34.2% [24.5, 45.4], F1 28.9`."""
-    return f'{_figures(metrics)}; with faces {_figures(metrics["with_faces"])}'
+def summary(metrics: dict, answered: str = 'with faces') -> str:
+    """Returns text such as `27/80 = 33.8% [24.4, 44.6], F1 28.1; with faces 26/76 = 34.2% [24.5, 45.4], F1 28.9`.
+
+    Args:
+      metrics: of `score_results`.
+      answered: describes the items that the model itself answers.
+    """
+    return f'{_figures(metrics)}; {answered} {_figures(metrics["with_faces"])}'
 
 
 def _figures(metrics: dict) -> str:

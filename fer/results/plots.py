@@ -14,13 +14,14 @@ from fer.files import atomic_write
 _COLOURS = [f'tab:{name}' for name in ('orange', 'green', 'red', 'purple', 'brown', 'pink', 'olive', 'cyan')]
 
 
-def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], title: str) -> None:
+def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], title: str, items: str = 'videos') -> None:
     """Plots a confusion matrix as in the dissertation: rows are the truth, cells are percent of the row.
 
     Args:
       path: PNG to write.
       confusion: counts [7, 7], rows = truth.
       title: the heading.
+      items: what is counted, in the plural.
     """
     counts = np.asarray(confusion)
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -33,7 +34,7 @@ def draw_confusion(path: str | Path, confusion: Sequence[Sequence[int]], title: 
     names = [f'{name} ({total})' for name, total in zip(EMOTIONS, counts.sum(axis=1), strict=True)]
     axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=45, ha='right')
     axes.set_yticks(range(len(EMOTIONS)), names)
-    axes.set(xlabel='predicted', ylabel='true (videos)', title=title)
+    axes.set(xlabel='predicted', ylabel=f'true ({items})', title=title)
     _save(figure, path)
 
 

@@ -37,12 +37,14 @@ class TrainConfig:
         is_path=True,
         fewest=1,
         expected='the path of a manifest',
+        by_default='the manifest that configs/ has for the stage, below data/',
     )
     val_manifest: tuple[str, ...] = setting(
         'Manifest that is scored after each epoch. Each of several, separated by commas, gets its own score. '
         'Empty: no validation.',
         (),
         is_path=True,
+        by_default='as for --train_manifest. With a --train_manifest of your own: no validation',
     )
     data_root: str = setting(
         "Folder that relative paths in manifests start from. Empty: each manifest's own folder.", '', is_path=True
@@ -435,6 +437,21 @@ class TrainConfig:
         at_least=1,
         at_most=4096,
         noun='threads',
+        is_later=True,
+    )
+    gpu: int = setting(
+        'Which GPU to use, by its index among those that TensorFlow finds.',
+        -1,
+        choices={-1: 'the first, or the CPU without one'},
+        at_least=0,
+        noun='as an index',
+        is_later=True,
+    )
+    gpu_memory_gb: float = setting(
+        'Most memory to take on the GPU, in GB of 10^9 bytes.',
+        0.0,
+        choices={0: 'as much as is needed'},
+        above=0,
         is_later=True,
     )
 

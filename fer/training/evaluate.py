@@ -46,16 +46,17 @@ def evaluate(request: EvaluationRequest) -> None:
     blueprint = adapt_blueprint(request)
     checkpoint = find_checkpoint(request)
     prior = prior_logits(run_folder.read_class_counts(request.run_dir))
-    open_first_session(session_settings(blueprint.config))
+    print('\n'.join(open_first_session(session_settings(blueprint.config))), flush=True)
     data = load_data(blueprint, [request.manifest], request.data_root, labelled=False)
     data = apply_audio_scaling(blueprint, data)
     results = answer_videos(request, blueprint, checkpoint, data, prior)
     if audio:
         results, number = answer_from(results, audio, request.audio_results)
-        print(f'{request.split}: {number} videos answered by {request.audio_results}')
+        print(f'{request.split}: {number} {data.contents.words.items} answered by {request.audio_results}')
     metrics = score_results(results, request.manifest)
     write_answers(request, blueprint.config, checkpoint, data, results, metrics)
-    print(f'{request.split}: {summary(metrics)}' if metrics else f'{request.split}: no labels, no metrics')
+    answered = f'with {data.contents.words.contents}'
+    print(f'{request.split}: {summary(metrics, answered) if metrics else "no labels, no metrics"}')
 
 
 def adapt_blueprint(request: EvaluationRequest) -> Blueprint:
@@ -91,6 +92,8 @@ def adapt_config(config: TrainConfig, request: EvaluationRequest) -> TrainConfig
         xla=request.xla,
         intra_op_threads=request.intra_op_threads,
         inter_op_threads=request.inter_op_threads,
+        gpu=request.gpu,
+        gpu_memory_gb=request.gpu_memory_gb,
     )
 
 
@@ -201,10 +204,12 @@ def write_answers(
                 'bad_frames': len(data.bad),
             }
             write_metrics(files / f'metrics_{split}.json', metrics | about | stamp(files / f'results_{split}.txt'))
-            draw_confusion(files / f'confusion_{split}.png', metrics['confusion'], f'{config.model} {split}')
+            picture = files / f'confusion_{split}.png'
+            draw_confusion(picture, metrics['confusion'], f'{config.model} {split}', data.contents.words.items)
     if skips:
         print(f'{bad_frames}: {len(data.bad)} bad frames left out')
     else:
         bad_frames.unlink(missing_ok=True)  # of earlier results
     number = sum(reason != '-' for reason in results.fallback)
-    print(f'{folder / f"results_{split}.txt"}: {len(results.video_ids)} videos, {number} by {request.fallback}')
+    answers = f'{len(results.video_ids)} {data.contents.words.items}, {number} by {request.fallback}'
+    print(f'{folder / f"results_{split}.txt"}: {answers}')

@@ -117,13 +117,14 @@ class Loop(NamedTuple):
         side = self.graph.validation[phase]
         paths = [manifest.path for manifest in side.split.manifests]
         texts = []
+        answered = f'with {side.split.contents.words.contents}'
         answers = predict(self.session, side, self.fallback, 'validation')
         names = dataset_names(paths) if len(paths) > 1 else [ONE_DATASET]
         for name, path, results in zip(names, paths, answers, strict=True):
             metrics = score_results(results, path)
             assert metrics is not None, 'load_split requires labels'
             self.log.log_validation(step, epoch + 1, phase, name, metrics)
-            texts.append(f'{name} {summary(metrics)}' if len(paths) > 1 else summary(metrics))
+            texts.append(f'{name} ' * (len(paths) > 1) + summary(metrics, answered))
         self.log.flush()
         return f'; validation {"; ".join(texts)}'
 

@@ -27,6 +27,8 @@ class ManifestRequest:
     feature_cache_gb: float = setting_of(TrainConfig, 'feature_cache_gb')
     on_bad_frame: str = setting_of(TrainConfig, 'on_bad_frame', choices={'error': 'stop', 'skip': _SKIP})
     max_bad_fraction: float | None = setting_of(TrainConfig, 'max_bad_fraction')
+    gpu: int = setting_of(TrainConfig, 'gpu')
+    gpu_memory_gb: float = setting_of(TrainConfig, 'gpu_memory_gb')
 
     def check(self) -> None:
         """Raises InputError for a value that is not allowed."""

@@ -311,6 +311,25 @@ def write_restore_report(path: Path, reports: Sequence[PartReport], notes: Seque
     return '\n'.join(line for report in reports for line in (_summarise(report), *_list_exceptions(report)))
 
 
+def describe_weights(reports: Sequence[PartReport]) -> str:
+    """Returns the line about the weights that a new run starts from. It names fresh parts as clearly as restored ones.
+
+    Args:
+      reports: of each part.
+    """
+    parts = [
+        f'{report.scope} from {report.weights}' if report.weights else f'{report.scope} fresh ({_reason_fresh(report)})'
+        for report in reports
+    ]
+    nothing = '' if any(report.weights for report in reports) else 'nothing is restored: '
+    return f'weights: {nothing}{"; ".join(parts)}'
+
+
+def _reason_fresh(report: PartReport) -> str:
+    """Returns why a part without weights is fresh."""
+    return report.variables[0].reason if report.variables else 'it has no variables'
+
+
 def _summarise(report: PartReport) -> str:
     """Returns a line with the counts of a part's variables by state."""
     states = [row.state for row in report.variables]

@@ -48,7 +48,7 @@ _PACKAGES = ('tensorflow', 'tf-keras', 'tf-slim', 'numpy', 'opencv-python-headle
 _MAY_CHANGE_ON_RESUME = (
     *('max_steps', 'run_dir', 'data_root', 'train_manifest', 'val_manifest'),
     *('frame_cache', 'frame_cache_gb', 'intra_op_threads', 'inter_op_threads'),
-    *('feature_cache', 'feature_cache_gb', 'frames_per_chunk'),
+    *('feature_cache', 'feature_cache_gb', 'frames_per_chunk', 'gpu', 'gpu_memory_gb'),
 )
 _ABANDONED = 3600  # seconds. Younger temporary files may belong to an evaluation, which needs no lock.
 _ORIGINS = ('init_from', 'audio_run_dir')  # parent runs may move if their folder names stay the same

@@ -62,7 +62,7 @@ def read_inputs(config: TrainConfig, *, resumed: bool) -> RunInputs:
     _check_windows(config, train_split)
     counts = class_counts(train_split.ledger)
     if counts_before is not None:
-        _check_counts(config, counts, counts_before)
+        _check_counts(blueprint, counts, counts_before)
     blueprint = fit_audio_scaling(blueprint, train_split)
     train_split = cache_frames(config, apply_audio_scaling(blueprint, train_split))
     if val_split:
@@ -198,7 +198,8 @@ def _load_flag(blueprint: Blueprint, split: str, *, skip_again: bool) -> Split:
 def _check_windows(config: TrainConfig, train_split: Split) -> None:
     manifests = ','.join(config.train_manifest)
     if not train_split.windows:
-        raise InputError(f'{manifests}: no video has a frame; expected videos to train on')
+        words = train_split.contents.words
+        raise InputError(f'{manifests}: none of the {words.items} has {words.contents}; expected some to train on')
     if config.batch_size > len(train_split.windows):
         raise InputError(
             f'--batch_size={config.batch_size}: more than the {len(train_split.windows)} windows of {manifests}; '
@@ -206,11 +207,12 @@ def _check_windows(config: TrainConfig, train_split: Split) -> None:
         )
 
 
-def _check_counts(config: TrainConfig, counts: np.ndarray, counts_before: np.ndarray) -> None:
+def _check_counts(blueprint: Blueprint, counts: np.ndarray, counts_before: np.ndarray) -> None:
     """Raises InputError if the training videos of each class are not those that the run started with."""
     if (counts != counts_before).any():
+        manifests, items = ','.join(blueprint.config.train_manifest), blueprint.stage.contents.words.items
         raise InputError(
-            f'--resume: {",".join(config.train_manifest)} has {counts.sum()} videos, in classes {counts.tolist()}; '
+            f'--resume: {manifests} has {counts.sum()} {items}, in classes {counts.tolist()}; '
             f'the run started with {counts_before.sum()}, {counts_before.tolist()}'
         )
 

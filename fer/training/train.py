@@ -23,7 +23,7 @@ from fer.training.disk_errors import explain_full_disk
 from fer.training.graph import TrainGraph, build_graph
 from fer.training.log import RunLog, draw_log
 from fer.training.loop import Loop
-from fer.training.restore import PartReport, describe_pixels, initialise, write_restore_report
+from fer.training.restore import PartReport, describe_pixels, describe_weights, initialise, write_restore_report
 from fer.training.run_inputs import RunInputs, read_inputs
 from fer.training.schedule import Phase
 from fer.training.session import check_session, open_first_session, open_session, session_settings
@@ -62,7 +62,7 @@ def train(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
 def _train(config: TrainConfig, *, resume: bool, overwrite: bool, stop: StopSignal) -> None:
     folder, epochs = Path(config.run_dir), config.train_epochs
     checkpoint = run_folder.open_run(config, resume=resume, overwrite=overwrite)
-    open_first_session(session_settings(config))
+    print('\n'.join(open_first_session(session_settings(config))), flush=True)
     inputs = read_inputs(config, resumed=checkpoint is not None)
     with tf.Graph().as_default():
         graph = build_graph(inputs.blueprint, inputs.train_split, inputs.val_split, epochs)
@@ -75,7 +75,7 @@ def _train(config: TrainConfig, *, resume: bool, overwrite: bool, stop: StopSign
                 with stop.held():
                     _start_folder(inputs, step, reports)
                 if checkpoint:
-                    print(f'resumed from {checkpoint}')
+                    print(f'weights: resumed from {checkpoint}')
                 else:
                     print('\n'.join(_report_new_run(inputs, list(graph.steps), reports)))
                     if resume:
@@ -124,7 +124,7 @@ def _report_new_run(inputs: RunInputs, phases: list[Phase], reports: list[PartRe
     blueprint = inputs.blueprint
     notes = [_describe_phase(blueprint, phase) for phase in phases]
     summary = write_restore_report(Path(blueprint.config.run_dir) / RESTORED_FILE, reports, notes)
-    lines = [summary, *notes]
+    lines = [describe_weights(reports), summary, *notes]
     if blueprint.convention:
         lines.append(f'input: {describe_pixels(blueprint.convention)}')
     if blueprint.scaling:
@@ -154,14 +154,18 @@ def _describe_chunks(graph: TrainGraph) -> list[str]:
 def _describe_data(inputs: RunInputs) -> list[str]:
     """Returns lines about the splits, with warnings."""
     config, train_split, val_split = inputs.blueprint.config, inputs.train_split, inputs.val_split
+    words = train_split.contents.words
     lines = [f'training: {describe(train_split)}']
     lines += make_sampler(train_split, config.sampling, config.augment_windows).describe()
     if val_split:
         lines.append(f'validation: {describe(val_split)}')
         if common := common_videos(train_split, val_split):
             lines.append(
-                f'{len(common)} of the validation videos are also trained on, so their scores mean little for new ones'
+                f'{len(common)} of the validation {words.items} are also trained on, so their scores mean little for '
+                'new ones'
             )
+    else:
+        lines.append('validation: none, because --val_manifest is not given')
     lines += [warning for split in inputs.splits for warning in warnings_of(split)]
     lines += _compare_audio(inputs)
     if config.on_bad_frame == 'skip':

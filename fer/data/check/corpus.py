@@ -68,6 +68,7 @@ class CheckedManifest:
     """The results of one manifest."""
 
     manifest: Manifest  # empty if it cannot be read
+    item: str  # what a line is: frame, video or still
     problems: list[Problem] = field(default_factory=list)
     ledger: list[LedgerRow] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # how many images have a (width, height)
@@ -149,7 +150,7 @@ class _Settings(NamedTuple):
 
 
 def _check_manifest(path: str, settings: _Settings) -> CheckedManifest:
-    checked = CheckedManifest(Manifest(path, []))
+    checked = CheckedManifest(Manifest(path, []), settings.item)
     try:
         checked.manifest = read_manifest(path, settings.data_root or None, settings.item, min_frames=1)
     except InputError as error:

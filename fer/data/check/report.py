@@ -10,6 +10,7 @@ from fer.data.check.corpus import KINDS, CheckedManifest, CorpusReport, Problem
 from fer.emotions import EMOTIONS
 from fer.files import atomic_write
 from fer.manifest import UNKNOWN
+from fer.wording import words_for
 
 _LISTED = 5  # problems of a kind that are printed
 _SIZES = 4  # sizes of images that are printed
@@ -52,13 +53,16 @@ def _describe(checked: CheckedManifest) -> list[str]:
     official = len(checked.ledger) or len(videos)  # without a readable ledger, those of the manifest
     lines = sum(len(video.lines) for video in videos)
     classes = count_classes(checked)
+    words = words_for(checked.item, images=any(v.frames for v in videos), audio=any(v.audio for v in videos))
     width = max(map(len, classes), default=0)
-    text = [f'{checked.manifest.path}: {official} videos ({official - len(videos)} without frames), {lines} lines']
+    text = [
+        f'{checked.manifest.path}: {official} {words.items} ({official - len(videos)} {words.without}), {lines} lines'
+    ]
     if checked.sizes:
         sizes = [f'{number} of {w}x{h}' for (w, h), number in checked.sizes.most_common(_SIZES)]
         more = f', and {len(checked.sizes) - _SIZES} sizes more' if len(checked.sizes) > _SIZES else ''
         text.append(f'  images: {", ".join(sizes)}{more}')
-    text += [f'  {name:{width}}  {number:7,} videos  {frames:9,} lines' for name, (number, frames) in classes.items()]
+    text += [f'  {name:{width}}  {n:7,} {words.items}  {frames:9,} lines' for name, (n, frames) in classes.items()]
     return text
 
 
