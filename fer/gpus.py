@@ -65,7 +65,8 @@ def explain_unused(stack: Stack, *, is_cuda_build: bool, environment: Mapping[st
       environment: the variables of the environment.
     """
     visible = environment.get(VISIBLE)
-    # CUDA ignores everything from the first entry on that is no card. Slurm writes NoDevFiles for a job without one.
+    # CUDA ignores the first entry that names none of the cards, and all after it. Slurm writes NoDevFiles if a job has
+    # no card.
     if visible is not None and (not visible.strip() or visible.lstrip().startswith(('-', 'NoDevFiles'))):
         return Unused(f'{VISIBLE}={visible} hides every GPU', f'unset {VISIBLE}, or ask the scheduler for a GPU')
     if not is_cuda_build:

@@ -62,7 +62,8 @@ def test_a_clean_corpus_has_no_problems(data, kind, item):
     assert found(report) == []
     text = format_report(report)
     assert text.endswith('\nclean')
-    assert f'{data}/train{kind}.txt: 9 videos (1 without frames), {8 if item == "video" else 31} lines' in text
+    counts = '(1 without audio), 8 lines' if item == 'video' else '(1 without frames), 31 lines'
+    assert f'{data}/train{kind}.txt: 9 videos {counts}' in text
     assert ('  images: 31 of 32x32' in text) == (item == 'frame')
     assert '  Neutral         3 videos' in text  # one of them without a face
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, run
 
 from fer.dissertation.runs import Run, read_runs
+from fer.runs.default_data import default_datasets
 from fer.runs.flagfiles import read_settings as read_flagfile
 
 RUNS = {row.run_id: row for row in read_runs()}
@@ -217,6 +218,18 @@ def test_doubts_of_the_text_are_stated():
     steps = 748 * 50 // 2 * 30
     text = f'{steps:,} steps, and the rate falls to 0.95^{steps // 5000} = {0.95 ** (steps // 5000):.3f} of its start'
     assert text in (RUNS['6.2-t1-r1'].doubt or '')
+
+
+def test_default_manifests_are_those_of_configs(settings):
+    """train.py without manifests takes those of the stage's flagfiles (fer/runs/default_data.py)."""
+    for run_id, row in RUNS.items():
+        if row.stage != 'late_fusion':
+            datasets = default_datasets(settings[run_id]['stage'], row.model)
+            found = ([dataset.train for dataset in datasets], [dataset.val for dataset in datasets])
+            assert found == (settings[run_id]['train_manifest'], settings[run_id]['val_manifest']), run_id
+    lines = DEFAULTS['6.1-pretrain'].read_text().splitlines()
+    commands = [dataset.command for dataset in default_datasets('pretrain', 'vgg_face')]
+    assert [line for line in lines if '--detector=mtcnn' in line] == [f'#   {command}' for command in commands]
 
 
 def test_public_weights_are_those_of_the_documentation(settings):

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, run
 from packaging.requirements import Requirement
 
-from fer import doctor, installation, interpreter, stack
+from fer import doctor, gpus, installation, interpreter, stack
 from fer.cli import run as run_command
 from fer.errors import InputError
 from fer.runs import provenance
@@ -216,11 +216,17 @@ def test_doctor_finds_no_fault_here():
         ({'version': lambda name: '22.5.1' if name == 'fer' else '1.0'}, 'pip uninstall fer afew-fer'),
         ({'_cpu_flags': lambda: frozenset(['sse4'])}, 'need AVX'),
         ({'_LEAST_DISK': 2**80}, 'free some space'),
-        ({'_find_cards': lambda: ('Some card, 8 GB', True), '_can_open': lambda name: 'cudnn' not in name}, 'libcudnn'),
+        (
+            {
+                'find_cards': lambda: gpus.Cards('Some card, 8 GB', True),
+                'explain_unused': lambda *_, **__: gpus.Unused('libcudnn.so.8 cannot be opened', 'install it'),
+            },
+            'libcudnn',
+        ),
     ],
 )
 def test_doctor_names_the_remedy(monkeypatch, capsys, change, says):
-    monkeypatch.setattr(doctor, '_probe', lambda code: (0, '[]'))
+    monkeypatch.setattr(doctor, '_probe', lambda code: (0, '[[], true]'))
     for name, value in change.items():
         monkeypatch.setattr(doctor, name, value)
     code, lines = run_doctor(monkeypatch, capsys)

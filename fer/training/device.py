@@ -40,7 +40,7 @@ def describe_device(gpus: Sequence[Gpu], index: int, memory: int, threads: int, 
     """
     if not memory:
         return f'device: CPU, {threads} {"thread" if threads == 1 else "threads"}{f". {unused}" if unused else ""}'
-    others = f'; {len(gpus) - 1} other GPUs are free for other jobs' if len(gpus) > 1 else ''
+    others = f'; 1 of {len(gpus)} GPUs, the others stay free' if len(gpus) > 1 else ''
     return f'device: GPU {index}, {gpus[index].name}, {memory / 10**9:.1f} GB of memory{others}'
 
 
