@@ -232,7 +232,7 @@ def test_training_on_validation_videos_prints_warning(runs, tmp_path, capsys):
     )
     out = capsys.readouterr().out
     assert '5 of the validation videos are also trained on' in out
-    assert 'training: 15 videos (2 without frames), 51 frames' in out
+    assert 'training: 15 videos (2 without clips), 51 clips' in out
     train(runs.config('audio_gru', tmp_path / 'other', max_steps=1), resume=False, overwrite=False)
     assert 'are also trained on' not in capsys.readouterr().out
 

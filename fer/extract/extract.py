@@ -25,6 +25,7 @@ from fer.runs.config import read_flagfile
 from fer.runs.names import FLAGS_FILE
 from fer.tf1 import tf
 from fer.training.features import FeatureCache, FrozenCnn, build_frozen_cnn
+from fer.training.memory_errors import advise_evaluation, explain_full_memory
 from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES, Origin, check_network, describe_pixels, initialise, source_convention
 from fer.training.session import SessionSettings, check_session, open_first_session, open_session
@@ -61,8 +62,15 @@ def extract(request: ExtractionRequest) -> None:
     manifest, bad = read_images(request)
     windows = split_windows(manifest.videos, 1)
     split = Split([manifest], [[]], manifest.videos, 1, windows, [], [], 0, contents=Contents(request.item, True, 0))
-    values = compute_values(request, plan, split, settings)
+    with explain_full_memory(lambda: _advise(request), request.gpu_memory_gb):
+        values = compute_values(request, plan, split, settings)
     write_values(request, describe_rows(split, request) | values, bad)
+
+
+def _advise(request: ExtractionRequest) -> str:
+    """Returns what to do if the memory is full. Features are computed in batches of a fixed size."""
+    advice = advise_evaluation(request.batch_size)
+    return f'{advice}, without --feature_cache' if request.feature_cache else advice
 
 
 def plan_cnn(request: ExtractionRequest) -> CnnPlan:

@@ -62,17 +62,18 @@ def add_manifests(config: TrainConfig, *, has_val: bool, resume: bool) -> tuple[
     """
     if config.train_manifest:
         return config, []
+    flags_file = Path(config.run_dir) / FLAGS_FILE
+    if resume and flags_file.exists():
+        before = read_flagfile(flags_file)
+        config = dataclasses.replace(config, data_root=config.data_root or before.data_root)
+        val = config.val_manifest if has_val else before.val_manifest
+        return _replace(config, before.train_manifest, val, f'as in {flags_file}')
     datasets = default_datasets(config.stage, config.model)
     if has_val:
         raise InputError(
             f'--val_manifest={",".join(config.val_manifest)}: given without --train_manifest; give both, or neither '
             f'for {datasets[0].train} and {datasets[0].val}'
         )
-    flags_file = Path(config.run_dir) / FLAGS_FILE
-    if resume and flags_file.exists():
-        before = read_flagfile(flags_file)
-        config = dataclasses.replace(config, data_root=config.data_root or before.data_root)
-        return _replace(config, before.train_manifest, before.val_manifest, f'as in {flags_file}')
     found = [dataset for dataset in datasets if not dataset.missing]
     if not found:
         raise InputError(_describe_missing(datasets))

@@ -24,6 +24,7 @@ from fer.sample_rates import compare_rates
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
 from fer.training.features import FeatureCache, build_cache
+from fer.training.memory_errors import advise_evaluation, explain_full_memory
 from fer.training.predict import predict
 from fer.training.requests import EvaluationRequest
 from fer.training.run_inputs import apply_audio_scaling, load_data
@@ -49,7 +50,8 @@ def evaluate(request: EvaluationRequest) -> None:
     print('\n'.join(open_first_session(session_settings(blueprint.config))), flush=True)
     data = load_data(blueprint, [request.manifest], request.data_root, labelled=False)
     data = apply_audio_scaling(blueprint, data)
-    results = answer_videos(request, blueprint, checkpoint, data, prior)
+    with explain_full_memory(lambda: _advise(request, blueprint.config), request.gpu_memory_gb):
+        results = answer_videos(request, blueprint, checkpoint, data, prior)
     if audio:
         results, number = answer_from(results, audio, request.audio_results)
         print(f'{request.split}: {number} {data.contents.words.items} answered by {request.audio_results}')
@@ -57,6 +59,12 @@ def evaluate(request: EvaluationRequest) -> None:
     write_answers(request, blueprint.config, checkpoint, data, results, metrics)
     answered = f'with {data.contents.words.contents}'
     print(f'{request.split}: {summary(metrics, answered) if metrics else "no labels, no metrics"}')
+
+
+def _advise(request: EvaluationRequest, config: TrainConfig) -> str:
+    """Returns what to do if the memory is full. Features are computed in batches of a fixed size."""
+    advice = advise_evaluation(config.batch_size)
+    return f'{advice}, without --feature_cache' if request.feature_cache else advice
 
 
 def adapt_blueprint(request: EvaluationRequest) -> Blueprint:

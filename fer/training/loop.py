@@ -3,7 +3,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +23,10 @@ from fer.tf1 import tf
 from fer.training import checkpoints
 from fer.training.graph import TrainGraph
 from fer.training.log import RunLog, StepRecord
+from fer.training.memory_errors import advise_training, advise_validation, explain_full_memory
 from fer.training.predict import predict, run_named
 from fer.training.schedule import Phase, phase_of_epoch, phases_of
+from fer.training.tower import Tower
 
 
 class _Epoch(NamedTuple):
@@ -118,7 +121,8 @@ class Loop(NamedTuple):
         paths = [manifest.path for manifest in side.split.manifests]
         texts = []
         answered = f'with {side.split.contents.words.contents}'
-        answers = predict(self.session, side, self.fallback, 'validation')
+        with self._explain_full_memory(f'validation of step {step}: ', self._advise_validation):
+            answers = predict(self.session, side, self.fallback, 'validation')
         names = dataset_names(paths) if len(paths) > 1 else [ONE_DATASET]
         for name, path, results in zip(names, paths, answers, strict=True):
             metrics = score_results(results, path)
@@ -169,7 +173,8 @@ class Loop(NamedTuple):
         bar = progress(range(epoch.first_step + 1, epoch.last_step + 1), label=epoch.label, unit='step')
         for number in bar:
             began = time.perf_counter()
-            _, loss, per_item, norm, accuracy, rate, lengths, windows = run_named(self.session, fetches, split)
+            with self._explain_full_memory(f'step {number}: ', lambda: self._advise_training(tower)):
+                _, loss, per_item, norm, accuracy, rate, lengths, windows = run_named(self.session, fetches, split)
             speed = int(lengths.sum()) / (time.perf_counter() - began)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 bad = windows[~np.isfinite(per_item)]
@@ -197,6 +202,17 @@ class Loop(NamedTuple):
         what = f'the loss is {loss}' if not math.isfinite(loss) else f'the gradients have norm {norm}'
         files = ', '.join(sorted(names))
         return f'step {step}: {what} on {files}; last good checkpoint: {self._last_checkpoint()}'
+
+    def _explain_full_memory(self, where: str, advise: Callable[[], str]) -> AbstractContextManager[None]:
+        return explain_full_memory(advise, self.config.gpu_memory_gb, where)
+
+    def _advise_training(self, tower: Tower) -> str:
+        assert self.config.batch_size
+        return advise_training(self.config.batch_size, tower.frames_at_once, latest_checkpoint(self.folder))
+
+    def _advise_validation(self) -> str:
+        assert self.config.batch_size
+        return advise_validation(self.config.batch_size, stops_early=bool(self.config.early_stopping))
 
     def _last_checkpoint(self) -> str:
         return latest_checkpoint(self.folder) or 'none yet'

@@ -349,18 +349,24 @@ def build_frames(
 def phase_chunk_size(blueprint: Blueprint, phase: Phase, frames: int) -> int:
     """Returns the most frames that pass the CNN at once when a phase trains it, or 0 for all.
 
-    A phase that trains only dense layers of the CNN, or nothing of it, keeps no maps and needs no chunks.
-
     Args:
       blueprint: of the run.
       phase: of training.
       frames: the most frames that a batch has.
     """
     config = blueprint.config
-    if not blueprint.stage.contents.images or (phase == Phase.NEW_LAYERS and not _has_new_blocks(blueprint)):
+    if not keeps_maps(blueprint, phase):
         return 0
     arguments = cnn_arguments(blueprint)
     return choose_chunk_size(config.frames_per_chunk, frames, config.model, config.image_size, **arguments)
+
+
+def keeps_maps(blueprint: Blueprint, phase: Phase) -> bool:
+    """Returns whether a phase keeps the maps of the CNN for its gradients.
+
+    A phase that trains only dense layers of the CNN, or nothing of it, keeps no maps and needs no chunks.
+    """
+    return blueprint.stage.contents.images and (phase == Phase.ALL or _has_new_blocks(blueprint))
 
 
 def _has_new_blocks(blueprint: Blueprint) -> bool:

@@ -21,6 +21,7 @@ from fer.training.session import has_gpu, has_onednn
 from fer.training.stages import (
     Blueprint,
     build_frames,
+    keeps_maps,
     make_reading,
     phase_chunk_size,
     trained_variables,
@@ -34,6 +35,7 @@ class Tower(NamedTuple):
     accuracy: tf.Tensor  # float32, scalar: share of windows classified correctly
     loss: Loss | None  # None in evaluation
     chunked: Chunked | None = None  # the CNN, where it is trained in chunks
+    frames_at_once: int = 0  # most frames whose maps a step keeps at once, 0 if it does not train the CNN
 
 
 def check_gradients(config: TrainConfig) -> None:
@@ -108,15 +110,17 @@ def build_side(
         most_frames = make_sampler(split, config.sampling if phases else 'all').most_frames(config.batch_size)
         reading = make_reading(blueprint)
         pipeline = build_pipeline(split, config.batch_size, reading, shuffle_seed, views=views)
-        towers = {
-            phase: build_tower(
+        towers = {}
+        for phase in phases or (Phase.ALL,):
+            chunk_size = phase_chunk_size(blueprint, phase, most_frames) if phases else 0
+            tower = build_tower(
                 blueprint,
                 pipeline.batch,
                 is_training=bool(phases),
                 phase=phase,
                 class_weights=class_weights,
-                chunk_size=phase_chunk_size(blueprint, phase, most_frames) if phases else 0,
+                chunk_size=chunk_size,
             )
-            for phase in phases or (Phase.ALL,)
-        }
+            keeps = bool(phases) and keeps_maps(blueprint, phase)
+            towers[phase] = tower._replace(frames_at_once=(chunk_size or most_frames) if keeps else 0)
     return Side(split, pipeline, towers)

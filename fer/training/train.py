@@ -23,6 +23,7 @@ from fer.training.disk_errors import explain_full_disk
 from fer.training.graph import TrainGraph, build_graph
 from fer.training.log import RunLog, draw_log
 from fer.training.loop import Loop
+from fer.training.memory_errors import explain_full_memory
 from fer.training.restore import PartReport, describe_pixels, describe_weights, initialise, write_restore_report
 from fer.training.run_inputs import RunInputs, read_inputs
 from fer.training.schedule import Phase
@@ -55,7 +56,8 @@ def train(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
         check_config(config)
         check_gradients(config)
         check_session(session_settings(config))
-        with locked(Path(config.run_dir)):
+        fits = explain_full_memory(lambda: 'use a device with more memory', config.gpu_memory_gb)
+        with locked(Path(config.run_dir)), fits:
             _train(config, resume=resume, overwrite=overwrite, stop=stop)
 
 
