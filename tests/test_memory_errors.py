@@ -28,7 +28,7 @@ FULL = f'OOM when allocating tensor with shape[{HUGE}] and type float on /device
 
 
 def fill_memory(monkeypatch, module, first, *, really=False):
-    """Lets the session of a module fail for lack of memory, from its call number `first` on.
+    """Lets the session of a module fail because memory is full, from its call number `first` on.
 
     If `really`, it runs an operation that does not fit. TensorFlow tries that for 20 seconds.
     """
