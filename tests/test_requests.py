@@ -87,6 +87,11 @@ def test_network_and_stage_complete_the_settings():
             {'stage': 'audio', 'model': 'ffn', 'hidden_units': (256, 64)},
             'hidden256+64_exact_mean_len80_lr1e-05_30ep_seed0',
         ),
+        (
+            {'stage': 'temporal', 'rnn_cell': 'rnn', 'bidirectional': True, 'bidirectional_kind': 'stacks'}
+            | {'attention': True, 'attention_kind': 'wrapper', 'fc6_dropout': 0.5, 'vgg_pooling': 'same'},
+            'rnn2x128_bistacks_attention_wrapper40_fc6drop0.5_poolsame_exact_mean_len80_lr1e-05_30ep_seed0',
+        ),
         ({'stage': 'early_fusion', 'seed': 2}, 'option2_gru2x128_exact_mean_len80_lr1e-05_30ep_seed2'),
     ],
 )

@@ -327,6 +327,29 @@ def test_reinit_fc_makes_dense_layers_fresh(runs, tmp_path):
         assert is_equal == (name not in fresh), name
 
 
+def test_other_readings_of_networks_train_and_are_scored(runs, tmp_path):
+    """A temporal run of plain, wrapped cells in two stacks, and early fusion on it with weights over time."""
+    first, second = tmp_path / 'temporal', tmp_path / 'fused'
+    settings = {'rnn_cell': 'rnn', 'rnn_layers': 2, 'bidirectional': True, 'bidirectional_kind': 'stacks'}
+    settings |= {'attention': True, 'attention_kind': 'wrapper', 'attention_length': 3, 'fc6_dropout': 0.5}
+    settings |= {'vgg_pooling': 'same', 'image_size': 48, 'feature_cache': tmp_path / 'cache', 'train_epochs': '1,1'}
+    train(runs.config('temporal', first, init_from=runs['finetune'], **settings), resume=False, overwrite=False)
+    report = (first / 'restored.txt').read_text()
+    assert '# vgg_face: 26 of 28 variables restored, 2 fresh' in report
+    assert 'fresh: on another last map, of 26 inputs and 205 units' in report  # 2x2 instead of 1x1
+    changes = {'image_size': 48, 'attention': True, 'attention_kind': 'softmax', 'train_epochs': '1', 'max_steps': 2}
+    config = runs.config('early_fusion', second, init_from=first, **changes)
+    train(config, resume=False, overwrite=False)
+    report = (second / 'restored.txt').read_text()
+    assert '# vgg_face: 28 of 28 variables restored' in report  # the pools are those of the first run
+    assert '# temporal: 40 of 40 variables restored' in report
+    for name, run_dir in (('temporal', first), ('early_fusion', second)):
+        (logged,) = rows(run_dir, 'val_log.csv')[-1:]
+        _, metrics = score(run_dir, runs.manifest(name), tmp_path / f'scores_{name}', batch_size=1)
+        assert int(logged['correct']) == metrics['correct']
+        assert json.loads((run_dir / 'convention.json').read_text())['pool'] == 'same'
+
+
 def test_windows_of_one_frame_score_every_video(runs, tmp_path):
     run_dir = tmp_path / 'run'
     train(runs.config('audio_gru', run_dir, seq_len=1, max_steps=2), resume=False, overwrite=False)

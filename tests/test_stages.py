@@ -12,6 +12,7 @@ from fer.data.pipeline import Batch
 from fer.data.split import Split
 from fer.data.windows import pad_index
 from fer.nets import NETWORKS, get_network
+from fer.nets.layers import dropout
 from fer.runs.config import TrainConfig
 from fer.tf1 import tf
 from fer.training.graph import build_graph, build_step
@@ -33,6 +34,14 @@ STAGES = {
     'temporal gru': {'stage': 'temporal', 'rnn_layers': 2},
     'temporal lstm': {'stage': 'temporal', 'rnn_cell': 'lstm', 'bidirectional': True},
     'temporal attention': {'stage': 'temporal', 'attention': True, 'bidirectional': True},
+    'temporal plain cells': {
+        **{'stage': 'temporal', 'rnn_cell': 'rnn', 'rnn_layers': 2, 'bidirectional': True},
+        **{'bidirectional_kind': 'stacks', 'attention': True, 'attention_kind': 'softmax'},
+    },
+    'temporal wrapped cells': {  # and a last map of 2x2
+        **{'stage': 'temporal', 'attention': True, 'attention_kind': 'wrapper', 'attention_length': 3},
+        **{'vgg_pooling': 'same', 'image_size': 48},
+    },
     'ffn': {'stage': 'audio', 'model': 'ffn', 'hidden_units': '6,4', 'batch_norm': True},
     'audio_gru': {'stage': 'audio', 'model': 'audio_gru', 'attention': True},
     **{f'early_fusion {option}': {'stage': 'early_fusion', 'fusion_option': option} for option in (1, 2, 3, 4)},
@@ -46,7 +55,7 @@ def make_blueprint(**settings) -> Blueprint:
     config = tiny_config(Path('nowhere'), **{'dropout': 0.0, 'seq_len': 5, **settings})
     convention = None
     if config.model in NETWORKS:
-        convention = source_convention(get_network(config.model), None, 'source')
+        convention = source_convention(get_network(config.model), None, 'source', config.vgg_pooling)
     audio_run = visual_run = None
     if config.stage == 'early_fusion':
         audio_run = dataclasses.replace(config, rnn_units=3, attention=True) if config.fusion_option > 1 else None
@@ -168,21 +177,56 @@ def test_batch_norm_decay_reaches_every_average(model, chunk):
         np.testing.assert_allclose(third - second, 0.6 * moved, rtol=0, atol=1e-3 * np.abs(moved).max())
 
 
-def test_dropout_acts_only_in_trained_parts():
-    """In phase one of early fusion, the CNN acts as in evaluation, but the dropout before the classifier acts."""
-    for rnn_dropout, still_same in ((0.0, True), (0.5, False)):
-        blueprint = make_blueprint(stage='early_fusion', fusion_option=3, dropout=0.5, rnn_dropout=rnn_dropout)
-        with tf.Graph().as_default():
-            tf.train.get_or_create_global_step()  # dropout masks depend on it
-            batch, values = make_batch(blueprint)
-            towers = [
-                build_tower(blueprint, batch, is_training=False),
-                build_tower(blueprint, batch, is_training=True, phase=Phase.NEW_LAYERS),
-            ]
-            with open_session() as session:
-                start(session)
-                logits, phase_one = session.run([tower.window_logits for tower in towers], values)
-        assert np.allclose(phase_one, logits, rtol=1e-5, atol=1e-6) == still_same
+@pytest.mark.parametrize(
+    ('settings', 'still_same'),
+    [
+        ({'stage': 'early_fusion', 'fusion_option': 3, 'dropout': 0.5}, True),
+        ({'stage': 'early_fusion', 'fusion_option': 3, 'dropout': 0.5, 'rnn_dropout': 0.5}, False),
+        ({'stage': 'early_fusion', 'fusion_option': 3, 'fc6_dropout': 0.5}, False),
+        ({'stage': 'early_fusion', 'fusion_option': 4, 'fc6_dropout': 0.5}, True),  # its visual GRU is restored
+    ],
+)
+def test_dropout_acts_only_in_trained_parts(settings, still_same):
+    """In phase one of early fusion the CNN acts as in evaluation, and so does a restored GRU, with its dropout."""
+    blueprint = make_blueprint(**settings)
+    with tf.Graph().as_default():
+        tf.train.get_or_create_global_step()  # dropout masks depend on it
+        batch, values = make_batch(blueprint)
+        towers = [
+            build_tower(blueprint, batch, is_training=False),
+            build_tower(blueprint, batch, is_training=True, phase=Phase.NEW_LAYERS),
+        ]
+        with open_session() as session:
+            start(session)
+            logits, phase_one = session.run([tower.window_logits for tower in towers], values)
+    assert np.allclose(phase_one, logits, rtol=1e-5, atol=1e-6) == still_same
+
+
+def test_fc6_dropout_acts_on_cached_features():
+    """The features that the network gets in training are those of evaluation, times the mask of its own name."""
+    blueprint = make_blueprint(stage='temporal', fc6_dropout=0.4)
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        tf.train.get_or_create_global_step()
+        batch, values = make_batch(blueprint)
+        del values[batch.images]
+        features = tf.random.stateless_uniform([sum(LENGTHS), 205], [1, 2])
+        mask = dropout(tf.ones_like(features), 0.4, is_training=True, scope='fc6_dropout')
+        cached = batch._replace(images=None, features={'features': features})
+        towers = [build_tower(blueprint, cached, is_training=True, phase=phase) for phase in Phase]
+        towers += [build_tower(blueprint, cached, is_training=False)]
+        masked = cached._replace(features={'features': features * mask})
+        towers += [build_tower(blueprint, masked, is_training=False)]
+        with open_session() as session:
+            start(session)
+            *trained, evaluated, expected, share = session.run(
+                [*(tower.window_logits for tower in towers), tf.reduce_mean(tf.cast(tf.equal(mask, 0), tf.float32))],
+                values,
+            )
+    assert 0.35 < share < 0.45
+    for found in trained:
+        assert_same(found, expected)
+    assert np.abs(evaluated - expected).max() > 0.01 * np.abs(expected).max()
 
 
 def test_classify_modes_agree_for_windows_of_one_frame():

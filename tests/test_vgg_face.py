@@ -7,22 +7,42 @@ from nets import one_shot_session
 
 from fer.errors import InputError
 from fer.nets import get_network
+from fer.nets.conventions import Convention
 from fer.nets.layers import dropout
-from fer.nets.vgg_face import BLOCKS, vgg_face
+from fer.nets.summary import summarise
+from fer.nets.vgg_face import BLOCKS, VGG_POOLS, vgg_face
 from fer.tf1 import tf
 
 
-@pytest.mark.parametrize(('height', 'width'), [(112, 112), (97, 64), pytest.param(224, 224, marks=pytest.mark.slow)])
-def test_features_and_logits_equal_keras_vgg16(height, width):
+def keras_vgg16(height, width, pooling):
+    """Returns Keras' VGG16 with five classes, whose pools drop an odd row (valid) or keep it (same)."""
+    options = {'include_top': True, 'weights': None, 'classes': 5, 'classifier_activation': None}
+    network = tf.keras.applications.VGG16(input_shape=(height, width, 3), **options)
+    if pooling == 'valid':
+        return network
+    config = network.get_config()
+    for layer in config['layers']:
+        if layer['class_name'] == 'MaxPooling2D':
+            layer['config']['padding'] = pooling
+    return tf.keras.Model.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ('height', 'width', 'pooling'),
+    [
+        *((112, 112, 'valid'), (97, 64, 'valid'), (48, 80, 'same')),
+        pytest.param(224, 224, 'valid', marks=pytest.mark.slow),
+        pytest.param(112, 112, 'same', marks=pytest.mark.slow),
+    ],
+)
+def test_features_and_logits_equal_keras_vgg16(height, width, pooling):
     images = np.random.default_rng(0).uniform(-1, 1, (2, height, width, 3)).astype(np.float32)
     with tf.Graph().as_default(), one_shot_session() as session:
         tf.set_random_seed(1)
         inputs = tf.constant(images)
-        features, end_points = vgg_face(inputs, num_classes=5)
+        features, end_points = vgg_face(inputs, num_classes=5, convention=Convention(pool=VGG_POOLS[pooling]))
         ours = tf.trainable_variables('vgg_face/')
-        keras = tf.keras.applications.VGG16(
-            include_top=True, weights=None, input_shape=(height, width, 3), classes=5, classifier_activation=None
-        )
+        keras = keras_vgg16(height, width, pooling)
         session.run(tf.global_variables_initializer())
         # Biases are not zero, so that a missing one changes the result.
         rng = np.random.default_rng(2)
@@ -46,6 +66,16 @@ def test_parameter_count_equals_published_one():
     with tf.Graph().as_default():
         vgg_face(tf.placeholder(tf.float32, [None, 224, 224, 3]), num_classes=1000)
         assert sum(variable.shape.num_elements() for variable in tf.trainable_variables()) == 138_357_544
+
+
+@pytest.mark.parametrize(('size', 'rows'), [(112, 16 - 9), (224, 0)])
+def test_same_pooling_adds_weights_of_fc6_only(size, rows):
+    """At 112x112 the last map has 4x4 positions instead of 3x3, at 224x224 both have 7x7."""
+    counts = [
+        summarise(get_network('vgg_face'), size, 7, False, convention=Convention(pool=pool)).parameters
+        for pool in VGG_POOLS.values()
+    ]
+    assert counts[1] - counts[0] == rows * 512 * 4096
 
 
 def test_width_scales_channels_and_not_the_graph():

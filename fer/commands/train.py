@@ -58,15 +58,27 @@ def complete(config: TrainConfig) -> TrainConfig:
 def name_run(config: TrainConfig) -> str:
     """Returns the name of a run, made of its main settings."""
     texts = {name: text.replace(',', '+') for name, text in format_values(config).items()}  # fusion.py splits at commas
-    rnn = '{rnn_cell}{rnn_layers}x{rnn_units}'.format(**texts)
-    rnn += '_bi' * config.bidirectional + '_attention' * config.attention
+    rnn = '_'.join(['{rnn_cell}{rnn_layers}x{rnn_units}'.format(**texts), *_name_kinds(config)])
+    fc6 = [f'fc6drop{config.fc6_dropout:g}'] * (config.fc6_dropout > 0)
     of_stage = {
-        'temporal': [rnn],
+        'temporal': [rnn, *fc6],
         'audio': ['hidden{hidden_units}'.format(**texts) if config.model == 'ffn' else rnn],
-        'early_fusion': ['option{fusion_option}'.format(**texts), rnn],
+        'early_fusion': ['option{fusion_option}'.format(**texts), rnn, *fc6],
     }
-    parts = [*of_stage.get(config.stage, []), '{classify}_{aggregate}_len{seq_len}'.format(**texts)]
+    pooling = [f'pool{config.vgg_pooling}'] * (config.vgg_pooling != 'source')
+    parts = [*of_stage.get(config.stage, []), *pooling, '{classify}_{aggregate}_len{seq_len}'.format(**texts)]
     return '_'.join([*parts, f'lr{config.learning_rate:g}', '{train_epochs}ep_seed{seed}'.format(**texts)])
+
+
+def _name_kinds(config: TrainConfig) -> list[str]:
+    """Returns the parts of a run's name that tell kinds of recurrent networks apart."""
+    parts = []
+    if config.bidirectional:
+        parts.append('bi' if config.bidirectional_kind == 'layers' else f'bi{config.bidirectional_kind}')
+    if config.attention:
+        kind = '' if config.attention_kind == 'gate' else f'_{config.attention_kind}'
+        parts.append(f'attention{kind}{config.attention_length if config.attention_kind == "wrapper" else ""}')
+    return parts
 
 
 def make_absolute(config: TrainConfig) -> TrainConfig:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells of recurrent networks, and the loop that runs a cell over packed windows.
 
-The cells compute what tf.nn.rnn_cell's GRUCell and LSTMCell compute, on weights of the same layout (dissertation
-2.4.3).
+The cells compute what tf.nn.rnn_cell's BasicRNNCell, GRUCell and LSTMCell compute, on weights of the same layout
+(dissertation 2.4.3).
 
+- Plain cell: equation 2.8, with the bias of BasicRNNCell, which the equation leaves out.
 - GRU: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014. The reset gate comes before
   the recurrent product.
 - LSTM: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
@@ -66,6 +67,24 @@ class RecurrentCell(NamedTuple):
     step: Callable[[TensorList, TensorList, TensorList], TensorList]
     linearise: Callable[[TensorList, TensorList, TensorList, TensorList], tuple[TensorList, TensorList]]
     step_back: Callable[[TensorList, TensorList, TensorList], tuple[TensorList, TensorList]]
+
+
+def plain_step(inputs: TensorList, states: TensorList, weights: TensorList) -> TensorList:
+    """Computes `RecurrentCell.step`."""
+    return (tf.tanh(inputs[0] + tf.matmul(states[0], weights[0])),)
+
+
+def plain_linearise(
+    inputs: TensorList, before: TensorList, after: TensorList, weights: TensorList
+) -> tuple[TensorList, TensorList]:
+    """Computes `RecurrentCell.linearise`. The factor is the derivative by the value before the tanh."""
+    return (1 - after[0] ** 2,), before
+
+
+def plain_step_back(factors: TensorList, gradients: TensorList, weights: TensorList) -> tuple[TensorList, TensorList]:
+    """Computes `RecurrentCell.step_back`."""
+    hidden = gradients[0] * factors[0]
+    return (hidden,), (tf.matmul(hidden, weights[0], transpose_b=True),)
 
 
 def gru_step(inputs: TensorList, states: TensorList, weights: TensorList) -> TensorList:
@@ -167,6 +186,13 @@ CELLS = {
         linearise=lstm_linearise,
         step_back=lstm_step_back,
     ),
+    'rnn': RecurrentCell(
+        weights=(CellWeights('hidden', 1, bias=0),),
+        states=1,
+        step=plain_step,
+        linearise=plain_linearise,
+        step_back=plain_step_back,
+    ),
 }
 
 
@@ -184,8 +210,6 @@ def masked_loop(cell: RecurrentCell, inputs: TensorList, lengths: tf.Tensor, wei
     Returns:
       float32 [T, B, U], zeros past a sequence's end.
     """
-    real = tf.transpose(tf.sequence_mask(lengths, tf.shape(inputs[0])[0]))[:, :, tf.newaxis]  # [T, B, 1]
-    zero = tf.zeros([], inputs[0].dtype)
 
     def compute(*tensors):
         inputs, weights = tensors[: len(cell.weights)], tensors[len(cell.weights) :]
@@ -193,9 +217,26 @@ def masked_loop(cell: RecurrentCell, inputs: TensorList, lengths: tf.Tensor, wei
         return states[0], lambda gradient: _backward(cell, inputs, states, weights, gradient)
 
     run = tf.custom_gradient(compute)
-    # The loop continues past a sequence's end, in rows that are never read. Holding the state would cost time in every
-    # step. Inputs past the end become zeros before the loop, because a gradient of zero through NaN would be NaN.
-    return tf.where_v2(real, run(*(tf.where_v2(real, net, zero) for net in inputs), *weights), zero)
+    return run_masked(lambda inputs: run(*inputs, *weights), inputs, lengths)
+
+
+def run_masked(run: Callable[[TensorList], tf.Tensor], inputs: TensorList, lengths: tf.Tensor) -> tf.Tensor:
+    """Runs a loop over padded sequences, so that values past a sequence's end change nothing.
+
+    The loop continues past a sequence's end, in rows that are never read. Holding the state would cost time in every
+    step. Inputs past the end become zeros before the loop, because a gradient of zero through NaN would be NaN.
+
+    Args:
+      run: adds the loop to the default graph, from inputs to outputs float32 [T, B, U].
+      inputs: float32 [T, B, D] each.
+      lengths: int32 [B], at most T.
+
+    Returns:
+      float32 [T, B, U], zeros past a sequence's end.
+    """
+    real = tf.transpose(tf.sequence_mask(lengths, tf.shape(inputs[0])[0]))[:, :, tf.newaxis]  # [T, B, 1]
+    zero = tf.zeros([], inputs[0].dtype)
+    return tf.where_v2(real, run([tf.where_v2(real, net, zero) for net in inputs]), zero)
 
 
 def _forward(cell: RecurrentCell, inputs: TensorList, weights: TensorList) -> TensorList:

@@ -13,7 +13,7 @@ The options of figure 6.13 differ in the joined features and in the classifier:
 from typing import NamedTuple
 
 from fer.nets.layers import dropout as dropout_layer
-from fer.nets.rnn import sequence_classifier
+from fer.nets.rnn import Recurrence, sequence_classifier
 from fer.tf1 import slim, tf
 
 
@@ -40,10 +40,9 @@ def early_fusion(
     pad_index: tf.Tensor,
     num_classes: int = 7,
     is_training: bool = False,
-    recurrent: bool = True,
+    rnn: Recurrence | None = Recurrence(),  # noqa: B008 (immutable)
     dropout: float = 0.0,
     scope: str = 'early_fusion',
-    **rnn,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Concatenates visual and audio features and classifies each frame.
 
@@ -54,19 +53,18 @@ def early_fusion(
       pad_index: int32 [B, T], as `fer.data.windows.pad_index` makes it.
       num_classes: units of the classifier.
       is_training: True turns dropout on.
-      recurrent: True classifies by a GRU over the frames, False by a dense layer on each frame.
+      rnn: of the recurrent network that classifies the frames, or None for a dense layer on each frame.
       dropout: share of units dropped before the dense layer that gives the logits, in [0, 1).
       scope: scope of the variables, which are reused if they exist.
-      **rnn: `cell`, `layers`, `units`, `bidirectional` and `attention` of `fer.nets.rnn.recurrent`.
 
     Returns:
       outputs: float32 [N, U], the input of the dense layer: the GRU's outputs, or the joined features.
       end_points: `joined`, float32 [N, V + A], and `logits`, float32 [N, num_classes].
     """
     joined = tf.concat([visual, audio], axis=1)
-    if recurrent:
+    if rnn:
         outputs, end_points = sequence_classifier(
-            joined, lengths, pad_index, num_classes, is_training, dropout=dropout, scope=scope, **rnn
+            joined, lengths, pad_index, num_classes, is_training, rnn, dropout, scope
         )
         return outputs, {'joined': joined, 'logits': end_points['logits']}
     with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):

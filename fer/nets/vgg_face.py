@@ -7,7 +7,7 @@ slim's vgg.py, below the scope `vgg_face`.
 The dissertation leaves two points open:
 
 - Pooling drops an odd last row or column, as in MatConvNet, so 112x112 ends in 3x3x512. The convention's `same` keeps
-  it.
+  it, so that 112x112 ends in 4x4x512 (--vgg_pooling). At 224x224 both end in 7x7x512.
 - Fresh weights are centred (fer/nets/layers.py), because sixteen layers without batch normalisation hardly learn from
   Glorot's or He's weights.
 
@@ -23,6 +23,7 @@ from fer.tf1 import slim, tf
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # (convolutions, channels) before each pool
 FC_UNITS = 4096
+VGG_POOLS = {'valid': 'symmetric', 'same': 'same'}  # `Convention.pool` by --vgg_pooling
 # Thirteen gates that start at one half would scale the last map by 2**-13, and no batch normalisation would scale it
 # back. A bias of 3 starts each gate at 0.95, which keeps half of the restored signal after all thirteen.
 SE_GATE_BIAS = 3.0

@@ -96,6 +96,18 @@ class TrainConfig:
     se_vgg: bool = setting(
         'Put a squeeze-and-excitation block after each convolution of VGG-Face.', False, section='chapter 10'
     )
+    vgg_pooling: str = setting(
+        'How the pools of VGG-Face treat an odd last row or column. fc6 starts fresh if its weights are for another '
+        'size of the last map.',
+        'source',
+        choices={
+            'source': "as the weights' source does, and fresh weights as valid",
+            'valid': 'drop it, so that 112x112 ends in 3x3',
+            'same': 'keep it, so that 112x112 ends in 4x4',
+        },
+        section='2.4.2, 5.1.1',
+        is_later=True,
+    )
     dropout: float = setting(
         'Dropout rate after fc6 and fc7 of VGG-Face, after the features of NASNet, and in the hidden layers of ffn.',
         0.5,
@@ -118,7 +130,10 @@ class TrainConfig:
         is_later=True,
     )
     rnn_cell: str = setting(
-        'Cell of the recurrent network.', 'gru', choices=dict.fromkeys(('gru', 'lstm'), ''), section='6.3'
+        'Cell of the recurrent network.',
+        'gru',
+        choices={'gru': '', 'lstm': '', 'rnn': 'the plain cell of equation 2.8'},
+        section='2.4.3, 6.3',
     )
     rnn_layers: int = setting(
         'Layers of the recurrent network.', 2, at_least=1, at_most=64, noun='layers', section='6.3'
@@ -132,8 +147,40 @@ class TrainConfig:
         section='6.3',
     )
     bidirectional: bool = setting('Also read windows from their last frame to their first.', False, section='6.3')
+    bidirectional_kind: str = setting(
+        'How the two directions of several layers are joined.',
+        'layers',
+        choices={
+            'layers': 'after each layer, so that the next one reads both directions',
+            'stacks': 'after the last layer, as two stacks side by side',
+        },
+        section='2.4.3, figure 2.27',
+        is_later=True,
+    )
     attention: bool = setting(
-        "Gate the recurrent network's outputs by its inputs.", False, section='equations 2.10 to 2.12, 6.3'
+        'Add attention to the recurrent network, of the kind --attention_kind.',
+        False,
+        section='equations 2.10 to 2.12, 6.3',
+    )
+    attention_kind: str = setting(
+        'Kind of the attention.',
+        'gate',
+        choices={
+            'gate': "a sigmoid of the network's input for each unit of its output",
+            'softmax': "one weight for each frame, a softmax over the window of a score of the network's input",
+            'wrapper': "TensorFlow 1's AttentionCellWrapper around each cell",
+        },
+        section='equations 2.10 to 2.12, 6.3',
+        is_later=True,
+    )
+    attention_length: int = setting(
+        'Number of its last outputs that a cell with --attention_kind=wrapper attends to.',
+        40,
+        at_least=1,
+        at_most=10_000,
+        noun='outputs',
+        section='6.3',
+        is_later=True,
     )
     rnn_dropout: float = setting(
         'Dropout rate between the outputs of the recurrent network and the classifier.',
@@ -141,6 +188,15 @@ class TrainConfig:
         at_least=0,
         below=1,
         noun='a rate',
+    )
+    fc6_dropout: float = setting(
+        "Dropout rate between VGG-Face's fc6 and the layers of temporal and early_fusion that take it.",
+        0.0,
+        at_least=0,
+        below=1,
+        noun='a rate',
+        section='2.4.2, 5.2, 6.3',
+        is_later=True,
     )
     hidden_units: tuple[int, ...] = setting(
         'Hidden layers of ffn.',

@@ -5,9 +5,9 @@ from fer.errors import InputError
 from fer.nets import NETWORKS, get_network
 from fer.nets.early_fusion import OPTIONS
 from fer.runs.config import TrainConfig
-from fer.settings import check_values
+from fer.settings import check_values, settings_of
 from fer.training.schedule import Phase, phases_of
-from fer.training.stages import AUDIO_GRU, Stage, get_stage
+from fer.training.stages import AUDIO_GRU, Stage, get_stage, has_recurrence
 
 
 def check_config(config: TrainConfig) -> None:
@@ -24,8 +24,8 @@ def check_config(config: TrainConfig) -> None:
     _check_sampling(config)
     _check_optimizer(config)
     _check_batch_norm(config)
-    if config.se_vgg and config.model != 'vgg_face':
-        raise InputError(f'--se_vgg: expected --model=vgg_face, found --model={config.model}')
+    _check_vgg(config)
+    _check_recurrence(config)
     if config.reinit_fc and (config.stage not in ('pretrain', 'finetune') or not config.init_from):
         raise InputError('--reinit_fc: expected --stage=pretrain or finetune with --init_from')
     _check_audio_run(config)
@@ -41,6 +41,38 @@ def _check_network(config: TrainConfig) -> None:
         raise InputError(
             f'--global_pool={config.global_pool}: --model={config.model} always averages its last map (6.1)'
         )
+
+
+def _check_vgg(config: TrainConfig) -> None:
+    if config.model != 'vgg_face':
+        if config.se_vgg:
+            raise InputError(f'--se_vgg: expected --model=vgg_face, found --model={config.model}')
+        if config.vgg_pooling != 'source':
+            raise InputError(
+                f'--vgg_pooling={config.vgg_pooling}: expected --model=vgg_face, found --model={config.model}'
+            )
+    if config.fc6_dropout and (config.model != 'vgg_face' or config.stage not in ('temporal', 'early_fusion')):
+        raise InputError(
+            f'--fc6_dropout={config.fc6_dropout:g}: expected --model=vgg_face and --stage=temporal or early_fusion; '
+            '--dropout is the rate of the other stages'
+        )
+
+
+def _check_recurrence(config: TrainConfig) -> None:
+    """Raises InputError for a kind that the run does not use."""
+    has_attention = config.attention and has_recurrence(config)
+    needs = {
+        'bidirectional_kind': ('--bidirectional', config.bidirectional and has_recurrence(config)),
+        'attention_kind': ('--attention', has_attention),
+        'attention_length': (
+            '--attention and --attention_kind=wrapper',
+            has_attention and config.attention_kind == 'wrapper',
+        ),
+    }
+    for name, (flags, is_used) in needs.items():
+        default, found = settings_of(TrainConfig)[name].default, getattr(config, name)
+        if found != default and not is_used:
+            raise InputError(f'--{name}={found}: expected {default}, except in a recurrent network with {flags}')
 
 
 def _check_no_images(config: TrainConfig) -> None:

@@ -25,6 +25,7 @@ from fer.files import atomic_write
 from fer.nets import NETWORKS, Network
 from fer.nets.conventions import Convention
 from fer.nets.summary import CLASSIFIERS
+from fer.nets.vgg_face import VGG_POOLS
 from fer.nets.weights.identify import OpenedWeights, open_weights
 from fer.nets.weights.values import read_finite, read_value, value_shape
 from fer.tf1 import tf
@@ -81,7 +82,9 @@ def check_network(weights: OpenedWeights, model: str) -> None:
         )
 
 
-def source_convention(network: Network, weights: OpenedWeights | None, choice: str) -> Convention:
+def source_convention(
+    network: Network, weights: OpenedWeights | None, choice: str, vgg_pooling: str = 'source'
+) -> Convention:
     """Returns the convention that the graph is built with.
 
     Args:
@@ -89,11 +92,14 @@ def source_convention(network: Network, weights: OpenedWeights | None, choice: s
       weights: the weights it starts from, or None for fresh ones.
       choice: `source` takes the whole convention from the source of the weights. `dissertation` feeds pixels in [-1, 1]
         to a network that is otherwise as in the source.
+      vgg_pooling: `source`, or how VGG-Face pools instead: `valid` or `same`.
     """
     convention = weights.convention if weights else network.convention
     if choice == 'dissertation':
         own = Convention()
         convention = convention._replace(order=own.order, mean=own.mean, std=own.std)
+    if vgg_pooling != 'source':
+        convention = convention._replace(pool=VGG_POOLS[vgg_pooling])
     return convention
 
 

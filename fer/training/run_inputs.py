@@ -85,7 +85,7 @@ def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
     if config.init_from:
         weights = _open_init(config, stage.contents.images)
     if stage.contents.images:
-        convention = source_convention(get_network(config.model), weights, config.input_convention)
+        convention = source_convention(get_network(config.model), weights, config.input_convention, config.vgg_pooling)
     if config.audio_run_dir:
         audio_run = _read_audio_run(config.audio_run_dir)
     if stage.contents.audio_size:

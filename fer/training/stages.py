@@ -18,8 +18,8 @@ from fer.nets import NETWORKS, get_network
 from fer.nets.conventions import Convention
 from fer.nets.early_fusion import OPTIONS, early_fusion
 from fer.nets.ffn import ffn
-from fer.nets.layers import batch_norm
-from fer.nets.rnn import sequence_classifier
+from fer.nets.layers import batch_norm, dropout
+from fer.nets.rnn import Recurrence, sequence_classifier
 from fer.runs.config import TrainConfig
 from fer.tf1 import slim, tf
 from fer.training.chunks import Chunked, choose_chunk_size
@@ -107,15 +107,16 @@ def cnn_arguments(blueprint: Blueprint) -> dict:
     }
 
 
-def _rnn_arguments(config: TrainConfig) -> dict:
-    """Returns the arguments of a recurrent network."""
-    return {
-        'cell': config.rnn_cell,
-        'layers': config.rnn_layers,
-        'units': config.rnn_units,
-        'bidirectional': config.bidirectional,
-        'attention': config.attention,
-    }
+def _recurrence(config: TrainConfig) -> Recurrence:
+    """Returns the sizes and kind of a run's recurrent network."""
+    return Recurrence(
+        config.rnn_cell,
+        config.rnn_layers,
+        config.rnn_units,
+        bidirectional=config.bidirectional_kind if config.bidirectional else '',
+        attention=config.attention_kind if config.attention else '',
+        attention_length=config.attention_length,
+    )
 
 
 def _build_classifier(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping, is_trained: Callable) -> FrameOutputs:
@@ -133,16 +134,32 @@ def _classify_sequence(
         batch.pad_index,
         NUM_CLASSES,
         is_training,
-        dropout=config.rnn_dropout,
-        scope=scope,
-        **_rnn_arguments(config),
+        _recurrence(config),
+        config.rnn_dropout,
+        scope,
     )
     return FrameOutputs(end_points['logits'], outputs)
 
 
+def _features_for(blueprint: Blueprint, cnn_outputs: Mapping, scope: str, is_trained: Callable) -> tf.Tensor:
+    """Returns the CNN's features, float32 [N, D], as the part that takes them gets them: with --fc6_dropout.
+
+    The dropout acts if that part is trained, even if the CNN is frozen. It comes after the features, so that they can
+    be cached.
+
+    Args:
+      blueprint: of the run.
+      cnn_outputs: of `build_cnn`.
+      scope: of the part that takes the features.
+      is_trained: tells whether a part acts as in training.
+    """
+    return dropout(cnn_outputs['features'], blueprint.config.fc6_dropout, is_trained(scope), scope='fc6_dropout')
+
+
 def _build_temporal(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping, is_trained: Callable) -> FrameOutputs:
     """Classifies sequences of CNN features with a recurrent network (5.2, 6.3)."""
-    features, is_training = cnn_outputs['features'], is_trained(TEMPORAL)
+    features = _features_for(blueprint, cnn_outputs, TEMPORAL, is_trained)
+    is_training = is_trained(TEMPORAL)
     return _classify_sequence(blueprint.config, batch, features, TEMPORAL, is_training=is_training)
 
 
@@ -165,25 +182,25 @@ def _build_early_fusion(blueprint: Blueprint, batch: Batch, cnn_outputs: Mapping
     """Classifies faces and audio together with one of the four options of figure 6.13 (4.4, 6.5)."""
     config = blueprint.config
     option = OPTIONS[config.fusion_option]
-    visual, audio = cnn_outputs['features'], batch.audio
+    visual = _features_for(blueprint, cnn_outputs, TEMPORAL if option.visual_rnn else EARLY_FUSION, is_trained)
+    audio = batch.audio
     sequence = (batch.lengths, batch.pad_index)
     if option.visual_rnn:
-        rnn = _rnn_arguments(blueprint.visual_run or config)
-        visual, _ = sequence_classifier(visual, *sequence, 0, is_trained(TEMPORAL), scope=TEMPORAL, **rnn)
+        rnn = _recurrence(blueprint.visual_run or config)
+        visual, _ = sequence_classifier(visual, *sequence, 0, is_trained(TEMPORAL), rnn, scope=TEMPORAL)
     if option.audio_rnn:
         assert blueprint.audio_run, 'check_config requires --audio_run_dir'
-        rnn = _rnn_arguments(blueprint.audio_run)
-        audio, _ = sequence_classifier(audio, *sequence, 0, is_trained(AUDIO_GRU), scope=AUDIO_GRU, **rnn)
+        rnn = _recurrence(blueprint.audio_run)
+        audio, _ = sequence_classifier(audio, *sequence, 0, is_trained(AUDIO_GRU), rnn, scope=AUDIO_GRU)
     outputs, end_points = early_fusion(
         visual,
         audio,
         *sequence,
         NUM_CLASSES,
         is_trained(EARLY_FUSION),
-        option.recurrent,
+        _recurrence(config) if option.recurrent else None,
         config.rnn_dropout,
-        scope=EARLY_FUSION,
-        **(_rnn_arguments(config) if option.recurrent else {}),
+        EARLY_FUSION,
     )
     return FrameOutputs(end_points['logits'], outputs)
 
@@ -288,6 +305,13 @@ def get_stage(stage: str, model: str) -> Stage:
             return row
     known = [name for row in rows for name in row.models]
     raise InputError(f'--model={model}: expected one of {", ".join(known)} for --stage={stage}')
+
+
+def has_recurrence(config: TrainConfig) -> bool:
+    """Returns whether a run has a recurrent network of its own, which its flags describe."""
+    if config.stage == 'early_fusion':
+        return OPTIONS[config.fusion_option].recurrent
+    return config.stage == 'temporal' or config.model == AUDIO_GRU
 
 
 def window_length(blueprint: Blueprint) -> int:

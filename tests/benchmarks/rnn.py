@@ -75,7 +75,7 @@ def report_gradients(title: str, measures: dict[str, Callable[[], float]], goal:
 def build_step(features: int, gradients: str) -> Callable[[], float]:
     """Builds a network on features alone and returns a function that times one step of Adam."""
     from fer.data.windows import pad_index
-    from fer.nets.rnn import sequence_classifier
+    from fer.nets.rnn import Recurrence, sequence_classifier
     from fer.tf1 import tf
 
     rng = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def build_step(features: int, gradients: str) -> Callable[[], float]:
         frames, labels = tf.placeholder(tf.float32, [None, features]), tf.placeholder(tf.int32, [None])
         lengths = tf.constant(LENGTHS)
         index = pad_index(lengths, max(LENGTHS))
-        _, end_points = sequence_classifier(frames, lengths, index, CLASSES, layers=LAYERS, units=UNITS)
+        _, end_points = sequence_classifier(frames, lengths, index, CLASSES, rnn=Recurrence('gru', LAYERS, UNITS))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=end_points['logits'])
         train = tf.train.AdamOptimizer(1e-5).minimize(tf.reduce_mean(losses))
         session = tf.Session()
@@ -119,14 +119,14 @@ def compare_phase_one() -> None:
 def compare_with_dynamic_rnn(features: int) -> None:
     """Times the forward pass and the gradients of the network and of tf.nn.dynamic_rnn on equal weights."""
     from fer.data.windows import pad_index
-    from fer.nets.rnn import recurrent
+    from fer.nets.rnn import Recurrence, recurrent
     from fer.tf1 import tf
 
     with tf.Graph().as_default(), tf.Session() as session:
         frames = tf.placeholder(tf.float32, [None, features])
         lengths = tf.constant(LENGTHS)
         index = pad_index(lengths, max(LENGTHS))
-        ours = recurrent(frames, lengths, index, 'gru', LAYERS, UNITS)
+        ours = recurrent(frames, lengths, index, Recurrence('gru', LAYERS, UNITS))
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # the cells are deprecated
             cells = tf.nn.rnn_cell.MultiRNNCell([tf.nn.rnn_cell.GRUCell(UNITS) for _ in range(LAYERS)])
