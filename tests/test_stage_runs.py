@@ -267,8 +267,9 @@ def test_clip_contexts_that_differ_are_printed(runs, tmp_path, capsys):
         (data / 'prepare_flags.txt').write_text(f'--dataset=afew\n--clip_context={context}\n')
         changes[f'{split}_manifest'] = str(data / f'{split}_clips.txt')
     train(runs.config('audio_gru', tmp_path / 'run', max_steps=1, **changes), resume=False, overwrite=False)
-    expected = '--clip_context differs: training isolated, validation contextual; audio clips of'
-    assert expected in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'audio: 112 features, zscore, clips isolated\n' in out
+    assert '--clip_context differs: training isolated, validation contextual; audio clips of' in out
     kept = json.loads((tmp_path / 'run' / 'prepare_flags.json').read_text())
     assert kept[changes['train_manifest']] == {'dataset': 'afew', 'clip_context': 'isolated'}
     assert kept[changes['val_manifest']]['clip_context'] == 'contextual'

@@ -130,7 +130,8 @@ def _report_new_run(inputs: RunInputs, phases: list[Phase], reports: list[PartRe
     if blueprint.convention:
         lines.append(f'input: {describe_pixels(blueprint.convention)}')
     if blueprint.scaling:
-        lines.append(f'audio: {len(blueprint.scaling.names)} features, {blueprint.scaling.kind}')
+        clips = ''.join(f', clips {context}' for context in sorted(inputs.train_split.clip_contexts))
+        lines.append(f'audio: {len(blueprint.scaling.names)} features, {blueprint.scaling.kind}{clips}')
     return lines
 
 
