@@ -203,7 +203,7 @@ def test_single_jobs_run_on_a_real_scheduler(checkout, painted_sound):
     def submit(variables: str, script: str, *options: str) -> Path:
         output = checkout / f'{variables.partition("=")[0]}.out'
         given = ('-j', 'oe', '-o', str(output), *options, '-v', f'FER_SITE={site},{variables}')
-        print(*given, script, command(checkout, 'qsub', *given, script).out)
+        print('qsub', *given, script, command(checkout, 'qsub', *given, script).out)
         return output
 
     def wait_for_text(output: Path, text: str) -> None:
@@ -211,7 +211,7 @@ def test_single_jobs_run_on_a_real_scheduler(checkout, painted_sound):
         while not output.exists() or text not in output.read_text():
             assert time.monotonic() < deadline, output.exists() and output.read_text()
             time.sleep(1)
-        print(output.read_text())
+        print(*output.read_text().splitlines()[-2:], sep='\n')
 
     trained = submit('FLAGFILE=my.flags', 'train.pbs', '-l', 'walltime=00:01:00')
     cut = submit('FLAGS=--train_epochs=5,25', 'train.pbs')
@@ -222,6 +222,5 @@ def test_single_jobs_run_on_a_real_scheduler(checkout, painted_sound):
     wait_for_text(trained, f'step {last}')
     wait_for_text(trained, 'run: ')
     assert read_steps(folder) == list(range(1, last + 1))
-    evaluated = submit(f'RUN_DIR=runs/own,MANIFEST={painted_sound}/val_clips.txt,SPLIT=again', 'evaluate.pbs')
-    wait_for_text(evaluated, 'again: ')
-    assert (folder / 'metrics_again.json').exists()
+    submit(f'RUN_DIR=runs/own,MANIFEST={painted_sound}/val_clips.txt,SPLIT=again', 'evaluate.pbs')
+    wait_for_text(folder / 'metrics_again.json', '"total": 6')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/readings.md: every row is complete and names a flag whose help names the section."""
+"""docs/readings.md: every row is complete. A reading names a flag that exists, and a stand-in a file."""
 
 import re
 
@@ -12,17 +12,28 @@ ROW = re.compile(r'^\| (?!passage|-)(.+) \|$', re.MULTILINE)
 FLAG = re.compile(r'`([\w.]+(?:\.py)?) --(\w+)(?:=[\w.-]+)?`')
 
 
-def read_rows():
-    return [[cell.strip() for cell in row.split(' | ')] for row in ROW.findall((ROOT / 'docs/readings.md').read_text())]
+def read_tables():
+    """Rows of the table of readings and of the table of stand-ins."""
+    parts = (ROOT / 'docs/readings.md').read_text().split('\n## Stand-ins\n')
+    return [[[cell.strip() for cell in row.split(' | ')] for row in ROW.findall(part)] for part in parts]
 
 
-def test_rows_have_five_filled_cells():
-    assert [row for row in read_rows() if len(row) != 5 or not all(row)] == []
+def test_rows_have_only_filled_cells():
+    for rows, cells in zip(read_tables(), (5, 4), strict=True):
+        assert rows
+        assert [row for row in rows if len(row) != cells or not all(row)] == []
 
 
-def test_rows_name_flags_that_exist():
-    for row in read_rows():
+def test_readings_name_flags_that_exist():
+    for row in read_tables()[0]:
         named = FLAG.findall(row[4])
         assert named, row
         for program, flag in named:
             assert flag in flags_of(program), (program, flag)
+
+
+def test_stand_ins_name_files_that_exist():
+    for row in read_tables()[1]:
+        named = re.findall(r'`([\w/]+\.(?:py|conf))`', row[3])
+        assert named, row
+        assert [path for path in named if not (ROOT / path).is_file()] == []
