@@ -354,10 +354,15 @@ def fusions(tmp_path) -> Path:
     return tmp_path
 
 
+def outside_a_job() -> dict[str, str]:
+    """Returns this test's environment without the variables of a job that may run it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(('PBS_', 'SLURM_', 'FER_'))}
+    return kept | {'PYTHONPATH': str(ROOT)}
+
+
 def command(root: Path, *arguments: str, environment: dict | None = None, code: int | None = 0) -> Finished:
     """Runs a command in a working folder and checks its exit code unless `code` is None."""
-    base = {name: value for name, value in os.environ.items() if not name.startswith(('PBS_', 'SLURM_', 'FER_'))}
-    environment = {**base, 'PYTHONPATH': str(ROOT), **(environment or {})}
+    environment = {**outside_a_job(), **(environment or {})}
     done = subprocess.run(arguments, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
     if code is not None:
         assert done.returncode == code, done.stderr[-3000:] + done.stdout[-2000:]
@@ -685,8 +690,7 @@ def test_a_job_at_its_walltime_is_requeued(fusions, site, scheduler, painted_sou
     index, about = SCHEDULERS[scheduler]
     variables = job_variables(fusions, '8-t1-r1-seed0') | about | {index: '1'} | fake_qsub(fusions, scheduler)
     job = ['bash', str(fusions / 'gpu_jobs' / 'job.sh')]
-    base = {name: value for name, value in os.environ.items() if not name.startswith(('PBS_', 'SLURM_', 'FER_'))}
-    with subprocess.Popen(job, cwd='/', env=base | variables | {'PYTHONPATH': str(ROOT)}) as process:
+    with subprocess.Popen(job, cwd='/', env=outside_a_job() | variables) as process:
         wait_for(folder / 'checkpoint', process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == 85

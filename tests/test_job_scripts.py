@@ -3,7 +3,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, run
 from conftest import tiny_config
-from test_experiment import SCHEDULERS, command, fake_qsub, wait_for, write_site
+from test_experiment import SCHEDULERS, command, fake_qsub, outside_a_job, wait_for, write_site
 
 from fer.runs.flagfiles import read_settings
 from fer.settings import format_values, settings_of
@@ -150,7 +149,7 @@ def test_a_stopped_training_job_resumes_and_is_evaluated(checkout, painted_sound
     folder = checkout / 'runs' / 'own'
     write_flags(painted_sound, checkout / 'my.flags', train_epochs='100000', run_dir='runs/own')
     variables = {'FER_SITE': str(checkout / 'site.sh'), 'SLURM_SUBMIT_DIR': str(checkout)}
-    environment = {**os.environ, **variables, 'FLAGFILE': 'my.flags'}
+    environment = outside_a_job() | variables | {'FLAGFILE': 'my.flags'}
     with subprocess.Popen(['bash', spool(checkout, 'train.pbs')], cwd=checkout.parent, env=environment) as process:
         wait_for(folder / 'checkpoint', process)
         process.send_signal(signal.SIGUSR1)
