@@ -74,7 +74,7 @@ def test_a_command_without_data_names_fer_prepare(tmp_path):
 def test_default_stills_are_those_that_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(stage='pretrain')
-    with pytest.raises(InputError, match=r'data/fer2013/test.txt: no such file.*dataset=rafdb --detector=mtcnn'):
+    with pytest.raises(InputError, match=r'data/fer2013/val.txt: no such file.*dataset=rafdb --detector=mtcnn'):
         add_manifests(config, has_val=False, resume=False)
     for dataset in default_datasets('pretrain', 'vgg_face')[1:]:
         (tmp_path / dataset.train).parent.mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_default_stills_are_those_that_exist(tmp_path, monkeypatch):
     assert lines[0].startswith('manifests, the default: --train_manifest=data/affectnet/train.txt')
     assert [line.partition(' (')[0] for line in lines[1:]] == [
         'not used: data/rafdb/train.txt, data/rafdb/test.txt',
-        'not used: data/fer2013/test.txt',
+        'not used: data/fer2013/val.txt',
     ]
 
 

@@ -51,7 +51,7 @@ def make_stills(data: Path) -> None:
         videos = read_manifest(data / 'afew' / f'{source}.txt').videos
         labelled = [(video, video.label) for video in videos if video.label is not None]
         faces = [(face, emotions.to_one_hot(label)) for video, label in labelled for face in video.frames]
-        for index, (name, validation) in enumerate(STILLS.items()):
+        for index, (name, validation) in enumerate({**STILLS, 'fer2013': 'test'}.items()):  # as configs/ scores them
             (data / name).mkdir(exist_ok=True)
             write_manifest(data / name / f'{validation if source == "val" else source}.txt', faces[index::3])
 
