@@ -221,7 +221,7 @@ def test_doubts_of_the_text_are_stated():
 
 
 def test_default_manifests_are_those_of_configs(settings):
-    """train.py without manifests takes those of the flagfiles, but for FER2013 the validation set (default_data.py)."""
+    """train.py without manifests takes those of the flagfiles, except that FER2013 has its validation set."""
     for run_id, row in RUNS.items():
         if row.stage != 'late_fusion':
             datasets = default_datasets(settings[run_id]['stage'], row.model)
