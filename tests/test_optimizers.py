@@ -179,15 +179,15 @@ def test_settings_that_do_nothing_are_refused(painted_sound, name):
 
 
 RUNS = {
-    # Moments of two phases, gradients that are clipped, and frames in chunks.
+    # Moments of two phases, and gradients that are clipped.
     'finetune': {
         'stage': 'finetune',
         'train_epochs': '1,2',
         'optimizer': 'rmsprop',
         'keep_optimizer': True,
         'clip_norm': 1.0,
-        'frames_per_chunk': 5,
     },
+    'chunks': {'stage': 'finetune', 'train_epochs': '1,2', 'keep_optimizer': True, 'frames_per_chunk': 5},
     # The new layers only, on features that are computed once.
     'early_fusion': {'stage': 'early_fusion', 'fusion_option': 1, 'train_epochs': '3,0', 'optimizer': 'momentum'},
     'ffn': {'stage': 'audio', 'model': 'ffn', 'batch_norm': True, 'batch_norm_decay': 0.8, 'optimizer': 'sgd'},
@@ -195,7 +195,7 @@ RUNS = {
 
 
 @pytest.mark.parametrize(
-    'name', ['finetune', *(pytest.param(name, marks=pytest.mark.slow) for name in ('early_fusion', 'ffn'))]
+    'name', ['finetune', *(pytest.param(name, marks=pytest.mark.slow) for name in RUNS if name != 'finetune')]
 )
 def test_resumed_runs_equal_uninterrupted_ones(painted_sound, tmp_path, name):
     """The second session begins inside an epoch."""
@@ -208,13 +208,14 @@ def test_resumed_runs_equal_uninterrupted_ones(painted_sound, tmp_path, name):
 
 
 def test_run_of_new_layers_leaves_the_rest(painted_sound, tmp_path, capsys):
-    """It reads cached features, ends as any run, and is evaluated as it was validated."""
-    run_dir, cache = tmp_path / 'run', str(tmp_path / 'cache')
-    config = tiny_config(painted_sound, run_dir=run_dir, feature_cache=cache, **RUNS['early_fusion'])
-    train(config, resume=False, overwrite=False)
+    """It reads cached features, may stop early, and is evaluated as it was validated."""
+    run_dir = tmp_path / 'run'
+    settings = {'train_epochs': '9,0', 'learning_rate': 1e-12, 'early_stopping': 2}
+    settings |= {'run_dir': run_dir, 'feature_cache': str(tmp_path / 'cache')}
+    train(tiny_config(painted_sound, **RUNS['early_fusion'] | settings), resume=False, overwrite=False)
     assert 'features: 31 frames' in capsys.readouterr().out
     finished = json.loads((run_dir / 'finished.json').read_text())
-    assert (finished['step'], finished['reason']) == (9, 'epochs')
+    assert finished == {'step': 9, 'reason': 'early_stopping', 'checkpoint': 'best.ckpt-3'}
     assert {row['phase'] for log in ('train_log.csv', 'val_log.csv') for row in rows(run_dir, log)} == {'1'}
     moved = {name for name, value in weights(run_dir).items() if name.endswith('biases') and value.any()}
     assert moved == {name for name in weights(run_dir) if name.startswith('early_fusion/') and name.endswith('biases')}
