@@ -142,6 +142,16 @@ def test_only_chosen_windows_of_a_batch_change(painted, augmented):
     assert max(map(len, found.values())) > 1
 
 
+def test_evaluation_visits_every_window_once(painted):
+    split = load_split([str(painted / 'val.txt')], '', seq_len=7, min_frames=2, labelled=True)
+    reading = Reading(32, 0, augment=('colour',), bucket=True, sampling='balanced', augmented='added')
+    with tf.Graph().as_default(), tf.Session() as session:
+        pipeline = build_pipeline(split, 3, reading, shuffle_seed=None)
+        session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0})
+        windows = [session.run(pipeline.batch.windows) for _ in range(pipeline.num_batches)]
+    assert np.concatenate(windows).tolist() == list(range(len(split.windows)))
+
+
 RUNS = {
     'audio_gru': {
         'stage': 'audio',
