@@ -236,7 +236,8 @@ def _check_dataset(dataset: str, seeds: Sequence[SeedRun]) -> Iterable[tuple[str
     """Yields a flag for seeds with other videos, for repeated results, and for a wrong number of videos."""
     results = results_of(seeds, dataset)
     if results and not same_videos(results):
-        yield 'seeds', Flag('data', f'{dataset}: the seeds have different videos or labels')
+        items = 'videos' if dataset == 'AFEW' else 'stills'
+        yield 'seeds', Flag('data', f'{dataset}: the seeds have different {items} or labels')
     yield from _repeated(dataset, seeds)
     counts = sorted({len(one.ids) for one in results})
     if dataset == 'AFEW' and counts and counts != [AFEW_VIDEOS]:

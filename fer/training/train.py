@@ -168,7 +168,7 @@ def _describe_data(inputs: RunInputs) -> list[str]:
                 'new ones'
             )
     else:
-        lines.append('validation: none, because --val_manifest is not given')
+        lines.append('validation: none (no --val_manifest)')
     lines += [warning for split in inputs.splits for warning in warnings_of(split)]
     lines += _compare_audio(inputs)
     if config.on_bad_frame == 'skip':

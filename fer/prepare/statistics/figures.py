@@ -23,10 +23,15 @@ def plot_lengths(table: pd.DataFrame, median: float, name: str) -> 'Figure':
     return figure
 
 
-def plot_classes(table: pd.DataFrame, name: str) -> 'Figure':
-    """Plots the labelled rows of `count_classes` as bars: videos with frames, and above them videos without.
+def plot_classes(table: pd.DataFrame, name: str, items: str) -> 'Figure':
+    """Plots the labelled rows of `count_classes` as bars: items with frames, and above them items without.
 
     These are figures 2.4 and 2.5.
+
+    Args:
+      table: of `count_classes`.
+      name: of the split.
+      items: what is counted, in the plural.
     """
     figure = _figure()
     axes = figure.subplots()
@@ -34,8 +39,8 @@ def plot_classes(table: pd.DataFrame, name: str) -> 'Figure':
     axes.bar(table['class'], table['with_frames'], label='with frames')
     bars = axes.bar(table['class'], without, bottom=table['with_frames'], color='tab:gray', label='without')
     axes.bar_label(bars, [str(count) for count in table['videos']], fontsize=8)
-    axes.set(ylabel='videos')
-    axes.set_title(f'{name}: classes of {table["videos"].sum()} videos', parse_math=False)
+    axes.set(ylabel=items)
+    axes.set_title(f'{name}: classes of {table["videos"].sum()} {items}', parse_math=False)
     figure.legend(fontsize=8, loc='outside upper right')
     return figure
 

@@ -52,7 +52,8 @@ def _write_split(split: SplitContents, output: Path) -> None:
     lengths, classes = split.lengths, count_classes(split)
     labelled = classes[classes['class'] != UNKNOWN]
     tables = {'classes': classes}
-    figures = {} if labelled.empty else {'classes': plot_classes(labelled, split.name)}
+    items = 'stills' if split.item == 'still' else 'videos'
+    figures = {} if labelled.empty else {'classes': plot_classes(labelled, split.name, items)}
     if len(lengths):
         tables['lengths'] = count_lengths(lengths)
         figures['lengths'] = plot_lengths(tables['lengths'], float(np.median(lengths)), split.name)
