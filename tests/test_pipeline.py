@@ -288,7 +288,7 @@ def test_videos_beyond_the_limit_are_decoded(mixed, tmp_path, capsys):
     room = (5 + 3) * 20 * 20 * 3 + 1000  # bytes: two videos, and the key
     part = with_cache(mixed, tmp_path / 'cache', room / 1e9)
     assert [video is not None for video in part.decoded] == [True, True, False, False, False]
-    assert '3 videos are decoded in each epoch' in capsys.readouterr().out
+    assert '3 items are decoded in each epoch' in capsys.readouterr().out
     assert_same_batches(read_epoch(part), plain)
     assert with_cache(mixed, tmp_path / 'cache', room / 1e9).decoded[2] is None
     assert 'read' in capsys.readouterr().out  # not filled again
