@@ -239,6 +239,21 @@ SETTINGS = {
         {'early_stopping': 2, 'val_manifest': ''},
         '--early_stopping=2: expected 0',
     ),
+    'the best epoch without validation': (
+        'temporal',
+        {'keep_best': True, 'val_manifest': ''},
+        '--keep_best: expected --val_manifest',
+    ),
+    'an answer of frames for stills': (
+        'pretrain',
+        {'video_answer': 'median', 'train_epochs': '1'},
+        '--video_answer=median: stills have no windows of frames; leave the flag out',
+    ),
+    'an answer of windows for ffn': (
+        'audio',
+        {'model': 'ffn', 'video_answer': 'windows'},
+        '--video_answer=windows: --model=ffn has no windows of frames; leave the flag out',
+    ),
     'negative clipping': ('temporal', {'clip_norm': -1.0}, '--clip_norm=-1.0: expected 0'),
     'negative focal gamma': ('temporal', {'loss': 'focal', 'focal_gamma': -1.0}, '--focal_gamma=-1.0: expected'),
     'batch larger than the corpus': ('audio', {'model': 'ffn', 'batch_size': 9}, '--batch_size=9: more than the 8 win'),

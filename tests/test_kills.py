@@ -183,7 +183,7 @@ def killer(tmp_path_factory):
 def whole(painted_sound, tmp_path_factory):
     """Returns the folder and settings of a run that keeps the best of three epochs of two steps."""
     folder = tmp_path_factory.mktemp('whole')
-    config = tiny_config(painted_sound, 'audio', 'ffn', run_dir=str(folder), train_epochs='3', early_stopping=9)
+    config = tiny_config(painted_sound, 'audio', 'ffn', run_dir=str(folder), train_epochs='3', keep_best=True)
     train(config, resume=False, overwrite=False)
     return folder, config
 

@@ -13,7 +13,7 @@ from fer.errors import InputError
 from fer.manifest import LedgerRow
 from fer.results.metrics import score, score_results, summary, wilson_interval
 from fer.results.results_file import Results
-from fer.results.videos import answer_ledger, class_counts, combine_windows, prior_logits
+from fer.results.videos import answer_ledger, class_counts, combine_frames, combine_windows, prior_logits
 
 # Every confusion matrix of the dissertation's chapter 6: the printed percent of each row, the class supports that these
 # percentages allow, accuracy and F1. For figures 6.6 and 6.8 (46.0 / 42.0 and 44.1 / 38.7), and for the datasets other
@@ -120,6 +120,27 @@ def test_windows_are_weighted_by_real_frames():
         np.array([window.mean(axis=0) for window in windows]), np.array([4, 1, 3]), np.array([0, 0, 1]), 2
     )
     np.testing.assert_allclose(combined, [video.mean(axis=0) for video in frames])
+
+
+def test_equal_windows_are_a_plain_mean():
+    logits = np.random.default_rng(1).normal(size=(4, 7))
+    combined = combine_windows(logits, np.ones(4, int), np.array([1, 0, 1, 1]), 2)
+    np.testing.assert_allclose(combined, [logits[1], logits[[0, 2, 3]].mean(axis=0)])
+
+
+def test_median_of_frames_equals_a_sorted_list():
+    """Three videos of 3, 1 and 6 frames, of which two count more than once, in mixed order."""
+    rng = np.random.default_rng(2)
+    video, counts = rng.permutation([0] * 3 + [1] + [2] * 6), np.ones(10, int)
+    counts[[2, 7]] = 3, 2
+    logits = rng.normal(size=(10, 7))
+    expected = np.empty((3, 7))
+    for index in range(3):
+        for k in range(7):
+            rows = [row for row in range(10) if video[row] == index for _ in range(counts[row])]
+            ordered = sorted(logits[row, k] for row in rows)
+            expected[index, k] = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    np.testing.assert_array_equal(combine_frames(logits, counts, video, 3), expected)
 
 
 def test_every_ledger_row_is_answered_in_order():

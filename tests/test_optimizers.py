@@ -91,7 +91,7 @@ def found_values(config, phases):
         global_step = tf.train.get_or_create_global_step()
         new, old = (tf.get_variable(name, initializer=FIRST[name].astype(np.float32)) for name in ('new', 'old'))
         loss = loss_of([new, old])
-        tower = Tower(new, loss, Loss(loss, loss, []))
+        tower = Tower(new, new, loss, Loss(loss, loss, []))
         rate = learning_rate(0.1, 'reduce', 0.5, 2, global_step)
         groups = parameter_groups(config, rate, {Phase.NEW_LAYERS: [new], Phase.ALL: [old, new]})
         steps = {

@@ -112,7 +112,7 @@ def test_loss_scale_keeps_the_steps():
         with tf.Graph().as_default(), tf.Session() as session:
             weights = tf.get_variable('weights', initializer=np.linspace(-1, 1, 5).astype(np.float32))
             loss = tf.reduce_sum(weights**3)
-            tower = Tower(weights, loss, Loss(loss, loss, []))
+            tower = Tower(weights, weights, loss, Loss(loss, loss, []))
             tf.train.get_or_create_global_step()
             groups = [ParameterGroup(tf.train.AdamOptimizer(0.1), [weights])]
             step = build_step(tower, groups, 0.0, Phase.ALL, mixed_precision=mixed)

@@ -14,6 +14,8 @@ from conftest import tiny_config
 from runs import assert_same_run, best_weights, losses, rows, weights
 
 from fer.errors import InputError
+from fer.extract.extract import extract
+from fer.extract.request import ExtractionRequest
 from fer.nets.weights.files import open_tensors
 from fer.results.results_file import read_results
 from fer.runs.checkpoints import whole_checkpoints
@@ -278,6 +280,68 @@ def test_clip_contexts_that_differ_are_printed(runs, tmp_path, capsys):
     (tmp_path / 'train' / 'prepare_flags.txt').write_text('--dataset=afew\nclip_context\n')
     with pytest.raises(InputError, match=r"train/prepare_flags.txt:2: found 'clip_context'; expected --flag=value"):
         train(runs.config('audio_gru', tmp_path / 'other', **changes), resume=False, overwrite=False)
+
+
+def own_answers(frames, seq_len, classify, answer):
+    """Returns a video's logits from those of its frames, in NumPy. Windows have the mean of their frames."""
+    windows = [list(frames[start : start + seq_len]) for start in range(0, len(frames), seq_len)]
+    lengths = [len(window) for window in windows]
+    if classify == 'padded':
+        windows = [window + [window[-1]] * (seq_len - len(window)) for window in windows]
+    if answer == 'median':
+        return np.median(np.concatenate(windows), axis=0)
+    weights = lengths if answer == 'frames' else [1] * len(windows)
+    return np.average([np.mean(window, axis=0) for window in windows], axis=0, weights=weights)
+
+
+@pytest.mark.parametrize('classify', ['exact', 'padded'])
+def test_video_answers_equal_extracted_logits_in_numpy(runs, tmp_path, classify, capsys):
+    """fer.extract computes the logits of each frame without windows."""
+    run_dir = shutil.copytree(runs['finetune'], tmp_path / 'run')
+    flags = (run_dir / 'flags.txt').read_text()
+    (run_dir / 'flags.txt').write_text(flags.replace('--classify=exact', f'--classify={classify}'))
+    manifest, output = runs.manifest('finetune'), tmp_path / 'features.npz'
+    extract(ExtractionRequest(init_from=str(run_dir), manifest=str(manifest), output=str(output)))
+    with np.load(output) as arrays:
+        ids, logits = arrays['video_id'], arrays['logits']
+    found = {}
+    for answer in ('frames', 'windows', 'median'):
+        _, metrics = score(run_dir, manifest, tmp_path / answer, video_answer=answer)
+        assert metrics['video_answer'] == answer
+        results = read_results(tmp_path / answer / 'results_val.txt')
+        found[answer] = results.logits
+        seen = [row for row, name in enumerate(results.video_ids) if name in ids]  # not the video without a face
+        expected = [own_answers(logits[ids == results.video_ids[row]], 4, classify, answer) for row in seen]
+        np.testing.assert_allclose(results.logits[seen], expected, rtol=1e-4, atol=1e-5)
+    assert (score(run_dir, manifest, tmp_path / 'plain')[0]) == (tmp_path / 'frames' / 'results_val.txt').read_bytes()
+    assert 'the median of all its frames' in capsys.readouterr().out
+    assert np.abs(found['frames'] - found['windows']).max() > 1e-4
+    assert np.abs(found['frames'] - found['median']).max() > 1e-4
+
+
+def test_keep_best_trains_on_and_the_best_answers(runs, tmp_path, capsys):
+    """Steps too small to change a prediction make the first epoch the best. Validation answers by the median."""
+    run_dir, changes = tmp_path / 'run', {'keep_best': True, 'video_answer': 'median', 'learning_rate': 1e-12}
+    train(runs.config('audio_gru', run_dir, **changes, max_steps=5), resume=False, overwrite=False)
+    config = runs.config('audio_gru', run_dir, **changes)
+    train(config, resume=True, overwrite=False)
+    out = capsys.readouterr().out
+    assert 'checkpoint: best.ckpt-3 (the best in validation, kept by --keep_best; its score is optimistic' in out
+    finished = json.loads((run_dir / 'finished.json').read_text())
+    assert finished == {'step': 9, 'reason': 'epochs', 'checkpoint': 'best.ckpt-3'}
+    assert (weights(run_dir)['global_step'], best_weights(run_dir)['global_step']) == (9, 3)
+    manifest, reasons = runs.manifest('audio_gru'), {'': 'the best in validation, kept by --keep_best'}
+    for choice, name in (('', 'best.ckpt-3'), ('last', 'model.ckpt-9'), ('best', 'best.ckpt-3')):
+        _, metrics = score(run_dir, manifest, tmp_path / 'scores', checkpoint=choice)
+        out = capsys.readouterr().out
+        assert f'checkpoint: {run_dir}/{name} ({reasons.get(choice, f"--checkpoint={choice}")}' in out
+        assert ('this score is optimistic: the same videos chose the checkpoint' in out) == (choice != 'last')
+        assert metrics['checkpoint'] == name
+        row = rows(run_dir, 'val_log.csv')[-1 if choice == 'last' else 0]  # the training graph's score of that step
+        assert (row['correct'], float(row['f1'])) == (str(metrics['correct']), pytest.approx(metrics['f1']))
+        assert "a video's answer: the median of all its frames" in out
+    score(run_dir, runs.data / 'train_clips.txt', tmp_path / 'other')
+    assert 'optimistic' not in capsys.readouterr().out
 
 
 def test_early_stopping_keeps_best_and_stays_stopped(runs, tmp_path, capsys):

@@ -45,12 +45,12 @@ def read_class_counts(run_dir: str | Path) -> np.ndarray:
         raise InputError(f'{path}: {error}; expected the number of training videos of each class') from None
 
 
-def combine_windows(logits: np.ndarray, lengths: np.ndarray, video: np.ndarray, num_videos: int) -> np.ndarray:
-    """Returns the mean of each video's window logits, weighted by the windows' real frames.
+def combine_windows(logits: np.ndarray, weights: np.ndarray, video: np.ndarray, num_videos: int) -> np.ndarray:
+    """Returns the weighted mean of each video's window logits.
 
     Args:
-      logits: float32 [W, 7], a row per window.
-      lengths: int [W], real frames of each window.
+      logits: float [W, 7], a row per window.
+      weights: int [W], above 0: real frames of each window, or 1 for equal windows.
       video: int [W], index of each window's video.
       num_videos: V. Every video has at least one window.
 
@@ -58,9 +58,29 @@ def combine_windows(logits: np.ndarray, lengths: np.ndarray, video: np.ndarray, 
       float64 [V, 7].
     """
     total = np.zeros((num_videos, logits.shape[1]))
-    np.add.at(total, video, logits.astype(np.float64) * lengths[:, np.newaxis])
-    frames = np.bincount(video, weights=lengths, minlength=num_videos)
-    return total / frames[:, np.newaxis]
+    np.add.at(total, video, logits.astype(np.float64) * weights[:, np.newaxis])
+    weight = np.bincount(video, weights=weights, minlength=num_videos)
+    return total / weight[:, np.newaxis]
+
+
+def combine_frames(logits: np.ndarray, counts: np.ndarray, video: np.ndarray, num_videos: int) -> np.ndarray:
+    """Returns the median of each video's frame logits, class by class.
+
+    The median of an even number of frames is the mean of the middle two.
+
+    Args:
+      logits: float [F, 7], a row per frame.
+      counts: int [F], how often each frame counts.
+      video: int [F], index of each frame's video.
+      num_videos: V. Every video has at least one frame.
+
+    Returns:
+      float64 [V, 7].
+    """
+    order = np.argsort(video, kind='stable')
+    repeated = np.repeat(order, counts[order])  # rows of frames, video by video
+    edges = np.searchsorted(video[repeated], np.arange(1, num_videos))
+    return np.array([np.median(part, axis=0) for part in np.split(logits[repeated].astype(np.float64), edges)])
 
 
 def answer_ledger(

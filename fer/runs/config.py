@@ -236,6 +236,17 @@ class TrainConfig:
         choices=dict.fromkeys(('mean', 'median'), ''),
         section='5.8',
     )
+    video_answer: str = setting(
+        'How the answer for a video is made, in validation and evaluation. The text describes windows only.',
+        'frames',
+        choices={
+            'frames': 'the mean of its windows, weighted by their real frames',
+            'windows': 'the mean of its windows, equally weighted',
+            'median': 'the median of all its frames, also of the repeated ones with --classify=padded',
+        },
+        section='5.8',
+        is_later=True,
+    )
     loss: str = setting('Loss of an item.', 'cross_entropy', choices=dict.fromkeys(('cross_entropy', 'focal'), ''))
     focal_gamma: float = setting('Exponent of the focal loss.', 2.0, at_least=0)
     class_weights: str = setting(
@@ -372,6 +383,13 @@ class TrainConfig:
         choices={0: 'never'},
         at_least=1,
         noun='epochs',
+    )
+    keep_best: bool = setting(
+        'Keep the checkpoint of the best validation, which then answers in evaluation, instead of the last. '
+        '--early_stopping does so too. The score of the best epoch is optimistic on the videos that chose it.',
+        False,
+        section='6.2, 6.3',
+        is_later=True,
     )
     # Start.
     init_from: str = setting(
@@ -510,6 +528,11 @@ class TrainConfig:
         above=0,
         is_later=True,
     )
+
+    @property
+    def best_is_kept_by(self) -> str:
+        """The flag that keeps the checkpoint of the best epoch, which then answers instead of the last. Empty: none."""
+        return '--keep_best' if self.keep_best else '--early_stopping' if self.early_stopping else ''
 
 
 def write_flagfile(path: str | Path, config: TrainConfig) -> None:

@@ -15,7 +15,10 @@ def check_config(config: TrainConfig) -> None:
     check_values(config)
     if config.early_stopping and not config.val_manifest:
         raise InputError(f'--early_stopping={config.early_stopping}: expected 0 without --val_manifest')
+    if config.keep_best and not config.val_manifest:
+        raise InputError('--keep_best: expected --val_manifest, whose scores choose the best epoch')
     stage = get_stage(config.stage, config.model)
+    check_video_answer(config, stage)
     if stage.contents.images:
         _check_network(config)
     else:
@@ -29,6 +32,13 @@ def check_config(config: TrainConfig) -> None:
     if config.reinit_fc and (config.stage not in ('pretrain', 'finetune') or not config.init_from):
         raise InputError('--reinit_fc: expected --stage=pretrain or finetune with --init_from')
     _check_audio_run(config)
+
+
+def check_video_answer(config: TrainConfig, stage: Stage) -> None:
+    """Raises InputError if --video_answer is given for a stage whose items have one window of one frame."""
+    if config.video_answer != TrainConfig.video_answer and stage.contents.item != 'frame':
+        what = 'stills have' if stage.contents.item == 'still' else f'--model={config.model} has'
+        raise InputError(f'--video_answer={config.video_answer}: {what} no windows of frames; leave the flag out')
 
 
 def _check_network(config: TrainConfig) -> None:

@@ -18,11 +18,13 @@ from fer.results.results_file import Results, read_results, write_results
 from fer.results.videos import answer_from, prior_logits
 from fer.runs.checkpoints import best_or_last_checkpoint, latest_checkpoint
 from fer.runs.config import TrainConfig
-from fer.runs.names import BEST_STATE, LAST_STATE
+from fer.runs.names import BEST_PREFIX, BEST_STATE, LAST_STATE
 from fer.runs.provenance import stamp
 from fer.sample_rates import compare_rates
+from fer.settings import settings_of
 from fer.tf1 import tf
 from fer.training import checkpoints, run_folder
+from fer.training.checks import check_video_answer
 from fer.training.features import FeatureCache, build_cache
 from fer.training.memory_errors import advise_evaluation, explain_full_memory
 from fer.training.predict import predict
@@ -79,6 +81,7 @@ def adapt_blueprint(request: EvaluationRequest) -> Blueprint:
     blueprint = run_folder.read_blueprint(request.run_dir)
     blueprint = blueprint._replace(config=adapt_config(blueprint.config, request))
     check_session(session_settings(blueprint.config))
+    check_video_answer(blueprint.config, blueprint.stage)
     _check_images(request, blueprint)
     return blueprint
 
@@ -95,6 +98,7 @@ def adapt_config(config: TrainConfig, request: EvaluationRequest) -> TrainConfig
         nonfinite_audio=request.nonfinite_audio or config.nonfinite_audio,
         on_bad_frame=request.on_bad_frame or config.on_bad_frame,
         max_bad_fraction=config.max_bad_fraction if fraction is None else fraction,
+        video_answer=request.video_answer or config.video_answer,
         frame_cache='',
         mixed_precision=False,
         xla=request.xla,
@@ -149,8 +153,8 @@ def answer_videos(
             checkpoints.restore_model(session, checkpoint, tf.global_variables())
             if cache:
                 cache.load(session)
-            _print_inputs(request, checkpoint, data)
-            (results,) = predict(session, side, prior, request.split, request.tta_views)
+            _print_inputs(request, blueprint.config, checkpoint, data)
+            (results,) = predict(session, side, prior, blueprint.config, request.split, request.tta_views)
     return results
 
 
@@ -163,7 +167,7 @@ def _build_cache(request: EvaluationRequest, blueprint: Blueprint, data: Split) 
     return build_cache(blueprint, [data], request.feature_cache, request.feature_cache_gb)
 
 
-def _print_inputs(request: EvaluationRequest, checkpoint: str, data: Split) -> None:
+def _print_inputs(request: EvaluationRequest, config: TrainConfig, checkpoint: str, data: Split) -> None:
     rates = run_folder.read_run_rates(request.run_dir)
     print(f'{request.split}: {describe(data)}')
     for warning in warnings_of(data):
@@ -174,7 +178,28 @@ def _print_inputs(request: EvaluationRequest, checkpoint: str, data: Split) -> N
         parts = {'the run': run_folder.read_clip_contexts(request.run_dir), request.split: data.clip_contexts}
         if differing := compare_clip_contexts(parts):
             print(differing)
-    print(f'checkpoint: {checkpoint}{f"; mean of {request.tta_views} views" if request.tta_views > 1 else ""}')
+    print('\n'.join(_explain_checkpoint(request, config, checkpoint)))
+    if request.tta_views > 1:
+        print(f'images: mean of {request.tta_views} views')
+    if config.video_answer != TrainConfig.video_answer:
+        meaning = settings_of(TrainConfig)['video_answer'].choices[config.video_answer]
+        print(f"a video's answer: {meaning} (--video_answer={config.video_answer})")
+
+
+def _explain_checkpoint(request: EvaluationRequest, config: TrainConfig, checkpoint: str) -> list[str]:
+    """Returns lines that name the checkpoint and why it answers, and whether its score is optimistic."""
+    is_best = Path(checkpoint).name.startswith(BEST_PREFIX)
+    flag = config.best_is_kept_by
+    if request.checkpoint:
+        reason = f'--checkpoint={request.checkpoint}'
+    elif is_best:
+        reason = f'the best in validation, kept by {flag}; --checkpoint=last takes the last'
+    else:
+        reason = 'the last' + (f', as {flag} has kept none yet' if flag else '')
+    lines = [f'checkpoint: {checkpoint} ({reason})']
+    if is_best and Path(request.manifest).resolve() in {Path(path).resolve() for path in config.val_manifest}:
+        lines.append('this score is optimistic: the same videos chose the checkpoint')
+    return lines
 
 
 def write_answers(
@@ -209,6 +234,7 @@ def write_answers(
                 'fallback': request.fallback,
                 'manifest': request.manifest,
                 'tta_views': request.tta_views,
+                'video_answer': config.video_answer,
                 'bad_frames': len(data.bad),
             }
             write_metrics(files / f'metrics_{split}.json', metrics | about | stamp(files / f'results_{split}.txt'))

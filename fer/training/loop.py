@@ -122,7 +122,7 @@ class Loop(NamedTuple):
         texts = []
         answered = f'with {side.split.contents.words.contents}'
         with self._explain_full_memory(f'validation of step {step}: ', self._advise_validation):
-            answers = predict(self.session, side, self.fallback, 'validation')
+            answers = predict(self.session, side, self.fallback, self.config, 'validation')
         names = dataset_names(paths) if len(paths) > 1 else [ONE_DATASET]
         for name, path, results in zip(names, paths, answers, strict=True):
             metrics = score_results(results, path)
@@ -133,8 +133,8 @@ class Loop(NamedTuple):
         return f'; validation {"; ".join(texts)}'
 
     def _keep_best(self, step: int) -> None:
-        """Saves the checkpoint of `step` if it has the best validation so far and early stopping is on."""
-        if self.config.early_stopping and self.log.best_step() == step:
+        """Saves the checkpoint of `step` if it has the best validation so far and the run keeps the best."""
+        if self.config.best_is_kept_by and self.log.best_step() == step:
             with self.stop.held():  # a signal could leave half of its files
                 checkpoints.save(self.graph.saver, self.session, self.folder, BEST_PREFIX, step)
 

@@ -9,41 +9,40 @@ from fer.data.file_checks import check_images
 from fer.data.split import Split
 from fer.progress import progress
 from fer.results.results_file import Results
-from fer.results.videos import answer_ledger, combine_windows
+from fer.results.videos import answer_ledger, combine_frames, combine_windows
+from fer.runs.config import TrainConfig
 from fer.tf1 import tf
 from fer.training.schedule import Phase
 from fer.training.tower import Side
 
 
-def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str, views: int = 1) -> list[Results]:
+def predict(
+    session: tf.Session, side: Side, fallback: np.ndarray, config: TrainConfig, label: str, views: int = 1
+) -> list[Results]:
     """Runs every window once and combines them into one answer per row of the ledgers.
 
     Args:
       session: has the values of the variables.
       side: the split, its pipeline and its towers, built for evaluation in the session's graph.
       fallback: float [7], logits of the videos that have no frames.
+      config: of the run. `video_answer` chooses how the logits of a video are combined.
       label: name of the pass on the progress bar.
       views: logits are averaged over so many of fer.data.augmentation.VIEWS. More than 1 needs a pipeline with views.
 
     Returns:
       The answers, one `Results` for each manifest of the split.
     """
-    split, pipeline, towers = side
-    logits = np.zeros((len(split.windows), fallback.shape[0]), np.float64)
-    bar = progress(total=views * pipeline.num_batches, label=label, unit='batch')
-    for view in range(views):
-        session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0, pipeline.view: view})
-        for _ in range(pipeline.num_batches):
-            index, values = run_named(session, [pipeline.batch.windows, towers[Phase.ALL].window_logits], split)
-            logits[index] += values / views
-            bar.update()
-    bar.close()
-    combined = combine_windows(
-        logits,
-        lengths=np.array([window.length for window in split.windows], np.int64),
-        video=np.array([window.video for window in split.windows], np.int64),
-        num_videos=len(split.videos),
-    )
+    split = side.split
+    of_frames = config.video_answer == 'median'
+    logits = _compute_logits(session, side, label, views, of_frames=of_frames)
+    lengths = np.array([window.length for window in split.windows], np.int64)
+    video = np.array([window.video for window in split.windows], np.int64)
+    if of_frames:
+        counts = _count_frames(lengths, split.seq_len if config.classify == 'padded' else 0)
+        combined = combine_frames(logits, counts, np.repeat(video, lengths), len(split.videos))
+    else:
+        weights = np.ones_like(lengths) if config.video_answer == 'windows' else lengths
+        combined = combine_windows(logits, weights, video, len(split.videos))
     results, first = [], 0
     for manifest, ledger in zip(split.manifests, split.ledgers, strict=True):
         videos = manifest.videos
@@ -52,6 +51,45 @@ def predict(session: tf.Session, side: Side, fallback: np.ndarray, label: str, v
         ids, frames = [video.video_id for video in videos], [len(video.lines) for video in videos]
         results.append(answer_ledger(ledger, ids, answers, frames, fallback))
     return results
+
+
+def _compute_logits(session: tf.Session, side: Side, label: str, views: int, *, of_frames: bool) -> np.ndarray:
+    """Returns the logits of each window, or of each real frame, in the order of the split.
+
+    Returns:
+      float64 [windows, 7] or [frames, 7], the mean over the views.
+    """
+    split, pipeline, towers = side
+    tower = towers[Phase.ALL]
+    output = tower.frame_logits if of_frames else tower.window_logits
+    sizes = [window.length if of_frames else 1 for window in split.windows]
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    logits = np.zeros((first[-1], output.shape[1]), np.float64)
+    bar = progress(total=views * pipeline.num_batches, label=label, unit='batch')
+    for view in range(views):
+        session.run(pipeline.initializer, {pipeline.epoch: 0, pipeline.skip: 0, pipeline.view: view})
+        for _ in range(pipeline.num_batches):
+            index, values = run_named(session, [pipeline.batch.windows, output], split)
+            rows = np.concatenate([np.arange(first[window], first[window + 1]) for window in index])
+            logits[rows] += values / views
+            bar.update()
+    bar.close()
+    return logits
+
+
+def _count_frames(lengths: np.ndarray, padded_length: int) -> np.ndarray:
+    """Returns how often each real frame counts in a median: once, or as often as the padded window repeats it.
+
+    Args:
+      lengths: int [W], real frames of each window.
+      padded_length: frames of a padded window, 0 if padding does not count.
+
+    Returns:
+      int [sum of lengths].
+    """
+    counts = np.ones(lengths.sum(), np.int64)
+    counts[np.cumsum(lengths) - 1] += np.maximum(padded_length - lengths, 0)  # padding repeats the last frame
+    return counts
 
 
 def run_named(session: tf.Session, fetches, split: Split, feeds: Mapping | None = None):

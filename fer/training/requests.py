@@ -66,6 +66,12 @@ class EvaluationRequest(ManifestRequest):
         '',
         choices={'': 'the best in validation if the run kept it, else the last', 'last': '', 'best': ''},
     )
+    video_answer: str = setting_of(
+        TrainConfig,
+        'video_answer',
+        default='',
+        choices={**_AS_IN_TRAINING, **settings_of(TrainConfig)['video_answer'].choices},
+    )
     tta_views: int = setting(
         'Test-time augmentation: the mean over so many views of each image. The views are the image, its mirror, and '
         'four corner crops with their mirrors.',

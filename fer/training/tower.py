@@ -32,6 +32,7 @@ class Tower(NamedTuple):
     """One copy of the network on one input. The towers of a graph share their variables."""
 
     window_logits: tf.Tensor  # float32 [B, 7]
+    frame_logits: tf.Tensor  # float32 [N, 7], of the real frames of the windows, one after the other
     accuracy: tf.Tensor  # float32, scalar: share of windows classified correctly
     loss: Loss | None  # None in evaluation
     chunked: Chunked | None = None  # the CNN, where it is trained in chunks
@@ -76,7 +77,7 @@ def build_tower(
         predictions = Predictions(frames.logits, logits, batch.labels, batch.lengths, frames.embeddings)
         variables = trained_variables(blueprint, phase)
         loss = total_loss(config, predictions, class_weights, variables)
-    return Tower(logits, tf.reduce_mean(tf.cast(correct, tf.float32)), loss, frames.chunked)
+    return Tower(logits, frames.logits, tf.reduce_mean(tf.cast(correct, tf.float32)), loss, frames.chunked)
 
 
 class Side(NamedTuple):

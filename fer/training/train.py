@@ -10,7 +10,7 @@ from fer.data.split import common_videos, describe, warnings_of
 from fer.errors import InputError
 from fer.prepare_flags import compare_clip_contexts
 from fer.results.videos import prior_logits
-from fer.runs.checkpoints import latest_checkpoint
+from fer.runs.checkpoints import best_or_last_checkpoint, latest_checkpoint
 from fer.runs.config import TrainConfig
 from fer.runs.lock import locked
 from fer.runs.names import BAD_FRAMES_FILE, RESTORED_FILE
@@ -87,7 +87,17 @@ def _train(config: TrainConfig, *, resume: bool, overwrite: bool, stop: StopSign
     with explain_full_disk(folder):
         draw_log(folder, f'{config.model} {config.stage} {folder.name}')
         run_folder.finish_run(folder, step, reason)
+    print(_describe_answering(config, folder))
     print(f'run: {folder}')
+
+
+def _describe_answering(config: TrainConfig, folder: Path) -> str:
+    """Returns a line that names the checkpoint that answers from now on, and why."""
+    path = best_or_last_checkpoint(folder)
+    name = Path(path).name if path else 'none'
+    if not (flag := config.best_is_kept_by):
+        return f'checkpoint: {name} (the last)'
+    return f'checkpoint: {name} (the best in validation, kept by {flag}; its score is optimistic on those videos)'
 
 
 def _set_variables(session: tf.Session, inputs: RunInputs, checkpoint: str | None) -> list[PartReport]:
