@@ -141,6 +141,8 @@ def test_median_of_frames_equals_a_sorted_list():
             ordered = sorted(logits[row, k] for row in rows)
             expected[index, k] = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
     np.testing.assert_array_equal(combine_frames(logits, counts, video, 3), expected)
+    nothing = np.empty(0, int)
+    assert combine_frames(logits[:0], nothing, nothing, 0).shape == (0, 7)
 
 
 def test_every_ledger_row_is_answered_in_order():

@@ -21,6 +21,7 @@ from conftest import ROOT, run, settings_from
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from fer.dissertation.confusion import read_figures
+from fer.dissertation.errata import read_errata
 from fer.dissertation.runs import read_runs
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
@@ -177,7 +178,7 @@ def test_without_runs_every_printed_row_is_listed(tmp_path):
         assert title in markdown
     assert page.count('No data for this figure.') == 7
     assert page.count('Ours is missing') == len(read_figures()) == 11
-    assert page.count('<li id="erratum-') == 33
+    assert page.count('<li id="erratum-') == len(read_errata()) == 39
 
 
 def test_a_missing_folder_is_one_line(tmp_path):

@@ -79,8 +79,12 @@ def combine_frames(logits: np.ndarray, counts: np.ndarray, video: np.ndarray, nu
     """
     order = np.argsort(video, kind='stable')
     repeated = np.repeat(order, counts[order])  # rows of frames, video by video
-    edges = np.searchsorted(video[repeated], np.arange(1, num_videos))
-    return np.array([np.median(part, axis=0) for part in np.split(logits[repeated].astype(np.float64), edges)])
+    edges = np.searchsorted(video[repeated], np.arange(num_videos + 1))
+    combined = np.empty((num_videos, logits.shape[1]))
+    for index in range(num_videos):
+        rows = repeated[edges[index] : edges[index + 1]]
+        combined[index] = np.median(logits[rows].astype(np.float64), axis=0)
+    return combined
 
 
 def answer_ledger(

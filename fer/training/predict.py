@@ -63,7 +63,7 @@ def _compute_logits(session: tf.Session, side: Side, label: str, views: int, *, 
     tower = towers[Phase.ALL]
     output = tower.frame_logits if of_frames else tower.window_logits
     sizes = [window.length if of_frames else 1 for window in split.windows]
-    first = np.concatenate([[0], np.cumsum(sizes)])
+    first = np.cumsum([0, *sizes])
     logits = np.zeros((first[-1], output.shape[1]), np.float64)
     bar = progress(total=views * pipeline.num_batches, label=label, unit='batch')
     for view in range(views):
