@@ -17,7 +17,8 @@ FRAMES = np.random.default_rng(0).normal(size=(LENGTHS.sum(), FEATURES)).astype(
 SHAPES = [  # cell, layers, bidirectional
     *((cell, layers, both) for cell, layers in (('gru', 1), ('gru', 2), ('lstm', 1)) for both in ('', 'layers')),
     *(pytest.param('lstm', 2, both, marks=pytest.mark.slow) for both in ('', 'layers')),
-    *(('rnn', 1, 'layers'), ('rnn', 2, 'stacks'), ('gru', 2, 'stacks')),
+    ('rnn', 2, 'stacks'),
+    pytest.param('gru', 2, 'stacks', marks=pytest.mark.slow),
 ]
 KINDS = [  # every cell, and every kind of attention and of two directions
     *(Recurrence(cell, 2, UNITS, both, 'gate') for cell in CELLS for both in ('', 'layers')),

@@ -155,9 +155,11 @@ def wrapped_loop(
             states = tuple(cell.step(products, states, weights))
             context = _attend(states, memory, keys, wrapper)
             output = tf.matmul(tf.concat([states[0], context], axis=1), wrapper.outputs) + wrapper.output_biases
-            # Each output's key is computed once, not in each of the L steps that read it.
-            memory = tf.concat([memory[:, 1:], output[:, tf.newaxis]], axis=1)
-            keys = tf.concat([keys[:, 1:], tf.matmul(output, wrapper.keys)[:, tf.newaxis]], axis=1)
+            # Each output's key is computed once, not in each of the L steps that read it. The order of the last outputs
+            # does not matter, so the newest takes the place of the oldest.
+            oldest = tf.equal(tf.range(attention_length), step % attention_length)[:, tf.newaxis]  # [L, 1]
+            memory = tf.where_v2(oldest, output[:, tf.newaxis], memory)
+            keys = tf.where_v2(oldest, tf.matmul(output, wrapper.keys)[:, tf.newaxis], keys)
             return step + 1, states, context, memory, keys, written.write(step, output)
 
         none = tf.zeros([batch, units], dtype)
@@ -172,5 +174,7 @@ def wrapped_loop(
 def _attend(states: TensorList, memory: tf.Tensor, keys: tf.Tensor, wrapper: WrapperWeights) -> tf.Tensor:
     """Returns the new context, float32 [B, U], from states [B, U] and the last outputs and their keys, [B, L, U]."""
     query = tf.matmul(tf.concat(states[::-1], axis=1), wrapper.query) + wrapper.query_biases  # [B, U]
-    scores = tf.reduce_sum(wrapper.score * tf.tanh(keys + query[:, tf.newaxis]), axis=2)  # [B, L]
-    return tf.reduce_sum(tf.nn.softmax(scores)[:, :, tf.newaxis] * memory, axis=1)
+    hidden = tf.tanh(keys + query[:, tf.newaxis])  # [B, L, U]
+    scores = tf.matmul(tf.reshape(hidden, [-1, hidden.shape[2]]), wrapper.score[:, tf.newaxis])  # [B * L, 1]
+    weights = tf.nn.softmax(tf.reshape(scores, [-1, hidden.shape[1]]))  # [B, L]
+    return tf.reduce_sum(weights[:, :, tf.newaxis] * memory, axis=1)
