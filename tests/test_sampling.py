@@ -18,9 +18,11 @@ from fer.tf1 import tf
 from fer.training.checks import check_config
 from fer.training.losses import class_weights
 from fer.training.train import train
+from fer.wording import words_for
 
 pytestmark = pytest.mark.usefixtures('quick_runs')
 
+VIDEOS, STILLS = (words_for(item, images=True, audio=False) for item in ('frame', 'still'))
 COUNTS = {0: 9, 1: 3, 3: 4, 6: 1}  # windows of each class, none of three classes
 
 
@@ -59,7 +61,7 @@ def test_epochs_of_all_windows_are_permutations():
     assert not draws.copies.any()
     assert draws.augmented.all()
     assert make('all').draw(None, 2).windows.tolist() == list(range(17))
-    assert make('all').describe() == []
+    assert make('all').describe(VIDEOS) == []
 
 
 def test_a_balanced_epoch_weighs_classes_like_weights():
@@ -100,13 +102,16 @@ def test_the_description_counts_windows_and_frames():
     average = sum(9 * frames[label] / count for label, count in COUNTS.items())
     drawn = np.mean([sampler.lengths[sampler.draw(0, epoch).windows].sum() for epoch in range(300)])
     assert drawn == pytest.approx(average, rel=0.01)
-    assert sampler.describe() == [
+    assert sampler.describe(VIDEOS) == [
         'sampling: an epoch has 9 windows of each of 4 classes. These are 36 windows, not 17, and '
         f'{average:.0f} frames on average, not {sampler.lengths.sum()}',
         'augmentation: of the 19 windows that sampling adds',
     ]
-    assert make('all', 'rarer').describe() == ['augmentation: of the 8 windows of Anger, Fear, Surprise']
-    assert make(augmented='rarer').describe()[1] == 'augmentation: of the 27 windows of Anger, Fear, Surprise'
+    assert make('all', 'rarer').describe(VIDEOS) == ['augmentation: of the 8 windows of Anger, Fear, Surprise']
+    assert make(augmented='rarer').describe(STILLS) == [
+        'sampling: an epoch has 9 stills of each of 4 classes. These are 36 stills, not 17',
+        'augmentation: of the 27 stills of Anger, Fear, Surprise',
+    ]
 
 
 @pytest.mark.parametrize('augmented', ['added', 'rarer'])

@@ -12,6 +12,7 @@ import numpy as np
 
 from fer.data.split import UNLABELLED, Split
 from fer.emotions import EMOTIONS
+from fer.wording import Words
 
 SAMPLINGS = ('all', 'balanced')
 AUGMENTED = ('all', 'rarer', 'added')
@@ -78,25 +79,25 @@ class Sampler:
             most = np.repeat(self.lengths, -(-counts.max() // counts[self.labels]))
         return int(np.sort(most)[-batch_size:].sum())
 
-    def describe(self) -> list[str]:
+    def describe(self, words: Words) -> list[str]:
         """Returns lines about an epoch, for the screen, or an empty list if both settings are `all`."""
-        lines = []
+        noun, lines, counts = 'windows' if words.lines else words.items, [], self._counts()
         if self.sampling == 'balanced':
-            counts = self._counts()
-            frames = np.bincount(self.labels, self.lengths, len(EMOTIONS))  # of each class
-            drawn = sum(counts.max() * frames[counts > 0] / counts[counts > 0])
+            there = counts > 0
+            frames = np.bincount(self.labels, self.lengths, len(EMOTIONS))[there]  # of each class
+            on_average = f'{sum(counts.max() * frames / counts[there]):.0f} {words.lines} on average'
             lines.append(
-                f'sampling: an epoch has {counts.max()} windows of each of {np.count_nonzero(counts)} classes. These '
-                f'are {self.size} windows, not {len(self.labels)}, and {drawn:.0f} frames on average, not '
-                f'{self.lengths.sum()}'
+                f'sampling: an epoch has {counts.max()} {noun} of each of {np.count_nonzero(there)} classes. These are '
+                f'{self.size} {noun}, not {len(self.labels)}'
+                + (f', and {on_average}, not {self.lengths.sum()}' if words.lines else '')
             )
         if self.augmented == 'added':
-            lines.append(f'augmentation: of the {self.size - len(self.labels)} windows that sampling adds')
+            lines.append(f'augmentation: of the {self.size - len(self.labels)} {noun} that sampling adds')
         if self.augmented == 'rarer':
-            names = [EMOTIONS[label] for label in np.flatnonzero(self._rarer())]
-            counts = self._counts()[self._rarer()]
-            number = int(self._counts().max() * len(counts) if self.sampling == 'balanced' else counts.sum())
-            lines.append(f'augmentation: of the {number} windows of {", ".join(names) or "no class"}')
+            rarer = self._rarer()
+            number = counts.max() * rarer.sum() if self.sampling == 'balanced' else counts[rarer].sum()
+            names = ', '.join(EMOTIONS[label] for label in np.flatnonzero(rarer))
+            lines.append(f'augmentation: of the {number} {noun} of {names or "no class"}')
         return lines
 
     def _counts(self) -> np.ndarray:

@@ -169,7 +169,7 @@ def _describe_data(inputs: RunInputs) -> list[str]:
     config, train_split, val_split = inputs.blueprint.config, inputs.train_split, inputs.val_split
     words = train_split.contents.words
     lines = [f'training: {describe(train_split)}']
-    lines += make_sampler(train_split, config.sampling, config.augment_windows).describe()
+    lines += make_sampler(train_split, config.sampling, config.augment_windows).describe(words)
     if val_split:
         lines.append(f'validation: {describe(val_split)}')
         if common := common_videos(train_split, val_split):
