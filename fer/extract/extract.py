@@ -58,8 +58,9 @@ def extract(request: ExtractionRequest) -> None:
     settings = SessionSettings(gpu=request.gpu, gpu_memory_gb=request.gpu_memory_gb)
     check_session(settings)
     plan = plan_cnn(request)
-    print('\n'.join(open_first_session(settings)), flush=True)
+    device = open_first_session(settings)
     manifest, bad = read_images(request)
+    print('\n'.join(device), flush=True)
     windows = split_windows(manifest.videos, 1)
     split = Split([manifest], [[]], manifest.videos, 1, windows, [], [], 0, contents=Contents(request.item, True, 0))
     with explain_full_memory(lambda: _advise(request), request.gpu_memory_gb):

@@ -49,9 +49,10 @@ def evaluate(request: EvaluationRequest) -> None:
     blueprint = adapt_blueprint(request)
     checkpoint = find_checkpoint(request)
     prior = prior_logits(run_folder.read_class_counts(request.run_dir))
-    print('\n'.join(open_first_session(session_settings(blueprint.config))), flush=True)
+    device = open_first_session(session_settings(blueprint.config))
     data = load_data(blueprint, [request.manifest], request.data_root, labelled=False)
     data = apply_audio_scaling(blueprint, data)
+    print('\n'.join(device), flush=True)
     with explain_full_memory(lambda: _advise(request, blueprint.config), request.gpu_memory_gb):
         results = answer_videos(request, blueprint, checkpoint, data, prior)
     if audio:

@@ -64,7 +64,7 @@ def train(config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
 def _train(config: TrainConfig, *, resume: bool, overwrite: bool, stop: StopSignal) -> None:
     folder, epochs = Path(config.run_dir), config.train_epochs
     checkpoint = run_folder.open_run(config, resume=resume, overwrite=overwrite)
-    print('\n'.join(open_first_session(session_settings(config))), flush=True)
+    device = open_first_session(session_settings(config))
     inputs = read_inputs(config, resumed=checkpoint is not None)
     with tf.Graph().as_default():
         graph = build_graph(inputs.blueprint, inputs.train_split, inputs.val_split, epochs)
@@ -76,6 +76,7 @@ def _train(config: TrainConfig, *, resume: bool, overwrite: bool, stop: StopSign
             with explain_full_disk(folder):
                 with stop.held():
                     _start_folder(inputs, step, reports)
+                print('\n'.join(device))
                 if checkpoint:
                     print(f'weights: resumed from {checkpoint}')
                 else:
