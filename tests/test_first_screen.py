@@ -48,8 +48,8 @@ def test_the_literal_command_trains_and_names_its_device(tmp_path):
     assert lines[1].startswith('device: ')
     assert lines[2].startswith('precision: float32')
     assert lines[3] == 'weights: nothing is restored: vgg_face fresh (no --init_from)'
-    assert [line.partition(':')[0] for line in lines[-4:-2]] == ['training', 'validation']
-    assert ' from ' + str(tmp_path / 'data/afew/val.txt') in lines[-3]
+    (validation,) = (line for line in lines if line.startswith('validation: '))
+    assert f' from {tmp_path / "data/afew/val.txt"}' in validation
     (folder,) = (tmp_path / 'runs/finetune/vgg_face').iterdir()
     assert read_flagfile(folder / 'flags.txt').val_manifest == (str(tmp_path / 'data/afew/val.txt'),)
     # A resumed run keeps its manifests.
