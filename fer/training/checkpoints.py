@@ -32,6 +32,8 @@ def save(saver: tf.train.Saver, session: tf.Session, folder: Path, prefix: str, 
     name = f'{prefix}-{step}'
     older = [Path(path).name for path in whole_checkpoints(folder, _STATES[prefix])]
     if name in older:  # a resumed run saves the step that it was stopped at again
+        if not (folder / _STATES[prefix]).exists():  # it was killed before this file
+            _write_state(folder, prefix, older)
         return
     kept = [*older, name][-_KEPT[prefix] :]
     try:
@@ -41,13 +43,18 @@ def save(saver: tf.train.Saver, session: tf.Session, folder: Path, prefix: str, 
             with naming(path), open(path, 'rb') as file:
                 sync(file)
         sync_folder(folder)
-        with atomic_write(folder / _STATES[prefix]) as text:
-            text.write(f'model_checkpoint_path: "{name}"\n')
-            text.writelines(f'all_model_checkpoint_paths: "{path}"\n' for path in kept)
+        _write_state(folder, prefix, kept)
     except BaseException:
         _remove_all_but(folder, prefix, older)
         raise
     _remove_all_but(folder, prefix, kept)
+
+
+def _write_state(folder: Path, prefix: str, names: list[str]) -> None:
+    """Writes the state file that names the checkpoints of a prefix, the newest of which is last."""
+    with atomic_write(folder / _STATES[prefix]) as text:
+        text.write(f'model_checkpoint_path: "{names[-1]}"\n')
+        text.writelines(f'all_model_checkpoint_paths: "{name}"\n' for name in names)
 
 
 def remove_leftovers(folder: Path) -> None:
