@@ -60,11 +60,10 @@ def extract(request: ExtractionRequest) -> None:
     plan = plan_cnn(request)
     device = open_first_session(settings)
     manifest, bad = read_images(request)
-    print('\n'.join(device), flush=True)
     windows = split_windows(manifest.videos, 1)
     split = Split([manifest], [[]], manifest.videos, 1, windows, [], [], 0, contents=Contents(request.item, True, 0))
     with explain_full_memory(lambda: _advise(request), request.gpu_memory_gb):
-        values = compute_values(request, plan, split, settings)
+        values = compute_values(request, plan, split, settings, device)
     write_values(request, describe_rows(split, request) | values, bad)
 
 
@@ -129,7 +128,7 @@ def read_images(request: ExtractionRequest) -> tuple[Manifest, list[BadFrame]]:
 
 
 def compute_values(
-    request: ExtractionRequest, plan: CnnPlan, split: Split, settings: SessionSettings
+    request: ExtractionRequest, plan: CnnPlan, split: Split, settings: SessionSettings, device: list[str]
 ) -> dict[str, np.ndarray]:
     """Passes the images of a split through the CNN, or reads what --feature_cache has of them.
 
@@ -138,6 +137,7 @@ def compute_values(
       plan: the CNN.
       split: the images.
       settings: of the session.
+      device: lines for the screen, of `open_first_session`.
 
     Returns:
       `features` float32 [N, D] and `logits` float32 [N, C], a row for each window of the split.
@@ -154,6 +154,7 @@ def compute_values(
             outputs = {'features': features} | ({'logits': end_points['logits']} if plan.num_classes else {})
         with open_session(settings) as session:
             has_logits = _restore(session, request, plan)
+            print('\n'.join(device))
             names = ('features', 'logits') if has_logits else ('features',)
             sizes = {'features': int(outputs['features'].shape[1]), 'logits': plan.num_classes if has_logits else 0}
             values = {name: np.empty((len(split.windows), size), np.float32) for name, size in sizes.items()}

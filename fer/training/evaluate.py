@@ -52,9 +52,8 @@ def evaluate(request: EvaluationRequest) -> None:
     device = open_first_session(session_settings(blueprint.config))
     data = load_data(blueprint, [request.manifest], request.data_root, labelled=False)
     data = apply_audio_scaling(blueprint, data)
-    print('\n'.join(device), flush=True)
     with explain_full_memory(lambda: _advise(request, blueprint.config), request.gpu_memory_gb):
-        results = answer_videos(request, blueprint, checkpoint, data, prior)
+        results = answer_videos(request, blueprint, checkpoint, data, prior, device)
     if audio:
         results, number = answer_from(results, audio, request.audio_results)
         print(f'{request.split}: {number} {data.contents.words.items} answered by {request.audio_results}')
@@ -136,7 +135,12 @@ def find_checkpoint(request: EvaluationRequest) -> str:
 
 
 def answer_videos(
-    request: EvaluationRequest, blueprint: Blueprint, checkpoint: str, data: Split, prior: np.ndarray
+    request: EvaluationRequest,
+    blueprint: Blueprint,
+    checkpoint: str,
+    data: Split,
+    prior: np.ndarray,
+    device: list[str],
 ) -> Results:
     """Runs the network over every window of a split and returns an answer for each official video.
 
@@ -146,6 +150,7 @@ def answer_videos(
       checkpoint: path of the checkpoint to restore.
       data: the split, its audio scaled.
       prior: float [7], logits of the videos that have no frames.
+      device: lines for the screen, of `open_first_session`.
     """
     with tf.Graph().as_default():
         cache = _build_cache(request, blueprint, data)
@@ -154,6 +159,7 @@ def answer_videos(
             checkpoints.restore_model(session, checkpoint, tf.global_variables())
             if cache:
                 cache.load(session)
+            print('\n'.join(device))
             _print_inputs(request, blueprint.config, checkpoint, data)
             (results,) = predict(session, side, prior, blueprint.config, request.split, request.tta_views)
     return results
