@@ -243,7 +243,7 @@ def test_scores_name_what_the_model_answers():
     assert summary(metrics, 'with audio').partition('; ')[2].startswith('with audio 1/1')
 
 
-def test_classes_of_a_resumed_run_are_counted_in_its_words(painted_sound, tmp_path, quick_runs):
+def test_resumed_runs_count_classes_in_their_words(painted_sound, tmp_path, quick_runs):
     config = tiny_config(painted_sound, 'pretrain', run_dir=str(tmp_path / 'run'), max_steps=1, train_epochs=(1,))
     train(config, resume=False, overwrite=False)
     other = dataclasses.replace(config, train_manifest=(str(painted_sound / 'stills_b' / 'train.txt'),))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which windows an epoch has, and which of them are augmented, compared with plain counts."""
+"""The windows of an epoch, and those of them that are augmented, compared with plain counts."""
 
 import dataclasses
 from collections import Counter

@@ -531,7 +531,7 @@ class TrainConfig:
 
     @property
     def best_is_kept_by(self) -> str:
-        """The flag that keeps the checkpoint of the best epoch, which then answers instead of the last. Empty: none."""
+        """Returns the flag that keeps the best epoch's checkpoint, which then answers instead of the last, or ''."""
         return '--keep_best' if self.keep_best else '--early_stopping' if self.early_stopping else ''
 
 
