@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.fusion.folds import stratified_folds
+from fer.fusion.fuse import warn_of_sum
 from fer.fusion.methods import METHODS, Answers, accuracies_of, apply, fit, take_models, take_videos
 from fer.fusion.regression import ridge_regression
 from fer.fusion.significance import compare, mcnemar
@@ -218,6 +219,19 @@ def test_method_4_without_evidence_follows_its_formula():
     scores, predicted = fused_scores('4', nothing)
     assert not scores.any()
     assert predicted.tolist() == [0, 0]
+
+
+def test_method_4_warns_of_log_probabilities_and_missed_classes(answers):
+    never = np.where(answers.predictions == 3, 0, answers.predictions)
+    logarithms = Answers(np.log(softmax_of(answers.logits)), never, answers.labels)
+    lines = {name: warn_of_sum(name, logarithms, fit(METHODS[name], logarithms)) for name in ('4', '4-normalised')}
+    assert [line.split(':')[0] for line in lines['4'][:1]] == [
+        "all logits are negative in 100.0% of the members' answers"
+    ]
+    assert lines['4'][1] == 'no member is right in Fear, so method 4 scores it 0 for every video'
+    assert lines['4-normalised'] == []
+    positive = answers._replace(logits=answers.logits - answers.logits.min() + 1)
+    assert warn_of_sum('4', positive, fit(METHODS['4'], positive)) == []
 
 
 def test_method_4_sums_over_the_models_that_answer(answers):

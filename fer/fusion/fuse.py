@@ -12,7 +12,7 @@ from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import InputError
 from fer.files import atomic_files, atomic_write
 from fer.fusion.members import Members, are_same_videos, common_videos, fuse_members, without_videos
-from fer.fusion.methods import METHODS, Method, Weights, accuracies_of, apply, fit
+from fer.fusion.methods import METHODS, Answers, Method, Weights, accuracies_of, apply, fit
 from fer.fusion.requests import FusionRequest
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.validation import cross_validated_method, summarise_predictions
@@ -84,6 +84,8 @@ def fuse(request: FusionRequest) -> None:
     if common:
         print(describe_common(len(common), len(results.video_ids), request.leave_out_common))
     _print_weights(fused)
+    for warning in warn_of_sum(request.method, members.answers, weights):
+        print(warning)
     write_fused(outputs, fused._replace(origin=_describe_origin(request, fused, source, members, validation)))
     print(f'{outputs.results}: {len(results.video_ids)} videos, method {request.method} ({method.title})')
     if fused.metrics is not None:
@@ -108,6 +110,29 @@ def _print_weights(fused: Fused) -> None:
     for index, path in enumerate(fused.members):
         accuracy = '' if fused.accuracies is None else f'accuracy {fused.accuracies[index]:.4f}  '
         print(f'{accuracy}weight {fused.weights.model[index]:.4f}  {path}')
+
+
+def warn_of_sum(name: str, answers: Answers, weights: Weights) -> list[str]:
+    """Returns a line for each property of the members that misleads a method whose weights are a plain sum.
+
+    Args:
+      name: of the method. Other methods than sums have no warnings.
+      answers: of the members.
+      weights: of the method.
+    """
+    method = METHODS[name]
+    if not method.is_sum:
+        return []
+    lines = []
+    negative = (method.inputs(answers).max(axis=2) < 0).mean()
+    if negative:
+        lines.append(
+            f"all logits are negative in {negative:.1%} of the members' answers: with method {name} a larger weight "
+            'lowers them, so that classes which the members miss win. 4-normalised has no such effect'
+        )
+    if missed := [EMOTIONS[k] for k in range(NUM_CLASSES) if not weights.by_class[:, k].any()]:
+        lines.append(f'no member is right in {", ".join(missed)}, so method {name} scores it 0 for every video')
+    return lines
 
 
 def _describe_origin(
