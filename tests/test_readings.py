@@ -7,7 +7,11 @@ import pytest
 from conftest import ROOT
 from test_docs import flags_of
 
+from fer.runs.config import TrainConfig
+from fer.settings import settings_of
+
 pytestmark = pytest.mark.xdist_group('test_docs')  # --help of each program runs once
+DATA = {'val_manifest'}  # its rows are about the data, not about a passage
 ROW = re.compile(r'^\| (?!passage|-)(.+) \|$', re.MULTILINE)
 FLAG = re.compile(r'`([\w.]+(?:\.py)?) --(\w+)(?:=[\w.-]+)?`')
 
@@ -30,6 +34,14 @@ def test_readings_name_flags_that_exist():
         assert named, row
         for program, flag in named:
             assert flag in flags_of(program), (program, flag)
+
+
+def test_readings_name_flags_whose_help_names_a_section():
+    settings = settings_of(TrainConfig)
+    named = {flag for row in read_tables()[0] for program, flag in FLAG.findall(row[4]) if program == 'train.py'}
+    assert [flag for flag in named - DATA if not settings[flag].section] == []
+    later = {flag for flag, one in settings.items() if one.section and one.is_later}
+    assert later <= named  # a reading that is added has a row
 
 
 def test_stand_ins_name_files_that_exist():

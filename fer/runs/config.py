@@ -323,6 +323,7 @@ class TrainConfig:
         at_least=1,
         noun='windows',
         by_default='64 in pretrain, 16 in audio, 4 in other stages',
+        section='6.1, 6.2, 6.4',
     )
     train_epochs: tuple[int, ...] = setting(
         'Epochs of training. Two numbers are two phases: the new layers only, then everything. With 20,0 there is no '
