@@ -20,11 +20,11 @@ def keras_vgg16(height, width, pooling):
     network = tf.keras.applications.VGG16(input_shape=(height, width, 3), **options)
     if pooling == 'valid':
         return network
-    config = network.get_config()
-    for layer in config['layers']:
-        if layer['class_name'] == 'MaxPooling2D':
-            layer['config']['padding'] = pooling
-    return tf.keras.Model.from_config(config)
+    inputs = net = tf.keras.Input((height, width, 3))
+    for layer in network.layers[1:]:  # Model.from_config may search for a layer without end
+        padding = {'padding': pooling} if isinstance(layer, tf.keras.layers.MaxPooling2D) else {}
+        net = type(layer).from_config(layer.get_config() | padding)(net)
+    return tf.keras.Model(inputs, net)
 
 
 @pytest.mark.parametrize(
