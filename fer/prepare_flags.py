@@ -27,18 +27,21 @@ def read_prepare_flags(manifest: str | Path) -> dict[str, str]:
     """
     path = Path(manifest).parent / FILE
     try:
-        lines = path.read_text(encoding='utf-8').split('\n')
+        text = path.read_text(encoding='utf-8')
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f'{path}: {error}; expected the flags of fer.prepare') from None
     flags = {}
-    for number, line in enumerate(lines, start=1):
-        name, is_valued, text = line.removeprefix('--').partition('=')
+    recorded, has_source, source = text.partition('\n--source=')  # it is last, because a path may hold line breaks
+    for number, line in enumerate(recorded.split('\n'), start=1):
+        name, is_valued, value = line.removeprefix('--').partition('=')
         if line and not (line.startswith('--') and name and is_valued):
             raise InputError(f'{path}:{number}: found {line[:100]!r}; expected --flag=value, as fer.prepare writes it')
         if line:
-            flags[name] = text
+            flags[name] = value
+    if has_source:
+        flags['source'] = source.removesuffix('\n')
     return flags
 
 

@@ -18,10 +18,12 @@ from fer.prepare.datasets.afew import find_videos
 from fer.prepare.faces import TEMPLATE, Face, align, similarity
 from fer.prepare.ffmpeg import FFMPEG
 from fer.prepare.media import Choice
+from fer.prepare.output_folder import open_output
 from fer.prepare.prepared import Prepared
 from fer.prepare.settings import Settings
 from fer.prepare.smile.extract import clip_features
 from fer.prepare.summary import describe_other_people
+from fer.prepare_flags import read_prepare_flags
 
 # The corpus is prepared once, in one of pytest-xdist's processes.
 pytestmark = pytest.mark.xdist_group(__name__)
@@ -326,6 +328,14 @@ def test_preparation_is_not_overwritten_without_the_flag(prepared):
     done = run('-m', 'fer.prepare', f'--source={folder / "raw"}', f'--output={folder}', '--overwrite', ok=False)
     assert done.code == 2
     assert 'no prepare_flags.txt' in done.err
+
+
+def test_recorded_flags_are_read_with_any_source(tmp_path):
+    """A path may hold a line break, even one before text that looks like a flag."""
+    open_output(tmp_path / 'data', '--dataset=afew\n--audio_source=\n', 'raw\n--jobs=2 of a\nb', overwrite=False)
+    flags = {'dataset': 'afew', 'audio_source': '', 'source': 'raw\n--jobs=2 of a\nb'}
+    assert read_prepare_flags(tmp_path / 'data' / 'train.txt') == flags
+    assert read_prepare_flags(tmp_path / 'elsewhere' / 'train.txt') == {}
 
 
 @pytest.mark.slow
