@@ -59,7 +59,7 @@ read_flags() {
 # --train_epochs=5,25. The rest is lost, or it arrives as a variable of a name such as `25 --seed`.
 check_flags_are_whole() {
     local entry word name="" lists
-    [ -n "${FLAGS:-}" ] || return 0
+    grep -qz '^FLAGS=.' "/proc/$$/environ" || return 0  # there are none, or they stand in the script
     while IFS= read -r -d '' entry; do
         [[ ! "${entry%%=*}" =~ ^[0-9-]|\ -- ]] ||
             fail "qsub -v cut FLAGS at the comma before '${entry%=}'; put the flags in a file and give FLAGFILE"

@@ -101,6 +101,21 @@ def test_flags_of_a_submission_reach_the_command(checkout, script, variables, ar
     assert done.out.splitlines() == [str(checkout), script.replace('.pbs', '.py'), *arguments]
 
 
+@pytest.mark.parametrize(
+    ('script', 'arguments'),
+    [
+        ('train.pbs', ['--stage=finetune', '--model=vgg_face', '--train_epochs=5,25', '--resume']),
+        ('evaluate.pbs', ['--run_dir=runs/own/0', '--manifest=data/afew/val.txt', '--split=val']),
+    ],
+)
+def test_flags_written_into_a_script_reach_the_command(checkout, script, arguments):
+    variables = write_python(checkout, 'printf "%s\\n" "$PWD" "$@"')
+    copy = Path(spool(checkout, script))
+    copy.write_text(re.sub(r'^# (FLAGS=|RUN_DIR=)', r'\1', copy.read_text(), flags=re.MULTILINE))
+    done = command(checkout.parent, 'bash', copy, environment=variables)
+    assert done.out.splitlines() == [str(checkout), script.replace('.pbs', '.py'), *arguments]
+
+
 @pytest.mark.parametrize('scheduler', SCHEDULERS)
 def test_jobs_stop_before_their_walltime(checkout, scheduler):
     """FER_MARGIN is a second here, and the walltime two."""
