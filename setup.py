@@ -55,6 +55,7 @@ COMMANDS = {
     'fer-train': 'fer.commands.train',
     'fer-evaluate': 'fer.commands.evaluate',
     'fer-fuse': 'fer.commands.fusion',
+    'fer-score': 'fer.score.__main__',
     'fer-prepare': 'fer.prepare.__main__',
     'fer-smile': 'fer.prepare.smile.__main__',
     'fer-statistics': 'fer.prepare.statistics.__main__',

@@ -312,7 +312,7 @@ def read_ledger(manifest: Manifest) -> list[LedgerRow]:
     path = existing_ledger(manifest.path)
     if path is None:
         return [LedgerRow(v.video_id, v.label, None, len(v.lines), None, '') for v in manifest.videos]
-    rows = _read_ledger_file(path)
+    rows = read_ledger_file(path)
     for video in manifest.videos:
         row = rows.get(video.video_id)
         if row is None:
@@ -337,12 +337,16 @@ def existing_ledger(manifest_path: str) -> Path | None:
 
 def _explained_by_ledger(manifest_path: str) -> bool:
     path = existing_ledger(manifest_path)
-    rows = _read_ledger_file(path) if path else {}
+    rows = read_ledger_file(path) if path else {}
     return bool(rows) and all(row.gap for row in rows.values())
 
 
-def _read_ledger_file(path: Path) -> dict[str, LedgerRow]:
-    """Returns the rows of a ledger by video id."""
+def read_ledger_file(path: Path) -> dict[str, LedgerRow]:
+    """Returns the rows of a ledger by video id, in the order of the file.
+
+    Raises:
+      InputError: the file is missing or malformed, or has a video twice. The message names the line.
+    """
     rows: dict[str, LedgerRow] = {}
     try:
         with open(path, encoding='utf-8-sig', newline='') as file:

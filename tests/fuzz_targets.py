@@ -68,6 +68,8 @@ from fer.runs.config import write_flagfile
 from fer.runs.flagfiles import read_settings
 from fer.runs.names import CLASS_COUNTS_FILE, FLAGS_FILE, PREPARE_FLAGS_FILE, SCALING_FILE
 from fer.runs.status import write_status
+from fer.score.predictions import PROBABILITY_COLUMNS, read_predictions
+from fer.score.sheet import score_predictions
 from fer.tf1 import tf
 from fer.training.feature_store import FeatureStore
 from fer.training.log import RunLog, draw_log
@@ -139,6 +141,18 @@ def make_results(folder: Path) -> list[Path]:
 def read_result(folder: Path) -> None:
     for name in 'ab':
         score_results(read_results(folder / name / 'results_val.txt'), name)
+
+
+def make_predictions(folder: Path) -> list[Path]:
+    columns = ','.join(PROBABILITY_COLUMNS)
+    rows = [f'v{row},{emotions.EMOTIONS[row]},' + ','.join(f'{k == row:.1f}' for k in range(7)) for row in range(7)]
+    (folder / 'theirs.csv').write_text('\n'.join([f'id,label,{columns}', *rows, '']))
+    write_ledger(folder / 'val.ledger.csv', [LedgerRow(f'v{row}', row, 9, 9, None, '') for row in range(7)])
+    return [folder / 'theirs.csv', folder / 'val.ledger.csv']
+
+
+def score_anyones(folder: Path) -> None:
+    score_predictions(read_predictions(folder / 'theirs.csv', folder / 'val.ledger.csv'))
 
 
 def fuse_results(folder: Path) -> None:
@@ -604,6 +618,7 @@ TARGETS = {
     'ledger': Target(make_ledger, read_ledgers, 1000),
     'results file': Target(make_results, read_result, 1300),
     'results files, fused': Target(make_results, fuse_results, 200),
+    'predictions of another program': Target(make_predictions, score_anyones, 300),
     'list for a submission': Target(make_expected, read_expecteds, 700),
     'audio CSV': Target(make_audio, read_audio_files, 900),
     'audio_scaling.txt': Target(make_scaling, read_scalings, 600),

@@ -67,7 +67,13 @@ def test_flags_of_commands_exist(page):
 @pages
 def test_flags_in_prose_exist(page):
     programs = (*SCRIPTS, 'fer.prepare', 'fer.experiment', 'fer.report', 'fer.extract', 'fer.data.check')
-    programs += ('fer.prepare.statistics', 'fer.report.counts', 'tests.benchmarks', 'tests.benchmarks.optimism')
+    programs += (
+        'fer.prepare.statistics',
+        'fer.report.counts',
+        'fer.score',
+        'tests.benchmarks',
+        'tests.benchmarks.optimism',
+    )
     known = set().union(FOREIGN_FLAGS, *map(flags_of, programs))
     named = {flag for code in markdown.inline_code(page) for flag in re.findall(r'(?<![\w-])--(\w+)', code)}
     assert named <= known, named - known

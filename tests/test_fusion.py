@@ -221,7 +221,7 @@ def test_method_4_without_evidence_follows_its_formula():
     assert predicted.tolist() == [0, 0]
 
 
-def test_method_4_warns_of_log_probabilities_and_missed_classes(answers):
+def test_method_4_warns_of_logarithms_and_missed_classes(answers):
     never = np.where(answers.predictions == 3, 0, answers.predictions)
     logarithms = Answers(np.log(softmax_of(answers.logits)), never, answers.labels)
     lines = {name: warn_of_sum(name, logarithms, fit(METHODS[name], logarithms)) for name in ('4', '4-normalised')}

@@ -21,10 +21,11 @@ MAY_IMPORT = {
     'fer.training': ('fer.data', 'fer.nets', 'fer.results'),
     'fer.extract': ('fer.data', 'fer.nets', 'fer.training'),
     **dict.fromkeys(('fer.fusion', 'fer.report', 'fer.demo'), ('fer.results',)),
+    'fer.score': ('fer.results', 'fer.fusion'),
     'fer.commands': ('fer.nets', 'fer.training', 'fer.fusion'),
     **dict.fromkeys(LOW_ROOMS, ()),
 }
-WITHOUT_TENSORFLOW = ('fer.prepare', 'fer.results', 'fer.fusion', 'fer.report', 'fer.dissertation')
+WITHOUT_TENSORFLOW = ('fer.prepare', 'fer.results', 'fer.fusion', 'fer.score', 'fer.report', 'fer.dissertation')
 
 
 @functools.cache
@@ -100,6 +101,7 @@ def test_flags_are_read_in_entry_points_only():
         *[('-m', f'fer.prepare{room}') for room in ('', '.smile', '.statistics', '.synthetic')],
         ('-m', 'fer.extract'),
         ('-m', 'fer.report'),
+        ('-m', 'fer.score'),
         ('-m', 'fer.report.counts'),
         ('-m', 'fer.experiment'),
         ('-m', 'fer.demo'),
