@@ -65,8 +65,8 @@ def explain_unused(stack: Stack, *, is_cuda_build: bool, environment: Mapping[st
       environment: the variables of the environment.
     """
     visible = environment.get(VISIBLE)
-    # CUDA ignores the first entry that names none of the cards, and all after it. Slurm writes NoDevFiles if a job has
-    # no card.
+    # CUDA ignores the first entry that is not a card, and all entries after it. Slurm writes NoDevFiles if a job has no
+    # card.
     if visible is not None and (not visible.strip() or visible.lstrip().startswith(('-', 'NoDevFiles'))):
         return Unused(f'{VISIBLE}={visible} hides every GPU', f'unset {VISIBLE}, or ask the scheduler for a GPU')
     if not is_cuda_build:

@@ -21,7 +21,7 @@ from fer.fusion.significance import compare
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.tables import print_diversity, print_rows
 from fer.fusion.validation import bootstrap_interval, cross_validated_method, summarise_predictions
-from fer.results.metrics import score_results, write_metrics
+from fer.results.metrics import describe_interval, score_results, write_metrics
 
 
 class Candidate(NamedTuple):
@@ -253,8 +253,7 @@ def _print_table(candidates: Sequence[Candidate], study: Study) -> list[dict]:
 def _cell(scored: dict | None) -> str:
     if scored is None:
         return '-'
-    low, high = scored['interval_95']
-    return f'{100 * scored["accuracy"]:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
+    return f'{100 * scored["accuracy"]:.1f} {describe_interval(scored["interval_95"])}'
 
 
 def _print_test(searched: Candidate, single: Candidate, study: Study) -> dict | None:
@@ -272,10 +271,9 @@ def _print_test(searched: Candidate, single: Candidate, study: Study) -> dict | 
     assert first is not None
     assert second is not None
     found = compare(labels, first, second)
-    low, high = found.interval_95
     print(
         f'searched ensemble against best single model, unseen videos: {100 * found.difference:+.1f} '
-        f'[{100 * low:+.1f}, {100 * high:+.1f}], right alone {found.first_only} : {found.second_only}, '
+        f'{describe_interval(found.interval_95, signed=True)}, right alone {found.first_only} : {found.second_only}, '
         f'McNemar p {found.mcnemar:.3f}'
     )
     return found._asdict()

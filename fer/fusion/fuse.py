@@ -16,7 +16,7 @@ from fer.fusion.methods import METHODS, Answers, Method, Weights, accuracies_of,
 from fer.fusion.requests import FusionRequest
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.validation import cross_validated_method, summarise_predictions
-from fer.results.metrics import score_results, summary, write_metrics
+from fer.results.metrics import describe_interval, score_results, summary, write_metrics
 from fer.results.results_file import Results, write_results
 from fer.runs.provenance import stamp
 
@@ -159,8 +159,8 @@ def _describe_best_member(members: Members, scored: Sequence[str]) -> str:
 
 def describe_validation(validation: dict) -> str:
     """Returns text such as `44.7% [35.1, 54.9], 5 folds, 10 times from 43.3% to 46.7%`."""
-    low, high = validation['interval_95']
-    text = f'{validation["accuracy"]:.1%} [{100 * low:.1f}, {100 * high:.1f}], {validation["folds"]} folds'
+    interval = describe_interval(validation['interval_95'])
+    text = f'{validation["accuracy"]:.1%} {interval}, {validation["folds"]} folds'
     if validation['repeats'] == 1:
         return text
     return f'{text}, {validation["repeats"]} times from {validation["lowest"]:.1%} to {validation["highest"]:.1%}'

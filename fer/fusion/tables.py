@@ -12,6 +12,7 @@ from fer.fusion.diversity import Diversity
 from fer.fusion.members import read_members
 from fer.fusion.requests import check_all_labelled
 from fer.fusion.significance import compare
+from fer.results.metrics import describe_interval
 
 MOST_SHOWN = 20  # members in a printed matrix. The CSV has all.
 
@@ -82,13 +83,12 @@ def print_comparisons(paths: Sequence[str], seed: int) -> None:
     rows = []
     for first, second in combinations(range(len(members.paths)), 2):
         found = compare(answers.labels, answers.predictions[first], answers.predictions[second], seed)
-        low, high = found.interval_95
         rows.append(
             [
                 f'[{first + 1}] - [{second + 1}]',
                 f'{found.first_only} : {found.second_only}',
                 f'{100 * found.difference:+.1f}',
-                f'[{100 * low:+.1f}, {100 * high:+.1f}]',
+                describe_interval(found.interval_95, signed=True),
                 f'{found.bootstrap:.3f}',
                 f'{found.mcnemar:.3f}',
             ]

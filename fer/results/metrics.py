@@ -11,6 +11,7 @@ you compare two accuracies.
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,8 @@ def score(labels: np.ndarray, predictions: np.ndarray) -> dict:
     """
     confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
     np.add.at(confusion, (labels, predictions), 1)
-    right, support, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall = right / np.maximum(predicted, 1), right / np.maximum(support, 1)
-    f1 = 2 * right / np.maximum(support + predicted, 1)
-    correct, total = int(right.sum()), len(labels)
+    precision, recall, f1, support = class_rates(confusion)
+    correct, total = int(confusion.diagonal().sum()), len(labels)
     present = support > 0
     return {
         'accuracy': correct / max(total, 1),
@@ -65,6 +64,18 @@ def score(labels: np.ndarray, predictions: np.ndarray) -> dict:
         },
         'confusion': confusion.tolist(),
     }
+
+
+def class_rates(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns precision, recall, F1 and support of each class, [..., 7] each. A rate without videos is 0.
+
+    Args:
+      confusion: counts, int [..., 7, 7] or more columns, rows = truth. Further columns count for the support only.
+    """
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    support, predicted = confusion.sum(axis=-1), confusion[..., :NUM_CLASSES].sum(axis=-2)
+    f1 = 2 * right / np.maximum(support + predicted, 1)
+    return right / np.maximum(predicted, 1), right / np.maximum(support, 1), f1, support
 
 
 def wilson_interval(correct: int, total: int) -> list[float]:
@@ -124,13 +135,18 @@ def summary(metrics: dict, answered: str = 'with faces') -> str:
     return f'{_figures(metrics)}; {answered} {_figures(metrics["with_faces"])}'
 
 
+def describe_interval(interval: Sequence[float], *, signed: bool = False) -> str:
+    """Returns text such as `[24.4, 44.6]` in percent, or `[-1.2, +3.0]` for a difference."""
+    low, high = (f'{100 * end:{"+" if signed else ""}.1f}' for end in interval)
+    return f'[{low}, {high}]'
+
+
 def _figures(metrics: dict) -> str:
-    low, high = metrics['interval_95']
     absent = metrics['classes_absent'] if metrics['total'] else []
     over = f' over {NUM_CLASSES - len(absent)} of {NUM_CLASSES} classes' if absent else ''
     if 0 < len(absent) <= _NAMED:
         over += f' (no {", ".join(absent)})'
     return (
         f'{metrics["correct"]}/{metrics["total"]} = {metrics["accuracy"]:.1%} '
-        f'[{100 * low:.1f}, {100 * high:.1f}], F1 {100 * metrics["f1"]:.1f}{over}'
+        f'{describe_interval(metrics["interval_95"])}, F1 {100 * metrics["f1"]:.1f}{over}'
     )

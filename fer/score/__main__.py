@@ -13,8 +13,9 @@ from absl import flags
 
 from fer import cli
 from fer.errors import InputError
+from fer.results.metrics import write_metrics
 from fer.score.predictions import read_predictions
-from fer.score.sheet import compare_predictions, describe_against, describe_sheet, score_predictions, write_sheet
+from fer.score.sheet import compare_predictions, describe_against, describe_sheet, score_predictions
 
 flags.DEFINE_string('predictions', None, 'CSV of the predictions to score.')
 flags.DEFINE_string('ledger', None, 'Ledger of the split, which names its videos and labels.')
@@ -38,7 +39,8 @@ def main() -> None:
     if other is not None:
         sheet['against'] = compare_predictions(predictions, other, args.seed)
         lines += describe_against(other, sheet['against'])
-    write_sheet(output / 'score.json', sheet)
+    output.mkdir(parents=True, exist_ok=True)
+    write_metrics(output / 'score.json', sheet)
     print('\n'.join([*lines, str(output / 'score.json')]))
 
 

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The score sheet of predictions: every official video counts, and one without a prediction counts as wrong."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer.emotions import EMOTIONS, NUM_CLASSES
-from fer.files import atomic_write
 from fer.fusion.significance import compare
 from fer.fusion.validation import SAMPLES
-from fer.results.metrics import score, wilson_interval
+from fer.results.metrics import class_rates, describe_interval, score, wilson_interval
 from fer.score.predictions import LOST, Predictions
 
 NAMES = {'uar': 'UAR', 'f1': 'macro F1', 'f1_weighted': 'weighted F1'}  # the scores with a bootstrap interval
@@ -36,14 +33,11 @@ def rates(counts: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
       `accuracy`, `uar`, `f1` and `f1_weighted`, float [...] in [0, 1].
     """
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    support, predicted = counts.sum(axis=-1), counts[..., :NUM_CLASSES].sum(axis=-2)
+    _, recall, f1, support = class_rates(counts)
     present = support > 0
-    recall = right / np.maximum(support, 1)
-    f1 = 2 * right / np.maximum(support + predicted, 1)
     total, classes = support.sum(axis=-1), present.sum(axis=-1)
     return {
-        'accuracy': right.sum(axis=-1) / total,
+        'accuracy': np.trace(counts, axis1=-2, axis2=-1) / total,
         'uar': recall.sum(axis=-1) / classes,
         'f1': (f1 * present).sum(axis=-1) / classes,
         'f1_weighted': (f1 * support).sum(axis=-1) / total,
@@ -71,24 +65,24 @@ def score_predictions(predictions: Predictions, seed: int = 0) -> dict[str, Any]
     # Samples of videos with replacement have multinomial counts, so the whole bootstrap is one call.
     sampled = np.random.default_rng(seed).multinomial(total, counts.ravel() / total, SAMPLES)
     scores, samples = rates(counts), rates(sampled.reshape(-1, *counts.shape))
-    right, predicted = counts.diagonal(), counts[:, :NUM_CLASSES].sum(axis=0)
-    support = counts.sum(axis=1)
+    precision, recall, f1, support = class_rates(counts)
+    correct = int(counts.trace())
     return {
         'predictions': predictions.path,
         'ledger': predictions.ledger,
         'classes': list(EMOTIONS),
         'total': total,
         'lost': int((~answered).sum()),
-        'correct': int(right.sum()),
+        'correct': correct,
         **{name: float(value) for name, value in scores.items()},
-        'interval_95': wilson_interval(int(right.sum()), total),
+        'interval_95': wilson_interval(correct, total),
         **{f'{name}_interval_95': np.percentile(samples[name], [2.5, 97.5]).tolist() for name in NAMES},
         'classes_absent': [name for name, videos in zip(EMOTIONS, support, strict=True) if not videos],
         'per_class': {
             name: {
-                'precision': float(right[k] / max(predicted[k], 1)),
-                'recall': float(right[k] / max(support[k], 1)),
-                'f1': float(2 * right[k] / max(support[k] + predicted[k], 1)),
+                'precision': float(precision[k]),
+                'recall': float(recall[k]),
+                'f1': float(f1[k]),
                 'support': int(support[k]),
                 'lost': int(counts[k, NUM_CLASSES]),
             }
@@ -124,15 +118,14 @@ def compare_predictions(first: Predictions, second: Predictions, seed: int = 0) 
 
 def describe_sheet(predictions: Predictions, sheet: dict[str, Any]) -> list[str]:
     """Returns the lines about a score sheet for the screen."""
-    answered = sheet['answered']
     lines = [
         *predictions.notes,
         f'{predictions.path}: {sheet["total"]} videos of {predictions.ledger}, {sheet["lost"]} of them lost, which '
         'count as wrong',
-        f'accuracy {_share(sheet)} {_interval(sheet["interval_95"])}; of those with a prediction {_share(answered)} '
-        f'{_interval(answered["interval_95"])}',
+        f'accuracy {_share(sheet)}; of those with a prediction {_share(sheet["answered"])}',
         ', '.join(
-            f'{text} {sheet[name]:.1%} {_interval(sheet[f"{name}_interval_95"])}' for name, text in NAMES.items()
+            f'{text} {sheet[name]:.1%} {describe_interval(sheet[f"{name}_interval_95"])}'
+            for name, text in NAMES.items()
         ),
         'recall: '
         + ', '.join(
@@ -150,28 +143,16 @@ def describe_sheet(predictions: Predictions, sheet: dict[str, Any]) -> list[str]
 
 def describe_against(other: Predictions, against: dict[str, Any]) -> list[str]:
     """Returns the lines about a comparison for the screen."""
-    low, high = against['interval_95']
     return [
         *other.notes,
         f'against {other.path}: accuracy {against["correct"]}/{len(other.labels)} = {against["accuracy"]:.1%}, '
         f'{against["lost"]} lost',
         f'right in one only: {against["first_only"]} here, {against["second_only"]} there; difference '
-        f'{100 * against["difference"]:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], McNemar p = '
-        f'{against["mcnemar"]:.3g}',
+        f'{100 * against["difference"]:+.1f} points '
+        f'{describe_interval(against["interval_95"], signed=True)}, McNemar p = {against["mcnemar"]:.3g}',
     ]
 
 
-def write_sheet(path: Path, sheet: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        json.dump(sheet, file, indent=1)
-        file.write('\n')
-
-
 def _share(scores: dict[str, Any]) -> str:
-    return f'{scores["correct"]}/{scores["total"]} = {scores["accuracy"]:.1%}'
-
-
-def _interval(interval: list[float]) -> str:
-    low, high = interval
-    return f'[{100 * low:.1f}, {100 * high:.1f}]'
+    share = f'{scores["correct"]}/{scores["total"]} = {scores["accuracy"]:.1%}'
+    return f'{share} {describe_interval(scores["interval_95"])}'

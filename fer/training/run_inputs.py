@@ -199,7 +199,7 @@ def _check_windows(config: TrainConfig, train_split: Split) -> None:
     manifests = ','.join(config.train_manifest)
     if not train_split.windows:
         words = train_split.contents.words
-        raise InputError(f'{manifests}: none of the {words.items} has {words.contents}; expected some to train on')
+        raise InputError(f'{manifests}: no {words.item} has {words.contents}; expected some to train on')
     if config.batch_size > len(train_split.windows):
         raise InputError(
             f'--batch_size={config.batch_size}: more than the {len(train_split.windows)} windows of {manifests}; '
