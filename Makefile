@@ -58,7 +58,7 @@ scheduler: $(STAMP)
 # replaces and against PyTorch (in its own environment, .venv-bench). Also measures that audio and faces are of one
 # instant. Takes hours, ends with a table of training's goals, and writes all figures to demo/benchmarks.json.
 bench: $(STAMP)
-	for name in alignment instants smile faces people afew2013 ravdess_audio grouped rnn search torch_venv; do \
+	for name in alignment instants smile faces people afew2013 ravdess_fusion ravdess_audio grouped rnn search torch_venv; do \
 	    $(BIN)/python -m tests.benchmarks.$$name || exit; \
 	done
 	$(BIN)/python -m tests.benchmarks

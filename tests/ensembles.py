@@ -12,11 +12,12 @@ import numpy as np
 from fer.fusion.methods import TIE, Answers
 
 
-def make_answers(models: int, videos: int, seed: int = 0) -> Answers:
+def make_answers(models: int, videos: int, seed: int = 0, classes: int = 7) -> Answers:
     """Returns models that are right on four of ten videos, and often wrong on the same ones."""
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 7, videos)
-    logits = rng.normal(size=(models, videos, 7)) + 0.7 * rng.normal(size=(videos, 7)) + 1.3 * np.eye(7)[labels]
+    labels = rng.integers(0, classes, videos)
+    size = (videos, classes)
+    logits = rng.normal(size=(models, *size)) + 0.7 * rng.normal(size=size) + 1.3 * np.eye(classes)[labels]
     return Answers(logits, logits.argmax(axis=2), labels)
 
 

@@ -31,11 +31,11 @@ def subset(number):
 
 @pytest.mark.parametrize('method', SEARCHABLE)
 def test_every_subset_scores_like_its_fusion(method):
-    """Some models are copies of others or never right, and votes often tie."""
-    answers = make_answers(7, 61, seed=3)
+    """Some models are copies of others or never right, and votes often tie. There are eight classes."""
+    answers = make_answers(7, 61, seed=3, classes=8)
     logits = answers.logits.copy()
     logits[4] = logits[1]
-    logits[5] = -50 * np.eye(7)[answers.labels]
+    logits[5] = -50 * np.eye(8)[answers.labels]
     logits[6] = np.round(logits[6])
     answers = Answers(logits, logits.argmax(axis=2), answers.labels)
     counts = count_correct(answers, method)
@@ -87,7 +87,7 @@ def test_exhaustive_search_finds_the_best_and_smallest():
 
 @pytest.mark.parametrize('method', SEARCHABLE)
 def test_greedy_search_equals_fusing_each_model(method):
-    answers = make_answers(5, 70, seed=4)
+    answers = make_answers(5, 70, seed=4, classes=8)
     chosen, best = [], (-1, [])
     for _ in range(GREEDY_ROUNDS):
         right = []
@@ -137,7 +137,7 @@ def test_nested_search_finds_nothing_in_noise():
 
 
 def test_diversity_equals_counts_per_video():
-    answers = make_answers(4, 90, seed=6)
+    answers = make_answers(4, 90, seed=6, classes=8)
     measured = measure_diversity(answers)
     right = [[p == y for p, y in zip(row, answers.labels, strict=True)] for row in answers.predictions]
     for i in range(4):
@@ -148,7 +148,7 @@ def test_diversity_equals_counts_per_video():
             differ = sum(answers.predictions[i] != answers.predictions[j])
             assert measured.disagreement[i, j] == pytest.approx(differ / 90)
             assert measured.either[i, j] == pytest.approx((a + b + c) / 90)
-        for k in range(7):
+        for k in range(8):
             videos = np.flatnonzero(answers.labels == k)
             assert measured.recall[i, k] == pytest.approx(np.mean([right[i][v] for v in videos]))
             alone = [v for v in videos if right[i][v] and sum(row[v] for row in right) == 1]

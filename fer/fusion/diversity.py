@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.emotions import NUM_CLASSES
 from fer.fusion.methods import Answers
 
 
@@ -17,8 +16,8 @@ class Diversity(NamedTuple):
     q_statistic: np.ndarray
     either: np.ndarray  # float64 [M, M], share of videos that at least one of two models answers correctly
     oracle: float  # share of videos that at least one of all models answers correctly
-    recall: np.ndarray  # float64 [M, 7], share of each class that a model answers correctly, NaN for an empty class
-    alone: np.ndarray  # int64 [M, 7], videos of each class that no other model answers correctly
+    recall: np.ndarray  # float64 [M, C], share of each class that a model answers correctly, NaN for an empty class
+    alone: np.ndarray  # int64 [M, C], videos of each class that no other model answers correctly
 
 
 def measure_diversity(answers: Answers) -> Diversity:
@@ -34,7 +33,7 @@ def measure_diversity(answers: Answers) -> Diversity:
     concordant, discordant = both * neither, one * one.T
     with np.errstate(invalid='ignore'):
         q_statistic = (concordant - discordant) / (concordant + discordant)
-    of_class = (labels[:, np.newaxis] == np.arange(NUM_CLASSES)).astype(np.int64)  # [V, 7]
+    of_class = (labels[:, np.newaxis] == np.arange(answers.num_classes)).astype(np.int64)  # [V, C]
     support = of_class.sum(axis=0)
     alone = right * (right.sum(axis=0) == 1)
     return Diversity(

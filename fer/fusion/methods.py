@@ -5,7 +5,7 @@ Every method is linear. With X[m, v, k], the logit or the vote of model m for cl
 
     score[v, k] = offset[k] + sum over m of by_class[m, k] * X[m, v, k]
 
-Methods differ in X and in how the weights are made. There are three ways:
+There are C classes: seven in results files. Methods differ in X and in how the weights are made. There are three ways:
 
 - A weighted mean over the models within each class, times a factor of the class. The factor is 1 except in the
   frequency methods. With a factor of 1, one model alone gives its own answers back.
@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.emotions import NUM_CLASSES
 from fer.fusion.regression import regress_class_wise, regress_models_then_classes
 
 TIE = 1e-9
@@ -30,12 +29,16 @@ NEVER_RIGHT = 1e-6  # weight of a model that was never right, so that it can sti
 
 
 class Answers(NamedTuple):
-    """The answers of M models to the same V videos."""
+    """The answers of M models to the same V videos, out of C classes."""
 
-    logits: np.ndarray  # float64 [M, V, 7]
+    logits: np.ndarray  # float64 [M, V, C]
     predictions: np.ndarray  # int [M, V], class indices
     labels: np.ndarray  # int [V], class indices, -1 where unknown
     answered: np.ndarray | None = None  # bool [M, V], whether a model answers a video, None if each answers all
+
+    @property
+    def num_classes(self) -> int:
+        return self.logits.shape[2]
 
     def shares(self) -> np.ndarray:
         """Returns 1 where a model answers a video, else 0, float64 [M, V]."""
@@ -46,8 +49,8 @@ class Weights(NamedTuple):
     """The weights in the module's formula."""
 
     model: np.ndarray  # float64 [M], of each model over all classes, sums to 1 in a weighted mean
-    by_class: np.ndarray  # float64 [M, 7]
-    offset: np.ndarray  # float64 [7]
+    by_class: np.ndarray  # float64 [M, C]
+    offset: np.ndarray  # float64 [C]
 
 
 class Evidence(NamedTuple):
@@ -57,15 +60,15 @@ class Evidence(NamedTuple):
     """
 
     model: np.ndarray  # float64 [M], above 0
-    by_class: np.ndarray | None  # float64 [M, 7] of a model within each class, above 0 in a mean, None if all are equal
-    factor: np.ndarray  # float64 [7], above 0, by which a class's score is multiplied, equal for all models
+    by_class: np.ndarray | None  # float64 [M, C] of a model within each class, above 0 in a mean, None if all are equal
+    factor: np.ndarray  # float64 [C], above 0, by which a class's score is multiplied, equal for all models
 
 
 class Method(NamedTuple):
     """A way of fusing. Either `evidence` or `learn` is set."""
 
     title: str
-    inputs: Callable[[Answers], np.ndarray]  # X, float64 [M, V, 7]
+    inputs: Callable[[Answers], np.ndarray]  # X, float64 [M, V, C]
     needs: str  # what the weights are made from: 'nothing', 'accuracies' or 'labels' (of the videos themselves)
     evidence: Callable[[Answers, np.ndarray], Evidence] | None = None  # of answers and the models' accuracies [M]
     learn: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None  # of X and labels
@@ -73,8 +76,8 @@ class Method(NamedTuple):
 
 
 def votes(answers: Answers) -> np.ndarray:
-    """Returns 1 for each model's predicted class and 0 for the others, float64 [M, V, 7]."""
-    return np.eye(NUM_CLASSES)[answers.predictions]
+    """Returns 1 for each model's predicted class and 0 for the others, float64 [M, V, C]."""
+    return np.eye(answers.num_classes)[answers.predictions]
 
 
 def raw_logits(answers: Answers) -> np.ndarray:
@@ -82,7 +85,7 @@ def raw_logits(answers: Answers) -> np.ndarray:
 
 
 def rescaled_logits(answers: Answers) -> np.ndarray:
-    """Stretches each model's seven logits of a video to [0, 1] (6.5, Scaling Logits). Equal logits become 0.
+    """Stretches each model's logits of a video to [0, 1] (6.5, Scaling Logits). Equal logits become 0.
 
     The dissertation does not specify the range over which it rescales. Rescaling each video keeps an answer
     independent of other videos.
@@ -93,17 +96,17 @@ def rescaled_logits(answers: Answers) -> np.ndarray:
 
 
 def softmax(answers: Answers) -> np.ndarray:
-    """Returns the models' class probabilities, float64 [M, V, 7]."""
+    """Returns the models' class probabilities, float64 [M, V, C]."""
     powers = np.exp(answers.logits - answers.logits.max(axis=2, keepdims=True))
     return powers / powers.sum(axis=2, keepdims=True)
 
 
 def equal(answers: Answers, accuracies: np.ndarray) -> Evidence:
-    return Evidence(np.ones(len(answers.logits)), None, np.ones(NUM_CLASSES))
+    return Evidence(np.ones(len(answers.logits)), None, np.ones(answers.num_classes))
 
 
 def by_accuracy(answers: Answers, accuracies: np.ndarray) -> Evidence:
-    return Evidence(np.maximum(accuracies, NEVER_RIGHT), None, np.ones(NUM_CLASSES))
+    return Evidence(np.maximum(accuracies, NEVER_RIGHT), None, np.ones(answers.num_classes))
 
 
 def by_accuracy_and_root_class_accuracy(answers: Answers, accuracies: np.ndarray) -> Evidence:
@@ -115,7 +118,7 @@ def by_accuracy_and_root_class_accuracy(answers: Answers, accuracies: np.ndarray
     """
     right, videos = count_by_class(answers)
     within = np.where(videos > 0, right / np.maximum(videos, 1), accuracies[:, np.newaxis])
-    return Evidence(accuracies, np.sqrt(within), np.ones(NUM_CLASSES))
+    return Evidence(accuracies, np.sqrt(within), np.ones(answers.num_classes))
 
 
 def by_accuracy_and_smoothed_root_class_accuracy(answers: Answers, accuracies: np.ndarray) -> Evidence:
@@ -133,24 +136,24 @@ def by_accuracy_and_root_frequency(answers: Answers, accuracies: np.ndarray) -> 
     This is the other reading of section 4.4: 'include class weights to reduce imbalance in data'. The factors are equal
     for all models, so they change the answers of a single model, too. A larger factor makes a negative logit smaller.
     """
-    return by_accuracy(answers, accuracies)._replace(factor=np.sqrt(inverse_frequencies(answers.labels)))
+    return by_accuracy(answers, accuracies)._replace(factor=np.sqrt(inverse_frequencies(answers)))
 
 
 def by_accuracy_and_frequency(answers: Answers, accuracies: np.ndarray) -> Evidence:
     """Weights models by accuracy, and classes by their inverse frequency, as if all classes had equally many videos."""
-    return by_accuracy(answers, accuracies)._replace(factor=inverse_frequencies(answers.labels))
+    return by_accuracy(answers, accuracies)._replace(factor=inverse_frequencies(answers))
 
 
 def count_by_class(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
-    """Counts each model's right answers and all of its answers in each class, two arrays of float64 [M, 7]."""
-    of_class = (answers.labels[:, np.newaxis] == np.arange(NUM_CLASSES)).astype(float)  # [V, 7]
+    """Counts each model's right answers and all of its answers in each class, two arrays of float64 [M, C]."""
+    of_class = (answers.labels[:, np.newaxis] == np.arange(answers.num_classes)).astype(float)  # [V, C]
     right = (answers.predictions == answers.labels) * answers.shares()  # [M, V]
     return right @ of_class, answers.shares() @ of_class
 
 
-def inverse_frequencies(labels: np.ndarray) -> np.ndarray:
-    """Returns the mean size of a class divided by each class's size, with one video added to each, float64 [7]."""
-    counts = np.bincount(labels, minlength=NUM_CLASSES) + 1
+def inverse_frequencies(answers: Answers) -> np.ndarray:
+    """Returns the mean size of a class divided by each class's size, with one video added to each, float64 [C]."""
+    counts = np.bincount(answers.labels, minlength=answers.num_classes) + 1
     return counts.mean() / counts
 
 
@@ -225,8 +228,8 @@ def take_models(answers: Answers, models: Sequence[int]) -> Answers:
 
 
 def weigh_classes(evidence: Evidence) -> np.ndarray:
-    """Returns each model's factor within each class, without the factor of the class, float64 [M, 7]."""
-    within = np.ones(NUM_CLASSES) if evidence.by_class is None else evidence.by_class
+    """Returns each model's factor within each class, without the factor of the class, float64 [M, C]."""
+    within = np.ones_like(evidence.factor) if evidence.by_class is None else evidence.by_class
     return evidence.model[:, np.newaxis] * within
 
 
@@ -235,7 +238,7 @@ def _make_weights(evidence: Evidence, *, is_sum: bool) -> Weights:
     model, by_class = evidence.model, weigh_classes(evidence)
     if not is_sum:
         model, by_class = model / model.sum(), by_class / by_class.sum(axis=0)
-    return Weights(model, by_class * evidence.factor, np.zeros(NUM_CLASSES))
+    return Weights(model, by_class * evidence.factor, np.zeros_like(evidence.factor))
 
 
 def fit(method: Method, answers: Answers, accuracies: np.ndarray | None = None) -> Weights:
@@ -262,20 +265,20 @@ def apply(method: Method, answers: Answers, weights: Weights) -> tuple[np.ndarra
     the video gets the answer of the sum over the models that answer it.
 
     Returns:
-      Fused scores, float64 [V, 7], and predictions, int [V].
+      Fused scores, float64 [V, C], and predictions, int [V].
     """
     inputs = _inputs(method, answers)
     scores = np.einsum('mvk,mk->vk', inputs, weights.by_class)
     if answers.answered is not None:
         size = weights.model[:, np.newaxis] if method.is_sum else np.abs(weights.by_class)
-        present = answers.shares().T @ size  # [V, 1] or [V, 7]
+        present = answers.shares().T @ size  # [V, 1] or [V, C]
         scores = scores * size.sum(axis=0) / np.where(present > 0, present, 1)
     scores = scores + weights.offset
     return scores, decide(scores, weights.model @ np.abs(inputs).max(axis=2))
 
 
 def _inputs(method: Method, answers: Answers) -> np.ndarray:
-    """Returns X, float64 [M, V, 7]. It is 0 where a model does not answer."""
+    """Returns X, float64 [M, V, C]. It is 0 where a model does not answer."""
     inputs = method.inputs(answers)
     return inputs if answers.answered is None else inputs * answers.shares()[..., np.newaxis]
 
@@ -284,7 +287,7 @@ def decide(scores: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
     """Returns the first class whose score ties with the largest, int [...].
 
     Args:
-      scores: float [..., 7].
+      scores: float [..., C].
       magnitude: float [...], the size of the terms that scores are sums of. Differences up to TIE x magnitude are ties.
     """
     largest = scores.max(axis=-1, keepdims=True)

@@ -10,58 +10,57 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fer.emotions import NUM_CLASSES
 from fer.fusion.folds import stratified_folds
 
 FOLDS, SEED = 5, 0
 RIDGES = np.logspace(3, -3, 7)  # multiples of the number of rows, because inputs are standardised. Strongest first
 
-# Weights [M, 7] and offset [7] of inputs [M, V, 7], labels [V] and a ridge.
+# Weights [M, C] and offset [C] of inputs [M, V, C], labels [V] and a ridge.
 Regression = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 
 def regress_models_then_classes(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Learns a weight for each model, then a weight and an offset for each class: M + 14 numbers (method 5).
+    """Learns a weight for each model, then a weight and an offset for each class: M + 2 C numbers (method 5).
 
     One regression over all videos and classes gives the M model weights. Then, for each class, a regression on the
     models' weighted sum gives the weight and the offset.
 
     Args:
-      inputs: float64 [M, V, 7].
+      inputs: float64 [M, V, C].
       labels: int [V], class indices.
 
     Returns:
-      Weights, float64 [M, 7], and offsets, float64 [7].
+      Weights, float64 [M, C], and offsets, float64 [C].
     """
     return _with_best_ridge(_models_then_classes, inputs, labels)
 
 
 def regress_class_wise(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Learns a weight for each model in each class and an offset for each class: 7 M + 7 numbers.
+    """Learns a weight for each model in each class and an offset for each class: C M + C numbers.
 
     Each class has a regression of its own.
 
     Args:
-      inputs: float64 [M, V, 7].
+      inputs: float64 [M, V, C].
       labels: int [V], class indices.
 
     Returns:
-      Weights, float64 [M, 7], and offsets, float64 [7].
+      Weights, float64 [M, C], and offsets, float64 [C].
     """
     return _with_best_ridge(_class_wise, inputs, labels)
 
 
 def _models_then_classes(inputs: np.ndarray, labels: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    targets = np.eye(NUM_CLASSES)[labels]  # [V, 7]
+    targets = np.eye(inputs.shape[2])[labels]  # [V, C]
     model, _ = ridge_regression(inputs.reshape(len(inputs), -1).T, targets.ravel(), ridge)
-    fused = np.tensordot(model, inputs, axes=1)  # [V, 7]
-    classes = [ridge_regression(fused[:, [k]], targets[:, k], ridge) for k in range(NUM_CLASSES)]
+    fused = np.tensordot(model, inputs, axes=1)  # [V, C]
+    classes = [ridge_regression(fused[:, [k]], targets[:, k], ridge) for k in range(inputs.shape[2])]
     by_class = model[:, np.newaxis] * np.array([slope[0] for slope, _ in classes])
     return by_class, np.array([offset for _, offset in classes])
 
 
 def _class_wise(inputs: np.ndarray, labels: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    classes = [ridge_regression(inputs[:, :, k].T, (labels == k).astype(float), ridge) for k in range(NUM_CLASSES)]
+    classes = [ridge_regression(inputs[:, :, k].T, (labels == k).astype(float), ridge) for k in range(inputs.shape[2])]
     return np.array([slopes for slopes, _ in classes]).T, np.array([offset for _, offset in classes])
 
 

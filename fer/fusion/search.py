@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fer.cpus import count_cpus
-from fer.emotions import NUM_CLASSES
 from fer.fusion.methods import (
     METHODS,
     TIE,
@@ -83,7 +82,7 @@ def fit_ensemble(ensemble: Ensemble, answers: Answers) -> Weights:
 
 
 def predict(ensemble: Ensemble, answers: Answers, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
-    """Returns fused scores, float64 [V, 7], and predictions, int [V], from the answers of all M models."""
+    """Returns fused scores, float64 [V, C], and predictions, int [V], from the answers of all M models."""
     return apply(METHODS[ensemble.method], take_models(answers, ensemble.models), weights)
 
 
@@ -140,9 +139,9 @@ def _best_greedy(answers: Answers, name: str) -> Ensemble:
     inputs, evidence = _prepare(answers, METHODS[name])
     models, is_sum = len(inputs), METHODS[name].is_sum
     by_class = weigh_classes(evidence)
-    numerators = inputs * (by_class * evidence.factor)[:, np.newaxis]  # [M, V, 7]
+    numerators = inputs * (by_class * evidence.factor)[:, np.newaxis]  # [M, V, C]
     magnitudes = evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2)  # [M, V]
-    numerator, magnitude, weight, class_weight = np.zeros_like(numerators[0]), 0.0, 0.0, np.zeros(NUM_CLASSES)
+    numerator, magnitude, weight, class_weight = np.zeros_like(numerators[0]), 0.0, 0.0, np.zeros_like(evidence.factor)
     chosen: list[int] = []
     best: tuple[int, list[int]] = (-1, [])
     for _ in range(GREEDY_ROUNDS):
@@ -164,29 +163,29 @@ def _best_greedy(answers: Answers, name: str) -> Ensemble:
 def _count_additive(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> np.ndarray:
     """Counts right answers for methods whose sums need no division: they are not means, or equal means in each class.
 
-    A video is right if six sums over the members are all below 0: the leads of the other classes over the true class.
+    A video is right if C - 1 sums over the members are all below 0: the leads of the other classes over the true class.
     Each sum has an inner and an outer half, and inner + outer < 0 means inner < -outer. So the inner sums of a (video,
     class) are sorted once. After that, only their places (16 bits each) are compared with the place of each -outer.
     """
     contributions = inputs * (weigh_classes(evidence) * evidence.factor)[:, np.newaxis]
     lead, strict = _leads(contributions, evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2), labels)
-    models, videos = len(inputs), len(labels)
+    models, videos, others = len(inputs), len(labels), len(lead[0])
     inner_models = min(models, _INNER_ADDITIVE)
-    inner = _subset_sums(lead[:inner_models].reshape(inner_models, -1))  # [inner, 6 V]
-    outer = -_subset_sums(lead[inner_models:].reshape(models - inner_models, 6 * videos))  # [outer, 6 V]
-    place = np.empty((6 * videos, len(inner)), np.int16)
-    bound = np.empty((len(outer), 6 * videos), np.int16)
-    for column in range(6 * videos):
+    inner = _subset_sums(lead[:inner_models].reshape(inner_models, -1))  # [inner, (C - 1) V]
+    outer = -_subset_sums(lead[inner_models:].reshape(models - inner_models, others * videos))  # [outer, (C - 1) V]
+    place = np.empty((others * videos, len(inner)), np.int16)
+    bound = np.empty((len(outer), others * videos), np.int16)
+    for column in range(others * videos):
         ascending = np.sort(inner[:, column])
         place[column] = np.searchsorted(ascending, inner[:, column])
         side: Literal['left', 'right'] = 'left' if strict.flat[column] else 'right'  # below, or at most
         bound[:, column] = np.searchsorted(ascending, outer[:, column], side)
-    places = place.reshape(6, videos, -1)
-    bounds = bound.reshape(-1, 6, videos, 1)
+    places = place.reshape(others, videos, -1)
+    bounds = bound.reshape(-1, others, videos, 1)
 
     def count(block: int) -> np.ndarray:
         right = places[0] < bounds[block, 0]  # [V, inner]
-        for other in range(1, 6):
+        for other in range(1, others):
             right &= places[other] < bounds[block, other]
         return _count_videos(right)
 
@@ -197,16 +196,16 @@ def _leads(contributions: np.ndarray, magnitudes: np.ndarray, labels: np.ndarray
     """Returns how far each other class leads the true class, with the margin of a tie.
 
     Args:
-      contributions: float64 [M, V, 7], what each model adds to each score.
+      contributions: float64 [M, V, C], what each model adds to each score.
       magnitudes: float64 [M, V], what each model adds to the measure of ties.
       labels: int [V].
 
     Returns:
-      Leads, float64 [M, 6, V], and bool [6, V]. It is True if the sum of leads over the members must be below 0,
-      because the class would win a tie against the true class. Otherwise the sum may be 0.
+      Leads, float64 [M, C - 1, V], and bool [C - 1, V]. It is True if the sum of leads over the members must be below
+      0, because the class would win a tie against the true class. Otherwise the sum may be 0.
     """
-    others = np.arange(NUM_CLASSES - 1)[:, np.newaxis]
-    others = others + (others >= labels)  # [6, V]
+    others = np.arange(contributions.shape[2] - 1)[:, np.newaxis]
+    others = others + (others >= labels)  # [C - 1, V]
     strict = others < labels
     videos = np.arange(len(labels))
     lead = contributions[:, videos, others] - contributions[:, videos, labels][:, np.newaxis]
@@ -221,8 +220,8 @@ def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> 
     """
     by_class = weigh_classes(evidence)
     order = np.argsort(labels, kind='stable')
-    edges = np.searchsorted(labels[order], np.arange(NUM_CLASSES + 1))
-    numerators = (inputs * (by_class * evidence.factor)[:, np.newaxis])[:, order].transpose(0, 2, 1)  # [M, 7, V]
+    edges = np.searchsorted(labels[order], np.arange(inputs.shape[2] + 1))
+    numerators = (inputs * (by_class * evidence.factor)[:, np.newaxis])[:, order].transpose(0, 2, 1)  # [M, C, V]
     magnitudes = TIE * evidence.model[:, np.newaxis] * np.abs(inputs).max(axis=2)[:, order]  # [M, V]
     inner_models = min(len(inputs), _INNER_RATIO)
 
@@ -241,13 +240,13 @@ def _count_ratio(inputs: np.ndarray, evidence: Evidence, labels: np.ndarray) -> 
         with np.errstate(divide='ignore', invalid='ignore'):
             per_class, per_model = 1 / (class_inner + class_outer[block]), 1 / (weight_inner + weight_outer[block])
             total = np.zeros(score_inner.shape[-1], np.int32)
-            for label in range(NUM_CLASSES):
+            for label in range(inputs.shape[2]):
                 rows = slice(edges[label], edges[label + 1])
                 true = (score_inner[label, rows] + score_outer[block, label, rows]) * per_class[label]
                 tie = (tie_inner[rows] + tie_outer[block, rows]) * per_model
                 below, up_to = true - tie, true + tie
                 right = np.ones(true.shape, bool)
-                for other in range(NUM_CLASSES):
+                for other in range(inputs.shape[2]):
                     if other == label:
                         continue
                     score = score_inner[other, rows] + score_outer[block, other, rows]

@@ -43,7 +43,7 @@ _SMALLEST = 1e-9  # probability, so that a logarithm is finite
 
 
 def main() -> None:
-    scores = read_scores(find_scores())
+    scores = read_scores(find_scores('afew2013.npz'))
     print('member              split       answered (k/n)        all (k/N)            printed')
     for member in MEMBERS:
         for split in ('train', 'validation'):
@@ -61,12 +61,12 @@ def main() -> None:
         print(describe_search(found))
 
 
-def find_scores() -> Path:
-    """Returns the path of the scores. Raises InputError if there is no such file."""
+def find_scores(name: str) -> Path:
+    """Returns the path of the scores, by default the file of this name. Raises InputError if there is no such file."""
     real = find_realdata()
-    path = Path(flags.FLAGS.scores) if flags.FLAGS.scores else real and real / 'scores' / 'afew2013.npz'
+    path = Path(flags.FLAGS.scores) if flags.FLAGS.scores else real and real / 'scores' / name
     if path is None or not path.is_file():
-        raise InputError(f'--scores={path}: expected the scores of AFEW 2013 (or a folder named by FER_REALDATA)')
+        raise InputError(f'--scores={path}: expected a file like {name} (or a folder named by FER_REALDATA)')
     return path
 
 
