@@ -8,7 +8,7 @@ import dataclasses
 import math
 import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class Setting:
     by_default: str = ''  # describes a default that the network, the stage or the run decides
     is_path: bool = False
     is_later: bool = False  # whether flags.txt of older runs does not have it
+    before: Any = None  # the value that older runs had, None if it is the default
     # From the field itself.
     name: str = ''
     kind: type = str  # bool, int, float or str, of the value or of each value of a tuple
@@ -178,6 +179,22 @@ def parse_values(settings: type, texts: Mapping[str, str]) -> dict[str, Any]:
 def format_values(settings: Any) -> dict[str, str]:
     """Returns {name: text} of settings, in the order of their fields."""
     return {name: one.format(getattr(settings, name)) for name, one in settings_of(type(settings)).items()}
+
+
+def values_before(settings: type, given: Collection[str]) -> dict[str, Any]:
+    """Returns {name: value} of settings that are not given, where an older run had another value than the default.
+
+    The settings of an older run are complete except for later settings, because they come from its flags.txt. Where
+    others are missing too, the settings are those of a new run, and the result is empty.
+
+    Args:
+      settings: a class of settings.
+      given: names of the settings that have a value.
+    """
+    missing = {name: one for name, one in settings_of(settings).items() if name not in given}
+    if not all(one.is_later for one in missing.values()):
+        return {}
+    return {name: one.before for name, one in missing.items() if one.before is not None}
 
 
 class FlagRow(NamedTuple):

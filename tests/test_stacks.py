@@ -29,7 +29,7 @@ MOVED = {
     'densenet121': {'stage': 'finetune', 'model': 'densenet121'},
     'audio_gru': {'stage': 'audio', 'model': 'audio_gru', 'train_epochs': '2'},
 }
-TINY = {'width': 0.03, 'image_size': 32, 'val_manifest': '', 'train_epochs': '2'}
+TINY = {'initialiser': 'fan_in', 'width': 0.03, 'image_size': 32, 'val_manifest': '', 'train_epochs': '2'}
 
 
 def other_python() -> str:

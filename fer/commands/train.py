@@ -9,6 +9,8 @@ finite, and 85 for a stop by a signal. After these --resume continues.
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -16,9 +18,10 @@ from absl import flags
 from fer import cli
 from fer.errors import InputError
 from fer.flags import define_flags, read_flags
-from fer.runs.config import TrainConfig
+from fer.runs.config import TrainConfig, read_flagfile
 from fer.runs.default_data import add_manifests
-from fer.settings import format_values, settings_of
+from fer.runs.names import FLAGS_FILE
+from fer.settings import format_values, settings_of, values_before
 
 define_flags(TrainConfig)
 flags.DEFINE_bool('resume', False, 'Resume the run in --run_dir if there is one.')
@@ -33,7 +36,9 @@ def main() -> None:
     if values.resume and values.overwrite:  # jobs that are requeued always resume
         raise InputError('--overwrite: not together with --resume, which keeps the run; give one of them')
     has_val = bool(values['val_manifest'].present)
-    config, lines = add_manifests(complete(read_flags(TrainConfig)), has_val=has_val, resume=values.resume)
+    given = [name for name in settings_of(TrainConfig) if values[name].present]
+    config = keep_older_values(complete(read_flags(TrainConfig)), given, resume=values.resume)
+    config, lines = add_manifests(config, has_val=has_val, resume=values.resume)
     print('\n'.join(lines), end='\n' * bool(lines), flush=True)
     train(make_absolute(config), resume=values.resume, overwrite=values.overwrite)
 
@@ -55,6 +60,25 @@ def complete(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, **decided)
 
 
+def keep_older_values(config: TrainConfig, given: Sequence[str], *, resume: bool) -> TrainConfig:
+    """Returns settings in which those that are not given have the values of an older run, if they are its settings.
+
+    That is so for the flags.txt of an older run, which does not have later settings, and for a run that resumes.
+
+    Args:
+      config: the settings, complete.
+      given: names of the settings that the user gives.
+      resume: whether the run in the folder `config.run_dir` continues, if there is one.
+    """
+    older = values_before(TrainConfig, given)
+    flags_file = Path(config.run_dir) / FLAGS_FILE
+    if resume and flags_file.exists():
+        run = read_flagfile(flags_file)
+        missing = (name for name, one in settings_of(TrainConfig).items() if one.before is not None)
+        older = {name: getattr(run, name) for name in missing if name not in given}
+    return dataclasses.replace(config, **older)
+
+
 def name_run(config: TrainConfig) -> str:
     """Returns the name of a run, made of its main settings."""
     texts = {name: text.replace(',', '+') for name, text in format_values(config).items()}  # fusion.py splits at commas
@@ -66,7 +90,8 @@ def name_run(config: TrainConfig) -> str:
         'early_fusion': ['option{fusion_option}'.format(**texts), rnn, *fc6],
     }
     pooling = [f'pool{config.vgg_pooling}'] * (config.vgg_pooling != 'source')
-    parts = [*of_stage.get(config.stage, []), *pooling, '{classify}_{aggregate}_len{seq_len}'.format(**texts)]
+    start = [f'init_{config.initialiser}'] * (config.initialiser != TrainConfig.initialiser)
+    parts = [*of_stage.get(config.stage, []), *pooling, *start, '{classify}_{aggregate}_len{seq_len}'.format(**texts)]
     return '_'.join([*parts, f'lr{config.learning_rate:g}', '{train_epochs}ep_seed{seed}'.format(**texts)])
 
 

@@ -8,7 +8,15 @@ small images without augmentation, so it is left out.
 """
 
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.layers import batch_norm, batch_norm_arg_scope, conv2d, features_of_map, pool_3x3, scale_channels
+from fer.nets.layers import (
+    batch_norm,
+    batch_norm_arg_scope,
+    classifier,
+    conv2d,
+    features_of_map,
+    pool_3x3,
+    scale_channels,
+)
 from fer.tf1 import slim, tf
 
 BLOCKS = (6, 12, 24, 16)  # layers of each dense block
@@ -72,7 +80,7 @@ def densenet121(
         features = features_of_map(net, global_pool)
         end_points['features'] = features
         if num_classes:
-            end_points['logits'] = slim.fully_connected(features, num_classes, activation_fn=None, scope='logits')
+            end_points['logits'] = classifier(features, num_classes)
     return features, end_points
 
 

@@ -12,9 +12,10 @@ The options of figure 6.13 differ in the joined features and in the classifier:
 
 from typing import NamedTuple
 
+from fer.nets.layers import classifier
 from fer.nets.layers import dropout as dropout_layer
 from fer.nets.rnn import Recurrence, sequence_classifier
-from fer.tf1 import slim, tf
+from fer.tf1 import tf
 
 
 class Option(NamedTuple):
@@ -69,5 +70,5 @@ def early_fusion(
         return outputs, {'joined': joined, 'logits': end_points['logits']}
     with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):
         net = dropout_layer(joined, dropout, is_training, scope=f'{scope}/dropout')
-        logits = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
+        logits = classifier(net, num_classes)
     return joined, {'joined': joined, 'logits': logits}

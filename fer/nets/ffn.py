@@ -8,6 +8,7 @@ and dropout. The order is that of Ioffe and Szegedy 2015, because the dissertati
 from collections.abc import Sequence
 
 from fer.nets.layers import batch_norm as batch_norm_layer
+from fer.nets.layers import classifier
 from fer.nets.layers import dropout as dropout_layer
 from fer.tf1 import slim, tf
 
@@ -65,5 +66,5 @@ def ffn(
             end_points[name] = hidden
             net = dropout_layer(hidden, dropout, is_training, scope=f'{scope}/dropout_{number}')
         if num_classes:
-            end_points['logits'] = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
+            end_points['logits'] = classifier(net, num_classes)
     return hidden, end_points

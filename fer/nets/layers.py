@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer.nets.initialisers import classifier_initializers, convolution_initializer
 from fer.tf1 import slim, tf
 
 RELU_GAIN = 2 / (1 - 1 / math.pi)  # 1 over the variance of a rectified standard normal variable
@@ -138,7 +139,7 @@ def conv2d(
             padding = 'same'
     with tf.variable_scope(scope):
         shape = [size, size, inputs.shape[3] // groups, channels]
-        weights = slim.model_variable('weights', shape, initializer=slim.variance_scaling_initializer())
+        weights = slim.model_variable('weights', shape, initializer=convolution_initializer())
         net = tf.nn.conv2d(inputs, weights, strides=stride, padding=padding.upper())
         net = normalizer_fn(net, fused=groups == 1) if normalizer_fn else net
         return activation_fn(net) if activation_fn else net
@@ -170,7 +171,7 @@ def separable_conv2d(
       float32 [N, ceil(H / stride), ceil(W / stride), channels], padded as TensorFlow's SAME.
     """
     with tf.variable_scope(scope):
-        initializer = slim.variance_scaling_initializer()
+        initializer = convolution_initializer()
         depth = inputs.shape[3]
         depthwise = slim.model_variable('depthwise_weights', [size, size, depth, 1], initializer=initializer)
         pointwise = slim.model_variable('pointwise_weights', [1, 1, depth, channels], initializer=initializer)
@@ -225,6 +226,22 @@ def features_of_map(net: tf.Tensor, global_pool: bool) -> tf.Tensor:
       float32 [N, C], or [N, H * W * C] in the map's own order: row, column, channel.
     """
     return tf.reduce_mean(net, [1, 2]) if global_pool else slim.flatten(net)
+
+
+def classifier(inputs: tf.Tensor, num_classes: int, weights_initializer=None, scope: str = 'logits') -> tf.Tensor:
+    """Builds the dense layer that gives the logits. Its start depends on the scheme (--initialiser).
+
+    Args:
+      inputs: float32 [N, D].
+      num_classes: units.
+      weights_initializer: initial weights of the scheme `fan_in`, None for Xavier's.
+      scope: scope of the variables `weights` and `biases`.
+
+    Returns:
+      float32 [N, num_classes].
+    """
+    start = classifier_initializers(int(inputs.shape[1]), weights_initializer)
+    return slim.fully_connected(inputs, num_classes, activation_fn=None, scope=scope, **start)
 
 
 class ChunkPosition(NamedTuple):

@@ -15,6 +15,7 @@ from fer.nets.conventions import Convention, source_pixels
 from fer.nets.layers import (
     batch_norm,
     batch_norm_arg_scope,
+    classifier,
     conv2d,
     features_of_map,
     pool_3x3,
@@ -149,7 +150,7 @@ def nasnet(
         end_points['features'] = features
         if num_classes:
             net = dropout_layer(features, dropout, is_training, scope='dropout')
-            end_points['logits'] = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
+            end_points['logits'] = classifier(net, num_classes)
     return features, end_points
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.layers import batch_norm_arg_scope, conv2d, features_of_map, pool_3x3, scale_channels
-from fer.tf1 import slim, tf
+from fer.nets.layers import batch_norm_arg_scope, classifier, conv2d, features_of_map, pool_3x3, scale_channels
+from fer.tf1 import tf
 
 BLOCKS = ((64, 3), (128, 4), (256, 6), (512, 3))  # (channels of a bottleneck, units)
 EXPANSION = 4  # output channels of a unit per channel of its bottleneck
@@ -112,7 +112,7 @@ def residual_network(
         features = features_of_map(net, global_pool)
         end_points['features'] = features
         if num_classes:
-            end_points['logits'] = slim.fully_connected(features, num_classes, activation_fn=None, scope='logits')
+            end_points['logits'] = classifier(features, num_classes)
     return features, end_points
 
 

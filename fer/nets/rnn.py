@@ -20,6 +20,7 @@ from fer.nets.attention import (
     wrapped_loop,
 )
 from fer.nets.cells import CELLS, masked_loop
+from fer.nets.layers import classifier
 from fer.nets.layers import dropout as dropout_layer
 from fer.tf1 import slim, tf
 
@@ -162,5 +163,5 @@ def sequence_classifier(
         if num_classes:
             # The name has the whole scope, because several classifiers of one network would share a mask otherwise.
             net = dropout_layer(outputs, dropout, is_training, scope=f'{scope}/dropout')
-            end_points['logits'] = slim.fully_connected(net, num_classes, activation_fn=None, scope='logits')
+            end_points['logits'] = classifier(net, num_classes)
     return outputs, end_points

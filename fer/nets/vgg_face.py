@@ -16,7 +16,7 @@ dissertation names the combination as future work (ch. 10).
 """
 
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.layers import RELU_GAIN, centred_initializer, features_of_map, scale_channels
+from fer.nets.layers import RELU_GAIN, centred_initializer, classifier, features_of_map, scale_channels
 from fer.nets.layers import dropout as dropout_layer
 from fer.nets.se_resnet import squeeze_excite
 from fer.tf1 import slim, tf
@@ -97,12 +97,5 @@ def vgg_face(
         net = slim.fully_connected(net, scale_channels(FC_UNITS, width), scope='fc7')
         end_points['fc7'] = net
         net = dropout_layer(net, dropout, is_training, scope='dropout7')
-        logits = slim.fully_connected(
-            net,
-            num_classes,
-            activation_fn=None,
-            weights_initializer=centred_initializer(1.0),
-            scope='fc8',
-        )
-        end_points['logits'] = logits
+        end_points['logits'] = classifier(net, num_classes, centred_initializer(1.0), scope='fc8')
     return features, end_points

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer.errors import InputError
 from fer.files import atomic_write
-from fer.settings import format_values, parse_values, setting, settings_of
+from fer.settings import format_values, parse_values, setting, settings_of, values_before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,6 +407,16 @@ class TrainConfig:
         section='6.5',
     )
     reinit_fc: bool = setting('Start with fresh dense layers instead of restored ones.', False, section='6.2')
+    initialiser: str = setting(
+        'How new layers start, where no weights are restored.',
+        'fan_out',
+        choices={
+            'fan_out': 'He over the fan-out, small classifiers, as in torchvision',
+            'fan_in': 'He over the fan-in, Xavier for classifiers, as in slim',
+        },
+        before='fan_in',
+        is_later=True,
+    )
     input_convention: str = setting(
         'Which pixels the network gets.',
         'source',
@@ -558,7 +568,7 @@ def read_flagfile(path: str | Path) -> TrainConfig:
         if name not in texts and not one.is_later:
             raise InputError(f'{path}: no --{name}; expected every flag of the run')
     try:
-        return TrainConfig(**parse_values(TrainConfig, texts))
+        return TrainConfig(**{**values_before(TrainConfig, texts.keys()), **parse_values(TrainConfig, texts)})
     except InputError as error:
         raise InputError(f'{path}: {error}') from None
 

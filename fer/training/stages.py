@@ -6,7 +6,8 @@ into logits of frames. A part is named by the scope of its variables. It names t
 new layers. The first of two phases trains only new layers, and all other layers act as in evaluation.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from fer.data.audio import FUNCTIONALS, LLD, Scaling
@@ -18,6 +19,7 @@ from fer.nets import NETWORKS, get_network
 from fer.nets.conventions import Convention
 from fer.nets.early_fusion import OPTIONS, early_fusion
 from fer.nets.ffn import ffn
+from fer.nets.initialisers import initialiser_scope
 from fer.nets.layers import batch_norm, dropout
 from fer.nets.rnn import Recurrence, sequence_classifier
 from fer.runs.config import TrainConfig
@@ -349,15 +351,13 @@ def build_frames(
     """
     stage, model = blueprint.stage, blueprint.config.model
     with_new_layers = {part.scope for part in stage.parts(blueprint) if part.new_layers}
-    frozen = phase == Phase.NEW_LAYERS or blueprint.config.batch_norm_mode == 'frozen'
-    normalisation = {'frozen': frozen, 'decay': blueprint.config.batch_norm_decay}
     chunked = None
 
     def is_trained(scope: str) -> bool:
         return is_training and (phase == Phase.ALL or scope in with_new_layers)
 
     def cnn(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        with slim.arg_scope([batch_norm], **normalisation):  # opened here, because a second pass is added later
+        with _layer_scope(blueprint.config, phase):  # opened here, because a second pass is added later
             return build_cnn(blueprint, images, is_training=is_trained(model))
 
     cnn_outputs: Mapping[str, tf.Tensor] = batch.features or {}
@@ -366,8 +366,19 @@ def build_frames(
         cnn_outputs = chunked.outputs
     elif batch.images is not None:
         cnn_outputs = cnn(batch.images)
-    with slim.arg_scope([batch_norm], **normalisation):
+    with _layer_scope(blueprint.config, phase):
         return stage.build(blueprint, batch, cnn_outputs, is_trained)._replace(chunked=chunked)
+
+
+@contextlib.contextmanager
+def _layer_scope(config: TrainConfig, phase: Phase) -> Iterator[None]:
+    """Gives the layers built inside the run's batch normalisation and the start of new layers."""
+    frozen = phase == Phase.NEW_LAYERS or config.batch_norm_mode == 'frozen'
+    with (
+        slim.arg_scope([batch_norm], frozen=frozen, decay=config.batch_norm_decay),
+        initialiser_scope(config.initialiser),
+    ):
+        yield
 
 
 def phase_chunk_size(blueprint: Blueprint, phase: Phase, frames: int) -> int:
