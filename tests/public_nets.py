@@ -11,6 +11,7 @@ from nets import one_shot_session
 from fer.tf1 import tf
 
 RESIDUAL_UNITS = (3, 4, 6, 3)
+BASIC_UNITS = (2, 2, 2, 2)
 DENSE_LAYERS = (6, 12, 24, 16)
 VGG_CONVOLUTIONS = (2, 2, 3, 3, 3)
 CLASSES = 5
@@ -50,6 +51,25 @@ def random_residual(inner, outer, stem, groups=1, squeeze_excite=False, seed=0):
                 net[block, unit, 'excite'] = (_kernel(rng, few, high), _biases(rng, high))
             channels = high
     net['classifier'] = (_kernel(rng, channels, CLASSES), _biases(rng, CLASSES))
+    return net
+
+
+def random_basic(channels, seed=0):
+    """Returns the parts of a ResNet-18 as `random_residual` does. The stem has the channels of the first stage."""
+    rng = np.random.default_rng(seed)
+    before = channels[0]
+    net = {'conv': _kernel(rng, 7, 7, 3, before), 'norm': _norm(rng, before)}
+    for block, units in enumerate(BASIC_UNITS, start=1):
+        here = channels[block - 1]
+        for unit in range(1, units + 1):
+            for part, inputs in ((1, before), (2, here)):
+                net[block, unit, f'conv{part}'] = _kernel(rng, 3, 3, inputs, here)
+                net[block, unit, f'norm{part}'] = _norm(rng, here)
+            if before != here:
+                net[block, unit, 'shortcut'] = _kernel(rng, 1, 1, before, here)
+                net[block, unit, 'shortcut_norm'] = _norm(rng, here)
+            before = here
+    net['classifier'] = (_kernel(rng, before, CLASSES), _biases(rng, CLASSES))
     return net
 
 
@@ -144,6 +164,21 @@ def residual(net, x, stride_in, padded_pool, epsilon, groups=1):
     return tf.reduce_mean(x, [1, 2])
 
 
+def basic(net, x, epsilon):
+    """Returns float32 [N, C], the features of a ResNet-18."""
+    x = _stem_pool(tf.nn.relu(_normalised(_conv(x, net['conv'], 2, 3), net['norm'], epsilon)), 'around')
+    for block, units in enumerate(BASIC_UNITS, start=1):
+        for unit in range(1, units + 1):
+            stride = 2 if unit == 1 and block > 1 else 1
+            y = _normalised(_conv(x, net[block, unit, 'conv1'], stride, 1), net[block, unit, 'norm1'], epsilon)
+            y = _normalised(_conv(tf.nn.relu(y), net[block, unit, 'conv2'], 1, 1), net[block, unit, 'norm2'], epsilon)
+            if (block, unit, 'shortcut') in net:
+                norm = net[block, unit, 'shortcut_norm']
+                x = _normalised(_conv(x, net[block, unit, 'shortcut'], stride), norm, epsilon)
+            x = tf.nn.relu(x + y)
+    return tf.reduce_mean(x, [1, 2])
+
+
 def dense(net, x, symmetric, epsilon):
     """Returns float32 [N, C], the features of a DenseNet. Its stem is padded on each side, or as TensorFlow's SAME."""
     if symmetric:
@@ -192,7 +227,7 @@ def _oihw(kernel):
 
 
 def torch_residual(net):
-    """Returns the names of torchvision's resnet50, timm's seresnet50 and seresnext50_32x4d."""
+    """Returns the names of torchvision's resnet50 and resnet18, timm's seresnet50 and seresnext50_32x4d."""
     weights, biases = net['classifier']
     state = {'conv1.weight': _oihw(net['conv']), 'fc.weight': weights.T.copy(), 'fc.bias': biases}
     state |= _torch_norm('bn1', net['norm'])

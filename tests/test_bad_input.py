@@ -95,7 +95,7 @@ def test_train_refuses_bad_data(data, tmp_path, damage):
     ('flag', 'says'),
     [
         ('--seq_len=0', '--seq_len=0: expected 1 to'),
-        ('--model=resnet18', '--model=resnet18: expected one of vgg_face, resnet50'),
+        ('--model=resnet34', '--model=resnet34: expected one of vgg_face, resnet50'),
         ('--train_epochs=5,x', '--train_epochs=5,x'),
         ('--image_size=16', '--image_size=16: expected at least 32'),
         ('--width=0', '--width=0'),

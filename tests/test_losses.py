@@ -66,6 +66,21 @@ def test_focal_equals_the_papers(gamma):
     check_gradients(lambda x: losses.focal(x, LABELS, gamma), logits)
 
 
+def test_smoothed_cross_entropy_equals_keras():
+    logits = 3 * sample(8, CLASSES)
+    one_hot = np.eye(CLASSES)[LABELS]
+    found, expected = evaluate(
+        lambda x: (
+            losses.cross_entropy(x, LABELS, 0.2),
+            tf.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2, reduction='none')(
+                one_hot, x
+            ),
+        ),
+        logits,
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_focal_with_gamma_0_is_cross_entropy():
     logits = (20 * sample(8, CLASSES)).astype(np.float32)
     focal, plain = evaluate(lambda x: (losses.focal(x, LABELS, 0.0), losses.cross_entropy(x, LABELS)), logits)

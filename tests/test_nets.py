@@ -12,9 +12,18 @@ from nets import load, load_seeded, one_shot_session, random_images
 
 from fer.nets import NETWORKS
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.layers import BATCH_NORM_DECAY, batch_norm, batch_norm_arg_scope, conv2d, pool_3x3, scale_channels
+from fer.nets.layers import (
+    BATCH_NORM_DECAY,
+    STEM_STRIDES,
+    batch_norm,
+    batch_norm_arg_scope,
+    build_stem,
+    conv2d,
+    pool_3x3,
+    scale_channels,
+)
 from fer.nets.published import PUBLISHED
-from fer.nets.resnet import SLIM
+from fer.nets.resnet import SLIM, TORCH
 from fer.nets.se_resnet import squeeze_excite
 from fer.nets.summary import summarise, summarise_published
 from fer.tf1 import slim, tf
@@ -284,7 +293,7 @@ def test_summary_is_printed():
     costs, published = (table.splitlines() for table in done.out.split('\n\n'))
     rows = [line.split() for line in costs]
     assert [row[0] for row in rows[1 : 1 + 2 * len(NETWORKS) : 2]] == list(NETWORKS)
-    assert rows[6][:6] == ['densenet121', '224', 'True', '6,961,031', '6,953,856', '2.833']
+    assert rows[8][:6] == ['densenet121', '224', 'True', '6,961,031', '6,953,856', '2.833']
     rows = [line.split() for line in published[1 : 1 + len(PUBLISHED)]]
     assert [row[0] for row in rows] == list(PUBLISHED)
     assert all(row[2] == row[3] and row[4] == row[5] for row in rows)
@@ -295,6 +304,40 @@ def test_summary_is_printed():
 def checkpoint_values(run_dir):
     reader = tf.train.load_checkpoint(str(run_dir))
     return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
+
+
+STEMMED = [name for name, network in NETWORKS.items() if network.has_stem]
+
+
+@pytest.mark.parametrize('name', STEMMED)
+@pytest.mark.usefixtures('shallow_networks')
+def test_stem_stride_changes_maps_and_no_variable(name):
+    sides, shapes = [], []
+    for stride in STEM_STRIDES:
+        with tf.Graph().as_default():
+            images = tf.placeholder(tf.float32, [None, 64, 64, 3])
+            _, end_points = NETWORKS[name].build(images, width=NARROW, global_pool=True, stem_stride=stride)
+            assert ('pool1' in end_points) == (stride > 1)
+            sides.append(int(next(net for key, net in end_points.items() if key.startswith('block1')).shape[1]))
+            shapes.append({variable.op.name: variable.shape.as_list() for variable in tf.global_variables()})
+    full = 64 // sides[2]  # slim's ResNet-50 strides once more in block 1
+    assert sides == [16 // full, 32 // full, 64 // full]
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_stem_without_stride_equals_numpy():
+    """A 7x7 convolution of stride 1, with zeros around, at two places. Then a 3x3 maximum of stride 2."""
+    pixels = random_images(32, number=1)
+    with tf.Graph().as_default(), one_shot_session() as session:
+        images = tf.constant(pixels)
+        end_points = build_stem(images, 2, TORCH, 2)
+        session.run(tf.global_variables_initializer())
+        maps, pooled, kernel = session.run([end_points['conv1'], end_points['pool1'], tf.global_variables()[0]])
+    around = np.pad(pixels[0], [(3, 3), (3, 3), (0, 0)])
+    for row, column in ((0, 0), (17, 31)):
+        expected = np.einsum('hwc,hwco->o', around[row : row + 7, column : column + 7], kernel)
+        np.testing.assert_allclose(maps[0, row, column], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(pooled[0, 3, 4], maps[0, 5:8, 7:10].max((0, 1)), rtol=1e-6)
 
 
 @pytest.mark.slow

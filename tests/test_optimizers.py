@@ -92,7 +92,8 @@ def found_values(config, phases):
         new, old = (tf.get_variable(name, initializer=FIRST[name].astype(np.float32)) for name in ('new', 'old'))
         loss = loss_of([new, old])
         tower = Tower(new, new, loss, Loss(loss, loss, []))
-        rate = learning_rate(0.1, 'reduce', 0.5, 2, global_step)
+        decay = dataclasses.replace(config, learning_rate=0.1, lr_schedule='reduce', decay_rate=0.5, decay_steps=2)
+        rate = learning_rate(decay, len(phases), global_step)
         groups = parameter_groups(config, rate, {Phase.NEW_LAYERS: [new], Phase.ALL: [old, new]})
         steps = {
             phase: build_step(tower, groups[phase], config.clip_norm, phase, mixed_precision=config.mixed_precision)
@@ -165,6 +166,16 @@ SETTINGS = {
         {'stage': 'audio', 'model': 'ffn', 'batch_norm_decay': 0.9},
         '--batch_norm_decay=0.9: --model=ffn has no batch normalisation',
     ),
+    'a warm-up of another schedule': (
+        {'warmup_steps': 9},
+        '--warmup_steps=9: expected --lr_schedule=cosine, found red',
+    ),
+    'smoothing for focal loss': (
+        {'loss': 'focal', 'label_smoothing': 0.1},
+        '--label_smoothing=0.1: expected --loss=cross_entropy, found focal',
+    ),
+    'a stem of VGG-Face': ({'stem_stride': 2}, '--stem_stride=2: --model=vgg_face has no such layers'),
+    'a stem of audio': ({'stage': 'audio', 'model': 'ffn', 'stem_stride': 2}, '--stem_stride=2: expected none for'),
     'an optimiser of another name': ({'optimizer': 'adagrad'}, '--optimizer=adagrad: expected one of adam, sgd'),
 }
 

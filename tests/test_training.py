@@ -255,7 +255,23 @@ def test_malformed_epochs_are_refused(text):
 def test_reducing_learning_rate_is_a_staircase():
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.placeholder(tf.int64, [])
-        reduce = learning_rate(1e-4, 'reduce', 0.95, 5000, step)
-        static = learning_rate(1e-4, 'static', 0.95, 5000, step)
+        reduce, static = (
+            learning_rate(TrainConfig(learning_rate=1e-4, lr_schedule=schedule), 20000, step)
+            for schedule in ('reduce', 'static')
+        )
         found = [session.run([reduce, static], {step: n}) for n in (0, 4999, 5000, 14999)]
     np.testing.assert_allclose(found, [[1e-4] * 2, [1e-4] * 2, [0.95e-4, 1e-4], [0.9025e-4, 1e-4]], rtol=1e-6)
+
+
+@pytest.mark.parametrize('warmup', [0, 10])
+def test_cosine_learning_rate_equals_keras(warmup):
+    config = TrainConfig(learning_rate=0.1, lr_schedule='cosine', warmup_steps=warmup)
+    with tf.Graph().as_default(), tf.Session() as session:
+        step = tf.placeholder(tf.int64, [])
+        rate = learning_rate(config, 110, step)
+        keras = tf.keras.optimizers.schedules.CosineDecay(0.1, 110 - warmup)(step - warmup)
+        steps = (warmup, 40, 73, 109, 110)
+        found, expected = zip(*[session.run([rate, keras], {step: n}) for n in steps], strict=True)
+        first = [session.run(rate, {step: n}) for n in range(warmup)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(first, 0.1 * np.arange(1, warmup + 1) / max(warmup, 1), rtol=1e-6)

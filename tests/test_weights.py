@@ -116,6 +116,13 @@ def torch_residual(folder, source, channels, stride='conv2', pool='around', writ
     return Case(folder / 'model.safetensors', source, images, features)
 
 
+def torch_resnet18(folder):
+    net, images = public.random_basic((4, 8, 16, 32)), random_images(70)
+    save_file(public.torch_residual(net), folder / 'model.safetensors')
+    features = public.run(public.basic, net, torch_pixels(images), 1e-5)
+    return Case(folder / 'model.safetensors', 'torchvision resnet18', images, features)
+
+
 def hikapok(folder, source, channels, stride):
     net, images = public.random_residual(**channels, squeeze_excite=True), random_images(70)
     path = save_checkpoint(folder / 'model.ckpt', public.hikapok(net))
@@ -334,6 +341,7 @@ def slim_nasnet(folder, keras_name='NASNetMobile', cells=4, averages=True):
 CASES = {
     'slim resnet_v1_50': slim_resnet50,
     'torchvision resnet50': lambda folder: torch_residual(folder, 'torchvision resnet50', RESIDUAL, gates=False),
+    'torchvision resnet18': torch_resnet18,
     'torchvision vgg16': torch_vgg16,
     'HiKapok se_resnet50': lambda folder: hikapok(folder, 'HiKapok se_resnet50', RESIDUAL, 'conv1'),
     'Aff-Wild VGG-Face': affwild_vgg_face,

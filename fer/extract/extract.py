@@ -29,6 +29,7 @@ from fer.training.memory_errors import advise_evaluation, explain_full_memory
 from fer.training.predict import run_named
 from fer.training.restore import AFTER_FEATURES, Origin, check_network, describe_pixels, initialise, source_convention
 from fer.training.session import SessionSettings, check_session, open_first_session, open_session
+from fer.training.stages import option_arguments
 
 DEFAULT_IMAGE_SIZE = 112  # for checkpoints without an image size of their own
 
@@ -39,7 +40,7 @@ class CnnPlan(NamedTuple):
     model: str
     image_size: int  # in pixels
     num_classes: int  # of the weights' classifier, 0 without one
-    arguments: dict[str, Any]  # of the network's builder: width, global_pool, convention, se
+    arguments: dict[str, Any]  # of the network's builder: width, global_pool, convention, se, stem_stride
     weights: OpenedWeights
 
 
@@ -98,7 +99,7 @@ def plan_cnn(request: ExtractionRequest) -> CnnPlan:
         'width': request.width or (run.width if run else 1.0),
         'global_pool': global_pool,
         'convention': source_convention(network, weights, request.input_convention),
-        **({'se': True} if run and run.se_vgg else {}),
+        **(option_arguments(run) if run else {}),
     }
     return CnnPlan(model, image_size, num_classes(weights), arguments, weights)
 

@@ -11,10 +11,10 @@ from fer.nets.conventions import Convention, source_pixels
 from fer.nets.layers import (
     batch_norm,
     batch_norm_arg_scope,
+    build_stem,
     classifier,
     conv2d,
     features_of_map,
-    pool_3x3,
     scale_channels,
 )
 from fer.tf1 import slim, tf
@@ -35,6 +35,7 @@ def densenet121(
     global_pool: bool = True,
     convention: Convention = TORCH,
     scope: str = 'densenet121',
+    stem_stride: int = 4,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Builds DenseNet-121.
 
@@ -47,6 +48,7 @@ def densenet121(
       global_pool: True averages the last map, False keeps it flat.
       convention: the convention of the weights' source.
       scope: scope of the variables, which are reused if they exist.
+      stem_stride: stride of the layers before the first block, see `build_stem`.
 
     Returns:
       features: float32 [N, 1024 * width], or [N, H' * W' * 1024 * width] for a flat map. H' is about H / 32: the stem
@@ -55,16 +57,13 @@ def densenet121(
         `features`, `logits` [N, num_classes].
     """
     growth = scale_channels(GROWTH_RATE, width)
-    end_points = {}
     with (
         tf.variable_scope(scope, reuse=tf.AUTO_REUSE),
         batch_norm_arg_scope(is_training, convention.epsilon),
     ):
         net = source_pixels(images, convention)
-        net = conv2d(net, scale_channels(64, width), 7, 2, convention.padding, scope='conv1')
-        end_points['conv1'] = net
-        net = pool_3x3(net, 'MAX', convention.pool)
-        end_points['pool1'] = net
+        end_points = build_stem(net, scale_channels(64, width), convention, stem_stride)
+        net = list(end_points.values())[-1]
         with slim.arg_scope([conv2d], activation_fn=None, normalizer_fn=None):
             for block, layers in enumerate(BLOCKS, start=1):
                 for layer in range(1, layers + 1):

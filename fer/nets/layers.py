@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer.nets.conventions import Convention
 from fer.nets.initialisers import classifier_initializers, convolution_initializer
 from fer.tf1 import slim, tf
 
@@ -17,6 +18,8 @@ RELU_GAIN = 2 / (1 - 1 / math.pi)  # 1 over the variance of a rectified standard
 # hundreds of thousands of steps of ImageNet. An epoch of AFEW has two hundred steps, after which the averages should
 # depend on this data rather than on their start.
 BATCH_NORM_DECAY = 0.99
+
+STEM_STRIDES = (4, 2, 1)  # the first is that of ResNet's and DenseNet's papers
 
 
 def scale_channels(channels: int, width: float, multiple: int = 1) -> int:
@@ -210,6 +213,27 @@ def pool_3x3(inputs: tf.Tensor, kind: str, pool: str) -> tf.Tensor:
         rows = columns = [{'symmetric': 1, 'after': 0}[pool], 1]
     inputs = tf.pad(inputs, [[0, 0], rows, columns, [0, 0]])
     return tf.nn.pool(inputs, [3, 3], kind, 'VALID', strides=[2, 2])
+
+
+def build_stem(images: tf.Tensor, channels: int, convention: Convention, stride: int) -> dict[str, tf.Tensor]:
+    """Builds the 7x7 convolution and the 3x3 maximum pool before the first stage.
+
+    On faces of 48 pixels, the paper's stride of 4 leaves 12x12 to the first stage and 2x2 to the last. The variables do
+    not depend on the stride, so that published weights can be restored with any.
+
+    Args:
+      images: float32 [N, H, W, 3].
+      channels: of the convolution.
+      convention: gives the padding of both.
+      stride: 4 as in the paper, where both stride by 2. With 2 only the pool strides. With 1 there is no pool.
+
+    Returns:
+      The end points `conv1`, and `pool1` with a pool, in this order. Each is float32 [N, H', W', channels].
+    """
+    end_points = {'conv1': conv2d(images, channels, 7, 2 if stride == 4 else 1, convention.padding, scope='conv1')}
+    if stride > 1:
+        end_points['pool1'] = pool_3x3(end_points['conv1'], 'MAX', convention.pool)
+    return end_points
 
 
 def features_of_map(net: tf.Tensor, global_pool: bool) -> tf.Tensor:

@@ -42,6 +42,14 @@ PUBLISHED = {
         "torchvision, num_params of resnet50; Hu et al. 2018, table 2 (3.86); the paper's strides, slim's need 3.48 G",
         SLIM._replace(stride='first_1x1'),
     ),
+    'resnet18': Published(
+        11_689_512,
+        11_176_512,
+        1.814e9,
+        224,
+        True,
+        'torchvision, num_params and _ops of resnet18 (1.814)',
+    ),
     'densenet121': Published(
         7_978_856,
         6_953_856,

@@ -29,9 +29,11 @@ class Network(NamedTuple):
     on_last_map: tuple[str, str] | None = None
     grouped: bool = False  # True if it has convolutions in groups
     batch_norm: bool = True  # False if it has no batch normalisation
+    has_stem: bool = False  # True if `build` takes `stem_stride`
 
 
 _RESIDUAL_MAP = ('logits', 'block4/unit_3/conv3/BatchNorm/beta')
+_BASIC_MAP = ('logits', 'block4/unit_2/conv2/BatchNorm/beta')
 
 NETWORKS = {
     'vgg_face': Network(
@@ -51,6 +53,16 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(False, True),
         on_last_map=_RESIDUAL_MAP,
+        has_stem=True,
+    ),
+    'resnet18': Network(
+        build=resnet.resnet18,
+        convention=resnet.TORCH,
+        phase_one=('resnet18/logits',),
+        min_image_size=32,
+        global_pool=(True, False),
+        on_last_map=_BASIC_MAP,
+        has_stem=True,
     ),
     'densenet121': Network(
         build=densenet.densenet121,
@@ -59,6 +71,7 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(True, False),
         on_last_map=('logits', 'norm5/beta'),
+        has_stem=True,
     ),
     'se_resnet50': Network(
         build=se_resnet.se_resnet50,
@@ -67,6 +80,7 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(False, True),
         on_last_map=_RESIDUAL_MAP,
+        has_stem=True,
     ),
     'se_resnext50': Network(
         build=se_resnet.se_resnext50,
@@ -75,6 +89,7 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(True, False),
         on_last_map=_RESIDUAL_MAP,
+        has_stem=True,
         grouped=True,
     ),
     'nasnet': Network(

@@ -59,6 +59,7 @@ def se_resnet50(
     global_pool: bool = True,
     convention: Convention = CAFFE,
     scope: str = 'se_resnet50',
+    stem_stride: int = 4,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Builds SE-ResNet-50: ResNet-50 with an SE block in every unit.
 
@@ -71,12 +72,14 @@ def se_resnet50(
       global_pool: True averages the last map, False keeps it flat.
       convention: the convention of the weights' source.
       scope: scope of the variables, which are reused if they exist.
+      stem_stride: stride of the layers before the first stage, see `build_stem`.
 
     Returns:
-      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map.
+      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map. With
+        another `stem_stride`, 8 * stem_stride replaces 32.
       end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
     """
-    design = ResidualDesign(refine=squeeze_excite)
+    design = ResidualDesign(refine=squeeze_excite, stem_stride=stem_stride)
     return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, design)
 
 
@@ -89,6 +92,7 @@ def se_resnext50(
     global_pool: bool = True,
     convention: Convention = CAFFE_NEXT,
     scope: str = 'se_resnext50',
+    stem_stride: int = 4,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Builds SE-ResNeXt-50 (32x4d): SE-ResNet-50 with bottlenecks twice as wide and their 3x3 in 32 groups.
 
@@ -101,10 +105,12 @@ def se_resnext50(
       global_pool: True averages the last map, False keeps it flat.
       convention: the convention of the weights' source.
       scope: scope of the variables, which are reused if they exist.
+      stem_stride: stride of the layers before the first stage, see `build_stem`.
 
     Returns:
-      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map.
+      features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map. With
+        another `stem_stride`, 8 * stem_stride replaces 32.
       end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
     """
-    design = ResidualDesign(bottleneck=2, groups=GROUPS, refine=squeeze_excite)
+    design = ResidualDesign(bottleneck=2, groups=GROUPS, refine=squeeze_excite, stem_stride=stem_stride)
     return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, design)

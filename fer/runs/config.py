@@ -93,6 +93,17 @@ class TrainConfig:
         by_default='the one that is better for the network in section 6.1',
         section='6.1',
     )
+    stem_stride: int = setting(
+        'Stride of the layers before the first stage of a ResNet, an SE network or DenseNet. The variables do not '
+        'depend on it. Faces of 48 pixels leave a map of 12x12 with 4.',
+        4,
+        choices={
+            4: 'as in the papers, 2 in the 7x7 convolution and 2 in the pool',
+            2: 'in the pool only',
+            1: 'no stride and no pool',
+        },
+        is_later=True,
+    )
     se_vgg: bool = setting(
         'Put a squeeze-and-excitation block after each convolution of VGG-Face.', False, section='chapter 10'
     )
@@ -249,6 +260,15 @@ class TrainConfig:
     )
     loss: str = setting('Loss of an item.', 'cross_entropy', choices=dict.fromkeys(('cross_entropy', 'focal'), ''))
     focal_gamma: float = setting('Exponent of the focal loss.', 2.0, at_least=0)
+    label_smoothing: float = setting(
+        'Share of the target of --loss=cross_entropy that is spread evenly over all classes. FER2013 has many wrong '
+        'labels, and with 0.1 the network trusts each of them less.',
+        0.0,
+        at_least=0,
+        below=1,
+        noun='a share',
+        is_later=True,
+    )
     class_weights: str = setting(
         'Weight of an item in the loss.',
         'none',
@@ -368,13 +388,24 @@ class TrainConfig:
     lr_schedule: str = setting(
         'Schedule of the learning rate.',
         'reduce',
-        choices={'static': 'constant', 'reduce': 'times --decay_rate every --decay_steps steps'},
+        choices={
+            'static': 'constant',
+            'reduce': 'times --decay_rate every --decay_steps steps',
+            'cosine': 'half a cosine, from its start to 0 at the end of the last epoch',
+        },
         section='6.1',
     )
     decay_rate: float = setting(
         'Factor of the reducing learning rate.', 0.95, above=0, at_most=1, noun='a factor', section='6.1'
     )
     decay_steps: int = setting('Steps between two reductions.', 5000, at_least=1, noun='steps', section='6.1')
+    warmup_steps: int = setting(
+        'Steps in which the learning rate rises from 0 in a line, before --lr_schedule=cosine falls.',
+        0,
+        at_least=0,
+        noun='steps',
+        is_later=True,
+    )
     clip_norm: float = setting(
         'Largest norm of all gradients together.', 0.0, choices={0: 'no clipping'}, above=0, noun='a norm'
     )

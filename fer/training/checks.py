@@ -26,6 +26,7 @@ def check_config(config: TrainConfig) -> None:
     _check_audio(config, stage)
     _check_sampling(config)
     _check_optimizer(config)
+    _check_schedule(config)
     _check_batch_norm(config)
     _check_vgg(config)
     _check_recurrence(config)
@@ -46,6 +47,10 @@ def _check_network(config: TrainConfig) -> None:
     if config.image_size < network.min_image_size:
         raise InputError(
             f'--image_size={config.image_size}: expected at least {network.min_image_size} for --model={config.model}'
+        )
+    if config.stem_stride != TrainConfig.stem_stride and not network.has_stem:
+        raise InputError(
+            f'--stem_stride={config.stem_stride}: --model={config.model} has no such layers; leave the flag out'
         )
     if config.global_pool not in network.global_pool:
         raise InputError(
@@ -87,6 +92,7 @@ def _check_recurrence(config: TrainConfig) -> None:
 
 def _check_no_images(config: TrainConfig) -> None:
     images = {
+        '--stem_stride': '' if config.stem_stride == TrainConfig.stem_stride else config.stem_stride,
         '--augment': ','.join(config.augment),
         '--feature_cache': config.feature_cache,
         '--frame_cache': config.frame_cache,
@@ -123,6 +129,17 @@ def _check_optimizer(config: TrainConfig) -> None:
         raise InputError(f'--keep_optimizer: expected two phases such as --train_epochs=5,25, found {epochs}')
     if config.keep_optimizer and config.optimizer == 'sgd':
         raise InputError('--keep_optimizer: expected an optimiser with moments, found --optimizer=sgd')
+
+
+def _check_schedule(config: TrainConfig) -> None:
+    if config.warmup_steps and config.lr_schedule != 'cosine':
+        raise InputError(
+            f'--warmup_steps={config.warmup_steps}: expected --lr_schedule=cosine, found {config.lr_schedule}'
+        )
+    if config.label_smoothing and config.loss != 'cross_entropy':
+        raise InputError(
+            f'--label_smoothing={config.label_smoothing:g}: expected --loss=cross_entropy, found {config.loss}'
+        )
 
 
 def _check_batch_norm(config: TrainConfig) -> None:

@@ -52,7 +52,7 @@ def build_frozen_cnn(
       model: a name of `fer.nets.NETWORKS`.
       image_size: height and width in pixels.
       num_classes: units of its classifier, 0 for none.
-      arguments: further arguments of its builder: width, global_pool, convention, se.
+      arguments: further arguments of its builder: width, global_pool, convention, se, stem_stride.
       mixed_precision: True if the session will compute in 16 bits. Such features have their own key.
     """
     shape = [image_size, image_size, 3]

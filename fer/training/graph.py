@@ -61,7 +61,8 @@ def build_graph(
     cache = _build_cache(blueprint, train_split, val_split, phases)
     training = _build_training(blueprint, train_split, cache, phases)
     validation = _build_validation(blueprint, val_split, cache, phases)
-    rate = learning_rate(config.learning_rate, config.lr_schedule, config.decay_rate, config.decay_steps, global_step)
+    last_step = sum(epochs) * training[phases[0]].pipeline.num_batches
+    rate = learning_rate(config, last_step, global_step)
     groups = parameter_groups(config, rate, {phase: trained_variables(blueprint, phase) for phase in phases})
     steps = {
         phase: build_step(

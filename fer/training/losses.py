@@ -55,17 +55,23 @@ class Items(NamedTuple):
     window: tf.Tensor  # int32 [N], the window of each real frame
 
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
     """Returns the softmax cross-entropy of each item.
 
     Args:
       logits: float [M, C].
       labels: int32 [M], in [0, C).
+      smoothing: share of the target that is spread evenly over the C classes, in [0, 1) (Szegedy et al. 2016, section
+        7). The other share stays with the label.
 
     Returns:
       float [M], 0 or above.
     """
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    exact = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    if not smoothing:
+        return exact
+    even = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1)  # [M], for an even target
+    return (1 - smoothing) * exact + smoothing * even
 
 
 def focal(logits: tf.Tensor, labels: tf.Tensor, gamma: float) -> tf.Tensor:
@@ -344,7 +350,7 @@ def _classification_loss(items: Items, config: TrainConfig, weights: np.ndarray 
     if config.loss == 'focal':
         per_item = focal(items.logits, items.labels, config.focal_gamma)
     else:
-        per_item = cross_entropy(items.logits, items.labels)
+        per_item = cross_entropy(items.logits, items.labels, config.label_smoothing)
     if weights is not None:
         per_item *= tf.gather(tf.constant(weights, items.logits.dtype), items.labels)
     return per_item

@@ -28,6 +28,8 @@ from fer.nets.summary import CLASSIFIERS
 from fer.nets.vgg_face import VGG_POOLS
 from fer.nets.weights.identify import OpenedWeights, open_weights
 from fer.nets.weights.values import read_finite, read_value, value_shape
+from fer.runs.config import read_flagfile
+from fer.runs.names import FLAGS_FILE
 from fer.tf1 import tf
 
 AFTER_FEATURES = ('fc7', *CLASSIFIERS)  # layers that logits depend on and features do not
@@ -107,6 +109,17 @@ def describe_pixels(convention: Convention) -> str:
     """Returns text such as `RGB, (pixel - (123.68, 116.78, 103.94)) / (1, 1, 1)`."""
     mean, std = (', '.join(f'{part:.6g}' for part in parts) for parts in (convention.mean, convention.std))
     return f'{convention.order}, (pixel - ({mean})) / ({std})'
+
+
+def describe_stem(stem_stride: int, weights: OpenedWeights | None) -> str:
+    """Returns a line if the weights are of a run with another --stem_stride, which no variable shows, else ''."""
+    flags_file = Path(weights.path).parent / FLAGS_FILE if weights and weights.source.own else None
+    if not flags_file or not flags_file.exists():
+        return ''
+    theirs = read_flagfile(flags_file).stem_stride
+    if theirs == stem_stride:
+        return ''
+    return f'stem: --stem_stride={stem_stride}, but the weights were trained with {theirs}'
 
 
 def initialise(

@@ -2,7 +2,9 @@
 """The phases and epochs of a run, and the learning rate of each step."""
 
 import enum
+import math
 
+from fer.runs.config import TrainConfig
 from fer.tf1 import tf
 
 
@@ -26,22 +28,31 @@ def phase_of_epoch(epoch: int, epochs: tuple[int, ...]) -> Phase:
     return phases_of(epochs)[0] if epoch < epochs[0] else Phase.ALL
 
 
-def learning_rate(
-    initial: float, schedule: str, decay_rate: float, decay_steps: int, global_step: tf.Tensor
-) -> tf.Tensor:
+def learning_rate(config: TrainConfig, last_step: int, global_step: tf.Tensor) -> tf.Tensor:
     """Adds the learning rate of the current step to the default graph.
 
+    With s steps taken, S in all and W of --warmup_steps:
+
+      static  --learning_rate
+      reduce  --learning_rate * decay_rate^floor(s / decay_steps) (dissertation 6.1)
+      cosine  --learning_rate * (s + 1) / W while s < W, then --learning_rate * (1 + cos(pi (s - W) / (S - W))) / 2
+              (Loshchilov and Hutter 2017, equation 5, without restarts)
+
     Args:
-      initial: the rate of the first step.
-      schedule: `static` keeps it. `reduce` multiplies it by `decay_rate` every `decay_steps` steps, as a staircase
-        (dissertation 6.1).
-      decay_rate: a factor in (0, 1].
-      decay_steps: at least 1. Steps count over the whole run, both phases together.
+      config: of the run. Its --lr_schedule and the settings of that schedule are used.
+      last_step: steps of all epochs, both phases together. --max_steps does not change it, so that the first steps of a
+        run are those of a longer one.
       global_step: integer scalar, the number of steps taken.
 
     Returns:
       float32, scalar.
     """
-    if schedule == 'static':
+    initial = config.learning_rate
+    if config.lr_schedule == 'static':
         return tf.constant(initial, tf.float32)
-    return tf.train.exponential_decay(initial, global_step, decay_steps, decay_rate, staircase=True)
+    if config.lr_schedule == 'reduce':
+        return tf.train.exponential_decay(initial, global_step, config.decay_steps, config.decay_rate, staircase=True)
+    step, warmup = tf.cast(global_step, tf.float32), float(config.warmup_steps)
+    share = (step - warmup) / max(last_step - warmup, 1.0)
+    falling = (1.0 + tf.cos(math.pi * tf.clip_by_value(share, 0.0, 1.0))) / 2.0
+    return initial * tf.where_v2(step < warmup, (step + 1.0) / max(warmup, 1.0), falling)

@@ -105,8 +105,16 @@ def cnn_arguments(blueprint: Blueprint) -> dict:
         'width': config.width,
         'global_pool': config.global_pool,
         'convention': blueprint.convention,
-        **({'se': True} if config.se_vgg else {}),
+        **option_arguments(config),
     }
+
+
+def option_arguments(config: TrainConfig) -> dict:
+    """Returns the arguments that only some networks take, of the options that a run uses."""
+    arguments: dict = {'se': True} if config.se_vgg else {}
+    if config.stem_stride != TrainConfig.stem_stride:
+        arguments['stem_stride'] = config.stem_stride
+    return arguments
 
 
 def _recurrence(config: TrainConfig) -> Recurrence:

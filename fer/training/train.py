@@ -24,7 +24,14 @@ from fer.training.graph import TrainGraph, build_graph
 from fer.training.log import RunLog, draw_log
 from fer.training.loop import Loop
 from fer.training.memory_errors import explain_full_memory
-from fer.training.restore import PartReport, describe_pixels, describe_weights, initialise, write_restore_report
+from fer.training.restore import (
+    PartReport,
+    describe_pixels,
+    describe_stem,
+    describe_weights,
+    initialise,
+    write_restore_report,
+)
 from fer.training.run_inputs import RunInputs, read_inputs
 from fer.training.schedule import Phase
 from fer.training.session import check_session, open_first_session, open_session, session_settings
@@ -140,6 +147,8 @@ def _report_new_run(inputs: RunInputs, phases: list[Phase], reports: list[PartRe
     lines = [describe_weights(reports), summary, *notes]
     if blueprint.convention:
         lines.append(f'input: {describe_pixels(blueprint.convention)}')
+        if differing := describe_stem(blueprint.config.stem_stride, inputs.origins[0].weights):
+            lines.append(differing)
     if blueprint.scaling:
         clips = ''.join(f', clips {context}' for context in sorted(inputs.train_split.clip_contexts))
         lines.append(f'audio: {len(blueprint.scaling.names)} features, {blueprint.scaling.kind}{clips}')

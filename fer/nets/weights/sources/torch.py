@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """State dicts of torchvision and timm, as safetensors.
 
-- torchvision: resnet50, densenet121, vgg16. Names: torchvision/models/{resnet,densenet,vgg}.py. DenseNet's published
-  file has the names from before 2018 (norm.1), which torchvision renames when it loads (norm1). Both are accepted. The
-  vgg16 of the name IMAGENET1K_FEATURES has other pixels and a classifier of NaNs, for which it is refused.
+- torchvision: resnet50, resnet18, densenet121, vgg16. Names: torchvision/models/{resnet,densenet,vgg}.py. DenseNet's
+  published file has the names from before 2018 (norm.1), which torchvision renames when it loads (norm1). Both are
+  accepted. The vgg16 of the name IMAGENET1K_FEATURES has other pixels and a classifier of NaNs, so it is refused.
 - timm: seresnet50, seresnext50_32x4d and their `legacy_` namesakes, which are Cadene's pretrained-models.pytorch.
   Names: timm/models/{resnet,senet}.py. timm trained its own networks from fresh weights. They stride in the 3x3. The
   legacy ones have the authors' weights, strides and pool.
@@ -13,6 +13,7 @@ import re
 
 import numpy as np
 
+from fer.nets import resnet
 from fer.nets.conventions import Convention
 from fer.nets.se_resnet import CAFFE, CAFFE_NEXT, GROUPS
 from fer.nets.vgg_face import BLOCKS as VGG_BLOCKS
@@ -68,6 +69,20 @@ def _resnet50(squeeze_excite: bool) -> Table:
     return table | _dense('logits', 'fc')
 
 
+def _resnet18() -> Table:
+    table = _conv('conv1', 'conv1') | _norm('conv1/BatchNorm', 'bn1')
+    for block, _ in enumerate(resnet.BLOCKS, start=1):
+        for unit in range(1, resnet.BASIC_UNITS + 1):
+            ours, theirs = f'block{block}/unit_{unit}', f'layer{block}.{unit - 1}'
+            for layer in (1, 2):
+                table |= _conv(f'{ours}/conv{layer}', f'{theirs}.conv{layer}')
+                table |= _norm(f'{ours}/conv{layer}/BatchNorm', f'{theirs}.bn{layer}')
+            if unit == 1 and block > 1:
+                table |= _conv(f'{ours}/shortcut', f'{theirs}.downsample.0')
+                table |= _norm(f'{ours}/shortcut/BatchNorm', f'{theirs}.downsample.1')
+    return table | _dense('logits', 'fc')
+
+
 def _densenet121() -> Table:
     table = _conv('conv1', 'features.conv0') | _norm('conv1/BatchNorm', 'features.norm0')
     for block, layer in dense_layers():
@@ -117,6 +132,7 @@ _LEGACY = _legacy(_SE)
 
 SOURCES = (
     Source('torchvision resnet50', 'resnet50', (SAFETENSORS,), _TORCH, 224, _resnet50(squeeze_excite=False), _COUNTERS),
+    Source('torchvision resnet18', 'resnet18', (SAFETENSORS,), _TORCH, 224, _resnet18(), _COUNTERS),
     Source(
         'torchvision densenet121',
         'densenet121',
