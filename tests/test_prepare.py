@@ -303,6 +303,7 @@ def test_missing_faces_are_filled_when_asked(tmp_path, prepared, mode):
         (['--shard=1/2', '--overwrite'], '--overwrite: one job would delete'),
         (['--audio_features=clips,words'], '--audio_features: found words'),
         (['--detector=none', '--margin=0.2'], '--margin=0.2: expected 0'),
+        (['--margin=-0.3'], '--margin=-0.3: expected a share from -0.25 to 5'),
         (['--output=/proc/nothing/here'], '/proc/nothing'),
     ],
 )

@@ -7,7 +7,8 @@ The verb is one of
   submit    submits the runs with qsub, as job arrays that wait for each other (gpu_jobs/)
 
 Run it in the repository's root, because flagfiles name data/, weights/ and runs/. Exit codes: 0 done, 1 (of run) some
-runs are not done, 2 bad input, 85 stopped by a signal or --time_limit. After 85 the same command resumes the work.
+runs are not done, 2 bad input, or no run has its data. 85 stopped by a signal or --time_limit. After 85 the same
+command resumes the work.
 """
 
 import functools
@@ -73,8 +74,11 @@ def main(verb: str) -> int:
         print_plan(tasks, values.runs)
         return 0
     if verb == 'run':
+        from fer.experiment.plan import require_inputs
         from fer.experiment.run import Machine, run_tasks
 
+        if values.table is not None:  # a single task of a job writes its error into its status instead
+            require_inputs(tasks, values.runs)
         deadline = began + values.time_limit if values.time_limit else None
         return run_tasks(tasks, Machine(values.runs, values.jobs, deadline))
     _submit(tasks)

@@ -3,6 +3,7 @@
 
 from typing import NamedTuple
 
+from fer.errors import InputError
 from fer.experiment.checks import is_done, last_step, missing_inputs, other_settings
 from fer.experiment.qstat import jobs_in_queue
 from fer.experiment.submissions import Submission, read_submissions
@@ -117,6 +118,19 @@ def _explain_block(
         if gone:
             return TaskState(BLOCKED, f'its job array also waits for {gone[0]}, which failed{stuck}', place.last_job)
     return None
+
+
+def require_inputs(tasks: dict[str, Task], runs: str) -> None:
+    """Raises InputError if every task that is not done has no data or weights, or needs a task that has none."""
+    states = {name: state for name, state in task_states(tasks, runs).items() if state.state != DONE}
+    missing = [name for name, state in states.items() if state.state == MISSING]
+    if not missing or any(state.state not in (MISSING, BLOCKED) for state in states.values()):
+        return
+    raise InputError(f'{missing[0]}: {states[missing[0]].text}; add it, because {_count_runs(len(states))} can start')
+
+
+def _count_runs(number: int) -> str:
+    return 'no run' if number == 1 else f'none of {number} runs'
 
 
 def print_plan(tasks: dict[str, Task], runs: str) -> None:

@@ -58,7 +58,11 @@ flags.DEFINE_string(
     'mtcnn for videos, boxes if the dataset lists them, none for other stills.',
 )
 flags.DEFINE_integer('image_size', 112, 'Side of the aligned faces in pixels (dissertation 5.1.1).', lower_bound=16)
-flags.DEFINE_float('margin', 0.15, 'Space around brows and chin on each side, as a share of the face, from 0 to 5.')
+flags.DEFINE_float(
+    'margin',
+    0.15,
+    'Space around brows and chin on each side, as a share of the face, from -0.25 to 5. Less than 0 cuts tighter.',
+)
 flags.DEFINE_enum(
     'person',
     'follow',
@@ -163,8 +167,8 @@ def main() -> int:
 def _check_flags() -> None:
     """Raises InputError for flags that are wrong whatever the source holds."""
     args = flags.FLAGS
-    if not 0 <= args.margin <= 5:
-        raise InputError(f'--margin={args.margin}: expected a share from 0 to 5')
+    if not -0.25 <= args.margin <= 5:
+        raise InputError(f'--margin={args.margin}: expected a share from -0.25 to 5')
     unknown = set(args.audio_features) - set(AUDIO_FEATURES)
     if unknown:
         raise InputError(f'--audio_features: found {", ".join(sorted(unknown))}; expected {", ".join(AUDIO_FEATURES)}')
