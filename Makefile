@@ -13,7 +13,7 @@ EXTRAS ?= gpu
 # Options of pip where there is no internet: `make venv WHEELHOUSE=wheelhouse`, a folder that `make wheelhouse` filled.
 OFFLINE = $(if $(WHEELHOUSE),--no-index --find-links=$(abspath $(WHEELHOUSE)))
 
-.PHONY: venv demo tables-demo test core test-all scheduler bench stages optimism lint docs docs-flags lock wheel \
+.PHONY: venv demo tables-demo weights test core test-all scheduler bench stages optimism lint docs docs-flags lock wheel \
     wheelhouse clean
 
 venv: $(STAMP)
@@ -34,6 +34,12 @@ demo: $(STAMP)
 # so. It shows that the machinery works, and its numbers mean nothing. Finished runs are not repeated.
 tables-demo: $(STAMP)
 	$(BIN)/python -m fer.demo.tables
+
+# The networks of the starter set from open data, trained and built into runs/starter: an hour on two cores. The data
+# are prepared first, from `make weights FER2013=FOLDER`, unless data/ has them (docs/open-data.md). Finished runs are
+# not repeated, and a stopped one is resumed.
+weights: $(STAMP)
+	$(BIN)/python -m fer.demo.weights $(if $(FER2013),'--fer2013=$(FER2013)')
 
 # Three processes on two cores, because many tests wait for processes of their own.
 test: lint

@@ -89,7 +89,7 @@ def test_tensorflow_addons_are_imported_in_one_place():
 
 def test_flags_are_read_in_entry_points_only():
     entries = {f'fer/commands/{name}.py' for name in ('train', 'evaluate', 'fusion')} | {'fer/cli.py'}
-    entries |= {'fer/demo/tables.py', 'fer/flags.py', 'fer/report/counts.py'}
+    entries |= {'fer/demo/tables.py', 'fer/demo/weights.py', 'fer/flags.py', 'fer/report/counts.py'}
     assert {path for path in importers('absl') if not path.endswith('__main__.py')} <= entries
 
 
@@ -106,6 +106,7 @@ def test_flags_are_read_in_entry_points_only():
         ('-m', 'fer.experiment'),
         ('-m', 'fer.demo'),
         ('-m', 'fer.demo.tables'),
+        ('-m', 'fer.demo.weights'),
         ('-m', 'fer.nets'),
         ('-m', 'fer.doctor'),
     ],

@@ -49,7 +49,7 @@ def test_settings_reach_the_session(monkeypatch, gpus):
 
 def test_mixed_precision_needs_hardware(monkeypatch, tmp_path):
     monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: [])
-    monkeypatch.setattr('fer.training.session._CPU_INFO', tmp_path / 'cpuinfo')
+    monkeypatch.setattr('fer.cpus.CPU_INFO', tmp_path / 'cpuinfo')
     mixed = SessionSettings(mixed_precision=True)
     for flags in (None, 'flags\t: fpu avx2 avx512_bf16x\n'):
         if flags:

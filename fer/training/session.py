@@ -2,16 +2,13 @@
 """The configuration of every TensorFlow session."""
 
 import os
-from pathlib import Path
 from typing import NamedTuple
 
+from fer.cpus import BFLOAT16, CPU_INFO, multiplies_bfloat16
 from fer.errors import InputError
 from fer.runs.config import TrainConfig
 from fer.tf1 import tf
 from fer.training.device import describe_session, list_gpus
-
-_CPU_INFO = Path('/proc/cpuinfo')
-_BFLOAT16 = ('amx_bf16', 'avx512_bf16')  # flags there of CPUs that multiply bfloat16
 
 
 class SessionSettings(NamedTuple):
@@ -33,9 +30,9 @@ def session_settings(config: TrainConfig) -> SessionSettings:
 
 def check_session(settings: SessionSettings) -> None:
     """Raises InputError for settings that this machine does not support, or that would have no effect on it."""
-    if settings.mixed_precision and not has_gpu() and not (has_onednn() and _multiplies_bfloat16()):
+    if settings.mixed_precision and not has_gpu() and not (has_onednn() and multiplies_bfloat16()):
         raise InputError(
-            f'--mixed_precision: found no GPU, and the CPU has none of {", ".join(_BFLOAT16)} in {_CPU_INFO}, or '
+            f'--mixed_precision: found no GPU, and the CPU has none of {", ".join(BFLOAT16)} in {CPU_INFO}, or '
             'oneDNN is off; use --nomixed_precision'
         )
     if settings.gpu >= 0 or settings.gpu_memory_gb:
@@ -94,15 +91,6 @@ def has_gpu() -> bool:
 def has_onednn() -> bool:
     """Returns whether TensorFlow uses oneDNN on a CPU."""
     return os.environ['TF_ENABLE_ONEDNN_OPTS'].lower() not in ('0', 'false')  # fer/tf1.py sets it
-
-
-def _multiplies_bfloat16() -> bool:
-    """Returns whether the CPU multiplies bfloat16 itself. Emulated, bfloat16 is slower than float32."""
-    try:
-        words = set(_CPU_INFO.read_text().split())
-    except OSError:
-        return False
-    return not words.isdisjoint(_BFLOAT16)
 
 
 def open_session(settings: SessionSettings = SessionSettings()) -> tf.Session:  # noqa: B008 (immutable)
