@@ -65,6 +65,7 @@ COMMANDS = {
     'fer-experiment': 'fer.experiment.__main__',
     'fer-report': 'fer.report.__main__',
     'fer-networks': 'fer.nets.__main__',
+    'fer-starter': 'fer.starter.__main__',
     'fer-doctor': 'fer.doctor',
     'fer-demo': 'fer.demo.__main__',
 }
@@ -96,13 +97,15 @@ setup(
     description='Audio-visual facial emotion recognition in video (EmotiW / AFEW), TensorFlow 1.x style',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
-    license='Apache-2.0',
+    license_expression='Apache-2.0 AND LicenseRef-fer-starter-weights',  # of the code, and of the weights it brings
+    license_files=['LICENSE', 'fer/starter/LICENSE'],
     packages=[*find_packages(include=['fer', 'fer.*']), 'fer.configs'],
     package_dir={'fer.configs': 'configs'},
     package_data={
         'fer.configs': ['**/*.flags', 'opensmile/*'],
         'fer.dissertation': ['*.csv', 'confusion.json'],
         'fer.report': ['templates/*'],
+        'fer.starter': ['LICENSE', 'face/*', 'voice/*'],
     },
     python_requires=f'>={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}',
     install_requires=REQUIREMENTS if SUPPORTED else [],

@@ -33,13 +33,16 @@ def run(main: Callable[[], int | None]) -> None:
     app.run(lambda _: _call(main), flags_parser=_parse)
 
 
-def run_verb(main: Callable[[str], int | None], verbs: tuple[str, ...]) -> None:
+def run_verb(main: Callable[[str], int | None], verbs: tuple[str, ...], default: str = '') -> None:
     """Runs a command with several verbs, such as `python -m fer.experiment plan --table=6.3`, in the way of `run`.
 
     Args:
       main: takes the verb and returns an exit code.
       verbs: the first argument has to be one of these.
+      default: the verb of a command without arguments, '' if it needs one.
     """
+    if default and len(sys.argv) == 1:
+        sys.argv.append(default)
     _insist_on_utf8()
     _adopt(main)
     app.run(lambda rest: _call(lambda: main(rest[1])), flags_parser=lambda argv: _parse_verb(argv, verbs))

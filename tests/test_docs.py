@@ -71,6 +71,7 @@ def test_flags_in_prose_exist(page):
         'fer.prepare.statistics',
         'fer.report.counts',
         'fer.score',
+        'fer.starter',
         'tests.benchmarks',
         'tests.benchmarks.optimism',
     )

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     'fer.extract': ('fer.data', 'fer.nets', 'fer.training'),
     **dict.fromkeys(('fer.fusion', 'fer.report', 'fer.demo'), ('fer.results',)),
     'fer.score': ('fer.results', 'fer.fusion'),
+    'fer.starter': ('fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.score'),
     'fer.commands': ('fer.nets', 'fer.training', 'fer.fusion'),
     **dict.fromkeys(LOW_ROOMS, ()),
 }
@@ -108,6 +109,7 @@ def test_flags_are_read_in_entry_points_only():
         ('-m', 'fer.demo.tables'),
         ('-m', 'fer.demo.weights'),
         ('-m', 'fer.nets'),
+        ('-m', 'fer.starter'),
         ('-m', 'fer.doctor'),
     ],
 )
@@ -132,6 +134,7 @@ def test_help_does_not_wait_for_tensorflow():
         'fer.commands.fusion',
         'fer.nets',
         'fer.nets.__main__',
+        'fer.starter.__main__',
         'fer.extract.__main__',
         'fer.data.check.__main__',
     ):

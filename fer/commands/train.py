@@ -20,7 +20,7 @@ from fer.errors import InputError
 from fer.flags import define_flags, read_flags
 from fer.runs.config import TrainConfig, read_flagfile
 from fer.runs.default_data import add_manifests
-from fer.runs.names import FLAGS_FILE
+from fer.runs.names import FLAGS_FILE, STARTER_PREFIX
 from fer.settings import format_values, settings_of, values_before
 
 define_flags(TrainConfig)
@@ -111,7 +111,7 @@ def make_absolute(config: TrainConfig) -> TrainConfig:
     paths: dict[str, Any] = {}
     for name, one in settings_of(TrainConfig).items():
         value = getattr(config, name)
-        if one.is_path and value:
+        if one.is_path and value and not str(value).startswith(STARTER_PREFIX):
             paths[name] = tuple(map(os.path.abspath, value)) if one.is_tuple else os.path.abspath(value)
     return dataclasses.replace(config, **paths)
 

@@ -12,6 +12,7 @@ from fer.errors import InputError
 from fer.experiment.configs import FIRST_SEED, PLACES, TRAIN, Config, order, select
 from fer.installation import script
 from fer.runs.flagfiles import read_settings
+from fer.runs.names import STARTER_PREFIX
 from fer.settings import split_paths
 
 
@@ -100,7 +101,8 @@ def _training_task(config: Config, seed: int, places: Places, overrides: str) ->
     validation = list(split_paths(settings.get('val_manifest', '')))
     inputs = [*split_paths(settings['train_manifest']), *validation]
     weights = settings.get('init_from', '')
-    if weights and FIRST_SEED not in config.settings['init_from']:  # a file, not a run
+    is_run = FIRST_SEED in config.settings.get('init_from', '')
+    if weights and not is_run and not weights.startswith(STARTER_PREFIX):  # a file
         inputs.append(weights)
     if not weights and config.settings.get('reinit_fc', 'False') == 'True':
         settings['reinit_fc'] = 'False'  # all layers are fresh

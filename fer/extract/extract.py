@@ -19,6 +19,7 @@ from fer.files import atomic_files, atomic_write
 from fer.manifest import Manifest, read_manifest
 from fer.nets import get_network
 from fer.nets.weights.identify import OpenedWeights, open_weights
+from fer.nets.weights.starter import describe_starters
 from fer.nets.weights.values import num_classes
 from fer.progress import progress
 from fer.runs.config import read_flagfile
@@ -195,7 +196,7 @@ def _restore(session: tf.Session, request: ExtractionRequest, plan: CnnPlan) -> 
         )
     print(f'{plan.model}, {len(report.variables) - len(other)} of {len(report.variables)} variables restored from')
     pixels = f'{plan.image_size}x{plan.image_size} pixels, {describe_pixels(plan.arguments["convention"])}'
-    print(f'{report.weights}; {pixels}')
+    print('\n'.join([f'{report.weights}; {pixels}', *describe_starters([plan.weights.tensors])]))
     return bool(plan.num_classes) and (request.allow_missing or not other)
 
 

@@ -15,7 +15,7 @@ class ExtractionRequest(ManifestRequest):
     """The flags of `python -m fer.extract`."""
 
     model: str = setting('Network that the weights have to be for. Empty: any network.', '')
-    init_from: str = setting('Run folder, TensorFlow checkpoint, or file of public weights.', is_path=True)
+    init_from: str = setting('Run folder, checkpoint, file of public weights, or starter:face.', is_path=True)
     output: str = setting('File to write (.npz).', is_path=True)
     item: str = setting(
         'What a line of the manifest is.',

@@ -14,6 +14,8 @@ PADDINGS = ('same', 'symmetric')
 POOLS = ('same', 'symmetric', 'zeros', 'after')
 STRIDES = ('first_1x1', 'first_3x3', 'last_3x3')
 
+_LUMA = (0.299, 0.587, 0.114)  # of R, G and B, as in ITU-R BT.601, JPEG and OpenCV
+
 
 class Convention(NamedTuple):
     """The convention of one source of weights. A network ignores the fields that concern none of its layers."""
@@ -40,6 +42,8 @@ class Convention(NamedTuple):
     order: str = 'RGB'
     mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
     std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    # Whether the network has learned from images without colour. It then gets the luma of an image in each channel.
+    grey: bool = False
 
 
 def check_convention(convention: Convention) -> None:
@@ -63,6 +67,8 @@ def source_pixels(images: tf.Tensor, convention: Convention) -> tf.Tensor:
     """
     check_convention(convention)
     own = Convention()
+    if convention.grey:
+        images = tf.tensordot(images, tf.constant([[weight] * 3 for weight in _LUMA], tf.float32), axes=1)
     net = images if convention.order == 'RGB' else tf.reverse(images, axis=[3])
     if (convention.mean, convention.std) == (own.mean, own.std):
         return net

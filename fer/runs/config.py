@@ -426,7 +426,7 @@ class TrainConfig:
     # Start.
     init_from: str = setting(
         'Weights to start from: a run folder, a TensorFlow checkpoint, or a file of public weights, which is '
-        'recognised by its content. Empty: fresh weights.',
+        'recognised by its content. Or starter:face or starter:voice, which the package brings. Empty: fresh weights.',
         '',
         is_path=True,
         section='6.1',

@@ -21,4 +21,7 @@ FINISHED_FILE = 'finished.json'  # last step, reason of the end, and the checkpo
 LAST_STATE, BEST_STATE = 'checkpoint', 'best_checkpoint'
 LAST_PREFIX, BEST_PREFIX = 'model.ckpt', 'best.ckpt'
 
+# A network of the starter set (fer/starter/): its name in --init_from begins with the prefix.
+STARTER_PREFIX = 'starter:'
+
 STATUS_FOLDER = 'status'  # in the folder of all runs, with a file for each task

@@ -99,16 +99,16 @@ def source_convention(
     convention = weights.convention if weights else network.convention
     if choice == 'dissertation':
         own = Convention()
-        convention = convention._replace(order=own.order, mean=own.mean, std=own.std)
+        convention = convention._replace(order=own.order, mean=own.mean, std=own.std, grey=own.grey)
     if vgg_pooling != 'source':
         convention = convention._replace(pool=VGG_POOLS[vgg_pooling])
     return convention
 
 
 def describe_pixels(convention: Convention) -> str:
-    """Returns text such as `RGB, (pixel - (123.68, 116.78, 103.94)) / (1, 1, 1)`."""
+    """Returns text such as `RGB, (pixel - (123.68, 116.78, 103.94)) / (1, 1, 1)`, with `grey ` before it if so."""
     mean, std = (', '.join(f'{part:.6g}' for part in parts) for parts in (convention.mean, convention.std))
-    return f'{convention.order}, (pixel - ({mean})) / ({std})'
+    return f'{"grey " if convention.grey else ""}{convention.order}, (pixel - ({mean})) / ({std})'
 
 
 def describe_stem(stem_stride: int, weights: OpenedWeights | None) -> str:

@@ -17,12 +17,23 @@ from fer.nets import get_network
 from fer.nets.early_fusion import OPTIONS
 from fer.nets.weights.files import open_tensors
 from fer.nets.weights.identify import OpenedWeights, open_part
+from fer.nets.weights.starter import find_starter, read_card
 from fer.results.videos import class_counts, read_class_counts
 from fer.runs.config import TrainConfig, read_flagfile
 from fer.runs.names import BAD_FRAMES_FILE, FLAGS_FILE, SCALING_FILE
+from fer.settings import format_values, settings_of
 from fer.training.restore import Origin, open_init_weights, source_convention
 from fer.training.run_folder import check_class_order, read_blueprint
-from fer.training.stages import AUDIO_GRU, TEMPORAL, Blueprint, NetworkPart, get_stage, window_length
+from fer.training.stages import (
+    AUDIO_GRU,
+    TEMPORAL,
+    Blueprint,
+    NetworkPart,
+    get_stage,
+    network_flags,
+    stages_of,
+    window_length,
+)
 
 
 class RunInputs(NamedTuple):
@@ -100,6 +111,8 @@ def open_origins(config: TrainConfig) -> tuple[Blueprint, list[Origin]]:
 
 def _open_init(config: TrainConfig, images: bool) -> OpenedWeights:
     """Opens the weights of --init_from: any weights of a CNN, but only a run of an audio network."""
+    if starter := find_starter(config.init_from):
+        _check_starter(config, starter)
     if images:
         weights = open_init_weights(config.model, config.init_from)
     else:
@@ -110,6 +123,27 @@ def _open_init(config: TrainConfig, images: bool) -> OpenedWeights:
     if weights.source.own:
         check_class_order(Path(weights.path).parent)
     return weights
+
+
+def _check_starter(config: TrainConfig, starter: Path) -> None:
+    """Raises InputError if a network of the starter set is damaged, or if the run's network is another one."""
+    read_card(starter)
+    theirs = read_blueprint(starter).config
+    names = ('model', *network_flags(theirs.model))
+    if all(getattr(config, name) == getattr(theirs, name) for name in names):
+        return
+    found, expected = format_values(config), format_values(theirs)
+    differing = [name for name in names if getattr(config, name) != getattr(theirs, name)]
+    if config.model != theirs.model:
+        differing = ['model']  # the other flags may belong to neither network
+    defaults = {name: one.default for name, one in settings_of(TrainConfig).items()}
+    named = [name for name in names if name == 'model' or getattr(theirs, name) != defaults[name] or name in differing]
+    fitting = ' '.join(f'--{name}={expected[name]}' for name in named)
+    raise InputError(
+        f'--init_from={config.init_from}: its network does not fit {" ".join(f"--{name}={found[name]}" for name in differing)}; '
+        f'expected {fitting}, and '
+        f'--stage={" or ".join(stages_of(theirs.model))}'
+    )
 
 
 def _restored_scaling(config: TrainConfig, weights: OpenedWeights | None) -> Scaling | None:

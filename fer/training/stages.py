@@ -117,6 +117,20 @@ def option_arguments(config: TrainConfig) -> dict:
     return arguments
 
 
+# The flags that `cnn_arguments`, `_recurrence` and `_build_ffn` read: weights fit a network of the same flags only.
+_CNN_FLAGS = ('width', 'global_pool', 'se_vgg', 'stem_stride')
+_RECURRENCE_FLAGS = (
+    *('rnn_cell', 'rnn_layers', 'rnn_units', 'bidirectional', 'bidirectional_kind'),
+    *('attention', 'attention_kind', 'attention_length'),
+)
+_FFN_FLAGS = ('hidden_units', 'batch_norm')
+
+
+def network_flags(model: str) -> tuple[str, ...]:
+    """Returns the names of the flags, besides --model, that the network of images or audio is built from."""
+    return {FFN: _FFN_FLAGS, AUDIO_GRU: _RECURRENCE_FLAGS}.get(model, _CNN_FLAGS)
+
+
 def _recurrence(config: TrainConfig) -> Recurrence:
     """Returns the sizes and kind of a run's recurrent network."""
     return Recurrence(
@@ -315,6 +329,11 @@ def get_stage(stage: str, model: str) -> Stage:
             return row
     known = [name for row in rows for name in row.models]
     raise InputError(f'--model={model}: expected one of {", ".join(known)} for --stage={stage}')
+
+
+def stages_of(model: str) -> list[str]:
+    """Returns the values of --stage that have --model."""
+    return [stage for stage, rows in _STAGES.items() if any(model in row.models for row in rows)]
 
 
 def has_recurrence(config: TrainConfig) -> bool:

@@ -8,6 +8,7 @@ from fer.data.bad_frames import write_bad_frames
 from fer.data.sampling import make_sampler
 from fer.data.split import common_videos, describe, warnings_of
 from fer.errors import InputError
+from fer.nets.weights.starter import describe_starters
 from fer.prepare_flags import compare_clip_contexts
 from fer.results.videos import prior_logits
 from fer.runs.checkpoints import best_or_last_checkpoint, latest_checkpoint
@@ -142,9 +143,11 @@ def _start_folder(inputs: RunInputs, step: int, reports: list[PartReport]) -> No
 def _report_new_run(inputs: RunInputs, phases: list[Phase], reports: list[PartReport]) -> list[str]:
     """Writes restored.txt. Returns lines about the network and its first values."""
     blueprint = inputs.blueprint
+    starters = describe_starters(origin.weights.tensors for origin in inputs.origins[:1] if origin.weights)
     notes = [_describe_phase(blueprint, phase) for phase in phases]
-    summary = write_restore_report(Path(blueprint.config.run_dir) / RESTORED_FILE, reports, notes)
-    lines = [describe_weights(reports), summary, *notes]
+    path = Path(blueprint.config.run_dir) / RESTORED_FILE
+    summary = write_restore_report(path, reports, [*starters, *notes])
+    lines = [describe_weights(reports), *starters, summary, *notes]
     if blueprint.convention:
         lines.append(f'input: {describe_pixels(blueprint.convention)}')
         if differing := describe_stem(blueprint.config.stem_stride, inputs.origins[0].weights):

@@ -36,10 +36,13 @@ def read_convention(folder: str | Path) -> tuple[str, Convention] | None:
     try:
         values = read_object(path)
         network = NETWORKS[values['network']] and values['network']
-        fields = {name: values[name] for name in Convention._fields}
+        fields = {name: values[name] for name in Convention._fields if name != 'grey'}
+        fields['grey'] = values.get('grey', False)  # earlier runs do not have it
         fields |= {name: tuple(float(part) for part in fields[name]) for name in ('mean', 'std')}
         convention = Convention(**fields)
         check_convention(convention)
+        if not isinstance(convention.grey, bool):
+            raise ValueError(f'grey is {convention.grey!r}')
         if (len(convention.mean), len(convention.std)) != (3, 3) or not all(convention.std) or convention.epsilon <= 0:
             raise ValueError('mean and std have three numbers each, std has no 0, and epsilon is above 0')
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -12,6 +12,7 @@ import h5py
 from fer.errors import InputError
 from fer.nets.weights.reader_process import open_in_process
 from fer.nets.weights.safetensors_file import open_safetensors
+from fer.nets.weights.starter import find_starter, open_starter
 from fer.nets.weights.tensors import Tensors
 from fer.nets.weights.tf_checkpoint import TABLE_MAGIC, open_checkpoint
 from fer.runs.checkpoints import best_or_last_checkpoint
@@ -29,12 +30,15 @@ def open_tensors(path: str) -> Tensors:
     """Opens a file of weights, or the newest checkpoint of a folder.
 
     Args:
-      path: a file, a checkpoint (with or without `.index`), or a folder with a `checkpoint` file.
+      path: a file, a checkpoint (with or without `.index`), a folder with a `checkpoint` file, or a network of the
+        starter set by name or folder.
 
     Raises:
       InputError: the file is missing, or its format is not read. For pickles the error has a command that converts
         them.
     """
+    if starter := find_starter(path):
+        return open_starter(starter)
     if os.path.isdir(path):
         checkpoint = best_or_last_checkpoint(path)
         if checkpoint is None:

@@ -16,7 +16,7 @@ from fer.nets.weights.convention_file import read_convention
 from fer.nets.weights.files import open_tensors
 from fer.nets.weights.known_sources import SOURCES
 from fer.nets.weights.source import TRAINING_STATE, Source, Take
-from fer.nets.weights.tensors import CHECKPOINT, Tensors
+from fer.nets.weights.tensors import CHECKPOINT, STARTER, Tensors
 from fer.runs.names import CONVENTION_FILE
 
 # The share is the number of names that file and table have in common, over the number of names in either. A whole file
@@ -43,7 +43,8 @@ def open_weights(path: str) -> OpenedWeights:
     """Opens weights and finds their source. Arrays are read later (values.py).
 
     Args:
-      path: a file of a known format and source, a TensorFlow checkpoint's prefix, or a run folder.
+      path: a file of a known format and source, a TensorFlow checkpoint's prefix, a run folder, or a network of the
+        starter set.
 
     Raises:
       InputError: the file is missing or unreadable, or its source is unknown or ambiguous.
@@ -57,16 +58,18 @@ def identify(tensors: Tensors) -> OpenedWeights:
     Raises:
       InputError: the source is unknown or ambiguous.
     """
-    run = read_convention(Path(tensors.path).parent) if tensors.kind == CHECKPOINT else None
+    run = read_convention(Path(tensors.path).parent) if tensors.kind in (CHECKPOINT, STARTER) else None
     if run:
         return _run_weights(tensors, *run)
+    if tensors.kind == STARTER:
+        raise InputError(f'{tensors.path}: weights of an audio network; expected weights of a network of images')
     source = _find_source(tensors)
     convention = source.convention._replace(mean=tensors.mean or source.convention.mean)
     return OpenedWeights(tensors, source, convention, _names(tensors, source))
 
 
 def open_part(tensors: Tensors, scope: str) -> OpenedWeights | None:
-    """Returns the weights below a scope of a run's checkpoint that is not a CNN's, or None."""
+    """Returns the weights below a scope of a run that is not a CNN's, or None."""
     weights = _run_weights(tensors, scope, Convention())
     return weights if weights.names else None
 
@@ -115,10 +118,10 @@ def _names(tensors: Tensors, source: Source) -> dict[str, str]:
 
 
 def _run_weights(tensors: Tensors, scope: str, convention: Convention) -> OpenedWeights:
-    """Returns the weights below a scope of a run's checkpoint."""
+    """Returns the weights below a scope of a run's checkpoint, or of a network of the starter set."""
     ignored = re.compile(rf'phase_\d/.*|island/.*|{TRAINING_STATE}')
     names = [name for name in tensors.shapes if not ignored.fullmatch(name)]
     table = {name.removeprefix(f'{scope}/'): Take((name,)) for name in names if name.startswith(f'{scope}/')}
-    source = Source('this project', scope, (CHECKPOINT,), convention, 0, table, own=True)
+    source = Source('this project', scope, (CHECKPOINT, STARTER), convention, 0, table, own=True)
     others = tuple(sorted(name for name in names if not name.startswith(f'{scope}/')))
     return OpenedWeights(tensors, source, convention, {take.names[0]: take.names[0] for take in table.values()}, others)

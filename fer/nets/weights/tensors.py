@@ -11,6 +11,7 @@ KERAS = 'Keras weights by layer name'
 KERAS_ORDER = 'Keras weights by layer order'
 SAFETENSORS = 'safetensors file'
 MATCONVNET = 'MatConvNet file'
+STARTER = 'network of the starter set'
 
 
 class Tensors(NamedTuple):
