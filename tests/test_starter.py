@@ -178,11 +178,11 @@ def test_command_keeps_the_name_in_flags(built):
 @pytest.mark.parametrize(
     ('name', 'changes', 'says'),
     [
-        ('face', {'width': 0.1}, ('--width=0.1;', 'expected --model=vgg_face --width=0.05', '--se_vgg=True')),
+        ('face', {'width': 0.1}, ('--width=0.1;', 'expected --model=vgg_face --width=0.05 --global_pool=False --se_vgg=True')),
         ('face', {'model': 'resnet50', 'se_vgg': False}, ('does not fit --model=resnet50;', '--stage=pretrain or')),
         ('face', {'init_from': 'starter:voice'}, ('--model=vgg_face;', 'expected --model=ffn', '--stage=audio')),
         ('voice', {'init_from': 'starter:face'}, ('--model=ffn;', 'expected --model=vgg_face')),
-        ('voice', {'hidden_units': (5,)}, ('--hidden_units=5;', '--hidden_units=6 --batch_norm=True')),
+        ('voice', {'hidden_units': (5,)}, ('--hidden_units=5;', '--model=ffn --hidden_units=6 --batch_norm=True')),
         ('face', {'init_from': 'starter:fac'}, ("no 'fac'", 'starter:face, starter:voice')),
     ],
 )

@@ -21,7 +21,7 @@ from fer.nets.weights.starter import find_starter, read_card
 from fer.results.videos import class_counts, read_class_counts
 from fer.runs.config import TrainConfig, read_flagfile
 from fer.runs.names import BAD_FRAMES_FILE, FLAGS_FILE, SCALING_FILE
-from fer.settings import format_values, settings_of
+from fer.settings import format_values
 from fer.training.restore import Origin, open_init_weights, source_convention
 from fer.training.run_folder import check_class_order, read_blueprint
 from fer.training.stages import (
@@ -130,18 +130,18 @@ def _check_starter(config: TrainConfig, starter: Path) -> None:
     read_card(starter)
     theirs = read_blueprint(starter).config
     names = ('model', *network_flags(theirs.model))
-    if all(getattr(config, name) == getattr(theirs, name) for name in names):
+    ours, fitting, defaults = (format_values(one) for one in (config, theirs, TrainConfig()))
+    differing = [name for name in names if ours[name] != fitting[name]]
+    if not differing:
         return
-    found, expected = format_values(config), format_values(theirs)
-    differing = [name for name in names if getattr(config, name) != getattr(theirs, name)]
-    if config.model != theirs.model:
+    if 'model' in differing:
         differing = ['model']  # the other flags may belong to neither network
-    defaults = {name: one.default for name, one in settings_of(TrainConfig).items()}
-    named = [name for name in names if name == 'model' or getattr(theirs, name) != defaults[name] or name in differing]
-    fitting = ' '.join(f'--{name}={expected[name]}' for name in named)
+    named = [name for name in names if name in ('model', *differing) or fitting[name] != defaults[name]]
+    found, expected = (
+        ' '.join(f'--{name}={texts[name]}' for name in some) for texts, some in ((ours, differing), (fitting, named))
+    )
     raise InputError(
-        f'--init_from={config.init_from}: its network does not fit {" ".join(f"--{name}={found[name]}" for name in differing)}; '
-        f'expected {fitting}, and '
+        f'--init_from={config.init_from}: its network does not fit {found}; expected {expected} and '
         f'--stage={" or ".join(stages_of(theirs.model))}'
     )
 
