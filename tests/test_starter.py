@@ -178,7 +178,7 @@ def test_command_keeps_the_name_in_flags(built):
 @pytest.mark.parametrize(
     ('name', 'changes', 'says'),
     [
-        ('face', {'width': 0.1}, ('--width=0.1;', 'expected --model=vgg_face --width=0.05 --global_pool=False --se_vgg=True')),
+        ('face', {'width': 0.1}, ('--width=0.1;', '--width=0.05 --global_pool=False --se_vgg=True')),
         ('face', {'model': 'resnet50', 'se_vgg': False}, ('does not fit --model=resnet50;', '--stage=pretrain or')),
         ('face', {'init_from': 'starter:voice'}, ('--model=vgg_face;', 'expected --model=ffn', '--stage=audio')),
         ('voice', {'init_from': 'starter:face'}, ('--model=ffn;', 'expected --model=vgg_face')),
