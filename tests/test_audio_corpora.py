@@ -7,10 +7,12 @@ import pytest
 from conftest import run
 from test_datasets import find, put
 
+from fer.data.audio import FUNCTIONALS, read_audio
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.manifest import read_ledger, read_manifest
 from fer.prepare.ffmpeg import FFMPEG
+from fer.prepare.folds import number_folds
 
 FILES = {
     'ravdess': [f'Actor_{a:02d}/03-01-{e:02d}-01-01-01-{a:02d}.wav' for a in range(1, 7) for e in (1, 2, 5)],
@@ -91,3 +93,32 @@ def test_audio_is_prepared_to_clips_and_functionals(tmp_path):
     assert (row.video_id, row.gap) == ('Sad_bad', 'undecodable')
     again = run('-m', 'fer.prepare', *flags, ok=False)
     assert again.out.splitlines()[:3] == done.out.splitlines()[:3]
+
+
+def test_sets_and_folds_of_people_have_manifests(tmp_path):
+    for name in FILES['cremad']:
+        path = tmp_path / 'raw' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = f'sine=frequency={300 + len(list(path.parent.iterdir()))}:sample_rate=16000:duration=0.3'
+        subprocess.run([FFMPEG, '-v', 'error', '-f', 'lavfi', '-i', tone, str(path)], check=True)
+    data = tmp_path / 'data'
+    flags = ('--dataset=cremad', f'--source={tmp_path / "raw"}', f'--output={data}', '--audio_features=functionals')
+    run('-m', 'fer.prepare', *flags, '--opensmile_set=IS09,emobase', '--people_folds=5', '--jobs=1')
+    assert not list(data.rglob('*_functionals.*'))
+    sizes = {'IS09': 384, 'emobase': 988}
+    for fold in range(5):
+        for opensmile_set, size in sizes.items():
+            parts = [data / f'fold{fold}' / f'{split}_functionals_{opensmile_set}.txt' for split in ('train', 'val')]
+            train, val = (read_manifest(path, item='video') for path in parts)
+            assert len(train.videos) + len(val.videos) == 12
+            assert {int(video.video_id[:4]) % 5 for video in val.videos} == {fold}
+            assert {int(video.video_id[:4]) % 5 for video in train.videos} == set(range(5)) - {fold}
+            assert read_audio(val, FUNCTIONALS).values[0].shape == (1, size)
+    refused = run('-m', 'fer.prepare', *flags, '--people_folds=7', '--overwrite', ok=False)
+    assert refused.code == 2
+    assert '--people_folds=7: found 6 people; expected at most as many folds' in refused.err
+
+
+def test_folds_of_names_follow_their_order():
+    assert number_folds({'KL', 'DC', 'JK', 'JE'}, 3) == {'DC': 0, 'JE': 1, 'JK': 2, 'KL': 0}
+    assert number_folds({'07', '12', '03'}, 2) == {'07': 1, '12': 0, '03': 1}

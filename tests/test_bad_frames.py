@@ -13,6 +13,7 @@ import pytest
 from conftest import tiny_config
 from test_stage_runs import assert_same_run, score
 
+from fer.data.audio import FUNCTIONALS
 from fer.data.bad_frames import Skip
 from fer.data.file_checks import check_images
 from fer.data.pipeline import Reading, build_pipeline
@@ -141,7 +142,7 @@ def test_unreadable_stills_and_functionals_are_left_out(painted_sound, tmp_path)
     split = load_split(
         *([str(data / 'train_functionals.txt')], '', 1, 1),
         labelled=True,
-        contents=Contents('video', False, 6552),
+        contents=Contents('video', False, FUNCTIONALS),
         skip=Skip(0.5),
     )
     assert [(frame.video_id, frame.reason[:7]) for frame in split.bad] == [('train002', '0 lines')]

@@ -2,6 +2,7 @@
 """openSMILE's features compared with NumPy, and the command's messages about bad audio."""
 
 import subprocess
+import sys
 import wave
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 from fer.errors import InputError
 from fer.prepare.ffmpeg import FFMPEG
 from fer.prepare.smile import extract
+from fer.prepare.smile.sets import SETS
 
 RATE = 16000
 CLIP = 640  # samples of 40 ms
@@ -415,3 +417,30 @@ def test_smile_benchmark_measures_every_method(tmp_path, monkeypatch):
         # Rates are rounded to a tenth, which matters most for `process`.
         assert float(ratio) == pytest.approx(rates[above] / rates[below], rel=0.1 / rates['process'], abs=0.1)
     assert len(ways) == 7
+
+
+# The published numbers of features.
+SIZES = {'IS09': 384, 'IS10': 1582, 'IS11': 4368, 'IS12': 6125, 'IS13': 6373, 'ComParE_2016': 6373, 'emobase': 988}
+SIZES |= {'GeMAPSv01b': 62, 'eGeMAPSv02': 88, 'emo_large': 6552}
+
+
+@pytest.mark.parametrize('opensmile_set', SETS)
+def test_sets_have_their_published_sizes(opensmile_set, babble_wav):
+    names, values = extract.functionals(babble_wav, opensmile_set)
+    assert len(set(names)) == len(values) == SIZES[opensmile_set]
+    assert not any(',' in name for name in names)
+
+
+def test_sets_agree_with_package_opensmile(babble_wav, tmp_path):
+    """Compares with the interface of the package, in a process of its own because it imports much."""
+    code = (
+        'import sys, opensmile\n'
+        'smile = opensmile.Smile(feature_set=opensmile.FeatureSet.emobase)\n'
+        'smile.process_file(sys.argv[1]).to_csv(sys.argv[2], index=False, float_format="%.9g")\n'
+    )
+    path = tmp_path / 'theirs.csv'
+    subprocess.run([sys.executable, '-c', code, str(babble_wav), str(path)], check=True)
+    header, line = path.read_text().splitlines()
+    names, values = extract.functionals(babble_wav, 'emobase')
+    assert names == header.split(',')
+    np.testing.assert_allclose(values, np.array(line.split(','), float), rtol=1e-4, atol=1e-5)

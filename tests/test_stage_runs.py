@@ -6,16 +6,18 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import CONTEXT
-from conftest import tiny_config
+from conftest import tiny_config, write_audio
 from runs import assert_same_run, best_weights, losses, rows, weights
 
 from fer.errors import InputError
 from fer.extract.extract import extract
 from fer.extract.request import ExtractionRequest
+from fer.manifest import read_manifest
 from fer.nets.weights.files import open_tensors
 from fer.results.results_file import read_results
 from fer.runs.checkpoints import whole_checkpoints
@@ -477,3 +479,26 @@ def test_views_change_logits_but_one_view_does_not(runs, tmp_path):
     has_frames = read_results(tmp_path / 'plain' / 'results_val.txt').frames > 0
     assert (logits[0][has_frames] != logits[1][has_frames]).all()
     assert (logits[0][~has_frames] == logits[1][~has_frames]).all()
+
+
+def test_functionals_of_another_set_keep_their_size(runs, tmp_path):
+    """A run on 23 features refuses the weights and the data of another set."""
+    changes = {}
+    for split in ('train', 'val'):
+        source = read_manifest(runs.data / f'{split}_functionals.txt', item='video')
+        rng = np.random.default_rng(0)
+        for video in source.videos:
+            write_audio(tmp_path / 'functionals_own' / Path(video.audio[0]).name, rng.normal(size=23))
+        text = Path(source.path).read_text().replace('functionals/', 'functionals_own/')
+        (tmp_path / f'{split}_functionals_own.txt').write_text(text)
+        changes[f'{split}_manifest'] = str(tmp_path / f'{split}_functionals_own.txt')
+    train(runs.config('ffn', tmp_path / 'run', max_steps=1, **changes), resume=False, overwrite=False)
+    assert weights(tmp_path / 'run')['ffn/hidden_1/weights'].shape[0] == 23
+    assert len((tmp_path / 'run' / 'audio_scaling.txt').read_text().splitlines()) == 25
+    score(tmp_path / 'run', changes['val_manifest'], tmp_path / 'out')
+    assert len(read_results(tmp_path / 'out' / 'results_val.txt').video_ids) == 5
+    with pytest.raises(InputError, match='6552 audio features.*; expected the 23 of the run'):
+        score(tmp_path / 'run', runs.data / 'val_functionals.txt', tmp_path / 'refused')
+    config = runs.config('ffn', tmp_path / 'other', init_from=tmp_path / 'run')
+    with pytest.raises(InputError, match='6552 audio features.*; expected the 23 of the run'):
+        train(config, resume=False, overwrite=False)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
+from fer.data.audio import FUNCTIONALS
 from fer.data.pipeline import Batch
 from fer.data.split import Split
 from fer.data.windows import pad_index
@@ -71,7 +72,8 @@ def make_batch(blueprint: Blueprint, seed: int = 0) -> tuple[Batch, dict]:
     images = (
         tf.placeholder(tf.float32, [None, reading.image_size, reading.image_size, 3]) if reading.image_size else None
     )
-    audio = tf.placeholder(tf.float32, [None, reading.audio_size]) if reading.audio_size else None
+    audio_size = 11 if reading.audio_size == FUNCTIONALS else reading.audio_size
+    audio = tf.placeholder(tf.float32, [None, audio_size]) if audio_size else None
     index = pad_index(lengths, 1 if alone else 5)
     batch = Batch(images, audio, lengths, index, tf.placeholder(tf.int32, [None]), tf.placeholder(tf.int32, [None]))
     values = {lengths: [1] * 4 if alone else LENGTHS, batch.labels: [1, 0, 6, 1], batch.windows: [0, 1, 2, 3]}
@@ -79,7 +81,7 @@ def make_batch(blueprint: Blueprint, seed: int = 0) -> tuple[Batch, dict]:
     if images is not None:
         values[images] = rng.uniform(-1, 1, (frames, reading.image_size, reading.image_size, 3))
     if audio is not None:
-        values[audio] = rng.normal(size=(frames, reading.audio_size))
+        values[audio] = rng.normal(size=(frames, audio_size))
     return batch, values
 
 

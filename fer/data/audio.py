@@ -19,7 +19,7 @@ from fer.manifest import Manifest, Video
 from fer.progress import progress
 
 LLD = 112  # values of a clip: 56 low-level descriptors and their 56 first deltas
-FUNCTIONALS = 6552  # values of a whole video
+FUNCTIONALS = -1  # of a whole video: any number, because each of openSMILE's sets has its own
 SCALINGS = ('zscore', 'minmax', 'none')
 NONFINITE = ('error', 'mean')
 LARGEST = 10.0  # limit of scaled values, so that one outlier in a new video does not decide alone
@@ -51,7 +51,7 @@ def read_audio(manifest: Manifest, size: int, nonfinite: str = 'error') -> Audio
 
     Args:
       manifest: with an audio CSV in each line.
-      size: values of each CSV, LLD or FUNCTIONALS.
+      size: values of each CSV: LLD, or FUNCTIONALS for as many as the first file has.
       nonfinite: treatment of NaN and infinity, which openSMILE writes for a statistic without enough values. `error`,
         or `mean`: the training split's mean replaces them, and they are counted.
 
@@ -86,7 +86,7 @@ def read_audio(manifest: Manifest, size: int, nonfinite: str = 'error') -> Audio
 
 
 def reference_names(manifest: Manifest, size: int) -> list[str]:
-    """Returns the features of the manifest's first readable audio CSV with `size` of them, or an empty list."""
+    """Returns the features of the manifest's first readable audio CSV of this size, or an empty list."""
     for path in (path for video in manifest.videos for path in video.audio):
         with contextlib.suppress(ValueError):
             names = _read_names(path, size)
@@ -96,7 +96,7 @@ def reference_names(manifest: Manifest, size: int) -> list[str]:
 
 
 def audio_problem(path: str, size: int, names: Sequence[str]) -> str:
-    """Returns why an audio CSV does not hold `size` features of these names, or ''. NaN counts as a value."""
+    """Returns why an audio CSV does not hold features of this size and these names, or ''. NaN counts as a value."""
     try:
         _read_values(path, names or _read_names(path, size))
     except ValueError as error:
@@ -131,9 +131,11 @@ def _read_video(manifest_path: str, video: Video, names: list[str], nonfinite: s
 
 
 def _read_names(path: str, size: int) -> list[str]:
-    """Returns the names of an audio CSV's features. Raises ValueError unless they are `size`."""
+    """Returns the names of an audio CSV's features. Raises ValueError unless their number fits `size`."""
     names = _read_lines(path)[0].split(',')
-    if len(names) != size:
+    if size == FUNCTIONALS and len(names) == LLD:
+        raise ValueError(f'{LLD} features, as of a clip; expected the functionals of a whole video')
+    if size not in (FUNCTIONALS, len(names)):
         raise ValueError(f'{len(names)} features; expected {size}')
     return names
 

@@ -32,7 +32,7 @@ class Contents(NamedTuple):
 
     item: str  # what a line is: frame, video or still (fer/manifest.py)
     images: bool  # True if its images are read
-    audio_size: int  # values of its audio CSVs, 0 if they are not read
+    audio_size: int  # values of its audio CSVs: LLD, FUNCTIONALS for any number, 0 if they are not read
 
     @property
     def words(self) -> Words:

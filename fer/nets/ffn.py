@@ -27,7 +27,7 @@ def ffn(
     """Builds the network.
 
     Args:
-      features: float32 [B, D], one standardised row per video. D is fixed (openSMILE's emo_large has 6,552).
+      features: float32 [B, D], one standardised row per video. D is fixed (6,552 with openSMILE's emo_large).
       num_classes: units of the last layer, logits. 0 builds no classifier.
       is_training: True turns dropout on and normalises by the batch's statistics.
       hidden_units: units of each hidden layer, at least one layer of at least 1 unit.

@@ -9,12 +9,13 @@ Writes for videos also:
 - DATA/faces/, aligned JPEGs, and frames.csv with the status of each frame
 - DATA/wav/
 - DATA/clips/, openSMILE's features of 0.04 s clips, with DATA/<split>_clips.txt and DATA/<split>_audiovisual.txt
-- DATA/functionals/, openSMILE's features of whole videos, with DATA/<split>_functionals.txt
+- DATA/functionals/, openSMILE's features of whole videos, with DATA/<split>_functionals.txt. Sets other than emo_large
+  have DATA/functionals_<set>/ and DATA/<split>_functionals_<set>.txt
 
 Images and folders of faces stay where they are, behind links (DATA/source, DATA/faces/). Images that have no file of
 their own, or whose face --detector finds, are written to DATA/stills/. DATA/prepare_flags.txt has the settings, and
 DATA/statistics/ has lengths and classes. If the dataset has no splits, people are held out, and
-DATA/split_subjects.csv lists them.
+DATA/split_subjects.csv lists them. --people_folds also writes DATA/fold0/ and so on, with the manifests of each fold.
 
 The same command resumes an earlier one that was stopped. A video is not prepared again if its content, the settings and
 the written files are unchanged. With --shard=2/8 a job prepares every eighth video and prints which of these cannot be
@@ -34,6 +35,7 @@ from fer.errors import InputError, one_line
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.datasets.dfew import FOLDS
 from fer.prepare.detectors import BOXES, DETECTORS, make_detector
+from fer.prepare.folds import number_folds, write_folds
 from fer.prepare.layout import SourceStill, Splits, set_aside_unusable
 from fer.prepare.media import Choice
 from fer.prepare.output_folder import open_output, remove_leftovers, write_all_statistics, write_subjects
@@ -42,6 +44,7 @@ from fer.prepare.prepared import Prepared
 from fer.prepare.processes import make_workers
 from fer.prepare.settings import AUDIO_FEATURES, MISSING_FACES, PERSONS, Settings
 from fer.prepare.smile.extract import CONTEXTS
+from fer.prepare.smile.sets import EMO_LARGE, SETS, name_functionals
 from fer.prepare.summary import describe_other_people, summarise
 from fer.prepare.videos import Shard
 
@@ -82,6 +85,12 @@ flags.DEFINE_list(
     list(AUDIO_FEATURES),
     f'openSMILE features to compute, of {", ".join(AUDIO_FEATURES)} (dissertation 5.1.2). Empty for none.',
 )
+flags.DEFINE_list(
+    'opensmile_set',
+    [EMO_LARGE],
+    f"openSMILE's sets of functionals to compute, of {', '.join(SETS)}. emo_large is the dissertation's. The others lie "
+    'beside it, in functionals_<set>/.',
+)
 flags.DEFINE_enum(
     'clip_context',
     'contextual',
@@ -115,6 +124,14 @@ flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=FOLDS,
 )
+flags.DEFINE_integer(
+    'people_folds',
+    None,
+    'Number of folds of people for cross-validation. Writes the manifests of each fold too, to DATA/fold0/ and so on: '
+    'val has the people of the fold, train all others. For videos and audio of datasets without splits. The fold is '
+    "the person's number modulo the number of folds.",
+    lower_bound=2,
+)
 flags.DEFINE_integer('class_cap', None, 'Most training images of a class, for AffectNet. Default: all.', lower_bound=1)
 flags.DEFINE_integer('jobs', 2, 'Videos or stills prepared at the same time.', lower_bound=1)
 flags.DEFINE_string('shard', '1/1', 'Share of the videos to prepare, i/n: the i-th of n jobs, from 1.')
@@ -124,6 +141,7 @@ flags.DEFINE_bool('overwrite', False, 'Replace an earlier preparation in the out
 _RECORDED = (
     *('dataset', 'detector', 'image_size', 'margin', 'person', 'missing_faces', 'audio_features', 'clip_context'),
     *('arff', 'seed', 'fold', 'class_cap', 'video_stream', 'audio_stream', 'sample_rate'),
+    *('opensmile_set', 'people_folds'),
 )
 
 
@@ -134,6 +152,7 @@ def main() -> int:
     _check_flags()
     shard = _read_shard()
     splits = _find_items(source)
+    folds = _number_folds(splits)
     settings = _read_settings(splits)
     if shard.total > 1 and not any(need_decoding(items) for items in splits.values()):
         raise InputError(f'--shard={args.shard}: only videos can be shared; --dataset={args.dataset} has images here')
@@ -143,6 +162,7 @@ def main() -> int:
     for line in (*splits.notes, *splits.problems):
         print(one_line(line))
     everything: list[Prepared] = []  # the items of this job's share, or of all shares if it ends last
+    people: list[tuple[str, Prepared]] = []  # of finished splits
     finished = 0  # number of splits
     with make_workers(settings, output, args.jobs) as workers:
         job = Job(source, output, settings, shard, workers)
@@ -150,11 +170,16 @@ def main() -> int:
             prepared, split_finished = prepare_split(split, items, job)
             everything += prepared
             finished += split_finished
+            if folds and split_finished:
+                people += zip((splits.people[item] for item in items), prepared, strict=True)
     if splits.left_out:
         print('left out: ' + ', '.join(f'{count} {reason}' for reason, count in sorted(splits.left_out.items())))
     if finished:
         write_all_statistics(output)
     if finished == len(splits):
+        if folds:
+            audio_only = any(are_audio(items) for items in splits.values())
+            write_folds(output, people, folds, settings.audio_features, faces=not audio_only)
         remove_leftovers(output, alone=shard.total == 1)
     if warning := describe_other_people(everything):
         print(warning)
@@ -172,6 +197,11 @@ def _check_flags() -> None:
     unknown = set(args.audio_features) - set(AUDIO_FEATURES)
     if unknown:
         raise InputError(f'--audio_features: found {", ".join(sorted(unknown))}; expected {", ".join(AUDIO_FEATURES)}')
+    unknown = set(args.opensmile_set) - set(SETS)
+    if unknown or not args.opensmile_set:
+        raise InputError(f'--opensmile_set={",".join(args.opensmile_set)}: expected some of {", ".join(SETS)}')
+    if args['opensmile_set'].present and 'functionals' not in args.audio_features:
+        raise InputError('--opensmile_set: expected functionals in --audio_features')
     if args.detector not in (None, BOXES, *DETECTORS):
         make_detector(args.detector)  # so that an error comes before anything is written
     if args.detector in ('none', BOXES) and args['margin'].present and args.margin:
@@ -196,6 +226,16 @@ def _find_items(source: Path) -> Splits:
     splits = DATASETS[args.dataset](source, Options(args.seed, args.fold, args.class_cap))
     set_aside_unusable(splits)
     return splits
+
+
+def _number_folds(splits: Splits) -> dict[str, int]:
+    """Returns the fold of each person, empty without --people_folds."""
+    args = flags.FLAGS
+    if not args.people_folds:
+        return {}
+    if not splits.people or not all(need_decoding(items) for items in splits.values()):
+        raise InputError(f'--people_folds={args.people_folds}: --dataset={args.dataset} names no people in its videos')
+    return number_folds(set(splits.people.values()), args.people_folds)
 
 
 def _read_settings(splits: Splits) -> Settings:
@@ -225,7 +265,7 @@ def _read_settings(splits: Splits) -> Settings:
         margin=args.margin,
         person=args.person,
         missing_faces=args.missing_faces,
-        audio_features=tuple(sorted(args.audio_features)),
+        audio_features=_name_audio_features(),
         clip_context=args.clip_context,
         arff=args.arff,
         streams=Choice(args.video_stream, args.audio_stream),
@@ -233,9 +273,20 @@ def _read_settings(splits: Splits) -> Settings:
     )
 
 
+def _name_audio_features() -> tuple[str, ...]:
+    """Returns --audio_features, with the names of the functionals of each --opensmile_set."""
+    args = flags.FLAGS
+    names = {feature for feature in args.audio_features if feature != 'functionals'}
+    if 'functionals' in args.audio_features:
+        names |= set(map(name_functionals, args.opensmile_set))
+    return tuple(sorted(names))
+
+
 def _spell_recorded_flags() -> str:
     """Returns the flags that decide what is written, as lines of a flagfile."""
     values = {name: flags.FLAGS[name].value for name in _RECORDED}
+    if values['opensmile_set'] == [EMO_LARGE]:
+        del values['opensmile_set']  # so that data prepared before there were other sets count as prepared
     lists = {name: ','.join(value) for name, value in values.items() if isinstance(value, list | tuple)}
     return ''.join(f'--{name}={value}\n' for name, value in (values | lists).items() if value is not None)
 

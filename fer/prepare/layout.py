@@ -46,6 +46,7 @@ class Splits(dict[str, list[Item]], Generic[Item]):
       left_out: how many items are left out, by reason, such as a class beyond the seven.
       problems: one line for each file that cannot be used and belongs to no split.
       subjects: the split of each subject. Empty if the dataset has its own splits.
+      people: the subject of each item. Empty if the dataset has its own splits.
       notes: what was decided about the splits, one line each.
     """
 
@@ -54,6 +55,7 @@ class Splits(dict[str, list[Item]], Generic[Item]):
         self.left_out: Counter[str] = Counter()
         self.problems: list[str] = []
         self.subjects: dict[str, str] = {}
+        self.people: dict[Item, str] = {}
         self.notes: list[str] = []
 
 

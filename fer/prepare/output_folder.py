@@ -10,9 +10,8 @@ from fer.errors import InputError
 from fer.files import atomic_write, remove_temporaries
 from fer.manifest import ledger_path
 from fer.prepare.layout import SPLITS
-from fer.prepare.prepared import MANIFESTS
+from fer.prepare.prepared import FUNCTIONALS, MANIFESTS
 from fer.prepare.records import FOLDER as RECORDS
-from fer.prepare.settings import AUDIO_FEATURES
 from fer.prepare.stills import FOLDER as STILLS
 from fer.prepare.stills import LINK
 from fer.prepare.summary import PROBLEMS
@@ -58,10 +57,13 @@ def open_output(output: Path, recorded: str, source: str, *, overwrite: bool) ->
 
 def _remove_preparation(output: Path) -> None:
     """Removes the files that preparation writes, and no others."""
-    for name in ('faces', 'wav', *AUDIO_FEATURES, STILLS, RECORDS, STATISTICS):
+    for name in ('faces', 'wav', 'clips', *FUNCTIONALS, STILLS, RECORDS, STATISTICS):
         shutil.rmtree(output / name, ignore_errors=True)  # removes links, not what they point to
     for name in (LINK, SUBJECTS_FILE):
         (output / name).unlink(missing_ok=True)
+    for folder in output.glob('fold[0-9]*'):
+        if (folder / PREPARE_FLAGS).exists():
+            shutil.rmtree(folder)
     for split in SPLITS:  # all of them, because a split may no longer be in the source
         (output / PROBLEMS.format(split)).unlink(missing_ok=True)
         for name in MANIFESTS:
@@ -100,7 +102,7 @@ def remove_leftovers(output: Path, *, alone: bool) -> None:
       output: the folder.
       alone: True if no other job writes to OUTPUT. Only then are the files directly in it and its statistics cleaned.
     """
-    for name in (RECORDS, STILLS, 'wav', 'functionals'):
+    for name in (RECORDS, STILLS, 'wav', *FUNCTIONALS):
         for folder in (output / name).glob('**/'):
             remove_temporaries(folder)
     if alone:

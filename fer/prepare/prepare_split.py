@@ -73,4 +73,4 @@ def _name_main_manifest(items: Items, settings: Settings) -> str:
     """Returns the manifest that the summary names: of faces, or of audio if there are no pictures."""
     if not are_audio(items):
         return MANIFESTS[0]
-    return FUNCTIONALS if 'functionals' in settings.audio_features else CLIPS
+    return next((FUNCTIONALS[name] for name in settings.audio_features if name in FUNCTIONALS), CLIPS)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fer import emotions
 from fer.files import atomic_files
 from fer.manifest import LedgerRow, ledger_path, write_ledger, write_manifest
+from fer.prepare.smile.sets import EMO_LARGE, SETS, name_functionals
 from fer.sample_rates import rates_path, write_rates
 
 FRAMES_FILE = 'frames.csv'  # beside a video's faces, with a row for each frame
@@ -18,8 +19,9 @@ MIN_FRAMES = 2  # a video with fewer faces is not a sequence, so its ledger row 
 # File names of a split's manifests beside <split>.txt, which lists the faces.
 CLIPS = '{}_clips.txt'  # lists the openSMILE CSV of each kept frame's 0.04 s of audio
 AUDIOVISUAL = '{}_audiovisual.txt'  # lists the same CSV and that frame's face
-FUNCTIONALS = '{}_functionals.txt'  # lists the openSMILE CSV of each whole video's audio
-MANIFESTS = ('{}.txt', CLIPS, AUDIOVISUAL, FUNCTIONALS)
+# Each lists the openSMILE CSVs of whole videos' audio, by the name of the set's functionals.
+FUNCTIONALS = {name: f'{{}}_{name}.txt' for name in map(name_functionals, SETS)}
+MANIFESTS = ('{}.txt', CLIPS, AUDIOVISUAL, *FUNCTIONALS.values())
 
 
 class Prepared(NamedTuple):
@@ -31,12 +33,19 @@ class Prepared(NamedTuple):
     row: LedgerRow  # its row in the ledger of faces
     frames: list[str]  # its face images, in time order
     clips: list[str]  # the CSV of each frame's audio, empty without audio
-    functionals: str  # the CSV of all its audio, '' without audio
+    functionals: str  # the CSV of all its audio with emo_large, '' without audio or without that set
     statuses: dict[str, int]  # how many frames of a video have each status of frames.csv
     sound: dict[str, int]  # how many of `clips` are silent, or padded because the audio ends earlier
     problem: str  # reason why it cannot be used, or only in part. '' if nothing is wrong.
     facts: dict[str, str]  # {unusual property: treatment}, as 'several audio streams': 'took audio stream 1 of 2'
     sample_rate: int | None = None  # of its audio, in Hz. None without audio.
+    other_functionals: dict[str, str] = {}  # noqa: RUF012 (immutable)  {functionals_<set>: the CSV with that set}
+
+    @property
+    def all_functionals(self) -> dict[str, str]:
+        """Returns the CSV of each set by the name of its functionals. Empty without audio."""
+        emo_large = {name_functionals(EMO_LARGE): self.functionals} if self.functionals else {}
+        return emo_large | self.other_functionals
 
 
 def without_audio(row: LedgerRow, frames: list[str], problem: str) -> Prepared:
@@ -53,7 +62,7 @@ def write_split(
       split: its name.
       prepared: its items, in the manifests' order.
       output: the folder that the manifests are written to.
-      audio: the audio manifests to write: `clips`, `functionals`, both or none. `clips` also writes the audio-visual
+      audio: the audio manifests to write: `clips` and names of functionals. `clips` also writes the audio-visual
         manifest if `faces` is True.
       faces: True to write the manifests that list faces.
     """
@@ -69,10 +78,11 @@ def write_split(
                 # An item with audio has a clip for every frame.
                 pairs = [list(zip(item.clips, item.frames, strict=bool(item.clips))) for item in prepared]
                 _write_manifest_and_ledger(files / AUDIOVISUAL.format(split), zip(rows, pairs, strict=True))
-        if 'functionals' in audio:
-            items_of_audio = [_make_functionals_item(item) for item in prepared]
-            _write_manifest_and_ledger(files / FUNCTIONALS.format(split), items_of_audio)
-        for name in (CLIPS, AUDIOVISUAL, FUNCTIONALS):
+        for name in audio:
+            if name in FUNCTIONALS:
+                items_of_audio = [_make_functionals_item(item, name) for item in prepared]
+                _write_manifest_and_ledger(files / FUNCTIONALS[name].format(split), items_of_audio)
+        for name in MANIFESTS[1:]:
             if (manifest := files / name.format(split)).exists():
                 write_rates(rates_path(manifest), count_rates(prepared))
 
@@ -82,11 +92,11 @@ def count_rates(prepared: Iterable[Prepared]) -> Counter[int]:
     return Counter(item.sample_rate for item in prepared if item.sample_rate)
 
 
-def _make_functionals_item(item: Prepared) -> tuple[LedgerRow, list[tuple[str]]]:
+def _make_functionals_item(item: Prepared, name: str) -> tuple[LedgerRow, list[tuple[str]]]:
     """Returns the row in the ledger and the line in the manifest of a whole video's audio. They need no face."""
     gap = 'no_audio' if item.row.gap in ('', 'no_face') else item.row.gap
-    kept = int(item.functionals != '')
-    return _make_audio_row(item.row, kept, gap), [(item.functionals,)]
+    path = item.all_functionals.get(name, '')
+    return _make_audio_row(item.row, int(path != ''), gap), [(path,)]
 
 
 def _make_audio_row(row: LedgerRow, kept: int, gap: str) -> LedgerRow:

@@ -82,6 +82,8 @@ def _is_well_formed(done: Prepared) -> bool:
         and isinstance(row.frames_kept, int)
         and (row.audio_seconds is None or isinstance(row.audio_seconds, int | float))
         and all(isinstance(names, list) and _are(str, names) for names in (done.frames, done.clips))
+        and isinstance(done.other_functionals, dict)
+        and _are(str, done.other_functionals.values())
         and (not done.frames or len(done.clips) in (0, len(done.frames)))
         and all(isinstance(counts, dict) and _are(int, counts.values()) for counts in (done.statuses, done.sound))
         and isinstance(done.facts, dict)

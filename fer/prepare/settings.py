@@ -18,7 +18,7 @@ class Settings(NamedTuple):
     margin: float  # see fer.prepare.faces.align
     person: str  # one of PERSONS
     missing_faces: str  # one of MISSING_FACES
-    audio_features: tuple[str, ...]  # some of AUDIO_FEATURES
+    audio_features: tuple[str, ...]  # some of clips, and `name_functionals` of the sets
     clip_context: str  # see fer.prepare.smile.extract.clip_features
     arff: bool  # True to write features as ARFF as well
     streams: Choice  # the streams of a file to read

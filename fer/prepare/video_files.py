@@ -18,10 +18,11 @@ from fer.manifest import LedgerRow
 from fer.prepare.faces import Face, align
 from fer.prepare.layout import SourceVideo
 from fer.prepare.media import FRAMES_PER_SECOND, Findings, MediaError, extract_wav, read_frames
-from fer.prepare.prepared import FRAMES_FILE, HELD, KEPT, MIN_FRAMES, REUSED_BOX, Prepared
+from fer.prepare.prepared import FRAMES_FILE, FUNCTIONALS, HELD, KEPT, MIN_FRAMES, REUSED_BOX, Prepared
 from fer.prepare.processes import ProcessState
 from fer.prepare.settings import Settings
 from fer.prepare.smile.extract import Clips, clip_features, functionals, write_features
+from fer.prepare.smile.sets import EMO_LARGE, SETS, name_functionals
 from fer.prepare.tracking import TrackedFrame, follow, take_largest
 
 SILENT, PADDED = 'silent', 'padded'  # states of a frame's audio in frames.csv
@@ -39,7 +40,12 @@ class _Places(NamedTuple):
     faces: Path  # folder
     clips: Path  # folder
     wav: Path
-    functionals: Path
+    functionals: dict[str, Path]  # the file of each set, by the name of its functionals
+
+    @property
+    def features(self) -> tuple[Path, ...]:
+        """Returns the files and folders of openSMILE's features."""
+        return self.clips, *self.functionals.values()
 
 
 def write_video(video: SourceVideo, state: ProcessState) -> tuple[Prepared, list[str]]:
@@ -52,7 +58,7 @@ def write_video(video: SourceVideo, state: ProcessState) -> tuple[Prepared, list
       MediaError: the video cannot be decoded. Without audio it is still usable.
     """
     settings = state.settings
-    places = _empty_places(video, state.output)
+    places = _empty_places(video, state)
     findings = Findings()
     try:
         tracked = _track_person(video, state, findings)
@@ -83,7 +89,7 @@ def write_recording(video: SourceVideo, state: ProcessState) -> tuple[Prepared, 
     Raises:
       MediaError: the file has no audio, or it cannot be decoded or analysed.
     """
-    places = _empty_places(video, state.output)
+    places = _empty_places(video, state)
     findings = Findings()
     try:
         seconds = _write_wav(video, places, state.settings, findings)
@@ -92,7 +98,7 @@ def write_recording(video: SourceVideo, state: ProcessState) -> tuple[Prepared, 
         numbers = range(1, int(seconds * FRAMES_PER_SECOND) + 1)
         clips = _write_features(places, state.settings, len(numbers), numbers)
     except (MediaError, InputError) as error:
-        _remove(places.clips, places.wav, places.functionals)
+        _remove(*places.features, places.wav)
         raise MediaError(str(error).removeprefix(f'{places.wav}: ')) from error
     audio_states = _find_audio_states(clips, len(numbers))
     row = LedgerRow(video.video_id, video.label, None, 0, seconds, '')
@@ -101,15 +107,17 @@ def write_recording(video: SourceVideo, state: ProcessState) -> tuple[Prepared, 
     return prepared, _list_audio_files(video, prepared, state.settings)
 
 
-def _empty_places(video: SourceVideo, output: Path) -> _Places:
+def _empty_places(video: SourceVideo, state: ProcessState) -> _Places:
     """Returns the places of a video's files, without what an earlier run left there."""
+    output = state.output
+    names = [name for name in state.settings.audio_features if name in FUNCTIONALS]
     places = _Places(
         faces=output / 'faces' / video.folder,
         clips=output / 'clips' / video.folder,
         wav=output / 'wav' / f'{video.folder}.wav',
-        functionals=output / 'functionals' / f'{video.folder}.csv',
+        functionals={name: output / name / f'{video.folder}.csv' for name in names},
     )
-    _remove(*places)
+    _remove(places.faces, places.wav, *places.features)
     return places
 
 
@@ -184,7 +192,7 @@ def _write_audio_if_any(
         seconds = _write_wav(video, places, settings, findings)
         return seconds, _write_features(places, settings, num_frames, numbers) if seconds else None
     except (MediaError, InputError) as error:
-        _remove(places.clips, places.functionals)
+        _remove(*places.features)
         findings.add_problem(f'audio lost: {str(error).removeprefix(f"{places.wav}: ")}')
         return seconds, None
 
@@ -206,10 +214,11 @@ def _write_features(places: _Places, settings: Settings, num_clips: int, numbers
     Returns:
       The features of all clips. None if no clips are wanted.
     """
-    if 'functionals' in settings.audio_features:
-        places.functionals.parent.mkdir(parents=True, exist_ok=True)
-        names, values = functionals(places.wav)
-        _write_table_of_features(places.functionals, names, values[None], settings)
+    for opensmile_set in SETS:
+        if path := places.functionals.get(name_functionals(opensmile_set)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            names, values = functionals(places.wav, opensmile_set)
+            _write_table_of_features(path, names, values[None], settings)
     if not numbers or 'clips' not in settings.audio_features:
         return None
     clips = clip_features(places.wav, num_clips, settings.clip_context)
@@ -260,21 +269,23 @@ def _make_result(
     video: SourceVideo, row: LedgerRow, places: _Places, findings: Findings, clip_numbers: Sequence[int]
 ) -> Prepared:
     """Returns the result without frames."""
+    written = {name: f'{name}/{video.folder}.csv' for name, path in places.functionals.items() if path.exists()}
     return Prepared(
         row=row,
         frames=[],
         clips=[f'clips/{video.folder}/{number:05d}.csv' for number in clip_numbers],
-        functionals=f'functionals/{video.folder}.csv' if places.functionals.exists() else '',
+        functionals=written.pop(name_functionals(EMO_LARGE), ''),
         statuses={},
         sound={},
         problem='; '.join(findings.problems),
         facts=findings.facts,
         sample_rate=_read_rate(places.wav) if row.audio_seconds else None,
+        other_functionals=written,
     )
 
 
 def _list_audio_files(video: SourceVideo, prepared: Prepared, settings: Settings) -> list[str]:
-    features = [*prepared.clips, *filter(None, [prepared.functionals])]
+    features = [*prepared.clips, *prepared.all_functionals.values()]
     arffs = [f'{name.removesuffix(".csv")}.arff' for name in features] if settings.arff else []
     return [*features, *arffs, *([f'wav/{video.folder}.wav'] if prepared.row.audio_seconds else [])]
 

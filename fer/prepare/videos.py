@@ -8,7 +8,7 @@ Written for each video:
 - wav/<folder>.wav
 - clips/<folder>/00001.csv, the features of the 0.04 s of audio that begin with frame 1. Only kept frames have such a
   file, so a face and a clip of the same number are of the same instant.
-- functionals/<folder>.csv, the features of all its audio
+- functionals/<folder>.csv, the features of all its audio, and functionals_<set>/<folder>.csv for other sets
 """
 
 import os

@@ -353,7 +353,7 @@ def make_reading(blueprint: Blueprint) -> Reading:
     config, contents = blueprint.config, blueprint.stage.contents
     return Reading(
         config.image_size if contents.images else 0,
-        contents.audio_size,
+        len(blueprint.scaling.names) if blueprint.scaling else contents.audio_size,
         config.augment,
         config.audio_noise,
         config.audio_time_mask,

@@ -60,5 +60,6 @@ def _group_items(items: Iterable[tuple[str, Item]], subjects: dict[str, str], na
     splits: Splits[Item] = Splits({name: [] for name in names})
     for subject, item in items:
         splits[subjects[subject]].append(item)
+        splits.people[item] = subject
     splits.subjects = subjects
     return splits

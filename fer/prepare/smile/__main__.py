@@ -2,7 +2,7 @@
 """Computes the openSMILE features of one audio file.
 
 python -m fer.prepare.smile --features=functionals --wav=IN.wav --output=OUT.csv
-    a line of 6,552 values
+    a line of 6,552 values, or those of another --opensmile_set
 python -m fer.prepare.smile --features=lld --frame_size=0.025 --frame_step=0.010 --wav=IN.wav --output=OUT.csv
     112 values, a line per frame
 
@@ -23,12 +23,16 @@ from fer import cli
 from fer.errors import InputError
 from fer.prepare.media import MediaError, extract_wav
 from fer.prepare.smile.extract import FORMATS, functionals, lld, write_features
+from fer.prepare.smile.sets import EMO_LARGE, SETS
 
 flags.DEFINE_enum(
     'features',
     'functionals',
     ['functionals', 'lld'],
     'Features to compute: functionals of the whole audio, or low-level descriptors (lld) of each frame.',
+)
+flags.DEFINE_enum(
+    'opensmile_set', EMO_LARGE, list(SETS), "Set of functionals. emo_large is the dissertation's."
 )
 flags.DEFINE_string('wav', None, 'Audio to read: a wav, or any file that FFmpeg reads.', required=True)
 flags.DEFINE_string('output', None, 'File to write.', required=True)
@@ -44,13 +48,15 @@ def main() -> None:
         raise InputError(f'--output={output}: no folder {output.parent}; make it first')
     if output.is_dir():
         raise InputError(f'--output={output}: a folder; expected a file')
+    if args.features == 'lld' and args['opensmile_set'].present:
+        raise InputError('--opensmile_set: only for --features=functionals; low-level descriptors are emo_large')
     if args.features == 'functionals' and (args['frame_size'].present or args['frame_step'].present):
         raise InputError('--frame_size, --frame_step: only for --features=lld; functionals use 25 ms every 10 ms')
     with as_pcm(args.wav) as wav:
         if args.features == 'lld':
             names, values = lld(wav, args.frame_size, args.frame_step)
         else:
-            names, values = functionals(wav)
+            names, values = functionals(wav, args.opensmile_set)
             values = values[None]
     write_features(output, names, values, args.format)
 

@@ -2,8 +2,9 @@
 """openSMILE's emo_large features of a wav (dissertation 5.1.2), computed in this process.
 
 The whole audio gives 6,552 functionals. Each frame of it gives 112 values: 56 low-level descriptors (LLD) and their 56
-first deltas. `configs/opensmile/*.conf`, written for this project, define them. The numbers are openSMILE's own floats,
-read from its memory, because its files would round them.
+first deltas. `configs/opensmile/*.conf`, written for this project, define them. The functionals of other sets have
+configurations in the opensmile package. The numbers are openSMILE's own floats, read from its memory, because its files
+would round them.
 
 Input is 16-bit PCM wav, as `fer.prepare.media.extract_wav` writes it. openSMILE mixes several channels down to their
 mean. Audio is not resampled: it is analysed at its own rate, 8,000 samples/s or more. Features at different rates are
@@ -28,6 +29,7 @@ from fer import installation
 from fer.errors import InputError
 from fer.files import atomic_write, naming
 from fer.prepare.ffmpeg import AudioSegment
+from fer.prepare.smile.sets import EMO_LARGE, SETS
 
 CONFIGS = installation.CONFIGS / 'opensmile'
 FORMATS = ('csv', 'arff')
@@ -43,7 +45,6 @@ FUNCTIONALS_FRAME = 0.025  # seconds, the default of configs/opensmile/lld.inc
 # A single frame has no neighbours, so it is not smoothed and its deltas are 0. The smoother would include zeros on one
 # side and write two lines.
 LONE_FRAME = {'smaWin': 1, 'deltaWin': 0, 'frameCenter': 'left'}
-
 
 class Wav(NamedTuple):
     """A decoded wav."""
@@ -64,24 +65,26 @@ class Clips(NamedTuple):
     silent: np.ndarray
 
 
-def functionals(wav: str | Path) -> tuple[list[str], np.ndarray]:
-    """Summarises the whole audio: 39 functionals of 56 LLD, of their first and of their second deltas.
+def functionals(wav: str | Path, opensmile_set: str = EMO_LARGE) -> tuple[list[str], np.ndarray]:
+    """Summarises the whole audio. emo_large has 39 functionals of 56 LLD, of their first and of their second deltas.
 
-    Frames are 25 ms long and 10 ms apart. openSMILE summarises when the audio ends, before it writes the last five
-    lines of `lld`. So functionals do not include these lines.
+    Frames of emo_large are 25 ms long and 10 ms apart. openSMILE summarises when the audio ends, before it writes the
+    last five lines of `lld`. So functionals do not include these lines.
 
     Args:
       wav: a 16-bit PCM wav.
+      opensmile_set: one of `fer.prepare.smile.sets.SETS`.
 
     Returns:
-      The 6,552 names and their values, float32 [6552].
+      The D names and their values, float32 [D]. D is 6,552 for emo_large.
 
     Raises:
       InputError: the file is not a 16-bit PCM wav of one frame or more.
     """
     audio = read_wav(wav)
     _check_frame(audio, FUNCTIONALS_FRAME)
-    names, values = _run('functionals.conf', audio, {})
+    own = opensmile_set == EMO_LARGE
+    names, values = _run('configs/functionals.conf' if own else f'package/{SETS[opensmile_set]}', audio, {})
     return names, values[0]
 
 
@@ -142,7 +145,7 @@ def clip_features(wav: str | Path, num_clips: int, context: str = 'isolated') ->
         names, values = _lld(audio, framing)
         values = values[:filled]  # the smoother's last line belongs to no clip
     else:
-        rows = [_run('lld.conf', clip, framing | LONE_FRAME) for clip in clips]
+        rows = [_run('configs/lld.conf', clip, framing | LONE_FRAME) for clip in clips]
         names, values = rows[0][0], np.concatenate([row for _, row in rows])
     padded = num_clips - filled
     values = np.concatenate([values, np.repeat(values[-1:], padded, axis=0)])
@@ -207,9 +210,9 @@ def write_features(
 
 def _lld(audio: Wav, framing: dict[str, object]) -> tuple[list[str], np.ndarray]:
     """Returns the 112 names and their values, float32 [rows, 112]. `framing` has options of lld.conf."""
-    names, values = _run('lld.conf', audio, framing)
+    names, values = _run('configs/lld.conf', audio, framing)
     if len(values) <= 2:  # one frame, and the smoother's extra line
-        names, values = _run('lld.conf', audio, framing | LONE_FRAME)
+        names, values = _run('configs/lld.conf', audio, framing | LONE_FRAME)
         values = values[:1]
     return names, values
 
@@ -220,7 +223,7 @@ def _run(config: str, audio: Wav, options: dict[str, object]) -> tuple[list[str]
     openSMILE gets the samples in a new file, because it accepts only ASCII paths and trusts the lengths in wav headers.
 
     Args:
-      config: name of the configuration in configs/opensmile.
+      config: path of the configuration, below `configs` for configs/opensmile or `package` for the opensmile package.
       audio: its input.
       options: of the configuration.
 
@@ -231,12 +234,16 @@ def _run(config: str, audio: Wav, options: dict[str, object]) -> tuple[list[str]
     engine = _load_opensmile()()
     with tempfile.TemporaryDirectory(prefix='fer-smile-') as folder:
         (Path(folder) / 'configs').symlink_to(CONFIGS)
+        (Path(folder) / 'package').symlink_to(_opensmile_core() / 'config')
         copy = f'{folder}/audio.wav'
+        if config.startswith('package/'):  # these leave open where audio comes from and where features go
+            source = f'{folder}/package/shared/standard_wave_input.conf.inc'
+            options = {'source': source, 'sink': f'{folder}/configs/sink.inc', **options}
         with naming(copy), wave.open(copy, 'wb') as file:
             file.setparams((audio.samples.shape[1], 2, audio.rate, len(audio.samples), 'NONE', ''))
             file.writeframes(audio.samples.tobytes())
         try:
-            engine.initialize(f'{folder}/configs/{config}', {'I': copy, **options}, loglevel=0)
+            engine.initialize(f'{folder}/{config}', {'I': copy, **options}, loglevel=0)
             count = engine.external_sink_get_num_elements('sink')
             names = [engine.external_sink_get_element_name('sink', index) for index in range(count)]
             engine.external_sink_set_callback('sink', lambda row: rows.append(row.copy()))
@@ -257,10 +264,7 @@ def _load_opensmile() -> type:
     transform named `rdft`. TensorFlow 2.21 exports a function of the same name, which computes in doubles. In a process
     that loaded TensorFlow first, openSMILE would call that function and crash.
     """
-    package = importlib.util.find_spec('opensmile')
-    if package is None or package.origin is None:
-        raise InputError('opensmile is not installed here; run make venv, or pip install opensmile')
-    core = Path(package.origin).parent / 'core'
+    core = _opensmile_core()
     for library in core.glob('bin/*/libSMILEapi.so'):
         with contextlib.suppress(OSError):  # built for another machine
             ctypes.CDLL(str(library), mode=getattr(os, 'RTLD_DEEPBIND', 0))
@@ -270,6 +274,15 @@ def _load_opensmile() -> type:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.OpenSMILE
+
+
+@functools.cache
+def _opensmile_core() -> Path:
+    """Returns the folder of the opensmile package that has its library and its configurations."""
+    package = importlib.util.find_spec('opensmile')
+    if package is None or package.origin is None:
+        raise InputError('opensmile is not installed here; run make venv, or pip install opensmile')
+    return Path(package.origin).parent / 'core'
 
 
 def _check_frame(audio: Wav, seconds: float) -> None:
