@@ -47,6 +47,15 @@ def test_scaling_equals_that_of_scikit_learn(frames, kind, oracle):
     np.testing.assert_allclose(scale_features(new, scaling), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_log_scaling_compresses_standardised_values(frames):
+    scaling = fit_scaling(NAMES, frames, 'log')
+    standardised = scale_features(frames[0], fit_scaling(NAMES, frames, 'zscore'))
+    scaled = scale_features(frames[0], scaling)
+    np.testing.assert_allclose(np.expm1(np.abs(scaled)), np.abs(standardised), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(np.sign(scaled), np.sign(standardised))
+    assert scale_features(np.full((1, 4), 1e30, np.float32), scaling).max() == pytest.approx(np.log(11))
+
+
 def test_unscaled_values_stay_unchanged(frames):
     scaling = fit_scaling(NAMES, frames, 'none')
     np.testing.assert_array_equal(scale_features(frames[0], scaling), frames[0])
@@ -57,7 +66,7 @@ def test_an_outlier_is_limited(frames):
     assert scale_features(np.full((1, 4), 1e30, np.float32), scaling).max() == LARGEST
 
 
-@pytest.mark.parametrize('kind', ['zscore', 'minmax', 'none'])
+@pytest.mark.parametrize('kind', ['zscore', 'log', 'minmax', 'none'])
 def test_the_training_mean_replaces_infinite_values(tmp_path, frames, kind):
     values = frames[2].astype(object)
     values[1, 0], values[3, 1] = 'nan', '-inf'

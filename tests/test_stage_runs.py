@@ -497,8 +497,8 @@ def test_functionals_of_another_set_keep_their_size(runs, tmp_path):
     assert len((tmp_path / 'run' / 'audio_scaling.txt').read_text().splitlines()) == 25
     score(tmp_path / 'run', changes['val_manifest'], tmp_path / 'out')
     assert len(read_results(tmp_path / 'out' / 'results_val.txt').video_ids) == 5
-    with pytest.raises(InputError, match='6552 audio features.*; expected the 23 of the run'):
+    with pytest.raises(InputError, match=r'6552 audio features.*; expected the 23 of the run'):
         score(tmp_path / 'run', runs.data / 'val_functionals.txt', tmp_path / 'refused')
     config = runs.config('ffn', tmp_path / 'other', init_from=tmp_path / 'run')
-    with pytest.raises(InputError, match='6552 audio features.*; expected the 23 of the run'):
+    with pytest.raises(InputError, match=r'6552 audio features.*; expected the 23 of the run'):
         train(config, resume=False, overwrite=False)

@@ -20,7 +20,7 @@ from fer.progress import progress
 
 LLD = 112  # values of a clip: 56 low-level descriptors and their 56 first deltas
 FUNCTIONALS = -1  # of a whole video: any number, because each of openSMILE's sets has its own
-SCALINGS = ('zscore', 'minmax', 'none')
+SCALINGS = ('zscore', 'log', 'minmax', 'none')
 NONFINITE = ('error', 'mean')
 LARGEST = 10.0  # limit of scaled values, so that one outlier in a new video does not decide alone
 
@@ -37,7 +37,10 @@ class AudioFeatures(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """Numbers that turn features into a network's input: (value - offset) / scale, within +-LARGEST unless `none`."""
+    """Numbers that turn features into a network's input: (value - offset) / scale, within +-LARGEST unless `none`.
+
+    `log` is followed by the logarithm of `compress`.
+    """
 
     kind: str  # one of SCALINGS
     names: list[str]
@@ -174,14 +177,14 @@ def fit_scaling(names: Sequence[str], values: Sequence[np.ndarray], kind: str) -
     Args:
       names: of the D features.
       values: float32 [frames, D] of each video.
-      kind: `zscore` gives mean 0 and deviation 1. `minmax` maps the smallest value to 0 and the largest to 1. `none`
-        keeps values. A feature that never changes is only shifted.
+      kind: `zscore` gives mean 0 and deviation 1. `log` does the same and then compresses large values. `minmax` maps
+        the smallest value to 0 and the largest to 1. `none` keeps values. A feature that never changes is only shifted.
     """
     if kind not in SCALINGS:
         raise InputError(f'--audio_scaling={kind}: expected one of {", ".join(SCALINGS)}')
     frames = np.ma.masked_invalid(np.concatenate(values).astype(np.float64))
     mean = np.ma.filled(frames.mean(axis=0), 0.0)
-    if kind == 'zscore':
+    if kind in ('zscore', 'log'):
         offset, scale = mean, frames.std(axis=0)
     elif kind == 'minmax':
         offset = frames.min(axis=0)
@@ -197,7 +200,13 @@ def fit_scaling(names: Sequence[str], values: Sequence[np.ndarray], kind: str) -
 def scale_features(values: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Returns scaled values, float32 [frames, D]. The training split's mean replaces NaN."""
     scaled = (np.where(np.isnan(values), scaling.mean, values) - scaling.offset) / scaling.scale
-    return (scaled if scaling.kind == 'none' else np.clip(scaled, -LARGEST, LARGEST)).astype(np.float32)
+    scaled = scaled if scaling.kind == 'none' else np.clip(scaled, -LARGEST, LARGEST)
+    return (compress(scaled) if scaling.kind == 'log' else scaled).astype(np.float32)
+
+
+def compress(values: np.ndarray) -> np.ndarray:
+    """Returns sign(v) log(1 + |v|). Many functionals, such as variances, have a few values that are very large."""
+    return np.sign(values) * np.log1p(np.abs(values))
 
 
 def check_names(found: Sequence[str], scaling: Scaling, where: str) -> None:

@@ -88,8 +88,8 @@ flags.DEFINE_list(
 flags.DEFINE_list(
     'opensmile_set',
     [EMO_LARGE],
-    f"openSMILE's sets of functionals to compute, of {', '.join(SETS)}. emo_large is the dissertation's. The others lie "
-    'beside it, in functionals_<set>/.',
+    f"openSMILE's sets of functionals to compute, of {', '.join(SETS)}. emo_large is the dissertation's. The others "
+    'are beside it, in functionals_<set>/.',
 )
 flags.DEFINE_enum(
     'clip_context',

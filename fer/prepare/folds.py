@@ -31,7 +31,12 @@ def number_folds(people: Collection[str], folds: int) -> dict[str, int]:
 
 
 def write_folds(
-    output: Path, people: Sequence[tuple[str, Prepared]], numbers: Mapping[str, int], audio: Sequence[str], *, faces: bool
+    output: Path,
+    people: Sequence[tuple[str, Prepared]],
+    numbers: Mapping[str, int],
+    audio: Sequence[str],
+    *,
+    faces: bool,
 ) -> None:
     """Writes the manifests of every fold. They do not change while all items stay the same.
 

@@ -69,6 +69,7 @@ class TrainConfig:
         'zscore',
         choices={
             'zscore': 'mean 0, deviation 1, cut at 10 deviations',
+            'log': 'the same, then log(1 + z) with the sign kept',
             'minmax': 'to [0, 1]',
             'none': 'as they are',
         },

@@ -160,8 +160,10 @@ def _check_audio(config: TrainConfig, stage: Stage) -> None:
         return
     if not stage.contents.audio_size:
         raise InputError(f'--audio_noise, --audio_time_mask: expected 0 for --stage={config.stage}, which has no audio')
-    if config.audio_scaling != 'zscore':
-        raise InputError('--audio_noise, --audio_time_mask: expected --audio_scaling=zscore, whose mean is 0')
+    if config.audio_scaling not in ('zscore', 'log'):
+        raise InputError(
+            '--audio_noise, --audio_time_mask: expected --audio_scaling=zscore or log, where 0 is the mean'
+        )
     if config.audio_time_mask and stage.contents.item == 'video':
         raise InputError(
             f'--audio_time_mask={config.audio_time_mask}: expected 0 for --model={config.model}, which has no time'

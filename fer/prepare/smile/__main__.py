@@ -31,9 +31,7 @@ flags.DEFINE_enum(
     ['functionals', 'lld'],
     'Features to compute: functionals of the whole audio, or low-level descriptors (lld) of each frame.',
 )
-flags.DEFINE_enum(
-    'opensmile_set', EMO_LARGE, list(SETS), "Set of functionals. emo_large is the dissertation's."
-)
+flags.DEFINE_enum('opensmile_set', EMO_LARGE, list(SETS), "Set of functionals. emo_large is the dissertation's.")
 flags.DEFINE_string('wav', None, 'Audio to read: a wav, or any file that FFmpeg reads.', required=True)
 flags.DEFINE_string('output', None, 'File to write.', required=True)
 flags.DEFINE_enum('format', 'csv', FORMATS, 'Format of the output.')

@@ -46,6 +46,7 @@ FUNCTIONALS_FRAME = 0.025  # seconds, the default of configs/opensmile/lld.inc
 # side and write two lines.
 LONE_FRAME = {'smaWin': 1, 'deltaWin': 0, 'frameCenter': 'left'}
 
+
 class Wav(NamedTuple):
     """A decoded wav."""
 
