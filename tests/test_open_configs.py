@@ -13,6 +13,7 @@ from fer.experiment.configs import read_configs
 from fer.runs.config import TrainConfig
 from fer.runs.flagfiles import find_runs
 from fer.settings import parse_values, split_paths
+from fer.starter.terms import DATASETS
 from fer.training.checks import check_config
 
 OPEN = ROOT / 'configs' / 'open'
@@ -40,12 +41,17 @@ def test_the_page_prepares_data_of_open_runs():
     commands = [' '.join(words) for block in markdown.read_blocks(PAGE) for words in block.commands]
     made = {name for command in commands for name in re.findall(r'fer\.prepare .*--output=(data/\w+)', command)}
     used = {
-        str(PurePosixPath(path).parent)
+        '/'.join(PurePosixPath(path).parts[:2])
         for config in CONFIGS.values()
         for name in ('train_manifest', 'val_manifest')
         for path in split_paths(config.settings[name])
     }
     assert used <= made
+
+
+def test_faces_are_cut_as_the_card_of_fer2013_says():
+    words = [word for block in markdown.read_blocks(PAGE) for command in block.commands for word in command]
+    assert {word for word in words if word.startswith('--margin')} == {f'--margin={DATASETS["fer2013"].margin}'}
 
 
 def test_no_open_run_reads_privatetest():

@@ -15,6 +15,7 @@ class Dataset(NamedTuple):
     url: str
     citation: str
     grey: bool = False  # whether its images have no colour
+    margin: float | None = None  # of fer.prepare, for faces as large as its images, which come cut out. None: no images
 
 
 DATASETS = {
@@ -25,6 +26,7 @@ DATASETS = {
         'Goodfellow et al., Challenges in Representation Learning: A report on three machine learning contests, '
         'ICONIP 2013, arXiv:1307.0414',
         grey=True,
+        margin=-0.06,  # python -m tests.benchmarks.framing
     ),
     'ravdess': Dataset(
         'RAVDESS',
