@@ -264,6 +264,10 @@ def test_a_wheel_works_without_the_checkout(tmp_path):
         return done.stdout
 
     assert f'installed package {folder}' in command('fer-doctor')
+    assert 'starter:voice' in command('fer-starter')
+    about = next(folder.glob('afew_fer-*.dist-info'))
+    assert 'License-Expression: Apache-2.0 AND LicenseRef-' in (about / 'METADATA').read_text()
+    assert (about / 'licenses' / 'fer' / 'starter' / 'LICENSE').exists()
     command('fer-synthetic', '--output=raw', '--train_videos=8', '--val_videos=7', '--test_videos=0')
     command('fer-prepare', '--source=raw', '--output=data', '--detector=skin', '--image_size=32', '--margin=0')
     settings = ('--flagfile=configs/demo/vgg_face.flags', '--image_size=32', '--max_steps=4')

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The starter set: networks built from tiny runs, loaded by name, unpacked and damaged. And the set that is shipped."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,18 +12,22 @@ from conftest import run, tiny_config
 from runs import weights
 from safetensors.numpy import load_file, save_file
 
+from fer.commands.train import make_absolute
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.nets.weights import starter
 from fer.nets.weights.convention_file import read_convention
 from fer.nets.weights.starter import CARD_FILE, NAMES, SET, WEIGHTS_FILE, find_starter, read_card
+from fer.prepare_flags import FILE as PREPARE_FLAGS
 from fer.results.results_file import Results, read_results, write_results
+from fer.runs.config import TrainConfig
 from fer.runs.names import FLAGS_FILE
 from fer.runs.provenance import digest
 from fer.starter.build import LARGEST, TOLERANCE, BuildRequest, build, describe_scores
 from fer.starter.card import read_scored
 from fer.starter.listing import describe_cards, locate, read_cards
 from fer.starter.network import answer_probe, unpack
+from fer.training import stages
 from fer.training.evaluate import evaluate
 from fer.training.requests import EvaluationRequest
 from fer.training.run_folder import read_blueprint
@@ -33,7 +38,7 @@ pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_
 
 SHIPPED = [name for name in NAMES if (SET / name / CARD_FILE).exists()]
 NETWORKS = {
-    'face': ('pretrain', 'vgg_face', {'se_vgg': True}, 'stills_a/{}.txt', 'fer2013'),
+    'face': ('pretrain', 'vgg_face', {}, 'stills_a/{}.txt', ''),  # the data have flags of preparation
     'voice': ('audio', 'ffn', {'batch_norm': True}, '{}_functionals.txt', 'ravdess'),
 }
 
@@ -59,6 +64,9 @@ def data(painted_sound, tmp_path_factory):
     shutil.copytree(painted_sound / 'stills_a', folder / 'stills_a')
     for path in folder.rglob('*.jpg'):
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    (folder / 'stills_a' / PREPARE_FLAGS).write_text(
+        '--dataset=fer2013\n--detector=none\n--margin=0.0\n--source=/x/y\n'
+    )
     return {'face': folder, 'voice': painted_sound}
 
 
@@ -119,6 +127,7 @@ def test_card_describes_run_and_results(runs, built, name):
     assert card['spread']['deviation'] is None
     assert 'scores are of this network on val' in card['scores']['of']
     assert f'--model={NETWORKS[name][1]}' in card['recipe']['command']
+    assert [row['dataset'] for row in card['data']] == [{'face': 'fer2013', 'voice': 'ravdess'}[name]]
     assert card['recipe']['step'] == json.loads((runs[name] / 'finished.json').read_text())['step']
     assert card['recipe']['sessions'] == 1
     for split in card['float16']['splits'].values():
@@ -149,12 +158,17 @@ def test_unpacked_run_answers_like_the_run(runs, built, data, tmp_path, name):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_run_starts_from_a_name(built, painted_sound, tmp_path, capsys, name):
-    config = child_config(name, painted_sound, tmp_path / 'child')
-    train(config, resume=False, overwrite=False)
+def test_run_starts_from_a_name(built, data, tmp_path, capsys, name):
+    folder = shutil.copytree(data['face'], tmp_path / 'data') if name == 'face' else data[name]
+    if name == 'face':
+        (folder / 'stills_a' / PREPARE_FLAGS).write_text('--dataset=rafdb\n--detector=none\n--margin=0.2\n')
+    train(child_config(name, folder, tmp_path / 'child'), resume=False, overwrite=False)
     card = read_card(built / name)
     line = f'{card["summary"]}; {card["notice"]}'
-    assert capsys.readouterr().out.count(line) == 1
+    out = capsys.readouterr().out
+    assert out.count(line) == 1
+    differing = 'faces are cut otherwise than those of starter:face (in brackets): --margin=0.2 (0.0)\n'
+    assert (differing in out) == (name == 'face')
     report = (tmp_path / 'child' / 'restored.txt').read_text()
     assert report.splitlines()[0] == f'# {line}'
     assert ': 0 of' not in report
@@ -166,10 +180,29 @@ def test_run_starts_from_a_name(built, painted_sound, tmp_path, capsys, name):
         assert digest(tmp_path / 'child' / 'audio_scaling.txt') == digest(built / 'voice' / 'audio_scaling.txt')
 
 
-def test_command_keeps_the_name_in_flags(built):
-    from fer.commands.train import make_absolute
-    from fer.runs.config import TrainConfig
+class Recorder:
+    """Settings that remember which of them are read."""
 
+    def __init__(self, config):
+        self.config, self.read = config, set()
+
+    def __getattr__(self, name):
+        self.read.add(name)
+        return getattr(self.config, name)
+
+
+def test_network_flags_are_all_that_the_graph_reads(runs):
+    """A new option of a network has to be among them. Otherwise weights would be loaded under another network."""
+    blueprint = read_blueprint(runs['face'])
+    recorder = Recorder(blueprint.config)
+    stages.cnn_arguments(blueprint._replace(config=recorder))
+    assert recorder.read == set(stages.network_flags('resnet18'))
+    recorder = Recorder(dataclasses.replace(blueprint.config, bidirectional=True, attention=True))
+    stages._recurrence(recorder)
+    assert recorder.read == set(stages.network_flags('audio_gru'))
+
+
+def test_command_keeps_the_name_in_flags(built):
     config = make_absolute(TrainConfig(init_from='starter:face', run_dir='here'))
     assert config.init_from == 'starter:face'
     assert config.run_dir.startswith('/')
@@ -178,8 +211,8 @@ def test_command_keeps_the_name_in_flags(built):
 @pytest.mark.parametrize(
     ('name', 'changes', 'says'),
     [
-        ('face', {'width': 0.1}, ('--width=0.1;', '--width=0.05 --global_pool=False --se_vgg=True')),
-        ('face', {'model': 'resnet50', 'se_vgg': False}, ('does not fit --model=resnet50;', '--stage=pretrain or')),
+        ('face', {'width': 0.1}, ('--width=0.1;', 'expected --model=vgg_face --width=0.05')),
+        ('face', {'model': 'resnet50', 'global_pool': True}, ('does not fit --model=resnet50;', '--stage=pretrain or')),
         ('face', {'init_from': 'starter:voice'}, ('--model=vgg_face;', 'expected --model=ffn', '--stage=audio')),
         ('voice', {'init_from': 'starter:face'}, ('--model=ffn;', 'expected --model=vgg_face')),
         ('voice', {'hidden_units': (5,)}, ('--hidden_units=5;', '--model=ffn --hidden_units=6 --batch_norm=True')),
@@ -187,12 +220,7 @@ def test_command_keeps_the_name_in_flags(built):
     ],
 )
 def test_another_network_is_refused_with_fitting_flags(built, painted_sound, tmp_path, name, changes, says):
-    model = {'model': changes.pop('model')} if 'model' in changes else {}
-    config = child_config(name, painted_sound, tmp_path / 'child', **changes)
-    if model:
-        from dataclasses import replace
-
-        config = replace(config, **model)
+    config = dataclasses.replace(child_config(name, painted_sound, tmp_path / 'child'), **changes)
     with pytest.raises(InputError) as caught:
         train(config, resume=False, overwrite=False)
     (line,) = str(caught.value).splitlines()

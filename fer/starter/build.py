@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -232,6 +233,7 @@ def _describe_recipe(run: Path, config: TrainConfig) -> dict[str, Any]:
         environment, finished = read_object(run / ENVIRONMENT_FILE), read_object(run / FINISHED_FILE)
         checkpoint, step, reason = (finished[name] for name in ('checkpoint', 'step', 'reason'))
         machine = {name: environment[name] for name in _ENVIRONMENT}
+        machine['platform'] = re.sub(r'^(\w+)-.*?-(x86_64|aarch64)', r'\1-\2', machine['platform'])  # no kernel
         code = {name: environment[name] for name in ('commit', 'uncommitted_changes', 'started')}
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f'{run}: {type(error).__name__}: {error}; expected the files of a finished run') from None
@@ -395,7 +397,7 @@ def describe_scores(request: BuildRequest, scored: list[Scored]) -> dict[str, An
             'validation': count_classes(np.concatenate([run.validation.labels for run in folds])),
             'test': count_classes(np.concatenate([run.test.labels for run in folds])),
         },
-        'scores': {'of': of, **score_folds(folds)},
+        'scores': {'of': of, 'tta_views': folds[0].views, **score_folds(folds)},
         'calibration': calibrate(folds),
         'spread': spread(scored, folds, request.run),
     }

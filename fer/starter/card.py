@@ -39,6 +39,7 @@ class Scored(NamedTuple):
     validation: Results
     test: Results
     commits: tuple[str, ...]  # of the code that evaluated
+    views: int  # of --tta_views
     sums: dict[str, str]  # SHA-256 of each results file
 
 
@@ -90,9 +91,16 @@ def read_scored(run_dirs: Sequence[Path], config: TrainConfig, val_split: str, t
                     f'{folder}: its {test_split} shares some items with that of {other.folder}; expected all (another '
                     'seed) or none (another fold)'
                 )
+        views = {int(about.get('tta_views', 1)) for about in (val_metrics, metrics)} | {run.views for run in runs}
+        if len(views) > 1:
+            raise InputError(
+                f'{folder}: evaluated with --tta_views={min(views)} and {max(views)}; evaluate all with one number'
+            )
         commits = tuple(str(about.get('commit')) for about in (val_metrics, metrics))
         paths = [folder / f'results_{split}.txt' for split in (val_split, test_split)]
-        runs.append(Scored(folder, own, validation, test, commits, {path.name: digest(path) for path in paths}))
+        runs.append(
+            Scored(folder, own, validation, test, commits, views.pop(), {path.name: digest(path) for path in paths})
+        )
     return runs
 
 

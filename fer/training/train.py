@@ -9,12 +9,13 @@ from fer.data.sampling import make_sampler
 from fer.data.split import common_videos, describe, warnings_of
 from fer.errors import InputError
 from fer.nets.weights.starter import describe_starters
-from fer.prepare_flags import compare_clip_contexts
+from fer.nets.weights.tensors import STARTER
+from fer.prepare_flags import compare_clip_contexts, read_run_prepare_flags
 from fer.results.videos import prior_logits
 from fer.runs.checkpoints import best_or_last_checkpoint, latest_checkpoint
 from fer.runs.config import TrainConfig
 from fer.runs.lock import locked
-from fer.runs.names import BAD_FRAMES_FILE, RESTORED_FILE
+from fer.runs.names import BAD_FRAMES_FILE, PREPARE_FLAGS_FILE, RESTORED_FILE
 from fer.sample_rates import compare_rates
 from fer.stop import StopSignal
 from fer.tf1 import tf
@@ -147,7 +148,7 @@ def _report_new_run(inputs: RunInputs, phases: list[Phase], reports: list[PartRe
     notes = [_describe_phase(blueprint, phase) for phase in phases]
     path = Path(blueprint.config.run_dir) / RESTORED_FILE
     summary = write_restore_report(path, reports, [*starters, *notes])
-    lines = [describe_weights(reports), *starters, summary, *notes]
+    lines = [describe_weights(reports), *starters, *_compare_faces(inputs), summary, *notes]
     if blueprint.convention:
         lines.append(f'input: {describe_pixels(blueprint.convention)}')
         if differing := describe_stem(blueprint.config.stem_stride, inputs.origins[0].weights):
@@ -156,6 +157,24 @@ def _report_new_run(inputs: RunInputs, phases: list[Phase], reports: list[PartRe
         clips = ''.join(f', clips {context}' for context in sorted(inputs.train_split.clip_contexts))
         lines.append(f'audio: {len(blueprint.scaling.names)} features, {blueprint.scaling.kind}{clips}')
     return lines
+
+
+def _compare_faces(inputs: RunInputs) -> list[str]:
+    """Returns a line if faces are cut otherwise than those that a network of the starter set has learned from."""
+    weights = inputs.origins[0].weights
+    if not weights or weights.tensors.kind != STARTER or not inputs.blueprint.convention:
+        return []
+    theirs = read_run_prepare_flags(Path(weights.path).parent / PREPARE_FLAGS_FILE)
+    differing = []
+    for name in ('detector', 'margin'):
+        found, learned = (
+            {flags[name] for flags in every.values() if name in flags}
+            for every in (inputs.train_split.prepare_flags, theirs)
+        )
+        if found and learned and found != learned:
+            differing.append(f'--{name}={" and ".join(sorted(found))} ({" and ".join(sorted(learned))})')
+    where = inputs.blueprint.config.init_from
+    return [f'faces are cut otherwise than those of {where} (in brackets): {", ".join(differing)}'] * bool(differing)
 
 
 def _describe_phase(blueprint: Blueprint, phase: Phase) -> str:
