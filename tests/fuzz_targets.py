@@ -37,6 +37,7 @@ from fer.manifest import LedgerRow, read_ledger, read_manifest, write_ledger, wr
 from fer.nets.conventions import Convention, source_pixels
 from fer.nets.weights.convention_file import read_convention, write_convention
 from fer.nets.weights.identify import open_weights
+from fer.nets.weights.starter import CARD_FILE, FORMAT_VERSION, WEIGHTS_FILE, open_starter, read_card
 from fer.nets.weights.values import num_classes, read_value, value_shape
 from fer.prepare.datasets import DATASETS, Options
 from fer.prepare.layout import SourceVideo, set_aside_unusable
@@ -64,12 +65,14 @@ from fer.report.tables import compile_report
 from fer.results.metrics import score_results, write_metrics
 from fer.results.results_file import Results, read_results, write_results
 from fer.results.videos import prior_logits
-from fer.runs.config import write_flagfile
+from fer.runs.config import TrainConfig, write_flagfile
 from fer.runs.flagfiles import read_settings
 from fer.runs.names import CLASS_COUNTS_FILE, FLAGS_FILE, PREPARE_FLAGS_FILE, SCALING_FILE
+from fer.runs.provenance import digest
 from fer.runs.status import write_status
 from fer.score.predictions import PROBABILITY_COLUMNS, read_predictions
 from fer.score.sheet import score_predictions
+from fer.starter.listing import describe_cards
 from fer.tf1 import tf
 from fer.training.feature_store import FeatureStore
 from fer.training.log import RunLog, draw_log
@@ -394,6 +397,32 @@ def read_conventions(folder: Path) -> None:
         source_pixels(tf.zeros([1, 4, 4, 3]), convention)
 
 
+def make_starter(folder: Path) -> list[Path]:
+    """Writes a network of the starter set, as far as it is read before its graph is built."""
+    write_flagfile(folder / FLAGS_FILE, TrainConfig(init_from='starter:face'))
+    save_file({'resnet50/logits/biases': np.zeros(7, np.float16)}, folder / WEIGHTS_FILE)
+    paths = [folder / name for name in (FLAGS_FILE, WEIGHTS_FILE)]
+    card = {
+        'format_version': FORMAT_VERSION,
+        **dict.fromkeys(('name', 'notice', 'summary'), 'face'),
+        'files': {path.name: {'sha256': digest(path)} for path in paths},
+        'recipe': {'step': 3},
+        'data': [{'title': 'FER2013'}],
+        'network': {'model': 'resnet50'},
+        'scores': {'of': 'it', 'total': 3589, 'accuracy': 0.5, 'interval_95': [0.4, 0.6], 'f1': 0.5},
+        'calibration': {'ece_after': 0.1},
+        'megabytes': 1.5,
+    }
+    (folder / CARD_FILE).write_text(json.dumps(card, indent=1))
+    return [folder / CARD_FILE, *paths]
+
+
+def read_starter(folder: Path) -> None:
+    card = read_card(folder)
+    describe_cards([('starter:face', card)])
+    open_starter(folder).read('resnet50/logits/biases')
+
+
 def make_run(folder: Path) -> list[Path]:
     run = test_report.make_run(folder / 'runs', RUN, seed=0)
     other = test_report.make_run(folder / 'runs', RUN, seed=1)
@@ -639,6 +668,7 @@ TARGETS = {
     'class_counts.json': Target(make_class_counts, read_counts, 500),
     'flags of preparation': Target(make_prepare_flags, read_all_prepare_flags, 400),
     'convention.json': Target(make_convention, read_conventions, 600),
+    'starter network': Target(make_starter, read_starter, 400),
     'run folder in the report': Target(make_run, read_report, 340),
     'logs in the report': Target(make_logs, read_curves, 60),
     'logs of a run that resumes': Target(make_resumed_logs, resume_logs, 60),

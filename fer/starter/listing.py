@@ -38,15 +38,22 @@ def describe_cards(cards: Sequence[tuple[str, dict[str, Any] | str]]) -> list[st
     """
     lines = ['network        model           data      N test  accuracy                 F1    ECE   MB']
     for name, card in cards:
-        if isinstance(card, str):
-            lines.append(f'{name:13}  {card}')
-            continue
-        scores, calibration = card['scores'], card['calibration']
+        first, *others = [card] if isinstance(card, str) else _describe_card(card)
+        lines += [f'{name:13}  {first}', *(f'{"":13}  {text}' for text in others)]
+    return lines
+
+
+def _describe_card(card: dict[str, Any]) -> list[str]:
+    """Returns the cells of a card, then its remarks, or the fault of a card that was changed."""
+    try:
+        scores = card['scores']
         data = '+'.join(row['title'] for row in card['data'])
         accuracy = f'{scores["accuracy"]:.1%} {describe_interval(scores["interval_95"])}'
-        lines.append(
-            f'{name:13}  {card["network"]["model"]:14}  {data:8}  {scores["total"]:6,}  {accuracy:22}  '
-            f'{100 * scores["f1"]:4.1f}  {calibration["ece_after"]:.3f}  {card["megabytes"]:.1f}'
-        )
-        lines += [f'{"":13}  {text}' for text in (card['scores']['of'], card['notice'])]
-    return lines
+        return [
+            f'{card["network"]["model"]:14}  {data:8}  {scores["total"]:6,}  {accuracy:22}  '
+            f'{100 * scores["f1"]:4.1f}  {card["calibration"]["ece_after"]:.3f}  {card["megabytes"]:.1f}',
+            scores['of'],
+            card['notice'],
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        return [f'{CARD_FILE}: {type(error).__name__}: {error}; build the network again']

@@ -67,6 +67,8 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise ValueError(f'files {", ".join(sums)}')
         if not all(isinstance(card[name], str) for name in ('name', 'notice', 'summary')):
             raise ValueError('name, notice and summary are texts')
+        if not isinstance(card['recipe']['step'], int):
+            raise ValueError('the step of the recipe is a whole number')
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f'{type(error).__name__}: {error}'
         raise InputError(f'{path}: {reason}; expected the card that python -m fer.starter build wrote') from None
@@ -78,8 +80,9 @@ def read_card(folder: Path) -> dict[str, Any]:
 def _check_file(path: Path, expected: str) -> None:
     try:
         found = digest(path)
-    except OSError as error:
-        raise InputError(f'{path}: {error.strerror}; install the starter network again') from None
+    except (OSError, ValueError) as error:  # ValueError for a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f'{path}: {reason}; install the starter network again') from None
     if found != expected:
         raise InputError(
             f'{path}: damaged: {path.stat().st_size} bytes with SHA-256 {found[:16]}..., expected {expected[:16]}... '
