@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds a network of the starter set from finished runs: its float16 weights, the files beside them, and its card."""
 
-import dataclasses
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +13,7 @@ from safetensors.numpy import save
 
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
-from fer.files import atomic_files, atomic_write, read_object
+from fer.files import atomic_files, atomic_write
 from fer.nets.weights.convention_file import write_convention
 from fer.nets.weights.files import open_tensors
 from fer.nets.weights.identify import OpenedWeights, identify, open_part
@@ -26,9 +24,7 @@ from fer.results.results_file import read_results
 from fer.results.videos import read_class_counts
 from fer.runs.config import TrainConfig, write_flagfile
 from fer.runs.names import (
-    BEST_PREFIX,
     CLASS_COUNTS_FILE,
-    ENVIRONMENT_FILE,
     FINISHED_FILE,
     FLAGS_FILE,
     PREPARE_FLAGS_FILE,
@@ -37,7 +33,7 @@ from fer.runs.names import (
     STARTER_PREFIX,
 )
 from fer.runs.provenance import digest
-from fer.settings import format_values, settings_of
+from fer.settings import format_values
 from fer.starter.card import (
     Scored,
     calibrate,
@@ -49,8 +45,8 @@ from fer.starter.card import (
     spread,
 )
 from fer.starter.network import answer_probe, unpack
+from fer.starter.recipe import describe_recipe, prepared_with, shorten_paths, shorten_prepare_flags
 from fer.starter.terms import DATASETS, INTENDED_FOR, NOT_FOR, NOTICE, STORAGE, WEIGHTS_LICENCE
-from fer.tf1 import tf
 from fer.training.evaluate import evaluate
 from fer.training.requests import EvaluationRequest
 from fer.training.run_folder import read_blueprint
@@ -59,8 +55,6 @@ from fer.training.stages import Blueprint, network_flags
 LARGEST = {'face': 6_000_000, 'voice': 2_000_000}  # bytes of a network's files, except its card
 TOLERANCE = 0.002  # largest difference of an accuracy that float16 may make, or one item if that is more
 _STAGES = ('pretrain', 'finetune', 'audio')  # whose network is one part
-_OWN_PATHS = ('source', 'output')  # flags of preparation that name folders of one machine
-_ENVIRONMENT = ('platform', 'cpus', 'python', 'onednn', 'packages')
 
 
 class BuildRequest(NamedTuple):
@@ -158,29 +152,6 @@ def _write_small_files(folder: Path, run: Path, blueprint: Blueprint, *, is_grey
     write_run_prepare_flags(folder / PREPARE_FLAGS_FILE, shorten_prepare_flags(flags))
 
 
-def shorten_paths(config: TrainConfig) -> TrainConfig:
-    """Returns settings whose paths have their last two parts only, without caches and the folder of the run."""
-    changes: dict[str, Any] = {}
-    for name, one in settings_of(TrainConfig).items():
-        value = getattr(config, name)
-        if one.is_path and value:
-            changes[name] = tuple(map(_shorten, value)) if one.is_tuple else _shorten(value)
-    emptied = dict.fromkeys(('run_dir', 'data_root', 'frame_cache', 'feature_cache'), '')
-    return dataclasses.replace(config, **changes | emptied)
-
-
-def _shorten(path: str) -> str:
-    return path if path.startswith(STARTER_PREFIX) else '/'.join(Path(path).parts[-2:])
-
-
-def shorten_prepare_flags(flags: PrepareFlags) -> PrepareFlags:
-    """Returns the flags of preparation without folders of the machine."""
-    return {
-        _shorten(path): {name: text for name, text in one.items() if name not in _OWN_PATHS}
-        for path, one in flags.items()
-    }
-
-
 def _start_card(request: BuildRequest, blueprint: Blueprint, datasets: Sequence[str]) -> dict[str, Any]:
     """Returns the parts of the card that are known before its files are written."""
     config, run = shorten_paths(blueprint.config), request.run
@@ -193,7 +164,7 @@ def _start_card(request: BuildRequest, blueprint: Blueprint, datasets: Sequence[
         'licence': WEIGHTS_LICENCE,
         'notice': NOTICE,
         'data': [
-            {'dataset': name, **DATASETS[name]._asdict(), 'prepared_with': _prepared_with(run, name)}
+            {'dataset': name, **DATASETS[name]._asdict(), 'prepared_with': prepared_with(run, name)}
             for name in datasets
         ],
         'intended_for': list(INTENDED_FOR),
@@ -202,15 +173,8 @@ def _start_card(request: BuildRequest, blueprint: Blueprint, datasets: Sequence[
         'classes': list(EMOTIONS),
         'network': network | {name: texts[name] for name in network_flags(config.model)},
         'input': _describe_input(blueprint, is_grey=all(one.grey for one in facts)),
-        'recipe': _describe_recipe(run, config),
+        'recipe': describe_recipe(run, config),
     }
-
-
-def _prepared_with(run: Path, dataset: str) -> list[dict[str, str]]:
-    """Returns the different flags of preparation that the manifests of a dataset have."""
-    every = shorten_prepare_flags(read_run_prepare_flags(run / PREPARE_FLAGS_FILE)).values()
-    found = [dict(flags) for flags in every if flags.get('dataset') == dataset]
-    return [flags for index, flags in enumerate(found) if flags not in found[:index]]
 
 
 def _describe_input(blueprint: Blueprint, *, is_grey: bool) -> dict[str, Any]:
@@ -225,39 +189,6 @@ def _describe_input(blueprint: Blueprint, *, is_grey: bool) -> dict[str, Any]:
         return pixels | {'mean': convention.mean, 'std': convention.std}
     assert blueprint.scaling, 'a run with audio has a scaling'
     return {'audio_features': len(blueprint.scaling.names), 'audio_scaling': blueprint.scaling.kind}
-
-
-def _describe_recipe(run: Path, config: TrainConfig) -> dict[str, Any]:
-    """Returns the command of a run, its code, its machine and its time."""
-    try:
-        environment, finished = read_object(run / ENVIRONMENT_FILE), read_object(run / FINISHED_FILE)
-        checkpoint, step, reason = (finished[name] for name in ('checkpoint', 'step', 'reason'))
-        machine = {name: environment[name] for name in _ENVIRONMENT}
-        machine['platform'] = re.sub(r'^(\w+)-.*?-(x86_64|aarch64)', r'\1-\2', machine['platform'])  # no kernel
-        code = {name: environment[name] for name in ('commit', 'uncommitted_changes', 'started')}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f'{run}: {type(error).__name__}: {error}; expected the files of a finished run') from None
-    texts, defaults = format_values(config), {name: one.default for name, one in settings_of(TrainConfig).items()}
-    named = [name for name in texts if name in ('model', 'stage') or getattr(config, name) != defaults[name]]
-    given = [f'--{name}={texts[name]}' for name in named]
-    sessions = [_session_seconds(path) for path in sorted(run.glob('events.out.tfevents.*'))]
-    return {
-        **code,
-        'command': ' '.join(['python train.py', *given]),
-        'flags': texts,
-        'step': step,
-        'ended': reason,
-        'answers_with': 'the best epoch in validation' if checkpoint.startswith(BEST_PREFIX) else 'the last epoch',
-        'seconds': round(sum(sessions)),
-        'sessions': len(sessions),
-        'machine': machine,
-    }
-
-
-def _session_seconds(path: Path) -> float:
-    """Returns the seconds between the first and the last event of a session of training."""
-    times = [event.wall_time for event in tf.train.summary_iterator(str(path))]
-    return max(times) - min(times) if times else 0.0
 
 
 def _write_weights(path: Path, weights: OpenedWeights, card: dict[str, Any]) -> dict[str, Any]:
