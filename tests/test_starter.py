@@ -19,6 +19,7 @@ from fer.nets.weights import starter
 from fer.nets.weights.convention_file import read_convention
 from fer.nets.weights.starter import CARD_FILE, NAMES, SET, WEIGHTS_FILE, find_starter, read_card
 from fer.prepare_flags import FILE as PREPARE_FLAGS
+from fer.results.calibration import fit_temperature
 from fer.results.results_file import Results, read_results, write_results
 from fer.runs.config import TrainConfig
 from fer.runs.names import FLAGS_FILE
@@ -339,10 +340,11 @@ def test_seeds_and_folds_are_told_apart(runs, painted_sound, tmp_path):
     """Another seed adds to the spread only. A run with another test set is another fold, scored with the first."""
     seed = make_run('voice', painted_sound, tmp_path / 'seed', seed=1)
 
-    def describe(*others):
+    def describe(*others, val_split='train'):
         scored = [runs['voice'], *others]
         config = read_blueprint(runs['voice']).config
-        return describe_scores(request('voice', *scored[:1], tmp_path), read_scored(scored, config, 'train', 'val'))
+        wanted = request('voice', *scored[:1], tmp_path, val_split=val_split)
+        return describe_scores(wanted, read_scored(scored, config, val_split, 'val'))
 
     card = describe(seed)
     assert [(row['seed'], row['fold'], row['is_built']) for row in card['spread']['runs']] == [
@@ -366,6 +368,12 @@ def test_seeds_and_folds_are_told_apart(runs, painted_sound, tmp_path):
     assert 'of 2 networks of one recipe' in folds['scores']['of']
     assert 'that of one fold' in folds['scores']['of']
     assert len(folds['calibration']['temperatures']) == 2
+    crossed = describe(fold, val_split='')['calibration']
+    assert crossed['fitted_on'] == 'the tests of the other folds'
+    tests = [read_results(folder / 'results_val.txt') for folder in (runs['voice'], fold)]
+    assert crossed['temperatures'] == [fit_temperature(test.logits, test.labels) for test in reversed(tests)]
+    with pytest.raises(InputError, match='or several folds'):
+        describe(seed, val_split='')
 
 
 def test_another_recipe_is_refused(runs, painted_sound, tmp_path):
@@ -401,7 +409,7 @@ def test_command_lists_without_a_verb():
 def test_shipped_network_is_whole_and_answers(name):
     folder = SET / name
     card = read_card(folder)
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST[name] + (folder / CARD_FILE).stat().st_size
+    assert (folder / WEIGHTS_FILE).stat().st_size <= LARGEST[name]
     assert {path.name for path in folder.iterdir()} == {*card['files'], CARD_FILE}
     assert all(array.dtype == np.float16 for array in load_file(folder / WEIGHTS_FILE).values())
     assert card['recipe']['commit']

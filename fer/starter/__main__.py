@@ -27,7 +27,11 @@ flags.DEFINE_list(
     'build: folders of runs of the same recipe, each evaluated on --val_split and --test_split: other seeds, or other '
     'folds. Empty: --run.',
 )
-flags.DEFINE_string('val_split', 'val', 'build: name of the results that the temperature is fitted on.')
+flags.DEFINE_string(
+    'val_split',
+    'val',
+    'build: name of the results that temperatures are fitted on. Empty: on the tests of the other folds.',
+)
 flags.DEFINE_string('test_split', 'test', 'build: name of the results that are scored.')
 flags.DEFINE_string('dataset', '', 'build: dataset of the run, if its data were not prepared by fer.prepare.')
 flags.DEFINE_string('output', 'fer/starter', 'build: folder of the set. The network gets a folder of its name there.')

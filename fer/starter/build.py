@@ -52,7 +52,7 @@ from fer.training.requests import EvaluationRequest
 from fer.training.run_folder import read_blueprint
 from fer.training.stages import Blueprint, network_flags
 
-LARGEST = {'face': 6_000_000, 'voice': 2_000_000}  # bytes of a network's files, except its card
+LARGEST = {'face': 6_000_000, 'voice': 2_000_000}  # bytes of a network's weights.safetensors
 TOLERANCE = 0.002  # largest difference of an accuracy that float16 may make, or one item if that is more
 _STAGES = ('pretrain', 'finetune', 'audio')  # whose network is one part
 
@@ -63,7 +63,7 @@ class BuildRequest(NamedTuple):
     name: str  # face or voice
     run: Path  # folder of the run whose network is built
     scored_runs: tuple[Path, ...]  # folders of the runs that the card's scores come from: seeds and folds of one recipe
-    val_split: str  # name of the results that temperatures are fitted on
+    val_split: str  # name of the results that temperatures are fitted on, '' for the tests of other folds
     test_split: str  # name of the results that are scored
     dataset: str  # of the training data, '' to take it from their preparation
     output: Path  # folder of the set
@@ -78,8 +78,8 @@ def build(request: BuildRequest) -> Path:
       The folder.
 
     Raises:
-      InputError: the run is not finished or of a stage that cannot be built, results are missing or changed, the files
-        are too large, or float16 changes an accuracy.
+      InputError: the run is not finished or of a stage that cannot be built, results are missing or changed, the
+        weights are too large, or float16 changes an accuracy.
     """
     blueprint = _read_run(request)
     datasets = _find_datasets(request, read_run_prepare_flags(request.run / PREPARE_FLAGS_FILE))
@@ -234,13 +234,15 @@ def _seal(folder: Path, card: dict[str, Any]) -> None:
     """Adds the checksums and sizes of all files to the card, and writes it.
 
     Raises:
-      InputError: the files are too large.
+      InputError: the weights are too large.
     """
     paths = sorted(path for path in folder.iterdir() if path.name != CARD_FILE)
     card['files'] = {path.name: {'bytes': path.stat().st_size, 'sha256': digest(path)} for path in paths}
-    size = sum(about['bytes'] for about in card['files'].values())
+    size = card['files'][WEIGHTS_FILE]['bytes']
     if size > LARGEST[card['name']]:
-        raise InputError(f'{card["name"]}: {size:,} bytes; expected at most {LARGEST[card["name"]]:,}')
+        raise InputError(
+            f'{card["name"]}: {WEIGHTS_FILE} has {size:,} bytes; expected at most {LARGEST[card["name"]]:,}'
+        )
     card['megabytes'] = round(size / 1e6, 2)
     titles, inputs = ' and '.join(row['title'] for row in card['data']), card['input']
     if 'image_size' in inputs:
@@ -315,6 +317,9 @@ def _check_float16(folder: Path, run: Path, config: TrainConfig) -> dict[str, An
 def describe_scores(request: BuildRequest, scored: list[Scored]) -> dict[str, Any]:
     """Returns the parts of the card that runs' answers give."""
     folds = pick_folds(scored, request.run)
+    if not request.val_split and len(folds) == 1:
+        raise InputError('--val_split: empty; expected a split that the temperature can be fitted on, or several folds')
+    validation = [run.validation.labels for run in folds if run.validation]
     chosen = next((run for run in scored if run.folder.resolve() == request.run.resolve()), None)
     if chosen and len(folds) == 1:
         of = f'scores are of this network on {request.test_split}'
@@ -325,7 +330,7 @@ def describe_scores(request: BuildRequest, scored: list[Scored]) -> dict[str, An
     return {
         'splits': {
             'train': count_classes(np.repeat(np.arange(len(counts)), counts)),
-            'validation': count_classes(np.concatenate([run.validation.labels for run in folds])),
+            'validation': count_classes(np.concatenate(validation)) if validation else None,
             'test': count_classes(np.concatenate([run.test.labels for run in folds])),
         },
         'scores': {'of': of, 'tta_views': folds[0].views, **score_folds(folds)},

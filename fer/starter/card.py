@@ -32,11 +32,11 @@ _SCORES = (
 
 
 class Scored(NamedTuple):
-    """A run, and its answers for the items that chose its temperature and for those that test it."""
+    """A run, and its answers for the items that its temperature is fitted on and for those that test it."""
 
     folder: Path
     config: TrainConfig
-    validation: Results
+    validation: Results | None  # None if temperatures are fitted on the tests of other folds
     test: Results
     commits: tuple[str, ...]  # of the code that evaluated
     views: int  # of --tta_views
@@ -68,7 +68,7 @@ def read_scored(run_dirs: Sequence[Path], config: TrainConfig, val_split: str, t
     Args:
       run_dirs: their folders.
       config: of the run whose network is built. The others may differ in their seed and data only.
-      val_split: name of the split that temperatures are fitted on.
+      val_split: name of the split that temperatures are fitted on, '' for the tests of other folds.
       test_split: name of the split that is scored.
 
     Raises:
@@ -81,8 +81,10 @@ def read_scored(run_dirs: Sequence[Path], config: TrainConfig, val_split: str, t
             raise InputError(
                 f'{folder}: another recipe than that of --run (in brackets): {", ".join(differing)}; leave it out'
             )
-        (validation, val_metrics), (test, metrics) = (read_answers(folder, split) for split in (val_split, test_split))
-        if shared := set(validation.video_ids) & set(test.video_ids):
+        splits = (test_split, val_split) if val_split else (test_split,)
+        answers = [read_answers(folder, split) for split in splits]
+        test, validation = answers[0][0], answers[1][0] if val_split else None
+        if validation and (shared := set(validation.video_ids) & set(test.video_ids)):
             raise InputError(f'{folder}: {len(shared)} items are in {val_split} and in {test_split}; expected none')
         for other in runs:
             shared = set(other.test.video_ids) & set(test.video_ids)
@@ -91,13 +93,13 @@ def read_scored(run_dirs: Sequence[Path], config: TrainConfig, val_split: str, t
                     f'{folder}: its {test_split} shares some items with that of {other.folder}; expected all (another '
                     'seed) or none (another fold)'
                 )
-        views = {int(about.get('tta_views', 1)) for about in (val_metrics, metrics)} | {run.views for run in runs}
+        views = {int(metrics.get('tta_views', 1)) for _, metrics in answers} | {run.views for run in runs}
         if len(views) > 1:
             raise InputError(
                 f'{folder}: evaluated with --tta_views={min(views)} and {max(views)}; evaluate all with one number'
             )
-        commits = tuple(str(about.get('commit')) for about in (val_metrics, metrics))
-        paths = [folder / f'results_{split}.txt' for split in (val_split, test_split)]
+        commits = tuple(str(metrics.get('commit')) for _, metrics in answers)
+        paths = [folder / f'results_{split}.txt' for split in splits]
         runs.append(
             Scored(folder, own, validation, test, commits, views.pop(), {path.name: digest(path) for path in paths})
         )
@@ -131,20 +133,26 @@ def score_folds(folds: Sequence[Scored]) -> dict[str, Any]:
 
 
 def calibrate(folds: Sequence[Scored]) -> dict[str, Any]:
-    """Fits a temperature to the validation of each fold, and judges it on the test of that fold.
+    """Fits a temperature for each fold, and judges it on the test of that fold.
+
+    It is fitted on the validation of the fold, or without one on the tests of all other folds.
 
     Returns:
-      `temperature`: of the one fold, or the geometric mean of the folds' temperatures. `temperatures`: of each fold.
+      `temperature`: the geometric mean of the folds' temperatures. `temperatures`: of each fold.
       `ece_before`, `ece_after`, `cross_entropy_before`, `cross_entropy_after`: on test, all folds together.
     """
-    temperatures = [fit_temperature(run.validation.logits, run.validation.labels) for run in folds]
+    learned = [[run.validation] if run.validation else [one.test for one in folds if one is not run] for run in folds]
+    temperatures = [
+        fit_temperature(*(np.concatenate([getattr(one, name) for one in some]) for name in ('logits', 'labels')))
+        for some in learned
+    ]
     labels = np.concatenate([run.test.labels for run in folds])
     before = np.concatenate([softmax(run.test.logits, axis=1) for run in folds])
     after = np.concatenate([softmax(run.test.logits / t, axis=1) for run, t in zip(folds, temperatures, strict=True)])
     return {
         'temperature': float(np.exp(np.mean(np.log(temperatures)))),
         'temperatures': temperatures,
-        'fitted_on': sum(len(run.validation.labels) for run in folds),
+        'fitted_on': 'validation' if all(run.validation for run in folds) else 'the tests of the other folds',
         'bins': BINS,
         'ece_before': calibration_error(before, labels),
         'ece_after': calibration_error(after, labels),
@@ -157,8 +165,8 @@ def spread(runs: Sequence[Scored], folds: Sequence[Scored], built: Path) -> dict
     """Returns the accuracy of every run, and their mean and deviation.
 
     Returns:
-      `runs`: seed, number of the fold, test accuracy, validation accuracy, whether it is the built one, digests of its
-      results files and commits. `mean`, `lowest`, `highest` of the test accuracies, and their sample deviation, null
+      `runs`: seed, number of the fold, test accuracy, validation accuracy or null, whether it is the built one, digests
+      of its results files, and commits. `mean`, `lowest`, `highest` of the test accuracies, and their sample deviation, null
       for one run.
     """
     numbers = {frozenset(run.test.video_ids): number for number, run in enumerate(folds, start=1)}
@@ -167,7 +175,7 @@ def spread(runs: Sequence[Scored], folds: Sequence[Scored], built: Path) -> dict
             'seed': run.config.seed,
             'fold': numbers[frozenset(run.test.video_ids)],
             'accuracy': _accuracy(run.test),
-            'validation_accuracy': _accuracy(run.validation),
+            'validation_accuracy': _accuracy(run.validation) if run.validation else None,
             'is_built': run.folder.resolve() == built.resolve(),
             'results_sha256': run.sums,
             'commits': list(dict.fromkeys(run.commits)),
