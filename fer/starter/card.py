@@ -166,8 +166,8 @@ def spread(runs: Sequence[Scored], folds: Sequence[Scored], built: Path) -> dict
 
     Returns:
       `runs`: seed, number of the fold, test accuracy, validation accuracy or null, whether it is the built one, digests
-      of its results files, and commits. `mean`, `lowest`, `highest` of the test accuracies, and their sample deviation, null
-      for one run.
+      of its results files, and commits. `mean`, `lowest` and `highest` of the test accuracies. `deviation`: their
+      sample deviation, null for one run. `folds`: their number.
     """
     numbers = {frozenset(run.test.video_ids): number for number, run in enumerate(folds, start=1)}
     rows: list[dict[str, Any]] = [
