@@ -38,10 +38,10 @@ flags.DEFINE_integer('jobs', 2, 'Number of recordings prepared, or networks trai
 FOLDS = 5
 NETWORK = ('--flagfile=configs/open/voice.flags',)
 SETTINGS = {
+    'voice.flags': (),
     'L2 0.03': ('--l2=0.03',),
-    'L2 0.1': ('--l2=0.1',),
-    'L2 0.2': ('--l2=0.2',),
-    'L2 0.1, z-scores': ('--l2=0.1', '--audio_scaling=zscore'),
+    'no label smoothing': ('--label_smoothing=0',),
+    'z-scores': ('--audio_scaling=zscore',),
 }
 OTHERS = ('linear SVM', 'SVM, log', 'forest')
 
