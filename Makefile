@@ -112,6 +112,6 @@ wheelhouse: $(STAMP)
 	    'import sys; print("%d.%d" % sys.version_info[:2])').txt --wheel-dir wheelhouse pip setuptools wheel '.[$(EXTRAS)]'
 
 clean:
-	rm -rf .venv .venv-bench .venv-other demo dist wheelhouse *.egg-info build .hypothesis .pytest_cache .ruff_cache \
+	rm -rf .venv .venv-bench .venv-peers .venv-other demo dist wheelhouse *.egg-info build .hypothesis .pytest_cache .ruff_cache \
 	    .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -107,15 +107,22 @@ def print_goals(path: str | Path) -> None:
     print(f'{sum(row["met"] for _, row in goals)} of {len(goals)} goals met; all figures: {path}')
 
 
-class TorchTwin:
-    """PyTorch's side: a process of `.venv-bench` that answers a line of JSON with a line of JSON."""
+class Twin:
+    """Another program's side: a process that answers a line of JSON with a line of JSON."""
 
-    def __init__(self):
-        if not torch_venv.PYTHON.exists():
-            raise InputError(f'{torch_venv.PYTHON}: not found; run python -m tests.benchmarks.torch_venv first')
-        script = Path(__file__).with_name('torch_twin.py')
+    def __init__(self, python: Path, script: str, *options: str, folder: Path | None = None):
+        """Starts the process.
+
+        Args:
+          python: interpreter of the program's own environment.
+          script: file name in the folder of benchmarks.
+          options: of the interpreter.
+          folder: working folder of the process. None for the current one.
+        """
+        self._script = script
+        command = [python, *options, Path(__file__).with_name(script).resolve()]
         self._process = subprocess.Popen(
-            [torch_venv.PYTHON, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, cwd=folder
         )
 
     def ask(self, what: str, **settings) -> float:
@@ -126,8 +133,17 @@ class TorchTwin:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise InputError(f'torch_twin.py {what}: ended with {self._process.wait()}; see above')
+            raise InputError(f'{self._script} {what}: ended with {self._process.wait()}; see above')
         return json.loads(answer)
 
     def close(self) -> None:
         self._process.communicate()
+
+
+class TorchTwin(Twin):
+    """PyTorch's side, in `.venv-bench`."""
+
+    def __init__(self):
+        if not torch_venv.PYTHON.exists():
+            raise InputError(f'{torch_venv.PYTHON}: not found; run python -m tests.benchmarks.torch_venv first')
+        super().__init__(torch_venv.PYTHON, 'torch_twin.py')

@@ -11,22 +11,38 @@ import os
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get('FER_BENCH_VENV', ROOT / '.venv-bench'))
 PYTHON = FOLDER / 'bin' / 'python'
 REQUIREMENTS = ('torch==2.13.0', 'numpy>=1.26,<3', 'pillow>=10', 'opencv-python-headless==4.11.0.86')
-STAMP = FOLDER / 'installed'
+
+
+def make_environment(folder: Path, requirements: Sequence[str], alone: Sequence[str] = ()) -> None:
+    """Makes a virtual environment. One that was made from the same requirements is kept.
+
+    Args:
+      folder: the environment. It is replaced if its requirements differ.
+      requirements: packages to install.
+      alone: packages to install without what they require.
+    """
+    wanted = '\n'.join([*requirements, *alone])
+    stamp = folder / 'installed'
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    venv.create(folder, with_pip=True, clear=True)
+    install = [folder / 'bin' / 'python', '-m', 'pip', 'install', '--quiet']
+    subprocess.run([*install, *requirements], check=True)
+    if alone:
+        subprocess.run([*install, '--no-deps', *alone], check=True)
+    stamp.write_text(wanted)
+    print(f'{folder}: {", ".join([*requirements, *alone])}')
 
 
 def main() -> None:
-    if STAMP.exists() and STAMP.read_text().split('\n') == [*REQUIREMENTS]:
-        return
-    venv.create(FOLDER, with_pip=True, clear=True)
-    subprocess.run([PYTHON, '-m', 'pip', 'install', '--quiet', *REQUIREMENTS], check=True)
-    STAMP.write_text('\n'.join(REQUIREMENTS))
-    print(f'{FOLDER}: {", ".join(REQUIREMENTS)}')
+    make_environment(FOLDER, REQUIREMENTS)
 
 
 if __name__ == '__main__':
