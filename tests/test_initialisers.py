@@ -3,10 +3,11 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
-from conftest import choices, tiny_config
+from conftest import choices, run, tiny_config
 from nets import one_shot_session
 
 from fer.commands.train import keep_older_values, name_run
@@ -19,6 +20,7 @@ from fer.nets.rnn import Recurrence, sequence_classifier
 from fer.runs.config import TrainConfig, read_flagfile, write_flagfile
 from fer.settings import settings_of, values_before
 from fer.tf1 import tf
+from tests.benchmarks import torch_venv
 
 pytestmark = pytest.mark.usefixtures('shallow_networks')
 SIZE, INPUTS, OUTPUTS = 3, 96, 224  # of a convolution with enough weights for its statistics
@@ -172,3 +174,21 @@ def test_a_resumed_run_keeps_its_scheme(painted, tmp_path):
 def test_names_of_runs_tell_schemes_apart():
     assert 'init' not in name_run(TrainConfig())
     assert '_init_fan_in_' in f'_{name_run(TrainConfig(initialiser="fan_in"))}'
+
+
+def test_learning_benchmark_compares_both_sides_and_resumes(painted_sound, tmp_path):
+    if not torch_venv.PYTHON.exists():
+        pytest.skip(f'no PyTorch in {torch_venv.FOLDER} (python -m tests.benchmarks.torch_venv)')
+    command = ('-m', 'tests.benchmarks.learning', '--networks=resnet18', '--seeds=1', '--epochs=1', '--images=8')
+    command += (f'--data={painted_sound / "stills_a"}', f'--output={tmp_path}', '--image_size=32', '--batch_size=4')
+    first = run(*command, '--threads=1')
+    (ours,) = re.findall(r'\| fan_out \| (\d+\.\d\d) \| (\d+\.\d) \|', first.out)
+    (theirs,) = re.findall(r'\| PyTorch \| (\d+\.\d\d) \| (\d+\.\d) \|', first.out)
+    assert 0 < float(ours[0]) < 20
+    assert 0 < float(theirs[0]) < 20
+    assert f'fan_out - PyTorch: {float(ours[1]) - float(theirs[1]):+.1f} points' in first.out
+    second = run(*command, '--threads=1')
+    assert second.out == first.out
+    assert (first.err.count('$ '), second.err.count('$ ')) == (2, 0)
+    refused = run(*command, '--threads=1', '--learning_rate=0.1', ok=False)
+    assert (refused.code, refused.err.count('choose another --output')) == (2, 1)

@@ -17,7 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get('FER_BENCH_VENV', ROOT / '.venv-bench'))
 PYTHON = FOLDER / 'bin' / 'python'
-REQUIREMENTS = ('torch==2.13.0', 'numpy>=1.26,<3', 'pillow>=10', 'opencv-python-headless==4.11.0.86')
+REQUIREMENTS = (
+    *('torch==2.14.1', 'torchvision==0.29.1', 'timm==1.0.31'),
+    *('numpy>=1.26,<3', 'pillow>=10', 'opencv-python-headless==4.11.0.86'),
+)
 
 
 def make_environment(folder: Path, requirements: Sequence[str], alone: Sequence[str] = ()) -> None:
