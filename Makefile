@@ -13,8 +13,8 @@ EXTRAS ?= gpu
 # Options of pip where there is no internet: `make venv WHEELHOUSE=wheelhouse`, a folder that `make wheelhouse` filled.
 OFFLINE = $(if $(WHEELHOUSE),--no-index --find-links=$(abspath $(WHEELHOUSE)))
 
-.PHONY: venv demo tables-demo weights test core test-all scheduler bench stages optimism lint docs docs-flags lock wheel \
-    wheelhouse clean
+.PHONY: venv demo tables-demo weights test core test-all scheduler bench learning stages optimism lint docs docs-flags \
+    lock wheel wheelhouse clean
 
 venv: $(STAMP)
 
@@ -68,6 +68,12 @@ bench: $(STAMP)
 	    $(BIN)/python -m tests.benchmarks.$$name || exit; \
 	done
 	$(BIN)/python -m tests.benchmarks
+
+# Trains fresh networks and their twins in PyTorch on data/fer2013, three seeds each (docs/performance.md): a day on two
+# cores. Finished runs are kept.
+learning: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.torch_venv
+	$(BIN)/python -m tests.benchmarks.learning
 
 # The table of what each stage of training adds on the synthetic corpus, over five seeds (docs/training.md): an hour.
 stages: $(STAMP)

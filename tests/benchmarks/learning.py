@@ -55,7 +55,7 @@ flags.DEFINE_list('networks', ['resnet50', 'vgg_face', 'densenet121'], f'Some of
 flags.DEFINE_list('initialisers', [], 'Values of --initialiser, each a side of ours. Default: that of train.py.')
 flags.DEFINE_integer('seeds', 3, 'Number of seeds, from 0.', lower_bound=1)
 flags.DEFINE_integer('epochs', 3, 'Epochs of each run.', lower_bound=1)
-flags.DEFINE_integer('images', 0, 'Train on so many of the first training images. 0: on all.', lower_bound=0)
+flags.DEFINE_integer('images', 0, 'Training images, evenly spread over their manifest. 0: all.', lower_bound=0)
 flags.DEFINE_integer('image_size', 48, 'Height and width of the images.', lower_bound=32)
 flags.DEFINE_integer('batch_size', 64, 'Images per step.', lower_bound=2)
 flags.DEFINE_float('learning_rate', 1e-3, "Adam's learning rate, constant.")
@@ -117,7 +117,9 @@ def has_bfloat16() -> bool:
 
 
 def collect(data: Path, output: Path, images: int, size: int) -> Material:
-    """Writes the manifests of the first images, and all pixels as arrays, unless they exist.
+    """Writes the manifests of the images to train and to score on, and their pixels as arrays, unless they exist.
+
+    A manifest may have its images in the order of classes, so a part of them is spread over it.
 
     Args:
       data: folder of train.txt and val.txt.
@@ -135,7 +137,10 @@ def collect(data: Path, output: Path, images: int, size: int) -> Material:
     arrays = {}
     for split, manifest in material.manifests.items():
         videos = read_manifest(data / f'{split}.txt', item='still').videos
-        videos = videos[:images] if images and split == 'train' else videos
+        if images > len(videos) and split == 'train':
+            raise InputError(f'--images={images}: {data / "train.txt"} has {len(videos)}; expected at most as many')
+        if images and split == 'train':
+            videos = [videos[index] for index in np.linspace(0, len(videos) - 1, images).astype(int)]
         paths = [video.frames[0] for video in videos]
         write_manifest(manifest, [(v.frames[0], to_one_hot(v.label)) for v in videos])
         arrays[f'{split}_images'] = np.stack(list(decode_all(paths, size)))
