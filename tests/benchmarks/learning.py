@@ -14,7 +14,7 @@ Below it is the difference of the accuracies after the last epoch.
 
 Finished runs are kept in --output, one for each network, side and seed, so the command can be stopped and repeated. A
 ResNet-50 takes half an hour for three epochs of FER2013 at 48 pixels on two cores, on each side and for each seed.
-VGG-Face takes four times as long. PyTorch has its own environment (python -m tests.benchmarks.torch_venv).
+VGG-Face takes twice as long. PyTorch has its own environment (python -m tests.benchmarks.torch_venv).
 """
 
 import json
