@@ -11,6 +11,7 @@ from conftest import choices, run, tiny_config
 from nets import one_shot_session
 
 from fer.commands.train import keep_older_values, name_run
+from fer.errors import InputError
 from fer.nets import NETWORKS
 from fer.nets.early_fusion import early_fusion
 from fer.nets.ffn import ffn
@@ -20,6 +21,7 @@ from fer.nets.rnn import Recurrence, sequence_classifier
 from fer.runs.config import TrainConfig, read_flagfile, write_flagfile
 from fer.settings import settings_of, values_before
 from fer.tf1 import tf
+from fer.training.checks import check_config
 from tests.benchmarks import torch_venv
 
 pytestmark = pytest.mark.usefixtures('shallow_networks')
@@ -119,7 +121,7 @@ BUILDERS = {
 
 @pytest.mark.parametrize('name', [*BUILDERS, pytest.param('nasnet_mobile', marks=pytest.mark.slow)])
 def test_every_network_takes_every_scheme(name):
-    """Only convolutions under batch normalisation and the classifier differ, and never their names or shapes."""
+    """Only convolutions under batch normalisation, branches and classifiers differ, and never names or shapes."""
     build = BUILDERS.get(name) or build_network(name)
     found = {scheme: start(build, scheme) for scheme in (None, *SCHEMES)}
     before = found[None]
@@ -128,6 +130,9 @@ def test_every_network_takes_every_scheme(name):
     np.testing.assert_equal(found['fan_in'], before)
     (scope,) = {n.rpartition('/')[0] for n in before if n.endswith(('logits/biases', 'fc8/biases'))}
     bound = 1 / math.sqrt(before[f'{scope}/weights'].shape[0])
+    residual = name in NETWORKS and NETWORKS[name].residual
+    zeroed = [n for n, v in found['zero_gamma'].items() if n.endswith('/gamma') and not v.any()]
+    assert len(zeroed) == residual * len(set(re.findall(r'block\d/unit_\d', ' '.join(before))))
     small = found['fan_out']
     assert 0 < abs(small[f'{scope}/biases']).max() <= bound
     assert 0.4 * bound < small[f'{scope}/weights'].std() < 0.7 * bound  # 0.577
@@ -139,7 +144,7 @@ def test_every_network_takes_every_scheme(name):
 
 
 def test_centred_weights_of_vgg_do_not_depend_on_the_scheme():
-    first, second = (start(build_network('vgg_face'), scheme) for scheme in SCHEMES)
+    first, second = (start(build_network('vgg_face'), scheme) for scheme in ('fan_in', 'fan_out'))
     alike = [name for name in first if (first[name] == second[name]).all()]
     assert sorted(set(first) - set(alike)) == ['vgg_face/fc8/biases', 'vgg_face/fc8/weights']
 
@@ -192,3 +197,9 @@ def test_learning_benchmark_compares_both_sides_and_resumes(painted_sound, tmp_p
     assert (first.err.count('$ '), second.err.count('$ ')) == (2, 0)
     refused = run(*command, '--threads=1', '--learning_rate=0.1', ok=False)
     assert (refused.code, refused.err.count('choose another --output')) == (2, 1)
+
+
+def test_zero_gamma_without_branches_is_refused(painted):
+    check_config(tiny_config(painted, 'finetune', 'resnet50', initialiser='zero_gamma'))
+    with pytest.raises(InputError, match='--initialiser=zero_gamma: --model=vgg_face has no residual branches'):
+        check_config(tiny_config(painted, 'finetune', initialiser='zero_gamma'))

@@ -4,8 +4,9 @@
 The builders of networks take the initial weights of convolutions and classifiers from here. `initialiser_scope` around
 any builder chooses the scheme. Without it, layers start as in runs from before there were schemes.
 
-A scheme changes convolutions that batch normalisation follows, and every classifier. Other layers start alike in all
-schemes: VGG-Face's, whose centred weights its file explains, hidden dense layers, SE blocks and recurrent cells.
+A scheme changes convolutions that batch normalisation follows, residual branches, and every classifier. Other layers
+start alike in all schemes: VGG-Face's, whose centred weights its file explains, hidden dense layers, SE blocks and
+recurrent cells.
 """
 
 import math
@@ -24,10 +25,14 @@ class Scheme(NamedTuple):
     # is a sixth of that of Xavier's weights, where a classifier has far more inputs than classes. False: the weights
     # that the network names, and biases of zero.
     small_classifier: bool
+    # True: gamma of the last batch normalisation of each residual branch starts at zero, so that each unit starts as
+    # its shortcut (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1).
+    zero_branches: bool = False
 
 
 SCHEMES = {
     'fan_out': Scheme('FAN_OUT', small_classifier=True),
+    'zero_gamma': Scheme('FAN_OUT', small_classifier=True, zero_branches=True),
     'fan_in': Scheme('FAN_IN', small_classifier=False),
 }
 _BEFORE = 'fan_in'  # the scheme of all runs before there were others
@@ -35,13 +40,19 @@ _BEFORE = 'fan_in'  # the scheme of all runs before there were others
 
 def initialiser_scope(scheme: str):
     """Returns a context manager. Builders within it start new layers by a scheme, a key of `SCHEMES`."""
-    return slim.arg_scope([convolution_initializer, classifier_initializers], scheme=scheme)
+    return slim.arg_scope([convolution_initializer, last_gamma_initializer, classifier_initializers], scheme=scheme)
 
 
 @slim.add_arg_scope
 def convolution_initializer(scheme: str = _BEFORE):
     """Returns the initialiser of the weights of a convolution: normal, and truncated at two deviations."""
     return slim.variance_scaling_initializer(mode=SCHEMES[scheme].convolution)
+
+
+@slim.add_arg_scope
+def last_gamma_initializer(scheme: str = _BEFORE):
+    """Returns the initialiser of gamma in the last batch normalisation of a residual branch, None for ones."""
+    return tf.zeros_initializer() if SCHEMES[scheme].zero_branches else None
 
 
 @slim.add_arg_scope

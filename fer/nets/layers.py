@@ -57,6 +57,7 @@ def batch_norm(
     frozen: bool = False,
     updates: bool = True,
     decay: float = BATCH_NORM_DECAY,
+    gamma_initializer=None,
     scope: str = 'BatchNorm',
 ) -> tf.Tensor:
     """Normalises over the batch, with gamma and beta. Updates of the moving averages go to UPDATE_OPS, as in slim.
@@ -81,6 +82,7 @@ def batch_norm(
         trainable.
       updates: True adds updates of the moving averages. If frames pass twice, only one pass has them.
       decay: share of the old value that a moving average keeps at each step, in [0, 1).
+      gamma_initializer: initial value of gamma, None for ones.
       scope: scope of the variables gamma, beta, moving_mean and moving_variance, float32 [C] each.
 
     Returns:
@@ -89,7 +91,7 @@ def batch_norm(
     with tf.variable_scope(scope):
         shape = [inputs.shape[3]]
         beta = slim.model_variable('beta', shape, initializer=tf.zeros_initializer())
-        gamma = slim.model_variable('gamma', shape, initializer=tf.ones_initializer())
+        gamma = slim.model_variable('gamma', shape, initializer=gamma_initializer or tf.ones_initializer())
         mean = slim.model_variable('moving_mean', shape, initializer=tf.zeros_initializer(), trainable=False)
         variance = slim.model_variable('moving_variance', shape, initializer=tf.ones_initializer(), trainable=False)
         if is_training and not frozen:

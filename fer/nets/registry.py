@@ -29,6 +29,7 @@ class Network(NamedTuple):
     on_last_map: tuple[str, str] | None = None
     grouped: bool = False  # True if it has convolutions in groups
     batch_norm: bool = True  # False if it has no batch normalisation
+    residual: bool = False  # True if it has residual branches
     has_stem: bool = False  # True if `build` takes `stem_stride`
 
 
@@ -53,6 +54,7 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(False, True),
         on_last_map=_RESIDUAL_MAP,
+        residual=True,
         has_stem=True,
     ),
     'resnet18': Network(
@@ -62,6 +64,7 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(True, False),
         on_last_map=_BASIC_MAP,
+        residual=True,
         has_stem=True,
     ),
     'densenet121': Network(
@@ -80,6 +83,7 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(False, True),
         on_last_map=_RESIDUAL_MAP,
+        residual=True,
         has_stem=True,
     ),
     'se_resnext50': Network(
@@ -89,6 +93,7 @@ NETWORKS = {
         min_image_size=32,
         global_pool=(True, False),
         on_last_map=_RESIDUAL_MAP,
+        residual=True,
         has_stem=True,
         grouped=True,
     ),

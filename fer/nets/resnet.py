@@ -16,8 +16,17 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fer.nets.conventions import Convention, source_pixels
-from fer.nets.layers import batch_norm_arg_scope, build_stem, classifier, conv2d, features_of_map, scale_channels
-from fer.tf1 import tf
+from fer.nets.initialisers import last_gamma_initializer
+from fer.nets.layers import (
+    batch_norm,
+    batch_norm_arg_scope,
+    build_stem,
+    classifier,
+    conv2d,
+    features_of_map,
+    scale_channels,
+)
+from fer.tf1 import slim, tf
 
 BLOCKS = ((64, 3), (128, 4), (256, 6), (512, 3))  # (channels of a bottleneck, units)
 EXPANSION = 4  # output channels of a unit per channel of its bottleneck
@@ -188,13 +197,16 @@ def _build_unit(net: tf.Tensor, unit: ResidualUnit, convention: Convention, desi
         shortcut = conv2d(net, unit.outer, 1, stride=stride, activation_fn=None, scope='shortcut')
     else:
         shortcut = net[:, ::stride, ::stride] if stride > 1 else net
+    last_gamma = slim.arg_scope([batch_norm], gamma_initializer=last_gamma_initializer())
     if design.basic:
         residual = conv2d(net, unit.outer, 3, stride, convention.padding, scope='conv1')
-        residual = conv2d(residual, unit.outer, 3, activation_fn=None, scope='conv2')
+        with last_gamma:
+            residual = conv2d(residual, unit.outer, 3, activation_fn=None, scope='conv2')
     else:
         residual = conv2d(net, unit.inner, 1, stride=in_1x1, scope='conv1')
         residual = conv2d(residual, unit.inner, 3, in_3x3, convention.padding, design.groups, scope='conv2')
-        residual = conv2d(residual, unit.outer, 1, activation_fn=None, scope='conv3')
+        with last_gamma:
+            residual = conv2d(residual, unit.outer, 1, activation_fn=None, scope='conv3')
     if design.refine:
         residual = design.refine(residual)
     return tf.nn.relu(shortcut + residual)

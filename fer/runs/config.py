@@ -444,6 +444,7 @@ class TrainConfig:
         'fan_out',
         choices={
             'fan_out': 'He over the fan-out, small classifiers, as in torchvision',
+            'zero_gamma': 'as fan_out, and residual branches start at zero',
             'fan_in': 'He over the fan-in, Xavier for classifiers, as in slim',
         },
         before='fan_in',

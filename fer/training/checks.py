@@ -29,6 +29,7 @@ def check_config(config: TrainConfig) -> None:
     _check_schedule(config)
     _check_batch_norm(config)
     _check_vgg(config)
+    _check_initialiser(config)
     _check_recurrence(config)
     if config.reinit_fc and (config.stage not in ('pretrain', 'finetune') or not config.init_from):
         raise InputError('--reinit_fc: expected --stage=pretrain or finetune with --init_from')
@@ -55,6 +56,16 @@ def _check_network(config: TrainConfig) -> None:
     if config.global_pool not in network.global_pool:
         raise InputError(
             f'--global_pool={config.global_pool}: --model={config.model} always averages its last map (6.1)'
+        )
+
+
+def _check_initialiser(config: TrainConfig) -> None:
+    residual = config.model in NETWORKS and NETWORKS[config.model].residual
+    if config.initialiser == 'zero_gamma' and not residual:
+        names = ', '.join(name for name, network in NETWORKS.items() if network.residual)
+        raise InputError(
+            f'--initialiser=zero_gamma: --model={config.model} has no residual branches; expected fan_out or fan_in, '
+            f'or one of {names}'
         )
 
 
