@@ -36,10 +36,10 @@ tables-demo: $(STAMP)
 	$(BIN)/python -m fer.demo.tables
 
 # The networks of the starter set from open data, trained and built into runs/starter: an hour on two cores. The data
-# are prepared first, from `make weights FER2013=FOLDER`, unless data/ has them (docs/open-data.md). Finished runs are
-# not repeated, and a stopped one is resumed.
+# are prepared first, from `make weights FER2013=FOLDER RAVDESS=FOLDER`, unless data/ has them (docs/open-data.md).
+# Finished runs are not repeated, and a stopped one is resumed.
 weights: $(STAMP)
-	$(BIN)/python -m fer.demo.weights $(if $(FER2013),'--fer2013=$(FER2013)')
+	$(BIN)/python -m fer.demo.weights $(if $(FER2013),'--fer2013=$(FER2013)') $(if $(RAVDESS),'--ravdess=$(RAVDESS)')
 
 # Three processes on two cores, because many tests wait for processes of their own.
 test: lint

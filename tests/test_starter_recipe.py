@@ -7,8 +7,14 @@ import subprocess
 import sys
 import time
 
+import markdown
 import pytest
 from conftest import ROOT, run
+
+from fer.demo.recipes import RECIPES
+from fer.experiment.configs import read_configs
+
+PAGE = ROOT / 'docs' / 'open-data.md'
 
 # Runs fer.demo.weights with steps that write the files of a command instead of running it, and prints the commands.
 RECORD = """
@@ -20,17 +26,21 @@ def step(*words):
     print(' '.join(words))
     values = dict(word[2:].split('=', 1) for word in words if '=' in word)
     if 'fer.prepare' in words:
-        for split in ('train', 'val', 'test'):
-            path = Path(values['output'], f'{split}.txt')
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+        for recipe in weights.RECIPES.values():
+            if Path(values['output']).name == recipe.folder:
+                for manifest in recipe.manifests:
+                    path = Path(values['output'], manifest)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
     if 'fer.experiment' in words:
-        for seed in range(int(values['seeds'])):
-            folder = Path(values['runs'], 'pretrain', 'resnet18', f'{values["table"]}-seed{seed}')
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / 'finished.json').write_text(json.dumps({'checkpoint': 'model.ckpt-7'}))
+        for name in values['table'].split(','):
+            for seed in range(int(values['seeds'])):
+                folder = Path(values['runs'], 'stage', 'model', f'{name}-seed{seed}')
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / 'finished.json').write_text(json.dumps({'checkpoint': 'model.ckpt-7'}))
     if 'evaluate.py' in words:
-        Path(values['run_dir'], 'metrics_test.json').write_text(json.dumps({'checkpoint': 'model.ckpt-7'}))
+        path = Path(values['run_dir'], f'metrics_{values["split"]}.json')
+        path.write_text(json.dumps({'checkpoint': 'model.ckpt-7'}))
 
 weights.step = step
 weights.multiplies_bfloat16 = lambda: True
@@ -41,7 +51,7 @@ weights.run()
 def test_missing_data_end_in_one_line(tmp_path):
     done = run('-m', 'fer.demo.weights', folder=tmp_path, ok=False)
     assert (done.code, done.out, done.err.count('\n')) == (2, '', 1)
-    assert 'data/fer2013/val.txt, data/fer2013/test.txt: no such file; give --fer2013' in done.err
+    assert 'data/fer2013/train.txt (and 2 more): no such file; give --fer2013' in done.err
     done = run('-m', 'fer.demo.weights', '--fer2013=none', folder=tmp_path, ok=False)
     assert (done.code, done.err.count('\n')) == (2, 1)
     assert '--fer2013=none: no such folder' in done.err
@@ -49,20 +59,41 @@ def test_missing_data_end_in_one_line(tmp_path):
 
 
 def test_a_second_call_keeps_what_is_done(tmp_path):
-    first = run('-c', RECORD, '--fer2013=.', '--seeds=2', folder=tmp_path).out.splitlines()
-    runs = [f'runs/pretrain/resnet18/face-t1-r1-seed{seed}' for seed in (0, 1)]
+    first = run('-c', RECORD, '--fer2013=.', '--ravdess=.', '--seeds=2', folder=tmp_path).out.splitlines()
+    faces, voices = ([f'runs/stage/model/{run}-seed{seed}' for seed in (0, 1)] for run in ('face-t1-r1', 'voice-t2-r1'))
+    folds = [f'runs/stage/model/voice-t1-r{fold}-seed{seed}' for fold in range(1, 6) for seed in (0, 1)]
+    tables = 'face-t1-r1,voice-t2-r1,voice-t1-r1,voice-t1-r2,voice-t1-r3,voice-t1-r4,voice-t1-r5'
+    build = '-m fer.starter build --name='
     assert first == [
         '-m fer.prepare --dataset=fer2013 --detector=none --source=. --output=data/fer2013',
-        '-m fer.experiment run --configs=configs/open --table=face-t1-r1 --seeds=2 --data=data --runs=runs '
+        '-m fer.prepare --dataset=ravdess --audio_features=functionals --sample_rate=16000 --people_folds=5 --source=. '
+        '--output=data/ravdess_audio',
+        f'-m fer.experiment run --configs=configs/open --table={tables} --seeds=2 --data=data --runs=runs '
         '--overrides=configs/open/bfloat16.flags',
-        *[f'evaluate.py --run_dir={folder} --manifest=data/fer2013/test.txt --split=test' for folder in runs],
-        f'-m fer.starter build --name=face --run={runs[0]} --scored_runs={",".join(runs)} --test_split=test '
-        '--output=runs/starter',
+        *[f'evaluate.py --run_dir={face} --manifest=data/fer2013/test.txt --split=test' for face in faces],
+        f'{build}face --run={faces[0]} --scored_runs={",".join(faces)} --test_split=test --output=runs/starter',
+        *[
+            f'evaluate.py --run_dir={voice} --manifest=data/ravdess_audio/train_functionals.txt --split=train'
+            for voice in voices
+        ],
+        f'{build}voice --run={voices[0]} --scored_runs={",".join(folds)} --test_split=val --output=runs/starter',
     ]
     # Prepared data need no source. Results of an earlier checkpoint are made again.
-    stale = tmp_path / runs[1] / 'metrics_test.json'
-    stale.write_text(json.dumps({'checkpoint': 'model.ckpt-3'}))
-    assert run('-c', RECORD, '--seeds=2', folder=tmp_path).out.splitlines() == [first[1], first[3], first[4]]
+    (tmp_path / faces[1] / 'metrics_test.json').write_text(json.dumps({'checkpoint': 'model.ckpt-3'}))
+    second = run('-c', RECORD, '--seeds=2', folder=tmp_path).out.splitlines()
+    assert second == [first[2], first[4], first[5], first[8]]
+
+
+def test_runs_of_the_starter_set_have_flagfiles():
+    configs = read_configs(str(ROOT / 'configs' / 'open'))
+    for recipe in RECIPES.values():
+        manifests = {f'data/{recipe.folder}/{manifest}' for manifest in recipe.manifests}
+        for name in (recipe.built, *recipe.scored, recipe.evaluation.run):
+            read = [configs[name].settings.get(flag, '') for flag in ('train_manifest', 'val_manifest')]
+            assert {path for paths in read for path in paths.split(',') if path} <= manifests
+        commands = [' '.join(words) for block in markdown.read_blocks(PAGE) for words in block.commands]
+        settings = ' '.join((f'--dataset={recipe.dataset}', *recipe.prepare_flags))
+        assert [line for line in commands if settings in line and f'--output=data/{recipe.folder}' in line]
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -1,42 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the starter set: python -m fer.demo.weights --fer2013=FOLDER, in the repository's root (make weights)
+"""Trains the starter set: python -m fer.demo.weights --fer2013=FOLDER --ravdess=FOLDER (make weights)
 
-Prepares the data that --data does not hold yet, makes the runs of configs/open whose networks the set has, evaluates
-them, and builds the files of the set. Each step is a command that anyone can type, printed before it runs. The same
-command again resumes: prepared data, finished runs and evaluations are kept. It takes an hour on two cores.
+Run it in the repository's root. Prepares the data that --data does not hold yet, makes the runs of configs/open whose
+networks the set has, evaluates them, and builds the files of the set. Each step is a command that anyone can type,
+printed before it runs. The same command again resumes: prepared data, finished runs and evaluations are kept. It takes
+an hour on two cores.
 """
 
 import functools
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from absl import flags
 
 from fer import cli
 from fer.cpus import multiplies_bfloat16
+from fer.demo.recipes import RECIPES, Recipe
 from fer.demo.steps import step
 from fer.errors import InputError
 from fer.runs.names import FINISHED_FILE
 
-
-class Recipe(NamedTuple):
-    """The way to a network of the starter set."""
-
-    dataset: str  # its folder below --data, its name in fer.prepare, and the flag that names its source
-    prepare_flags: tuple[str, ...]
-    splits: tuple[str, ...]  # names of manifests that preparation writes
-    run: str  # of configs/open
-    test: str  # the split that is looked at once the runs are finished
-
-
-RECIPES = {
-    'face': Recipe('fer2013', ('--detector=none',), ('train', 'val', 'test'), 'face-t1-r1', 'test'),
-}
 _CONFIGS = 'configs/open'
 
 flags.DEFINE_string('fer2013', '', 'Folder of FER2013, which holds fer2013.csv. Not needed if --data has it prepared.')
+flags.DEFINE_string('ravdess', '', "Folder of RAVDESS' speech. Not needed if --data has it prepared.")
 flags.DEFINE_integer('seeds', 1, 'Number of seeds of each run. The network of seed 0 is built.', lower_bound=1)
 flags.DEFINE_string('data', 'data', 'Folder of the prepared datasets.')
 flags.DEFINE_string('runs', 'runs', 'Folder of the runs.')
@@ -45,27 +32,26 @@ flags.DEFINE_string('output', 'runs/starter', 'Folder to write the set to. The p
 
 def main() -> None:
     args = flags.FLAGS
-    data = Path(args.data)
-    for recipe in RECIPES.values():
+    data, recipes = Path(args.data), RECIPES.values()
+    for recipe in recipes:
         _check_data(recipe, data)
-    for recipe in RECIPES.values():
+    for recipe in recipes:
         if _missing(recipe, data):
             settings = (f'--dataset={recipe.dataset}', *recipe.prepare_flags, f'--source={args[recipe.dataset].value}')
-            step('-m', 'fer.prepare', *settings, f'--output={data / recipe.dataset}')
+            step('-m', 'fer.prepare', *settings, f'--output={data / recipe.folder}')
     overrides = [f'--overrides={_CONFIGS}/bfloat16.flags'] if multiplies_bfloat16() else []
-    table = ','.join(recipe.run for recipe in RECIPES.values())
+    tables = ','.join(dict.fromkeys(name for recipe in recipes for name in (recipe.built, *recipe.scored)))
     places = (f'--data={data}', f'--runs={args.runs}', *overrides)
-    step('-m', 'fer.experiment', 'run', f'--configs={_CONFIGS}', f'--table={table}', f'--seeds={args.seeds}', *places)
+    step('-m', 'fer.experiment', 'run', f'--configs={_CONFIGS}', f'--table={tables}', f'--seeds={args.seeds}', *places)
     for name, recipe in RECIPES.items():
-        runs = [_find_run(Path(args.runs), f'{recipe.run}-seed{seed}') for seed in range(args.seeds)]
-        for run_dir in runs:
-            _evaluate(run_dir, data / recipe.dataset / f'{recipe.test}.txt', recipe.test)
-        _build(name, runs, recipe.test)
+        for run_dir in _find_runs(recipe.evaluation.run):
+            _evaluate(run_dir, data / recipe.folder / recipe.evaluation.manifest, recipe.evaluation.split)
+        _build(name, recipe)
 
 
 def _missing(recipe: Recipe, data: Path) -> list[str]:
     """Returns the manifests of a recipe that are not there."""
-    paths = [data / recipe.dataset / f'{split}.txt' for split in recipe.splits]
+    paths = [data / recipe.folder / manifest for manifest in recipe.manifests]
     return [str(path) for path in paths if not path.exists()]
 
 
@@ -74,18 +60,20 @@ def _check_data(recipe: Recipe, data: Path) -> None:
     source = str(flags.FLAGS[recipe.dataset].value)
     missing = _missing(recipe, data)
     if missing and not source:
-        files = ', '.join(missing)
+        more = f' (and {len(missing) - 1} more)' if missing[1:] else ''
         raise InputError(
-            f'{files}: no such file; give --{recipe.dataset}, the dataset as published (docs/open-data.md)'
+            f'{missing[0]}{more}: no such file; give --{recipe.dataset}, its folder as published (docs/open-data.md)'
         )
     if missing and not Path(source).is_dir():
         raise InputError(f'--{recipe.dataset}={source}: no such folder; expected the dataset as it was published')
 
 
-def _find_run(runs: Path, name: str) -> Path:
-    """Returns the folder of a finished run."""
-    (folder,) = runs.glob(f'*/*/{name}')
-    return folder
+def _find_runs(name: str) -> list[Path]:
+    """Returns the folders of a run, which are finished, by seed."""
+    found: list[Path] = []
+    for seed in range(flags.FLAGS.seeds):
+        found += Path(flags.FLAGS.runs).glob(f'*/*/{name}-seed{seed}')
+    return found
 
 
 def _evaluate(run_dir: Path, manifest: Path, split: str) -> None:
@@ -96,12 +84,12 @@ def _evaluate(run_dir: Path, manifest: Path, split: str) -> None:
         step('evaluate.py', f'--run_dir={run_dir}', f'--manifest={manifest}', f'--split={split}')
 
 
-def _build(name: str, runs: Sequence[Path], test: str) -> None:
-    """Builds a network of the set from the run of seed 0. All runs give the scores of its card."""
-    scored = ','.join(map(str, runs))
+def _build(name: str, recipe: Recipe) -> None:
+    """Builds a network of the set from the run of seed 0."""
+    scored = ','.join(str(run_dir) for one in recipe.scored for run_dir in _find_runs(one))
     step(
-        *('-m', 'fer.starter', 'build', f'--name={name}', f'--run={runs[0]}', f'--scored_runs={scored}'),
-        *(f'--test_split={test}', f'--output={flags.FLAGS.output}'),
+        *('-m', 'fer.starter', 'build', f'--name={name}', f'--run={_find_runs(recipe.built)[0]}'),
+        *(f'--scored_runs={scored}', f'--test_split={recipe.test_split}', f'--output={flags.FLAGS.output}'),
     )
 
 
