@@ -63,7 +63,7 @@ def test_a_second_call_keeps_what_is_done(tmp_path):
     faces, voices = ([f'runs/stage/model/{run}-seed{seed}' for seed in (0, 1)] for run in ('face-t1-r1', 'voice-t2-r1'))
     folds = [f'runs/stage/model/voice-t1-r{fold}-seed{seed}' for fold in range(1, 6) for seed in (0, 1)]
     tables = 'face-t1-r1,voice-t2-r1,voice-t1-r1,voice-t1-r2,voice-t1-r3,voice-t1-r4,voice-t1-r5'
-    build = '-m fer.starter build --name='
+    build, output = '-m fer.starter build --name=', '--output=runs/starter'
     assert first == [
         '-m fer.prepare --dataset=fer2013 --detector=none --source=. --output=data/fer2013',
         '-m fer.prepare --dataset=ravdess --audio_features=functionals --sample_rate=16000 --people_folds=5 --source=. '
@@ -71,12 +71,12 @@ def test_a_second_call_keeps_what_is_done(tmp_path):
         f'-m fer.experiment run --configs=configs/open --table={tables} --seeds=2 --data=data --runs=runs '
         '--overrides=configs/open/bfloat16.flags',
         *[f'evaluate.py --run_dir={face} --manifest=data/fer2013/test.txt --split=test' for face in faces],
-        f'{build}face --run={faces[0]} --scored_runs={",".join(faces)} --test_split=test --output=runs/starter',
+        f'{build}face --run={faces[0]} --scored_runs={",".join(faces)} --val_split=val --test_split=test {output}',
         *[
             f'evaluate.py --run_dir={voice} --manifest=data/ravdess_audio/train_functionals.txt --split=train'
             for voice in voices
         ],
-        f'{build}voice --run={voices[0]} --scored_runs={",".join(folds)} --test_split=val --output=runs/starter',
+        f'{build}voice --run={voices[0]} --scored_runs={",".join(folds)} --val_split= --test_split=val {output}',
     ]
     # Prepared data need no source. Results of an earlier checkpoint are made again.
     (tmp_path / faces[1] / 'metrics_test.json').write_text(json.dumps({'checkpoint': 'model.ckpt-3'}))

@@ -21,6 +21,7 @@ class Recipe(NamedTuple):
     manifests: tuple[str, ...]  # that preparation writes
     built: str  # run of configs/open whose network is built
     scored: tuple[str, ...]  # runs that give the scores of the card
+    val_split: str  # name of the results that temperatures are fitted on, '' for those of the other folds
     test_split: str  # name of the results that are scored
     evaluation: Evaluation  # the test set, or training data, on which the float16 network is compared
 
@@ -34,6 +35,7 @@ RECIPES = {
         manifests=('train.txt', 'val.txt', 'test.txt'),
         built='face-t1-r1',
         scored=('face-t1-r1',),
+        val_split='val',
         test_split='test',
         evaluation=Evaluation('face-t1-r1', 'test', 'test.txt'),
     ),
@@ -44,6 +46,7 @@ RECIPES = {
         manifests=('train_functionals.txt', 'val_functionals.txt', 'test_functionals.txt', *_FOLDS),
         built='voice-t2-r1',  # learns from all actors
         scored=tuple(f'voice-t1-r{number}' for number in range(1, 6)),  # each is scored on actors held out
+        val_split='',
         test_split='val',
         evaluation=Evaluation('voice-t2-r1', 'train', 'train_functionals.txt'),
     ),

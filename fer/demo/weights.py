@@ -87,10 +87,9 @@ def _evaluate(run_dir: Path, manifest: Path, split: str) -> None:
 def _build(name: str, recipe: Recipe) -> None:
     """Builds a network of the set from the run of seed 0."""
     scored = ','.join(str(run_dir) for one in recipe.scored for run_dir in _find_runs(one))
-    step(
-        *('-m', 'fer.starter', 'build', f'--name={name}', f'--run={_find_runs(recipe.built)[0]}'),
-        *(f'--scored_runs={scored}', f'--test_split={recipe.test_split}', f'--output={flags.FLAGS.output}'),
-    )
+    splits = (f'--val_split={recipe.val_split}', f'--test_split={recipe.test_split}')
+    runs = (f'--run={_find_runs(recipe.built)[0]}', f'--scored_runs={scored}')
+    step('-m', 'fer.starter', 'build', f'--name={name}', *runs, *splits, f'--output={flags.FLAGS.output}')
 
 
 run = functools.partial(cli.run, main)
