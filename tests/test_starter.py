@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from fer.commands.train import make_absolute
 from fer.emotions import EMOTIONS
 from fer.errors import InputError
+from fer.nets.conventions import source_pixels
 from fer.nets.weights import starter
 from fer.nets.weights.convention_file import read_convention
 from fer.nets.weights.starter import CARD_FILE, NAMES, SET, WEIGHTS_FILE, find_starter, read_card
@@ -28,6 +29,7 @@ from fer.starter.build import LARGEST, TOLERANCE, BuildRequest, build, describe_
 from fer.starter.card import read_scored
 from fer.starter.listing import describe_cards, locate, read_cards
 from fer.starter.network import answer_probe, unpack
+from fer.tf1 import tf
 from fer.training import stages
 from fer.training.evaluate import evaluate
 from fer.training.requests import EvaluationRequest
@@ -141,6 +143,11 @@ def test_face_takes_luma_of_colour_images(built):
     """FER2013 has grey images. A network trained on them gets grey ones, whatever it is given."""
     _, convention = read_convention(built / 'face')
     assert convention.grey
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 5, 7, 3)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(source_pixels(tf.constant(images), convention._replace(std=(51.0, 102.0, 255.0))))
+    luma = np.array([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images])
+    np.testing.assert_allclose(found, luma[..., np.newaxis] * (2.5, 1.25, 0.5), atol=1e-5)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -366,7 +373,7 @@ def test_seeds_and_folds_are_told_apart(runs, painted_sound, tmp_path):
     assert folds['splits']['test']['total'] == 8 + 5 + 2 == folds['scores']['total']
     assert folds['spread']['folds'] == 2
     assert 'of 2 networks of one recipe' in folds['scores']['of']
-    assert 'that of one fold' in folds['scores']['of']
+    assert 'this network is that of one fold' in folds['scores']['of']
     assert len(folds['calibration']['temperatures']) == 2
     crossed = describe(fold, val_split='')['calibration']
     assert crossed['fitted_on'] == 'the tests of the other folds'

@@ -321,12 +321,13 @@ def describe_scores(request: BuildRequest, scored: list[Scored]) -> dict[str, An
         raise InputError('--val_split: empty; expected a split that the temperature can be fitted on, or several folds')
     validation = [run.validation.labels for run in folds if run.validation]
     chosen = next((run for run in scored if run.folder.resolve() == request.run.resolve()), None)
+    counts = read_class_counts(request.run)
     if chosen and len(folds) == 1:
         of = f'scores are of this network on {request.test_split}'
     else:
-        own = 'this network is that of one fold' if chosen else 'this network has learned from all folds'
-        of = f'scores are of {len(folds)} networks of one recipe, each on a fold that it did not learn from; {own}'
-    counts = read_class_counts(request.run)
+        has_all = counts.sum() == sum(len(run.test.labels) for run in folds)
+        own = 'is that of one fold' if chosen else 'has learned from all folds' if has_all else 'is another one'
+        of = f'scores are of {len(folds)} networks of one recipe, each on a test set of its own; this network {own}'
     return {
         'splits': {
             'train': count_classes(np.repeat(np.arange(len(counts)), counts)),
