@@ -8,9 +8,11 @@ import markdown
 import pytest
 from conftest import ROOT, run
 
-from fer.commands.train import complete
+from fer.commands.train import complete, make_absolute
+from fer.experiment.checks import other_settings
 from fer.experiment.configs import read_configs
-from fer.runs.config import TrainConfig
+from fer.experiment.tasks import Places, make_tasks
+from fer.runs.config import TrainConfig, write_flagfile
 from fer.runs.flagfiles import find_runs
 from fer.settings import parse_values, split_paths
 from fer.starter.terms import DATASETS
@@ -56,6 +58,16 @@ def test_faces_are_cut_as_the_card_of_fer2013_says():
 
 def test_no_open_run_reads_privatetest():
     assert not any('fer2013/test' in path.read_text() for path in OPEN.rglob('*.flags'))
+
+
+def test_an_open_run_resumes_with_its_caches(tmp_path):
+    """flags.txt has the absolute path of a cache, and the flagfile a relative one."""
+    tasks = make_tasks(CONFIGS, ['face-t1-r1'], [0], Places('data', '', str(tmp_path)), [], '')
+    (task,) = tasks.values()
+    task.folder.mkdir(parents=True)
+    config = complete(TrainConfig(**parse_values(TrainConfig, dict(CONFIGS['face-t1-r1'].settings))))
+    write_flagfile(task.folder / 'flags.txt', make_absolute(config))
+    assert other_settings(task) == []
 
 
 def test_a_missing_split_ends_in_one_line(tmp_path):

@@ -10,7 +10,10 @@ from fer.files import read_object
 from fer.runs.names import FINISHED_FILE, FLAGS_FILE, STATUS_FOLDER, TRAIN_LOG
 
 # Settings that may differ without making it another run: folders, and the seed, which is part of the task's name.
-_PLACES = ('run_dir', 'output', 'data_root', 'train_manifest', 'val_manifest', 'init_from', 'audio_run_dir', 'seed')
+_PLACES = (
+    *('run_dir', 'output', 'data_root', 'train_manifest', 'val_manifest', 'init_from', 'audio_run_dir', 'seed'),
+    *('frame_cache', 'feature_cache'),  # caches give the same values, and a run's flags have their absolute paths
+)
 _MAX_STEPS = 'max_steps'  # may differ too, because a run resumes if this number grows
 
 
