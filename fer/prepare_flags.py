@@ -87,3 +87,26 @@ def compare_clip_contexts(parts: Mapping[str, Collection[str]]) -> str:
         f'--clip_context differs: {text}; audio clips of different contexts are not comparable, so prepare all data '
         'with one'
     )
+
+
+def compare_cuts(own: PrepareFlags, learned: PrepareFlags, margins: Collection[float]) -> str:
+    """Returns text that names how two sets of faces are cut, the second in brackets, or '' if alike or unknown.
+
+    Published faces that came cut out have no detector. Faces cut by a detector are like them with a certain --margin.
+
+    Args:
+      own: how faces were prepared.
+      learned: how the faces of a network's training were prepared.
+      margins: the --margin values that equal the cut of the network's published faces. Empty: it had none.
+    """
+    found, theirs = (
+        {name: {flags[name] for flags in prepared.values() if name in flags} for name in ('detector', 'margin')}
+        for prepared in (own, learned)
+    )
+    if margins and found['detector'] and 'none' not in found['detector']:
+        theirs = {'margin': {str(margin) for margin in margins}}
+    return ', '.join(
+        f'--{name}={" and ".join(sorted(found[name]))} ({" and ".join(sorted(texts))})'
+        for name, texts in theirs.items()
+        if found[name] and texts and found[name] != texts
+    )

@@ -20,6 +20,7 @@ from fer.nets.weights import starter
 from fer.nets.weights.convention_file import read_convention
 from fer.nets.weights.starter import CARD_FILE, NAMES, SET, WEIGHTS_FILE, find_starter, read_card
 from fer.prepare_flags import FILE as PREPARE_FLAGS
+from fer.prepare_flags import compare_cuts
 from fer.results.calibration import fit_temperature
 from fer.results.results_file import Results, read_results, write_results
 from fer.runs.config import TrainConfig
@@ -29,6 +30,7 @@ from fer.starter.build import LARGEST, TOLERANCE, BuildRequest, build, describe_
 from fer.starter.card import read_scored
 from fer.starter.listing import describe_cards, locate, read_cards
 from fer.starter.network import answer_probe, unpack
+from fer.starter.terms import DATASETS
 from fer.tf1 import tf
 from fer.training import stages
 from fer.training.evaluate import evaluate
@@ -163,6 +165,22 @@ def test_unpacked_run_answers_like_the_run(runs, built, data, tmp_path, name):
         assert (run_dir / path).exists()
     with pytest.raises(InputError, match='already used'):
         unpack(locate(name), run_dir)
+
+
+@pytest.mark.parametrize(
+    ('detector', 'margin', 'differs'),
+    [
+        ('none', '0.0', ''),
+        ('none', '0.2', '--margin=0.2 (0.0)'),
+        ('mtcnn', '-0.06', ''),
+        ('mtcnn', '0.15', '--margin=0.15 (-0.06)'),
+    ],
+)
+def test_cut_of_faces_is_compared_with_fer2013s(detector, margin, differs):
+    learned = {'train.txt': {'detector': 'none', 'margin': '0.0'}}
+    own = {'train.txt': {'detector': detector, 'margin': margin}}
+    assert compare_cuts(own, learned, {DATASETS['fer2013'].margin}) == differs
+    assert compare_cuts({}, learned, set()) == ''
 
 
 @pytest.mark.parametrize('name', NETWORKS)

@@ -8,9 +8,9 @@ from fer.data.bad_frames import write_bad_frames
 from fer.data.sampling import make_sampler
 from fer.data.split import common_videos, describe, warnings_of
 from fer.errors import InputError
-from fer.nets.weights.starter import describe_starters
+from fer.nets.weights.starter import describe_starters, read_card
 from fer.nets.weights.tensors import STARTER
-from fer.prepare_flags import compare_clip_contexts, read_run_prepare_flags
+from fer.prepare_flags import compare_clip_contexts, compare_cuts, read_run_prepare_flags
 from fer.results.videos import prior_logits
 from fer.runs.checkpoints import best_or_last_checkpoint, latest_checkpoint
 from fer.runs.config import TrainConfig
@@ -164,17 +164,12 @@ def _compare_faces(inputs: RunInputs) -> list[str]:
     weights = inputs.origins[0].weights
     if not weights or weights.tensors.kind != STARTER or not inputs.blueprint.convention:
         return []
-    theirs = read_run_prepare_flags(Path(weights.path).parent / PREPARE_FLAGS_FILE)
-    differing = []
-    for name in ('detector', 'margin'):
-        found, learned = (
-            {flags[name] for flags in every.values() if name in flags}
-            for every in (inputs.train_split.prepare_flags, theirs)
-        )
-        if found and learned and found != learned:
-            differing.append(f'--{name}={" and ".join(sorted(found))} ({" and ".join(sorted(learned))})')
+    folder = Path(weights.path).parent
+    margins = {data['margin'] for data in read_card(folder)['data'] if data.get('margin') is not None}
+    learned = read_run_prepare_flags(folder / PREPARE_FLAGS_FILE)
+    differing = compare_cuts(inputs.train_split.prepare_flags, learned, margins)
     where = inputs.blueprint.config.init_from
-    return [f'faces are cut otherwise than those of {where} (in brackets): {", ".join(differing)}'] * bool(differing)
+    return [f'faces are cut otherwise than those of {where} (in brackets): {differing}'] * bool(differing)
 
 
 def _describe_phase(blueprint: Blueprint, phase: Phase) -> str:
