@@ -147,7 +147,7 @@ def test_builders_start_as_older_runs_without_a_scheme():
     np.testing.assert_equal(start(build_ffn), start(build_ffn, 'fan_in'))
 
 
-def test_centred_weights_of_vgg_do_not_depend_on_the_scheme():
+def test_centred_weights_of_vgg_ignore_the_scheme():
     first, second = (start(build_network('vgg_face'), scheme) for scheme in ('fan_in', 'fan_out'))
     alike = [name for name in first if (first[name] == second[name]).all()]
     assert sorted(set(first) - set(alike)) == ['vgg_face/fc8/biases', 'vgg_face/fc8/weights']

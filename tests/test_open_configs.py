@@ -51,7 +51,7 @@ def test_the_page_prepares_data_of_open_runs():
     assert used <= made
 
 
-def test_faces_are_cut_as_the_card_of_fer2013_says():
+def test_faces_are_cut_as_fer2013s_card_says():
     words = [word for block in markdown.read_blocks(PAGE) for command in block.commands for word in command]
     assert {word for word in words if word.startswith('--margin')} == {f'--margin={DATASETS["fer2013"].margin}'}
 

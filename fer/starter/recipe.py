@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a run was made, for its card: command, code, machine, seconds. Folders of the machine are left out."""
+"""The recipe of a run, for its card: command, code, machine, seconds. Folders of the machine are left out."""
 
 import dataclasses
 import re
