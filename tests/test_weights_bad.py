@@ -208,7 +208,7 @@ def test_weights_of_other_networks_are_refused(tmp_path, state):
     ):
         open_init_weights('nasnet', str(tmp_path / 'resnet50.safetensors'))
     save_file({f'encoder.{name}': array for name, array in state.items()}, tmp_path / 'other.safetensors')
-    assert 'expected one of torchvision resnet50, torchvision densenet121' in complaint(tmp_path / 'other.safetensors')
+    assert 'expected one of torchvision resnet50, torchvision resnet18' in complaint(tmp_path / 'other.safetensors')
 
 
 def test_damaged_convention_is_refused(tmp_path):
@@ -217,7 +217,7 @@ def test_damaged_convention_is_refused(tmp_path):
     path = tmp_path / 'convention.json'
     whole = path.read_text()
     for old, new in (
-        ('"resnet50"', '"resnet18"'),
+        ('"resnet50"', '"resnet34"'),
         ('"order": "RGB"', '"order": "GRB"'),
         ('"epsilon": 1e-05', '"epsilon": 0'),
         ('"stride"', '"strides"'),
