@@ -330,7 +330,8 @@ def test_stem_without_stride_equals_numpy():
     pixels = random_images(32, number=1)
     with tf.Graph().as_default(), one_shot_session() as session:
         images = tf.constant(pixels)
-        end_points = build_stem(images, 2, TORCH, 2)
+        net, end_points = build_stem(images, 2, TORCH, 2)
+        assert net is end_points['pool1']
         session.run(tf.global_variables_initializer())
         maps, pooled, kernel = session.run([end_points['conv1'], end_points['pool1'], tf.global_variables()[0]])
     around = np.pad(pixels[0], [(3, 3), (3, 3), (0, 0)])

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from fer.prepare_flags import FILE as PREPARE_FLAGS
 from fer.prepare_flags import compare_cuts
 from fer.results.calibration import fit_temperature
 from fer.results.results_file import Results, read_results, write_results
-from fer.runs.config import TrainConfig
+from fer.runs.config import TrainConfig, write_flagfile
 from fer.runs.names import FLAGS_FILE
 from fer.runs.provenance import digest
 from fer.starter.build import LARGEST, TOLERANCE, BuildRequest, build, describe_scores
@@ -35,6 +36,7 @@ from fer.tf1 import tf
 from fer.training import stages
 from fer.training.evaluate import evaluate
 from fer.training.requests import EvaluationRequest
+from fer.training.restore import describe_stem
 from fer.training.run_folder import read_blueprint
 from fer.training.train import train
 
@@ -181,6 +183,13 @@ def test_cut_of_faces_is_compared_with_fer2013s(detector, margin, differs):
     own = {'train.txt': {'detector': detector, 'margin': margin}}
     assert compare_cuts(own, learned, {DATASETS['fer2013'].margin}) == differs
     assert compare_cuts({}, learned, set()) == ''
+
+
+def test_another_stem_stride_is_named(tmp_path):
+    write_flagfile(tmp_path / FLAGS_FILE, TrainConfig(stem_stride=2, batch_size=64, global_pool=True))
+    weights = SimpleNamespace(path=str(tmp_path / 'model.ckpt-5'), source=SimpleNamespace(own=True))
+    assert describe_stem(4, weights) == 'stem: --stem_stride=4, but the weights were trained with 2'
+    assert describe_stem(2, weights) == describe_stem(4, None) == ''
 
 
 @pytest.mark.parametrize('name', NETWORKS)

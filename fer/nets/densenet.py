@@ -62,8 +62,7 @@ def densenet121(
         batch_norm_arg_scope(is_training, convention.epsilon),
     ):
         net = source_pixels(images, convention)
-        end_points = build_stem(net, scale_channels(64, width), convention, stem_stride)
-        net = list(end_points.values())[-1]
+        net, end_points = build_stem(net, scale_channels(64, width), convention, stem_stride)
         with slim.arg_scope([conv2d], activation_fn=None, normalizer_fn=None):
             for block, layers in enumerate(BLOCKS, start=1):
                 for layer in range(1, layers + 1):

@@ -217,7 +217,9 @@ def pool_3x3(inputs: tf.Tensor, kind: str, pool: str) -> tf.Tensor:
     return tf.nn.pool(inputs, [3, 3], kind, 'VALID', strides=[2, 2])
 
 
-def build_stem(images: tf.Tensor, channels: int, convention: Convention, stride: int) -> dict[str, tf.Tensor]:
+def build_stem(
+    images: tf.Tensor, channels: int, convention: Convention, stride: int
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Builds the 7x7 convolution and the 3x3 maximum pool before the first stage.
 
     On faces of 48 pixels, the paper's stride of 4 leaves 12x12 to the first stage and 2x2 to the last. The variables do
@@ -230,12 +232,14 @@ def build_stem(images: tf.Tensor, channels: int, convention: Convention, stride:
       stride: 4 as in the paper, where both stride by 2. With 2 only the pool strides. With 1 there is no pool.
 
     Returns:
-      The end points `conv1`, and `pool1` with a pool, in this order. Each is float32 [N, H', W', channels].
+      net: float32 [N, H', W', channels], the last map.
+      end_points: `conv1`, and `pool1` with a pool.
     """
-    end_points = {'conv1': conv2d(images, channels, 7, 2 if stride == 4 else 1, convention.padding, scope='conv1')}
+    net = conv2d(images, channels, 7, 2 if stride == 4 else 1, convention.padding, scope='conv1')
+    end_points = {'conv1': net}
     if stride > 1:
-        end_points['pool1'] = pool_3x3(end_points['conv1'], 'MAX', convention.pool)
-    return end_points
+        net = end_points['pool1'] = pool_3x3(net, 'MAX', convention.pool)
+    return net, end_points
 
 
 def features_of_map(net: tf.Tensor, global_pool: bool) -> tf.Tensor:

@@ -156,8 +156,7 @@ def residual_network(
         batch_norm_arg_scope(is_training, convention.epsilon),
     ):
         net = source_pixels(images, convention)
-        end_points = build_stem(net, scale_channels(64, width), convention, design.stem_stride)
-        net = list(end_points.values())[-1]
+        net, end_points = build_stem(net, scale_channels(64, width), convention, design.stem_stride)
         for unit in _units(width, convention, design):
             with tf.variable_scope(unit.name):
                 net = _build_unit(net, unit, convention, design)

@@ -327,7 +327,7 @@ def describe_scores(request: BuildRequest, scored: list[Scored]) -> dict[str, An
     else:
         has_all = counts.sum() == sum(len(run.test.labels) for run in folds)
         own = 'is that of one fold' if chosen else 'has learned from all folds' if has_all else 'is another one'
-        of = f'scores are of {len(folds)} networks of one recipe, each on a test set of its own; this network {own}'
+        of = f'scores are of {len(folds)} networks of one recipe, each on a test set of its own. This network {own}'
     return {
         'splits': {
             'train': count_classes(np.repeat(np.arange(len(counts)), counts)),
