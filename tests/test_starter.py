@@ -400,7 +400,7 @@ def test_seeds_and_folds_are_told_apart(runs, painted_sound, tmp_path):
     assert folds['splits']['test']['total'] == 8 + 5 + 2 == folds['scores']['total']
     assert folds['spread']['folds'] == 2
     assert 'of 2 networks of one recipe' in folds['scores']['of']
-    assert 'this network is that of one fold' in folds['scores']['of']
+    assert 'This network is that of one fold' in folds['scores']['of']
     assert len(folds['calibration']['temperatures']) == 2
     crossed = describe(fold, val_split='')['calibration']
     assert crossed['fitted_on'] == 'the tests of the other folds'
