@@ -23,6 +23,9 @@ MAY_IMPORT = {
     **dict.fromkeys(('fer.fusion', 'fer.report', 'fer.demo'), ('fer.results',)),
     'fer.score': ('fer.results', 'fer.fusion'),
     'fer.starter': ('fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.score'),
+    'fer.predict': (
+        *('fer.prepare', 'fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.fusion', 'fer.starter'),
+    ),
     'fer.commands': ('fer.nets', 'fer.training', 'fer.fusion'),
     **dict.fromkeys(LOW_ROOMS, ()),
 }
