@@ -22,10 +22,10 @@ from fer.fusion.folds import stratified_folds
 from fer.fusion.fuse import warn_of_sum
 from fer.fusion.methods import METHODS, Answers, accuracies_of, apply, fit, take_models, take_videos
 from fer.fusion.regression import ridge_regression
-from fer.fusion.significance import compare, mcnemar
 from fer.fusion.submission import check_submission, read_expected, write_submission
 from fer.fusion.validation import bootstrap_interval, cross_validated_method
 from fer.results.results_file import LOGIT_COLUMNS, Results, read_results, write_results
+from fer.results.significance import compare, mcnemar
 
 
 def make_results(seed, videos=20, labelled=True, fallback=()):

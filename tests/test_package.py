@@ -21,7 +21,7 @@ MAY_IMPORT = {
     'fer.training': ('fer.data', 'fer.nets', 'fer.results'),
     'fer.extract': ('fer.data', 'fer.nets', 'fer.training'),
     **dict.fromkeys(('fer.fusion', 'fer.report', 'fer.demo'), ('fer.results',)),
-    'fer.score': ('fer.results', 'fer.fusion'),
+    'fer.score': ('fer.results',),
     'fer.starter': ('fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.score'),
     'fer.predict': (
         *('fer.prepare', 'fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.fusion', 'fer.starter'),

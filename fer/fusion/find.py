@@ -17,11 +17,11 @@ from fer.fusion.members import Members, are_same_videos, fuse_members
 from fer.fusion.methods import METHODS, Answers, accuracies_of, apply, fit
 from fer.fusion.requests import SearchRequest, check_all_labelled
 from fer.fusion.search import MOST_EXHAUSTIVE, Ensemble, fit_ensemble, nested_predictions, predict, search
-from fer.fusion.significance import compare
 from fer.fusion.submission import check_submission_folder, write_submission
 from fer.fusion.tables import print_diversity, print_rows
 from fer.fusion.validation import bootstrap_interval, cross_validated_method, summarise_predictions
 from fer.results.metrics import describe_interval, score_results, write_metrics
+from fer.results.significance import compare
 
 
 class Candidate(NamedTuple):

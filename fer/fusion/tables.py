@@ -11,8 +11,8 @@ from fer.errors import InputError
 from fer.fusion.diversity import Diversity
 from fer.fusion.members import read_members
 from fer.fusion.requests import check_all_labelled
-from fer.fusion.significance import compare
 from fer.results.metrics import describe_interval
+from fer.results.significance import compare
 
 MOST_SHOWN = 20  # members in a printed matrix. The CSV has all.
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from fer.fusion.folds import stratified_folds
 from fer.fusion.methods import Answers, Method, apply, fit, take_videos
+from fer.results.significance import SAMPLES
 
-SAMPLES = 10_000  # number of samples of every bootstrap
 _BLOCK = 500  # samples taken at a time: 500 x 383 indices are 1.5 MB
 
 

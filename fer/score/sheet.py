@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from fer.emotions import EMOTIONS, NUM_CLASSES
-from fer.fusion.significance import compare
-from fer.fusion.validation import SAMPLES
 from fer.results.metrics import class_rates, describe_interval, score, wilson_interval
+from fer.results.significance import SAMPLES, compare
 from fer.score.predictions import LOST, Predictions
 
 NAMES = {'uar': 'UAR', 'f1': 'macro F1', 'f1_weighted': 'weighted F1'}  # the scores with a bootstrap interval
@@ -103,7 +102,7 @@ def compare_predictions(first: Predictions, second: Predictions, seed: int = 0) 
 
     Returns:
       The other program's file, its `lost` videos, `correct` and `accuracy`, and the fields of
-      `fer.fusion.significance.PairedTest`.
+      `fer.results.significance.PairedTest`.
     """
     test = compare(first.labels, first.predictions, second.predictions, seed)
     correct = int((second.predictions == second.labels).sum())

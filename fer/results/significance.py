@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer.fusion.validation import SAMPLES
+SAMPLES = 10_000  # number of samples of every bootstrap of late fusion and of comparisons
 
 
 class PairedTest(NamedTuple):
