@@ -121,6 +121,8 @@ setup(
             'mypy>=2.4',
             'image-classifiers>=1.0,<2',  # SE networks, compared with ours
             'scikit-learn>=1.5',  # metrics, compared with ours
+            # Readers of the timelines that we write: of ELAN, Praat and WebVTT.
+            *('pympi-ling>=1.70,<2', 'praatio>=6.2,<7', 'webvtt-py>=0.5.1,<1'),
         ],
         'docs': ['sphinx>=8.1,<10', 'myst-parser>=4,<6'],  # for `make docs`, the newest for CPython 3.10 are 8.1 and 4
     },

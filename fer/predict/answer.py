@@ -37,7 +37,7 @@ AUDIO_TIER = 'audio'
 
 
 class FrameRow(NamedTuple):
-    """A person in a frame, or a frame in which nobody has a face."""
+    """A person in a frame, or a frame without any face."""
 
     frame: int  # from 1
     person: int  # from 1, 0 without a face
