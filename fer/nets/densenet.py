@@ -53,8 +53,8 @@ def densenet121(
     Returns:
       features: float32 [N, 1024 * width], or [N, H' * W' * 1024 * width] for a flat map. H' is about H / 32: the stem
         halves twice and rounds up, the transitions halve three times and round down.
-      end_points: `conv1`, `pool1`, `block1`, `transition1` ... `block4`, `norm5` (the last map, after ReLU),
-        `features`, `logits` [N, num_classes].
+      end_points: `conv1`, `pool1`, `block1`, `transition1` ... `block4`, `norm5` (after ReLU, also as
+        `last_map`), `features`, `logits` [N, num_classes].
     """
     growth = scale_channels(GROWTH_RATE, width)
     with (
@@ -74,7 +74,7 @@ def densenet121(
                         net = _transition(net)
                     end_points[f'transition{block}'] = net
         net = batch_norm(net, activation_fn=tf.nn.relu, scope='norm5')
-        end_points['norm5'] = net
+        end_points['norm5'] = end_points['last_map'] = net
         features = features_of_map(net, global_pool)
         end_points['features'] = features
         if num_classes:

@@ -111,7 +111,7 @@ def nasnet(
     Returns:
       features: float32 [N, 4032 * width] for Large, [N, 1056 * width] for Mobile, before dropout.
       end_points: `conv0`, `stem_1`, `stem_2`, `cell_1` ... `cell_18` (Mobile 12), `reduction_1`, `reduction_2`,
-        `features`, `logits` [N, num_classes].
+        `last_map` (after ReLU), `features`, `logits` [N, num_classes].
 
     Raises:
       ValueError: `global_pool` is False.
@@ -146,7 +146,8 @@ def nasnet(
                 name = f'cell_{cell}'
                 net, previous = _build_cell(NORMAL, net, previous, channels, convention.pool, name), net
                 end_points[name] = net
-        features = features_of_map(tf.nn.relu(net), global_pool)
+        net = end_points['last_map'] = tf.nn.relu(net)
+        features = features_of_map(net, global_pool)
         end_points['features'] = features
         if num_classes:
             net = dropout_layer(features, dropout, is_training, scope='dropout')
@@ -178,8 +179,8 @@ def nasnet_mobile(
 
     Returns:
       features: float32 [N, 1056 * width], before dropout.
-      end_points: `conv0`, `stem_1`, `stem_2`, `cell_1` ... `cell_12`, `reduction_1`, `reduction_2`, `features`,
-        `logits` [N, num_classes].
+      end_points: `conv0`, `stem_1`, `stem_2`, `cell_1` ... `cell_12`, `reduction_1`, `reduction_2`, `last_map`
+        (after ReLU), `features`, `logits` [N, num_classes].
     """
     return nasnet(images, num_classes, is_training, width, dropout, global_pool, convention, scope, MOBILE)
 

@@ -14,9 +14,10 @@ class Network(NamedTuple):
     """One network as the stages use it.
 
     `build(images, num_classes, is_training, width, dropout, global_pool, convention)` takes float32 [N, H, W, 3] in
-    [-1, 1]. It returns `features` [N, D], the RNN's input, and `end_points`, a dict of named layers with `logits`
-    [N, num_classes]. The features are the classifier's input, except VGG-Face's, which are fc6. As in slim,
-    `num_classes=0` builds no classifier: no `logits`, and no layer or variable after the features.
+    [-1, 1]. It returns `features` [N, D], the RNN's input, and `end_points`, a dict of named layers with `last_map`
+    [N, H', W', C], the last one before a pool or a dense layer, and `logits` [N, num_classes]. The features
+    are the classifier's input, except VGG-Face's, which are fc6. As in slim, `num_classes=0` builds no classifier: no
+    `logits`, and no layer or variable after the features.
     """
 
     build: Callable

@@ -86,7 +86,8 @@ def resnet50(
     Returns:
       features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map. With
         another `stem_stride`, 8 * stem_stride replaces 32.
-      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
+      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `last_map`, `features`, `logits` [N,
+        num_classes].
     """
     design = ResidualDesign(stem_stride=stem_stride)
     return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, design)
@@ -119,7 +120,8 @@ def resnet18(
     Returns:
       features: float32 [N, 512 * width], or, for a flat map, that many for each of its positions. The map is H and W
         divided by 8 * stem_stride, rounded up.
-      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_2`, `features`, `logits` [N, num_classes].
+      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_2`, `last_map`, `features`, `logits` [N,
+        num_classes].
     """
     design = ResidualDesign(basic=True, stem_stride=stem_stride)
     return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, design)
@@ -149,7 +151,8 @@ def residual_network(
 
     Returns:
       features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map.
-      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
+      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `last_map`, `features`, `logits` [N,
+        num_classes].
     """
     with (
         tf.variable_scope(scope, reuse=tf.AUTO_REUSE),
@@ -161,6 +164,7 @@ def residual_network(
             with tf.variable_scope(unit.name):
                 net = _build_unit(net, unit, convention, design)
             end_points[unit.name] = net
+        end_points['last_map'] = net
         features = features_of_map(net, global_pool)
         end_points['features'] = features
         if num_classes:

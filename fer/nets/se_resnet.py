@@ -77,7 +77,8 @@ def se_resnet50(
     Returns:
       features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map. With
         another `stem_stride`, 8 * stem_stride replaces 32.
-      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
+      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `last_map`, `features`, `logits` [N,
+        num_classes].
     """
     design = ResidualDesign(refine=squeeze_excite, stem_stride=stem_stride)
     return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, design)
@@ -110,7 +111,8 @@ def se_resnext50(
     Returns:
       features: float32 [N, 2048 * width], or [N, ceil(H / 32) * ceil(W / 32) * 2048 * width] for a flat map. With
         another `stem_stride`, 8 * stem_stride replaces 32.
-      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `features`, `logits` [N, num_classes].
+      end_points: `conv1`, `pool1`, `block1/unit_1` ... `block4/unit_3`, `last_map`, `features`, `logits` [N,
+        num_classes].
     """
     design = ResidualDesign(bottleneck=2, groups=GROUPS, refine=squeeze_excite, stem_stride=stem_stride)
     return residual_network(images, num_classes, is_training, width, global_pool, convention, scope, design)

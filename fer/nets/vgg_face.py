@@ -66,7 +66,8 @@ def vgg_face(
     Returns:
       features: float32 [N, 4096 * width], fc6 after ReLU and before dropout: the input of the dissertation's RNNs
         (6.3).
-      end_points: `conv1/conv1_1` (gated, with `se`) ... `pool5`, `fc6`, `fc7`, `logits` [N, num_classes].
+      end_points: `conv1/conv1_1` (gated, with `se`) ... `pool5`, `last_map` (of conv5_3), `fc6`, `fc7`, `logits` [N,
+        num_classes].
 
     Raises:
       ValueError: the images are too small for five pools.
@@ -84,6 +85,7 @@ def vgg_face(
                 if se:
                     net = squeeze_excite(net, gate_bias=SE_GATE_BIAS, scope=f'se/conv{block}_{layer}')
                 end_points[name] = net
+            end_points['last_map'] = net  # of the last block in the end
             net = slim.max_pool2d(
                 net, [2, 2], stride=2, padding='SAME' if convention.pool == 'same' else 'VALID', scope=f'pool{block}'
             )

@@ -81,8 +81,8 @@ def build_cnn(blueprint: Blueprint, images: tf.Tensor, *, is_training: bool) -> 
       is_training: whether dropout acts and batch normalisation uses the statistics of the batch.
 
     Returns:
-      `features`, float32 [N, D]. If the stage has a classifier on the CNN, also `logits` [N, 7] and the input of the
-      classifier, `embeddings` [N, E]: fc7 in VGG-Face, else the features.
+      `features`, float32 [N, D], and `last_map` [N, H', W', C]. If the stage has a classifier on the CNN, also `logits`
+      [N, 7] and the input of the classifier, `embeddings` [N, E]: fc7 in VGG-Face, else the features.
     """
     config = blueprint.config
     num_classes = blueprint.stage.cnn_classes
@@ -93,9 +93,10 @@ def build_cnn(blueprint: Blueprint, images: tf.Tensor, *, is_training: bool) -> 
         dropout=config.dropout,
         **cnn_arguments(blueprint),
     )
+    outputs = {'features': features, 'last_map': end_points['last_map']}
     if not num_classes:
-        return {'features': features}
-    return {'features': features, 'logits': end_points['logits'], 'embeddings': end_points.get('fc7', features)}
+        return outputs
+    return outputs | {'logits': end_points['logits'], 'embeddings': end_points.get('fc7', features)}
 
 
 def cnn_arguments(blueprint: Blueprint) -> dict:
