@@ -8,8 +8,8 @@ Places      Grad-CAM on the last map of the CNN. The gradient is that of the win
             network, if there is one.
 Frames      If the CNN alone answers and its logits are averaged, a frame contributes its share of the mean. This is
             exact. Otherwise a frame contributes the difference that leaving it out makes (Li, Monroe, Jurafsky,
-            "Understanding Neural Networks through Representation Erasure", 2016). The network knows shorter windows:
-            preparation leaves out each frame without a face. These differences need not add up to the logit.
+            "Understanding Neural Networks through Representation Erasure", 2016). Such windows are ordinary input,
+            because preparation leaves out each frame without a face. The differences need not add up to the logit.
 Audio       A group of features contributes the difference that setting it to the training mean makes (occlusion, Zeiler
             and Fergus, ECCV 2014). The rest, by which the groups do not add up, is stated.
 """
