@@ -7,15 +7,22 @@ import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
+import av
+import cv2
+import ffmpeg
+import numpy as np
 import pympi
 import pytest
 import webvtt
 from praatio import textgrid
 from predict_answers import make_answer
 
+from fer.predict import annotate
 from fer.predict.answer import AUDIO_TIER, Segment, read_answer, write_segments
 from fer.predict.timelines import cut_overlaps
 from fer.predict.views import VIEWS, write_views
+from fer.prepare.ffmpeg import FFMPEG
+from fer.prepare.media import extract_wav
 
 TIMELINES = ('vtt', 'eaf', 'textgrid')
 # Quotes, an arrow of WebVTT, tags, a line break, an entity, what an address quotes, and a byte that is not UTF-8.
@@ -122,3 +129,112 @@ def test_labels_of_any_text_survive(tmp_path):
 
 def test_timelines_come_first_in_the_table():
     assert list(VIEWS)[:3] == list(TIMELINES)
+
+
+def film(path, size='64x48', pattern='testsrc', seconds=1, **options):
+    """Writes a video with a chirp as its audio, whose shifts in time show."""
+    streams = [
+        ffmpeg.input(f'{pattern}=size={size}:rate=30', f='lavfi'),
+        ffmpeg.input('aevalsrc=0.5*sin(2000*t*t):s=16000', f='lavfi'),
+    ]
+    ffmpeg.output(*streams, str(path), t=seconds, loglevel='error', **options).run(cmd=FFMPEG, overwrite_output=True)
+    return path
+
+
+def packets(path):
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def pictures(path):
+    """Returns the frames as OpenCV reads them, RGB."""
+    capture = cv2.VideoCapture(str(path))
+    found = []
+    while (frame := capture.read())[0]:
+        found.append(frame[1][:, :, ::-1])
+    return found
+
+
+def waves(answer):
+    """Returns the audio of the source and of the annotated video."""
+    samples = []
+    for number, path in enumerate((answer.video, answer.folder / 'annotated.mp4')):
+        extract_wav(path, answer.folder / f'{number}.wav', sample_rate=16000)
+        samples.append(np.frombuffer((answer.folder / f'{number}.wav').read_bytes()[44:], '<i2').astype(float))
+    return samples
+
+
+@pytest.mark.parametrize(
+    ('name', 'codec', 'copied'),
+    [('a.mp4', 'aac', True), ('a.ts', 'aac', True), ('a.mkv', 'libopus', True), ('a.avi', 'pcm_s16le', False)],
+)
+def test_annotated_video_keeps_audio_in_time(tmp_path, name, codec, copied):
+    answer = make_answer(film(tmp_path / name, acodec=codec), tmp_path / 'out', 25, [range(1, 26)])
+    remarks = write_views(answer, ['video'])
+    assert [one for one in remarks if 'encoded again' in one] == ([] if copied else remarks)
+    assert bool(remarks) is not copied
+    if copied and name != 'a.ts':  # where each packet has a header that an MP4 stores once
+        assert packets(answer.folder / 'annotated.mp4') == packets(answer.video)
+    source, written = waves(answer)
+    assert abs(len(source) - len(written)) <= 1600
+    length = min(len(source), len(written)) - 2000
+    shifts = [np.dot(source[1000:length], written[1000 + shift : length + shift]) for shift in range(-400, 401, 10)]
+    assert abs(int(np.argmax(shifts)) - 40) <= 16  # 0.01 s
+
+
+def test_annotated_video_has_a_picture_per_frame(tmp_path):
+    answer = make_answer(film(tmp_path / 'a.mp4', '320x240'), tmp_path / 'out', 25, [range(5, 20)], size=240)
+    assert write_views(answer, ['video']) == []
+    source, written = pictures(answer.video), pictures(answer.folder / 'annotated.mp4')
+    assert (len(written), written[0].shape) == (25, (240, 320, 3))
+    with av.open(str(answer.folder / 'annotated.mp4')) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate) == ('h264', 'yuv420p', 25)
+    # Box: left 24, top 48, width 60, height 72. Bars are to the right of it.
+    changed = [np.abs(written[k].astype(float) - source[round(k * 1.2)]).mean(2) for k in (0, 10)]
+    assert changed[0].mean() < 6
+    assert changed[1][50:100, 90:130].mean() > 40 > 10 > changed[1][200:, 200:].mean()
+
+
+@pytest.mark.parametrize(('limit', 'size', 'is_named'), [(1920, (52, 64), False), (32, (26, 32), True)])
+def test_annotated_video_has_even_sides_within_limit(tmp_path, monkeypatch, limit, size, is_named):
+    monkeypatch.setattr(annotate, 'LONGEST_SIDE', limit)
+    video = film(tmp_path / 'a.mkv', '65x51', vcodec='ffv1')
+    answer = make_answer(video, tmp_path / 'out', 25, [range(1, 26)])
+    remarks = write_views(answer, ['video'])
+    assert any('scaled down from 65x51 to 32x26' in one for one in remarks) is is_named
+    assert {picture.shape for picture in pictures(answer.folder / 'annotated.mp4')} == {(*size, 3)}
+
+
+def test_blur_hides_everyone_except_the_main_person(tmp_path):
+    answer = make_answer(
+        film(tmp_path / 'a.mp4', '320x240', 'cellauto'),
+        *(tmp_path / 'out', 25, [range(1, 26), range(3, 9)]),
+        size=240,
+    )
+    remarks = write_views(answer, ['video'], blur_others=True)
+    assert 'hides faces that were found' in remarks[-1]
+    hidden = pictures(answer.folder / 'annotated.mp4')
+    write_views(answer, ['video'])
+    shown = pictures(answer.folder / 'annotated.mp4')
+    # Person 2: left 48, top 48, width 60, height 72, of which the lower part is free of texts.
+    for number in (0, 5, 20):
+        parts = [np.abs(np.diff(one[number][125:138, 50:100].astype(float), axis=1)).mean() for one in (hidden, shown)]
+        assert parts[0] < 0.35 * parts[1], number
+        assert np.abs(hidden[number][220:, 200:].astype(float) - shown[number][220:, 200:]).mean() < 15
+
+
+def test_hidden_face_stays_hidden_where_it_was_missed(tmp_path):
+    answer = make_answer(tmp_path / 'a.mp4', tmp_path / 'out', 120, [range(1, 121), [40, *range(50, 60)]], audio=False)
+    scenes = [scene.hidden for scene in annotate._hide_others(answer)]
+    assert [number for number, hidden in enumerate(scenes, 1) if hidden] == list(range(15, 85))
+    assert annotate._between((1, (0, 0, 9, 9)), (3, (8, 4, 9, 5))) == (2, 1, 9, 8)
+
+
+def test_video_that_is_gone_is_a_remark(tmp_path):
+    answer = make_answer(tmp_path / 'a.mp4', tmp_path / 'out', 25, [range(1, 26)])
+    answer.video.write_bytes(b'no video')
+    (answer.folder / 'annotated.mp4').write_bytes(b'of an earlier answer')
+    [remark] = write_views(answer, ['video'])
+    assert remark.startswith('no annotated.mp4: ')
+    assert not (answer.folder / 'annotated.mp4').exists()

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Collection
 
+from fer.predict.annotate import write_video
 from fer.predict.answer import Answer
 from fer.predict.timelines import write_eaf, write_textgrid, write_vtt
 
@@ -12,6 +13,7 @@ VIEWS: dict[str, Callable[..., list[str] | None]] = {
     'vtt': write_vtt,
     'eaf': write_eaf,
     'textgrid': write_textgrid,
+    'video': write_video,
 }
 _BLURRED = 'video'  # takes `blur_others` too
 

@@ -2,8 +2,11 @@
 """Frames and audio of a media file, both from the file's time 0 on."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import av
 import numpy as np
 
 from fer.prepare.media.audio import decode_audio, find_gaps, write_wav
@@ -16,7 +19,17 @@ from fer.prepare.media.streams import (
     find_truncation,
     open_media,
     plan_reading,
+    read_packets,
 )
+
+
+class AudioPackets(NamedTuple):
+    """The audio of a media file as it is stored."""
+
+    stream: av.audio.AudioStream
+    codec: str  # FFmpeg's name, such as `aac`
+    jumps: bool  # whether its time stamps jump
+    packets: Iterator[av.Packet]  # by time, with stamps from the file's time 0 on
 
 
 def read_frames(
@@ -97,3 +110,22 @@ def extract_wav(
     if not seconds and errors:
         raise MediaError(errors[0])
     return seconds
+
+
+@contextmanager
+def open_audio_packets(path: str | Path, choice: Choice = PLAYERS_CHOICE) -> Iterator[AudioPackets | None]:
+    """Opens the audio that `extract_wav` decodes, to copy it undecoded. Gives None if the file has none.
+
+    Raises:
+      MediaError: FFmpeg cannot read the file.
+    """
+    errors: list[str] = []
+    plan = plan_reading(path, choice, Findings())
+    if 'audio' not in plan.streams:
+        yield None
+        return
+    with open_media(path, errors) as container:
+        stream = container.streams[plan.streams['audio']]
+        assert isinstance(stream, av.audio.AudioStream)
+        packets = read_packets(container, plan, 'audio', errors)
+        yield AudioPackets(stream, stream.codec_context.codec.name, bool(plan.clock.jumps), packets)

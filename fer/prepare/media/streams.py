@@ -287,6 +287,26 @@ def decode(
                 yield frame, None if frame.pts is None else float(frame.pts * frame.time_base), offset
 
 
+def read_packets(
+    container: av.container.InputContainer, plan: ReadingPlan, kind: str, errors: list[str]
+) -> Iterator[av.packet.Packet]:
+    """Yields the packets of a stream as they are, with stamps from the file's time 0 on.
+
+    Args:
+      container: the file.
+      plan: made for the file.
+      kind: `video` or `audio`.
+      errors: receives the errors that FFmpeg logs.
+    """
+    offsets = iter(plan.offsets[kind])
+    for packet in _packets(container, container.streams[plan.streams[kind]], errors):
+        if packet.size or packet.pts is not None or packet.dts is not None:
+            offset = next(offsets, 0.0)
+            if packet.size and packet.dts is not None:
+                _shift_stamps(packet, offset)
+                yield packet
+
+
 def _shift_stamps(packet: av.packet.Packet, offset: float) -> None:
     """Adds an offset in seconds to a packet's stamps."""
     ticks = round(offset / packet.time_base)
