@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explanations of an answer, against cases whose answer is known and against formulas of their own."""
 
+import csv
 import dataclasses
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import tiny_config
 from nets import load, load_seeded
 
+from fer.data.audio import Scaling, read_scaling
+from fer.data.images import decode_content
+from fer.emotions import EMOTIONS
 from fer.nets import get_network
+from fer.nets.weights.starter import SET
 from fer.predict.explain.choice import deciding_frames
 from fer.predict.explain.explainer import LEFT_OUT, SHARE, Window, open_explainer
+from fer.predict.explain.feature_groups import OTHER, group_features
+from fer.predict.explain.people import Person, decode_faces, explain_audio, explain_person
+from fer.predict.explain.write import FRAMES_FILE, GROUPS_FILE, INDEX_FILE, write_explanations
+from fer.runs.names import SCALING_FILE
 from fer.tf1 import tf
 from fer.training.restore import source_convention
 from fer.training.stages import Blueprint, get_stage
@@ -97,7 +108,7 @@ def test_planted_patch_is_where_the_network_looks(stage):
         assert not found[emotion].peaks.any()
 
 
-@pytest.mark.parametrize('name', ['resnet18', 'densenet121', 'se_resnext50'])
+@pytest.mark.parametrize('name', ['resnet18', 'densenet121'])
 def test_pooled_network_has_its_class_activation_map(name):
     """Zhou et al. (2016): the classifier's weights, applied to each place of the last map instead of its average."""
     faces = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
@@ -240,3 +251,185 @@ def test_deciding_frames_are_apart():
     assert deciding_frames(frames, logits, most=1).tolist() == [1]
     assert deciding_frames(frames, logits, apart_s=0).tolist() == [1, 4, 2, 3, 0, 5]
     assert deciding_frames(frames[:0], logits[:0]).tolist() == []
+
+
+def test_emo_large_falls_into_groups():
+    """It has 39 functionals of 56 descriptors and of their first and second deltas."""
+    names = read_scaling(SET / 'voice' / SCALING_FILE).names
+    descriptors = {'pitch': 2, 'voice quality': 1, 'MFCC': 13, 'spectral bands': 26 + 4, 'energy': 2}
+    groups = group_features(names)
+    assert {group: len(columns) for group, columns in groups.items()} == {
+        group: number * 117 for group, number in {**descriptors, 'spectral shape': 8}.items()
+    }
+    assert sorted(np.concatenate(list(groups.values()))) == list(range(6552))
+
+
+@pytest.mark.parametrize(
+    ('name', 'group'),
+    [
+        ('F0final_sma_ff0_segLenStddev', 'pitch'),
+        ('F1amplitudeLogRelF0_sma3nz_stddevNorm', 'formants'),
+        ('MeanUnvoicedSegmentLength', 'rhythm'),
+        ('logRelF0-H1-H2_sma3nz_amean', 'voice quality'),
+        ('pcm_fftMag_mfcc_sma[3]_rqmean', 'MFCC'),
+        ('audSpec_Rfilt_sma[25]_amean', 'spectral bands'),
+        ('audspecRasta_lengthL1norm_sma_amean', 'energy'),
+        ('slopeUV0-500_sma3nz_amean', 'spectral shape'),
+        ('feature_7', OTHER),
+    ],
+)
+def test_features_of_other_sets_have_groups(name, group):
+    assert list(group_features([name])) == [group]
+
+
+AUDIO_NAMES = ['F0_sma_max', 'mfcc_sma[0]_max', 'mfcc_sma[1]_max', 'jitterLocal_sma_amean', 'pcm_zcr_sma_max']
+PLANTED_GROUP, PLANTED_COLUMNS = 'MFCC', [1, 2]
+
+
+def make_ffn(**settings):
+    """Returns the blueprint of a FFN whose training mean is not 0 as the network gets it."""
+    numbers = np.arange(1, 6, dtype=np.float64)
+    scaling = Scaling('minmax', AUDIO_NAMES, numbers, numbers / 2, numbers * 4)
+    return make_blueprint(scaling, stage='audio', model='ffn', **settings)
+
+
+def test_planted_group_has_the_whole_contribution():
+    """A network that reads two of five features, which are one group."""
+
+    def restore(session):
+        restore_seeded(session)
+        (weights,) = (v for v in tf.global_variables() if v.op.name == 'ffn/hidden_1/weights')
+        value = session.run(weights)
+        value[[column for column in range(5) if column not in PLANTED_COLUMNS]] = 0
+        load(session, {weights: value})
+
+    values = np.array([9, -8, 7, -6, 5], np.float32)
+    with open_explainer(make_ffn(), restore) as explainer:
+        found = explain_audio(explainer, 'voice', values, 0, 4, emotion=3).groups
+    assert found.names == ['pitch', 'voice quality', 'MFCC', 'energy']
+    assert found.sizes == [1, 1, 2, 1]
+    planted = found.names.index(PLANTED_GROUP)
+    assert np.abs(found.values[planted]).min() > 0.01
+    assert not np.delete(found.values, planted, axis=0).any()
+    np.testing.assert_allclose(found.baseline + found.values[planted], found.logits, atol=1e-6)
+    np.testing.assert_allclose(found.interaction, 0, atol=1e-6)
+
+
+def test_groups_equal_a_forward_pass_by_hand():
+    values = np.array([9, -8, 7, -6, 5], np.float32)
+    with open_explainer(make_ffn(), restore_seeded) as explainer:
+        found = explain_audio(explainer, 'voice', values, 0, 4, emotion=3).groups
+        names = [f'ffn/{layer}/{kind}' for layer in ('hidden_1', 'logits') for kind in ('weights', 'biases')]
+        hidden, hidden_biases, out, out_biases = (read_variable(explainer, name) for name in names)
+
+    def answer(features):
+        scale = np.arange(1, 6)
+        return np.maximum((features - scale / 2) / (scale * 4) @ hidden + hidden_biases, 0) @ out + out_biases
+
+    mean = np.arange(1, 6)
+    without = [answer(np.where(np.isin(range(5), columns), mean, values)) for columns in ([0], [3], [1, 2], [4])]
+    np.testing.assert_allclose(found.logits, answer(values), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.baseline, answer(mean), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.values, answer(values) - np.array(without), rtol=1e-4, atol=1e-6)
+    assert np.abs(found.interaction).max() > 1e-3  # the ReLUs see to it
+
+
+def test_faces_are_decoded_as_in_training():
+    rng = np.random.default_rng(5)
+    noise = cv2.GaussianBlur(rng.integers(0, 256, (40, 56, 3)).astype(np.uint8), (5, 5), 0)
+    jpeg = cv2.imencode('.jpg', noise)[1].tobytes()
+    with tf.Graph().as_default(), tf.Session() as session:
+        expected = session.run(decode_content(jpeg))
+    np.testing.assert_array_equal(decode_faces([jpeg])[0], expected)
+
+
+def make_person(number, faces, logits, audio=None, emotion=RED_CLASS, step=13):
+    """Returns a person who is seen in every 13th frame."""
+    jpegs = [cv2.imencode('.png', face[..., ::-1])[1].tobytes() for face in faces]
+    return Person(
+        number,
+        emotion,
+        np.arange(len(faces)) * step + 1,
+        logits,
+        lambda positions: [jpegs[at] for at in positions],
+        None if audio is None else lambda positions: audio[positions],
+    )
+
+
+def read_table(path):
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_explanation_of_stills_and_audio_is_written(tmp_path):
+    """The right half of each picture has its colour where the red patch of the face is."""
+    places = [(0, 0), (16, 16), (0, 32), (16, 0), (0, 16), (32, 0), (0, 0), (16, 16)]
+    faces = paint_patches(places)
+    rng = np.random.default_rng(6)
+    logits = rng.normal(size=(8, 7)).astype(np.float32)
+    logits[:, RED_CLASS] = [7, 9, 1, 8, 2, 3, 0, 4]  # frames 14, 40, 1 and 92 are highest and more than a second apart
+    blueprint = make_blueprint(stage='pretrain', model='vgg_face', global_pool=True, vgg_pooling='same')
+    with open_explainer(blueprint, restore_red_seeker) as explainer:
+        people = [explain_person(explainer, 'face', make_person(number, faces, logits)) for number in (1, 2)]
+        people.append(explain_person(explainer, 'other', make_person(1, faces, logits)))
+    with open_explainer(make_ffn(), restore_seeded) as explainer:
+        audio = explain_audio(explainer, 'voice', np.arange(5, dtype=np.float32), 2, 6, emotion=3)
+    folder = write_explanations(tmp_path, people, [audio])
+    assert folder == tmp_path / 'explain'
+    index = json.loads((folder / INDEX_FILE).read_text())
+    first, second, other = index['people']
+    assert [picture['frame'] for picture in first['pictures']] == [14, 40, 92, 66]
+    assert (first['emotion'], first['layer']) == (EMOTIONS[RED_CLASS], 'vgg_face/conv5/conv5_3/Relu')
+    assert [p['file'] for p in second['pictures']] == [p['file'].replace('1.jpg', '2.jpg') for p in first['pictures']]
+    assert other['pictures'][0]['file'] == 'frame_00014_person_1_member_2.jpg'
+    assert first['windows'][0]['logit'] == pytest.approx(logits[:, RED_CLASS].mean(), abs=1e-5)
+    for picture in first['pictures']:
+        check_picture(folder / picture['file'], places[(picture['frame'] - 1) // 13])
+    rows = read_table(folder / FRAMES_FILE)
+    own = [row for row in rows if (row['member'], row['person']) == ('face', '2')]
+    assert [(row['frame'], row['time_s']) for row in own[:2]] == [('1', '0.00'), ('14', '0.52')]
+    for index_, name in enumerate(EMOTIONS):
+        assert sum(float(row[f'c_{name}']) for row in own) == pytest.approx(logits[:, index_].mean(), abs=1e-5)
+    table = read_table(folder / GROUPS_FILE)
+    assert [row['group'] for row in table] == ['baseline', *audio.groups.names, 'interaction', 'total']
+    assert {(row['person'], row['begin_s'], row['end_s']) for row in table} == {('', '2.00', '6.00')}
+    for name in EMOTIONS:
+        *parts, total = (float(row[f'c_{name}']) for row in table)
+        assert sum(parts) == pytest.approx(total, abs=1e-5)
+
+
+def check_picture(path, place):
+    """Checks that the face is in the left half, and that the right half is changed most where the red patch is."""
+    picture = cv2.imread(str(path)).astype(int)
+    assert picture.shape == (244, 448, 3)
+    left, right = picture[:224, :224], picture[:224, 224:]
+    changed = cv2.resize(np.abs(left - right).sum(2).astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
+    assert np.unravel_index(changed.argmax(), (3, 3)) == (place[0] // 16, place[1] // 16)
+    assert picture[224:].max() > 200  # a caption
+
+
+def test_explanation_of_windows_reads_deciding_ones_only():
+    """The deciding frame lies in the last of three windows. Frame 2 is less than a second before it."""
+    scaling = Scaling('zscore', [f'mfcc_sma[{n}]' for n in range(112)], *np.ones((3, 112)))
+    blueprint = make_blueprint(scaling, stage='early_fusion', fusion_option=2, model='vgg_face', width=0.02)
+    rng = np.random.default_rng(8)
+    faces = rng.integers(0, 256, (13, SIZE, SIZE, 3)).astype(np.uint8)
+    audio = rng.normal(size=(13, 112)).astype(np.float32)
+    logits = np.zeros((13, 7), np.float32)
+    logits[:, 2] = [1, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 6]
+    person = make_person(1, faces, logits, audio, emotion=2, step=1)
+    read = []
+    person = person._replace(
+        read_faces=lambda positions, inner=person.read_faces: read.append(positions) or inner(positions)
+    )
+    with open_explainer(blueprint, restore_seeded) as explainer:
+        found = explain_person(explainer, 'both', person)
+        heats = explainer.show_places(Window(faces[10:], audio[10:] - 1), 2)
+    assert [window.frames.tolist() for window in found.windows] == [[11, 12, 13]]
+    assert read == [[10, 11, 12]]
+    (overlay,) = found.overlays
+    assert (overlay.frame, overlay.logit) == (13, 6)
+    np.testing.assert_array_equal(overlay.face, faces[12])
+    np.testing.assert_allclose(overlay.heat, heats.maps[2], atol=1e-5)
+    assert found.windows[0].groups.names == ['MFCC']
+    assert found.windows[0].contributions.method == LEFT_OUT

@@ -121,8 +121,10 @@ def test_every_mode_of_a_network_works(name):
         past = {'vgg_face': ('fc7', 'fc8')}.get(name, ('logits',))
         assert added == {f'{name}/{layer}/{kind}' for layer in past for kind in ('weights', 'biases')}
         assert evaluated.keys() - end_points.keys() == {'logits'} | {'fc7'} & evaluated.keys()
-        without, with_classifier = session.run([bare, features])
+        without, with_classifier, last_map = session.run([bare, features, evaluated['last_map']])
         np.testing.assert_allclose(without, with_classifier, rtol=1e-5, atol=1e-6)
+        if name != 'vgg_face':
+            np.testing.assert_allclose(last_map.mean((1, 2)), with_classifier, rtol=1e-4, atol=1e-5)
         if flat:
             check_flat_map(*session.run(flat))
         if NETWORKS[name].batch_norm:

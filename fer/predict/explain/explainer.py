@@ -85,6 +85,9 @@ class Explainer:
         self.blueprint, self._session = blueprint, session
         contents = blueprint.stage.contents
         self._is_still = contents.item == 'still'
+        # Whether frames do not depend on each other and are averaged, so that each has an exact share.
+        self.is_exact = self._is_still or bool(blueprint.stage.cnn_classes and blueprint.config.aggregate == 'mean')
+        self.layer = ''  # that Grad-CAM explains, '' without images
         self._lengths = tf.placeholder(tf.int32, [None])
         self._audio = tf.placeholder(tf.float32, [None, _audio_size(blueprint)]) if contents.audio_size else None
         self._cnn: Mapping[str, tf.Tensor] = {}
@@ -102,6 +105,7 @@ class Explainer:
             self._emotion = tf.placeholder(tf.int32, [])
             score = tf.reduce_sum(tf.gather(self._logits, self._emotion, axis=1))
             self._heat = build_grad_cam(self._cnn[LAST_MAP], score)
+            self.layer = self._cnn[LAST_MAP].op.name
 
     def show_places(self, window: Window, emotion: int) -> HeatMaps:
         """Returns the places in each frame that raise the window's logit of a class.
@@ -119,17 +123,21 @@ class Explainer:
 
     def explain_frames(self, window: Window) -> FrameContributions:
         """Returns the part of each frame in the window's logits. The frames of a member for stills are averaged."""
-        features, length, config = self._compute_features(window), window.length, self.blueprint.config
-        if self._is_still or (self.blueprint.stage.cnn_classes and config.aggregate == 'mean'):
-            counts = np.ones(length)
-            if config.classify == 'padded' and not self._is_still:
-                counts[-1] += window_length(self.blueprint) - length  # padding repeats the last frame
-            values = mean_contributions(features[self._cnn['logits']], counts)
-            return FrameContributions(SHARE, values.sum(axis=0), values)
+        features, length = self._compute_features(window), window.length
+        if self.is_exact:
+            return self.share(features[self._cnn['logits']])
         (logits,) = self._answer(features, [length])
         if length == 1:
             return FrameContributions(LEFT_OUT, logits, logits[np.newaxis])
         return FrameContributions(LEFT_OUT, logits, logits - self._leave_out_each(features, length))
+
+    def share(self, logits: np.ndarray) -> FrameContributions:
+        """Returns the shares of frames in the mean of their logits, float [L, 7], as the member averages a window."""
+        counts = np.ones(len(logits))
+        if self.blueprint.config.classify == 'padded' and not self._is_still:
+            counts[-1] += window_length(self.blueprint) - len(logits)  # padding repeats the last frame
+        values = mean_contributions(logits, counts)
+        return FrameContributions(SHARE, values.sum(axis=0), values)
 
     def explain_groups(self, window: Window, groups: Mapping[str, np.ndarray]) -> GroupContributions:
         """Returns the part of each group of audio features in the window's logits.
