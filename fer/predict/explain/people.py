@@ -22,7 +22,7 @@ from fer.training.stages import window_length
 class Person(NamedTuple):
     """The N frames of a person, as a member answered for them."""
 
-    number: int  # from 1, 0 for audio that belongs to nobody
+    number: int  # from 1, 0 for audio without a person
     emotion: int  # to explain, the class of the verdict, 0 to 6
     frames: np.ndarray  # int [N], from 1, ascending
     logits: np.ndarray  # float [N, 7], of the member for each frame
