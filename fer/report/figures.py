@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fer.dissertation.confusion import Figure, read_figures
-from fer.report.pictures import Picture, draw_image
+from fer.report.pictures import Image, Picture, draw_image
 from fer.report.seeds import SeedRun, datasets_of, pooled_confusion
 from fer.report.tables import results_of
 from fer.runs.logs import ONE_DATASET, read_log
@@ -75,6 +75,17 @@ def draw_all_curves(seeds: Mapping[str, Sequence[SeedRun]]) -> list[Picture]:
     ]
 
 
+def draw_run_curves(name: str, folder: Path) -> list[Image]:
+    """Draws loss and accuracy of one run against epochs, for a run of any name. Empty without a row of training.
+
+    Args:
+      name: the run, for readers who do not see the curves.
+      folder: of the run.
+    """
+    logs = _read_logs(folder)
+    return _draw_panels(name, [logs], {}) if logs else []
+
+
 def lay_out_matrices(seeds: Mapping[str, Sequence[SeedRun]]) -> list[Matrices]:
     """Returns the confusion matrices of figures 6.2 to 6.15, with ours over all seeds."""
     return [_matrices(figure, seeds) for figure in read_figures()]
@@ -106,30 +117,39 @@ def _draw_curves(number: str, run_id: str, note: str, folders: Sequence[Path]) -
     steps = logs[0].train
     count = f'{len(logs)} seed' if len(logs) == 1 else f'{len(logs)} seeds, a line each'
     title = f'{run_id}, {count}; {int(steps["step"].max())} steps in {int(steps["epoch"].max())} epochs'
-    labels = _validation_labels(run_id, logs)
-    images = [
+    names = {split: f'validation, {dataset}' for dataset, split in datasets_of(run_id).items()}
+    return Picture(number, title, note, _draw_panels(run_id, logs, names))
+
+
+def _draw_panels(run: str, logs: Sequence[_Logs], names: Mapping[str, str]) -> list[Image]:
+    """Draws loss and accuracy of a run's seeds side by side.
+
+    Args:
+      run: the run, for the alternative text.
+      logs: one per seed, at least one.
+      names: {dataset in the log: label of its curve}, where it is not `validation, <dataset>`.
+    """
+    labels = _validation_labels(names, logs)
+    return [
         draw_image(
             functools.partial(_draw_panel, name, logs, labels),
             _SIZE,
-            f'Curves of {run_id}: {name} against the epoch, for {", ".join(["training", *validated])}',
+            f'Curves of {run}: {name} against the epoch, for {", ".join(["training", *validated])}',
         )
         for name, validated in (('loss', ()), ('accuracy', labels.values()))
     ]
-    return Picture(number, title, note, images)
 
 
 def _read_logs(folder: Path) -> _Logs | None:
     """Returns the logs of a run folder, None without a row of training."""
-    train = _read_numbers(folder / TRAIN_LOG, ('step', 'epoch', 'loss', 'accuracy'))
-    validation = _read_numbers(folder / VALIDATION_LOG, ('step', 'accuracy', 'dataset'))
+    train = read_numbers(folder / TRAIN_LOG, ('step', 'epoch', 'loss', 'accuracy'))
+    validation = read_numbers(folder / VALIDATION_LOG, ('step', 'accuracy', 'dataset'))
     return _Logs(train, validation) if train is not None and len(train) else None
 
 
-def _validation_labels(run_id: str, logs: Sequence[_Logs]) -> dict[str, str]:
+def _validation_labels(names: Mapping[str, str], logs: Sequence[_Logs]) -> dict[str, str]:
     """Returns {dataset in the log: label of its curve}, at most as many as there are markers."""
-    names = {ONE_DATASET: 'validation'} | {
-        split: f'validation, {dataset}' for dataset, split in datasets_of(run_id).items()
-    }
+    names = {ONE_DATASET: 'validation', **names}
     found = [name for one in logs if one.validation is not None for name in one.validation['dataset'].unique()]
     datasets = list(dict.fromkeys(found))[: len(_MARKERS)]
     return {dataset: names.get(dataset, f'validation, {dataset}') for dataset in datasets}
@@ -171,7 +191,7 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.add.reduceat(x, edges[:-1]) / widths, np.add.reduceat(y, edges[:-1]) / widths
 
 
-def _read_numbers(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
+def read_numbers(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     """Returns columns of a log, complete rows only, or None if the file is missing or is not a log."""
     try:
         log = read_log(path)

@@ -2,7 +2,7 @@
 """Writes the report: one self-contained HTML page, Markdown, and CSV files."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +74,27 @@ def write_report(output: Path, report: ReportTables, figures: Figures, note: str
 
 @functools.cache
 def _templates() -> Environment:
-    """Returns the templates. HTML is always escaped. In Markdown, the filter `md` escapes each text from outside."""
+    """Returns the templates of the report. In Markdown, the filter `md` escapes each text from outside."""
+    return make_templates(
+        {
+            'md': _escape_markdown,
+            'ours': _ours,
+            'interval': _interval,
+            'short': _short_commits,
+            'section': section_title,
+            'ranges': ranges,
+            'notes': _notes,
+            'span': _date_span,
+            'some': _first_names,
+        }
+    )
+
+
+def make_templates(filters: Mapping[str, Callable[..., Any]]) -> Environment:
+    """Returns the templates in fer/report/templates with some filters and those that all pages use.
+
+    HTML is always escaped.
+    """
     environment = Environment(
         loader=PackageLoader('fer.report'),
         autoescape=True,
@@ -83,21 +103,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters: dict[str, Callable[..., Any]] = {
-        'md': _escape_markdown,
-        'one': _one_decimal,
-        'ours': _ours,
-        'interval': _interval,
-        'mark': _MARKS.get,
-        'style': _STYLES.get,
-        'short': _short_commits,
-        'section': section_title,
-        'ranges': ranges,
-        'notes': _notes,
-        'span': _date_span,
-        'some': _first_names,
-    }
-    environment.filters |= filters
+    environment.filters |= {'one': _one_decimal, 'mark': _MARKS.get, 'style': _STYLES.get, **filters}
     return environment
 
 

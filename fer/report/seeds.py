@@ -263,7 +263,7 @@ def _read_results(found: _Findings, path: Path, metrics: dict | None) -> SplitRe
         return None
     sha256 = digest(path)
     if metrics is not None:
-        _compare_metrics(found, path.name, computed, sha256, metrics)
+        found.flags += compare_metrics(path.name, computed, sha256, metrics)
     order = sorted(range(len(results.video_ids)), key=results.video_ids.__getitem__)
     validation = (metrics or {}).get('cross_validated')
     accuracy = validation.get('accuracy') if isinstance(validation, dict) else None
@@ -277,16 +277,18 @@ def _read_results(found: _Findings, path: Path, metrics: dict | None) -> SplitRe
     )
 
 
-def _compare_metrics(found: _Findings, results_name: str, computed: dict, sha256: str, metrics: dict) -> None:
-    """Flags a metrics file that differs from the metrics computed from its results file."""
+def compare_metrics(results_name: str, computed: dict, sha256: str, metrics: dict) -> list[Flag]:
+    """Returns the flags of a metrics file that differs from the metrics computed from its results file."""
     name = results_name.replace('results_', 'metrics_').replace('.txt', '.json')
+    flags = []
     wrong = [key for key, value in computed.items() if not _agree(value, metrics.get(key))]
     if wrong:
-        found.flag('edited', f'{name}: {", ".join(wrong)} differs from {results_name}')
+        flags.append(Flag('edited', f'{name}: {", ".join(wrong)} differs from {results_name}'))
     if not metrics.get('results_sha256'):
-        found.flag('unsigned', f'{name}: no results_sha256')
+        flags.append(Flag('unsigned', f'{name}: no results_sha256'))
     elif metrics['results_sha256'] != sha256:
-        found.flag('edited', f'{results_name}: not the file that {name} was computed from')
+        flags.append(Flag('edited', f'{results_name}: not the file that {name} was computed from'))
+    return flags
 
 
 def _agree(computed: Any, written: Any) -> bool:

@@ -591,12 +591,7 @@ def read_flagfile(path: str | Path) -> TrainConfig:
     Raises:
       InputError: the file is missing, does not have a setting, or has one that is not of its type.
     """
-    try:
-        lines = Path(path).read_text(encoding='utf-8').split('\n')
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
-        raise InputError(f'{path}: {reason}; expected the flags of a run') from None
-    texts = dict(line.removeprefix('--').partition('=')[::2] for line in lines if line.startswith('--'))
+    texts = read_flag_texts(path)
     for name, one in settings_of(TrainConfig).items():
         if name not in texts and not one.is_later:
             raise InputError(f'{path}: no --{name}; expected every flag of the run')
@@ -606,11 +601,31 @@ def read_flagfile(path: str | Path) -> TrainConfig:
         raise InputError(f'{path}: {error}') from None
 
 
+def read_flag_texts(path: str | Path) -> dict[str, str]:
+    """Returns {flag: text} of the lines that `write_flagfile` wrote. Neither names nor values are checked.
+
+    Raises:
+      InputError: the file is missing or not text.
+    """
+    try:
+        lines = Path(path).read_text(encoding='utf-8').split('\n')
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
+        raise InputError(f'{path}: {reason}; expected the flags of a run') from None
+    return dict(line.removeprefix('--').partition('=')[::2] for line in lines if line.startswith('--'))
+
+
+def find_differences(ours: TrainConfig, theirs: TrainConfig) -> dict[str, tuple[str, str]]:
+    """Returns {name: (our text, their text)} of the settings in which two runs differ."""
+    texts = format_values(theirs)
+    return {
+        name: (text, texts[name])
+        for name, text in format_values(ours).items()
+        if getattr(ours, name) != getattr(theirs, name)
+    }
+
+
 def list_differences(ours: TrainConfig, theirs: TrainConfig, ignore: tuple[str, ...]) -> list[str]:
     """Returns `--name=ours (theirs)` for each setting in which two runs differ. Those in `ignore` are left out."""
-    texts = format_values(theirs)
-    return [
-        f'--{name}={text} ({texts[name]})'
-        for name, text in format_values(ours).items()
-        if name not in ignore and getattr(ours, name) != getattr(theirs, name)
-    ]
+    different = find_differences(ours, theirs)
+    return [f'--{name}={text} ({other})' for name, (text, other) in different.items() if name not in ignore]

@@ -118,7 +118,7 @@ def _release(path: Path, file: IO) -> Iterator[None]:
 @contextmanager
 def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
     """Holds a lock by touching its file, for file systems without locks."""
-    before = _read(path)
+    before = read_holder(path)
     if before and not process_is_gone(before.host, before.pid):
         silent = _server_time(path.parent) - path.stat().st_mtime
         if silent < SILENT_SECONDS:
@@ -132,7 +132,7 @@ def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
             json.dump(holder._asdict(), file)
 
     def beat() -> None:
-        found = _read(path)
+        found = read_holder(path)
         if found and found.token != holder.token:  # a run folder may not have two writers
             print(f'{path}: lost to {found}; this process was silent for too long, and exits', file=sys.stderr)
             os._exit(2)  # at once and without cleaning up, which does a run as little harm as SIGKILL
@@ -140,17 +140,17 @@ def _signs_of_life(path: Path, holder: Holder) -> Iterator[None]:
 
     write()
     time.sleep(_SETTLE_SECONDS)
-    if _read(path) != holder:
+    if read_holder(path) != holder:
         raise InputError(_in_use(path))
     try:
         with heartbeat(beat):
             yield
     finally:
-        if _read(path) == holder:
+        if read_holder(path) == holder:
             path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Holder | None:
+def read_holder(path: Path) -> Holder | None:
     """Returns the holder that a lock's file names, or None."""
     try:
         found = Holder(**read_object(path))
@@ -167,7 +167,7 @@ def _server_time(folder: Path) -> float:
 
 def _in_use(path: Path) -> str:
     for _ in range(10):  # the holder may not have written its name yet
-        holder = _read(path)
+        holder = read_holder(path)
         if holder:
             break
         time.sleep(0.1)
