@@ -19,7 +19,7 @@ def read_log(path: Path) -> dict[str, list[str]]:
 
 
 def read_last_row(path: Path) -> dict[str, str]:
-    """Returns the last complete row of a log as text, by column. Empty without a row. A long log takes as long as a short one."""
+    """Returns the last complete row of a log as text, by column. Empty without a row. It reads the log's end only."""
     with open(path, 'rb') as file:
         header = file.readline()
         begin = max(file.seek(0, 2) - _TAIL, len(header))
