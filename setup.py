@@ -106,6 +106,7 @@ setup(
     package_data={
         'fer.configs': ['**/*.flags', 'opensmile/*'],
         'fer.dissertation': ['*.csv', 'confusion.json'],
+        'fer.predict': ['templates/*'],
         'fer.report': ['templates/*'],
         'fer.starter': ['LICENSE', 'face/*', 'voice/*'],
     },

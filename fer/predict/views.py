@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 from fer.predict.annotate import write_video
 from fer.predict.answer import Answer
+from fer.predict.page import write_page
 from fer.predict.timelines import write_eaf, write_textgrid, write_vtt
 
 # In the order in which they must be written: the page plays the annotated video if there is one. Each takes an answer.
@@ -14,6 +15,7 @@ VIEWS: dict[str, Callable[..., list[str] | None]] = {
     'eaf': write_eaf,
     'textgrid': write_textgrid,
     'video': write_video,
+    'html': write_page,
 }
 _BLURRED = 'video'  # takes `blur_others` too
 
