@@ -112,7 +112,7 @@ def test_table_beside_a_timeline_is_short(seconds):
     assert seconds / page._period_seconds(seconds) <= 24
 
 
-def test_page_of_a_strange_name_runs_and_links_it(tmp_path):
+def test_page_links_a_video_of_strange_name(tmp_path):
     video = tmp_path / ('a:' + STRANGE_NAME)
     video.write_bytes(b'')
     answer = make_answer(video, tmp_path / STRANGE_NAME / 'out', 40, [range(1, 41)])
