@@ -53,6 +53,14 @@ REQUIREMENTS = [
     'pyarrow<21' + OLD,  # opensmile needs it, newer versions refuse NumPy 1
 ]
 
+# Conversion to ONNX, for python -m fer.export. tf2onnx 1.16 wants an older protobuf than TensorFlow 2.21 needs.
+EXPORT = [
+    'tf2onnx>=1.17,<2',
+    'onnx>=1.16,<1.19' + OLD,  # 1.19 needs another ml-dtypes than TensorFlow 2.15
+    'onnx>=1.18,<2' + NEW,
+    'onnxruntime>=1.19,<2',
+]
+
 COMMANDS = {
     'fer-train': 'fer.commands.train',
     'fer-evaluate': 'fer.commands.evaluate',
@@ -64,6 +72,7 @@ COMMANDS = {
     'fer-synthetic': 'fer.prepare.synthetic.__main__',
     'fer-check': 'fer.data.check.__main__',
     'fer-extract': 'fer.extract.__main__',
+    'fer-export': 'fer.export.__main__',
     'fer-experiment': 'fer.experiment.__main__',
     'fer-report': 'fer.report.__main__',
     'fer-networks': 'fer.nets.__main__',
@@ -106,6 +115,7 @@ setup(
     package_data={
         'fer.configs': ['**/*.flags', 'opensmile/*'],
         'fer.dissertation': ['*.csv', 'confusion.json'],
+        'fer.export': ['example/*'],
         'fer.predict': ['templates/*'],
         'fer.report': ['templates/*'],
         'fer.starter': ['LICENSE', 'face/*', 'voice/*'],
@@ -117,6 +127,7 @@ setup(
     extras_require={
         'gpu': ['tensorflow[and-cuda]>=2.15.1,<2.16' + OLD, 'tensorflow[and-cuda]>=2.21,<2.22' + NEW],
         'dev': [
+            *EXPORT,
             'pytest>=8,<9.2',  # with 9.2, pytest-xdist 3.8 ignores groups, so every worker makes a module's fixtures
             'pytest-xdist>=3.6',
             'hypothesis>=6.100',
@@ -127,6 +138,7 @@ setup(
             # Readers of the timelines that we write: of ELAN, Praat and WebVTT.
             *('pympi-ling>=1.70,<2', 'praatio>=6.2,<7', 'webvtt-py>=0.5.1,<1'),
         ],
+        'export': EXPORT,
         'docs': ['sphinx>=8.1,<10', 'myst-parser>=4,<6'],  # for `make docs`, the newest for CPython 3.10 are 8.1 and 4
     },
 )

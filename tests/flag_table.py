@@ -7,6 +7,7 @@ Each table stands between two comments, and comes from the fields that the flags
 import re
 from pathlib import Path
 
+from fer.export.request import ExportRequest
 from fer.extract.request import ExtractionRequest
 from fer.runs.config import TrainConfig
 from fer.settings import describe_settings
@@ -17,6 +18,7 @@ TABLES = {
     ('docs/training.md', 'train.py'): TrainConfig,
     ('docs/training.md', 'evaluate.py'): EvaluationRequest,
     ('docs/weights.md', 'fer.extract'): ExtractionRequest,
+    ('docs/export.md', 'fer.export'): ExportRequest,
 }
 
 

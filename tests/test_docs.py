@@ -68,6 +68,7 @@ def test_flags_of_commands_exist(page):
 def test_flags_in_prose_exist(page):
     programs = (*SCRIPTS, 'fer.prepare', 'fer.experiment', 'fer.report', 'fer.extract', 'fer.data.check')
     programs += (
+        'fer.export',
         'fer.prepare.statistics',
         'fer.report.counts',
         'fer.score',

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     **dict.fromkeys(('fer.fusion', 'fer.report', 'fer.demo'), ('fer.results',)),
     'fer.score': ('fer.results',),
     'fer.starter': ('fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.score'),
+    'fer.export': ('fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.starter'),
     'fer.predict': (
         *('fer.prepare', 'fer.data', 'fer.nets', 'fer.training', 'fer.results', 'fer.fusion', 'fer.starter'),
     ),
@@ -105,6 +106,7 @@ def test_flags_are_read_in_entry_points_only():
         ('-m', 'fer.data.check'),
         *[('-m', f'fer.prepare{room}') for room in ('', '.smile', '.statistics', '.synthetic')],
         ('-m', 'fer.extract'),
+        ('-m', 'fer.export'),
         ('-m', 'fer.report'),
         ('-m', 'fer.score'),
         ('-m', 'fer.report.counts'),
@@ -140,6 +142,7 @@ def test_help_does_not_wait_for_tensorflow():
         'fer.nets.__main__',
         'fer.starter.__main__',
         'fer.extract.__main__',
+        'fer.export.__main__',
         'fer.data.check.__main__',
     ):
         heavy = f'import sys, {module}; print(sorted({{"tensorflow", "scipy", "pandas"}} & set(sys.modules)))'

@@ -65,7 +65,7 @@ def test_evaluation_settings_replace_those_of_the_run():
 def test_a_missing_checkpoint_is_named(tmp_path):
     for name, expected in (('', 'last'), ('last', 'last'), ('best', 'best')):
         with pytest.raises(InputError, match=f'no {expected} checkpoint; expected one that train.py wrote'):
-            find_checkpoint(EvaluationRequest(run_dir=str(tmp_path), manifest='val.txt', checkpoint=name))
+            find_checkpoint(str(tmp_path), name)
 
 
 def test_network_and_stage_complete_the_settings():

@@ -47,7 +47,7 @@ def evaluate(request: EvaluationRequest) -> None:
     request.check()
     audio = read_results(request.audio_results) if request.audio_results else None
     blueprint = adapt_blueprint(request)
-    checkpoint = find_checkpoint(request)
+    checkpoint = find_checkpoint(request.run_dir, request.checkpoint)
     prior = prior_logits(run_folder.read_class_counts(request.run_dir))
     device = open_first_session(session_settings(blueprint.config))
     data = load_data(blueprint, [request.manifest], request.data_root, labelled=False)
@@ -122,15 +122,22 @@ def _check_images(request: EvaluationRequest, blueprint: Blueprint) -> None:
         )
 
 
-def find_checkpoint(request: EvaluationRequest) -> str:
-    """Returns the path of the checkpoint that a request asks for. Raises InputError if it does not exist."""
-    if request.checkpoint:
-        path = latest_checkpoint(request.run_dir, {'last': LAST_STATE, 'best': BEST_STATE}[request.checkpoint])
+def find_checkpoint(run_dir: str, choice: str = '') -> str:
+    """Returns the path of the checkpoint that answers for a run.
+
+    Args:
+      run_dir: folder of the run.
+      choice: `best`, `last`, or '' for the best in validation if the run kept it, else the last.
+
+    Raises:
+      InputError: the checkpoint does not exist.
+    """
+    if choice:
+        path = latest_checkpoint(run_dir, {'last': LAST_STATE, 'best': BEST_STATE}[choice])
     else:
-        path = best_or_last_checkpoint(request.run_dir)
+        path = best_or_last_checkpoint(run_dir)
     if path is None:
-        name = request.checkpoint or 'last'
-        raise InputError(f'{request.run_dir}: no {name} checkpoint; expected one that train.py wrote')
+        raise InputError(f'{run_dir}: no {choice or "last"} checkpoint; expected one that train.py wrote')
     return path
 
 

@@ -26,8 +26,12 @@ CARD_FILE, WEIGHTS_FILE = 'card.json', 'weights.safetensors'
 FORMAT_VERSION = 1
 
 
-def find_starter(init_from: str) -> Path | None:
-    """Returns the folder of a network of the starter set, or None if --init_from names other weights.
+def find_starter(init_from: str, flag: str = '--init_from') -> Path | None:
+    """Returns the folder of a network of the starter set, or None for the name of other weights.
+
+    Args:
+      init_from: value of the flag.
+      flag: that names the weights.
 
     Raises:
       InputError: no network of the set has this name, or this copy of the package does not bring it.
@@ -37,11 +41,11 @@ def find_starter(init_from: str) -> Path | None:
         return Path(init_from) if is_network else None
     if (name := init_from.removeprefix(STARTER_PREFIX)) not in NAMES:
         known = ', '.join(f'{STARTER_PREFIX}{name}' for name in NAMES)
-        raise InputError(f'--init_from={init_from}: the starter set has no {name!r}; expected one of {known}')
+        raise InputError(f'{flag}={init_from}: the starter set has no {name!r}; expected one of {known}')
     folder = SET / name
     if not os.path.isfile(folder / CARD_FILE):
         raise InputError(
-            f'--init_from={init_from}: {folder / CARD_FILE} is missing; install the package again, or build the '
+            f'{flag}={init_from}: {folder / CARD_FILE} is missing; install the package again, or build the '
             'network with python -m fer.starter build'
         )
     return folder
