@@ -44,14 +44,17 @@ TOLERANCE = 1e-4
 STEPS = 5  # frames of the padded windows
 WINDOWED = {
     'finetune_padded_median': ('finetune', 'vgg_face', {'classify': 'padded', 'aggregate': 'median', 'seq_len': 7}),
-    'lstm_both_ways_gate': ('temporal', 'vgg_face', {'rnn_cell': 'lstm', 'bidirectional': True, 'attention': True}),
+    'lstm_both_ways_gate': (
+        *('temporal', 'vgg_face'),
+        {'rnn_cell': 'lstm', 'rnn_layers': 1, 'bidirectional': True, 'attention': True},
+    ),
+}
+MORE_WINDOWED = {
     'audio_gru_wrapper': (
         *('audio', 'audio_gru'),
         {'attention': True, 'attention_kind': 'wrapper', 'attention_length': 3, 'bidirectional': True},
     ),
     'early_fusion_4': ('early_fusion', 'vgg_face', {'fusion_option': 4}),
-}
-MORE_WINDOWED = {
     'finetune_se_vgg': ('finetune', 'vgg_face', {'se_vgg': True, 'classify': 'frame'}),
     'finetune_median': ('finetune', 'resnet18', {'aggregate': 'median'}),
     'gru': ('temporal', 'resnet18', {}),
@@ -170,7 +173,7 @@ def assert_parity(blueprint, folder, formats=('onnx', 'saved_model'), batches=(1
         if 'saved_model' in formats:
             write_saved_model(folder / 'saved_model', session, served, {}, folder)
     runners = {'onnx': (run_onnx, folder / 'model.onnx'), 'saved_model': (run_saved_model, folder / 'saved_model')}
-    assert np.ptp(expected[-1], axis=0).max() > 100 * TOLERANCE  # items differ, so that a mixture of them is found
+    assert np.ptp(expected[1], axis=0).max() > 20 * TOLERANCE  # items differ, so that a mixture of them is found
     for runner, path in (runners[name] for name in formats):
         for values, logits in zip(feeds, expected, strict=True):
             found = runner(path, values)
@@ -180,14 +183,13 @@ def assert_parity(blueprint, folder, formats=('onnx', 'saved_model'), batches=(1
 
 
 @needs_onnx
-@pytest.mark.parametrize('model', ['vgg_face', 'se_resnext50'])
-def test_exported_stills_answer_as_the_session(model, tmp_path, shallow_networks):
-    assert_parity(make_blueprint('pretrain', model), tmp_path)
+def test_exported_stills_answer_as_the_session(tmp_path):
+    assert_parity(make_blueprint('pretrain', 'vgg_face'), tmp_path)
 
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.parametrize('model', sorted(set(NETWORKS) - {'vgg_face', 'se_resnext50'}))
+@pytest.mark.parametrize('model', sorted(set(NETWORKS) - {'vgg_face'}))
 def test_every_exported_network_answers_as_the_session(model, tmp_path):
     assert_parity(make_blueprint('pretrain', model), tmp_path)
 
