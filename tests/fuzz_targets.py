@@ -58,6 +58,11 @@ from fer.prepare_flags import (
     write_run_prepare_flags,
 )
 from fer.report.figures import draw_all_curves
+from fer.report.live.comparison import compare_runs
+from fer.report.live.details import read_run
+from fer.report.live.folders import Root
+from fer.report.live.listing import open_run
+from fer.report.live.pages import write_comparison, write_list, write_run
 from fer.report.page import write_report
 from fer.report.runs import read_seeds
 from fer.report.statistics import draw_statistics
@@ -438,6 +443,16 @@ def read_report(folder: Path) -> None:
     write_report(folder / OUTPUT, compile_report(found), test_report.NO_FIGURES, '')
 
 
+def read_pages(folder: Path) -> None:
+    """Writes every page of the live view, which shows damaged files as problems and never refuses them."""
+    root = Root.at('runs', str(folder / 'runs'))
+    write_list(root, {}, None)
+    run, fusion = (open_run(root, name) for name in (f'somewhere/{RUN}-seed0', 'late/6.5l-t1-r1-seed0'))
+    for one in (run, fusion):
+        write_run(read_run(root, None, one))
+    write_comparison(compare_runs(root, run, fusion))
+
+
 def make_logs(folder: Path) -> list[Path]:
     run = test_report.make_run(folder / 'runs', RUN, seed=0)
     return [run / 'train_log.csv', run / 'val_log.csv']
@@ -670,6 +685,7 @@ TARGETS = {
     'convention.json': Target(make_convention, read_conventions, 600),
     'starter network': Target(make_starter, read_starter, 400),
     'run folder in the report': Target(make_run, read_report, 340),
+    'run folder in the live view': Target(make_run, read_pages, 120),
     'logs in the report': Target(make_logs, read_curves, 60),
     'logs of a run that resumes': Target(make_resumed_logs, resume_logs, 60),
     'runs in a plan': Target(make_plan, read_plan, 500),

@@ -26,6 +26,7 @@ from fer.errors import InputError
 from fer.manifest import read_manifest
 from fer.report.live import listing
 from fer.report.live.comparison import compare_split
+from fer.report.live.details import read_run
 from fer.report.live.folders import Root
 from fer.report.live.pages import write_list
 from fer.report.live.server import open_server
@@ -341,6 +342,26 @@ def test_half_written_runs_are_shown(site, name):
             assert f'{name}: ' in ask(site, '/run/damaged').words
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_run_that_has_logged_nothing_is_shown(tmp_path):
+    """The logs of a run are empty until its first rows are written."""
+    folder = make_run(tmp_path, RUN)
+    for name in ('train_log.csv', 'val_log.csv'):
+        (folder / name).write_bytes(b'')
+    for name in ('finished.json', 'metrics_val.json', 'results_val.txt'):
+        (folder / name).unlink()
+    root = Root.at('runs', tmp_path)
+    page = read_run(root, None, listing.open_run(root, f'somewhere/{RUN}-seed0'))
+    assert (page.problems, page.row.summary.epoch, page.epochs) == ([], None, [])
+
+
+def test_a_fault_of_the_server_is_a_page(site, monkeypatch):
+    monkeypatch.setattr('fer.report.live.pages.list_runs', lambda root: 1 / 0)
+    monkeypatch.setattr('fer.report.live.server.Server.handle_error', lambda *_: None)  # prints the traceback
+    reply = ask(site, '/')
+    assert (reply.status, 'The page has a fault.' in reply.words) == (500, True)
+    assert 'ZeroDivisionError' not in reply.text
 
 
 def test_a_pipe_does_not_block_the_page(site):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fer.errors import InputError
-from fer.manifest import IMAGE_SUFFIXES, read_manifest
+from fer.manifest import IMAGE_SUFFIXES, existing_ledger, read_manifest
 from fer.report.live.folders import MOST_BYTES, Root, Signature, sign
 
 _PICTURES = 5  # of a video
@@ -48,6 +48,9 @@ def find_frames(data: Root | None, manifest: object, root: str, item: str) -> Fr
         signature = sign(path)
         if signature[1] > MOST_BYTES or not path.is_file():
             return Frames({}, f'the manifest {manifest} is not a file, or larger than {MOST_BYTES // 2**20} MiB')
+        ledger = existing_ledger(str(path))  # it is read if the manifest is empty
+        if ledger is not None and data.inside(ledger) is None:
+            return Frames({}, f'{ledger}: a link that leads out of {data.path}')
         return _read_frames(path, signature, root or str(path.parent), item)
     except OSError as error:
         return Frames({}, f'the manifest {manifest}: {error.strerror}')

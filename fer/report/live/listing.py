@@ -195,7 +195,7 @@ def _summarise(root: Root, folder: Path, signatures: tuple[tuple[str, Signature]
             metrics[match['split']] = content
     scores = [score for split, one in metrics.items() if (score := _score_of(split, one, problems))]
     if not scores:
-        scores = _last_validation(try_read(problems, root, folder, VALIDATION_LOG, read_log) or {}, problems)
+        scores = _last_validation(try_read(problems, root, folder, VALIDATION_LOG, _read_begun_log) or {}, problems)
     last = try_read(problems, root, folder, TRAIN_LOG, read_last_row) or {}
     fused: dict[str, Any] = next((one for one in metrics.values() if not flags and 'method' in one), {})
     return Summary(
@@ -222,6 +222,11 @@ def try_read(problems: list[str], root: Root, folder: Path, name: str, read: Cal
         text = str(error).removeprefix(f'{folder}/').removeprefix(f'{name}: ')
         problems.append(f'{name}: {text}')
     return None
+
+
+def _read_begun_log(path: Path) -> dict[str, list[str]]:
+    """Returns the columns of a log, none for an empty file: a run writes its first rows after some time."""
+    return read_log(path) if path.stat().st_size else {}
 
 
 def _score_of(split: str, metrics: Mapping[str, Any], problems: list[str]) -> Score | None:

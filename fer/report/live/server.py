@@ -125,6 +125,9 @@ class Handler(BaseHTTPRequestHandler):
             answer = _error(HTTPStatus.NOT_FOUND, str(error))
         except OSError as error:  # a folder was removed, or cannot be read
             answer = _error(HTTPStatus.NOT_FOUND, describe(error))
+        except Exception:  # a fault of ours: the browser gets a page, and the terminal the traceback
+            self._send(_error(HTTPStatus.INTERNAL_SERVER_ERROR, 'The page has a fault. The terminal shows it.'))
+            raise
         self._send(answer)
 
     def _send(self, answer: Answer) -> None:
