@@ -26,7 +26,7 @@ CORE = {
     *('test_install', 'test_package'),
     *('test_nets', 'test_nets_parity', 'test_vgg_face', 'test_rnn', 'test_ffn', 'test_weights', 'test_augmentation'),
     *('test_media', 'test_faces', 'test_smile', 'test_prepare', 'test_pipeline'),
-    *('test_training', 'test_stage_runs', 'test_stacks', 'test_extract', 'test_fusion', 'test_report'),
+    *('test_training', 'test_stage_runs', 'test_stacks', 'test_extract', 'test_export', 'test_fusion', 'test_report'),
 }
 
 

@@ -4,12 +4,15 @@
 import importlib.util
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
+from conftest import tiny_config
 from scipy.special import softmax
 
 from fer.data import images as image_tensors
@@ -26,14 +29,19 @@ from fer.export.onnx_file import run_onnx, write_onnx
 from fer.export.request import ExportRequest
 from fer.export.saved_model import run_saved_model, write_saved_model
 from fer.nets import NETWORKS
+from fer.results.calibration import fit_temperature
+from fer.results.results_file import read_results, take_rows, write_results
 from fer.runs.config import TrainConfig
 from fer.starter.listing import locate
 from fer.starter.network import open_network as open_starter_network
-from fer.starter.network import restored
+from fer.starter.network import restored, unpack
 from fer.tf1 import tf
 from fer.training.aggregation import window_logits
+from fer.training.evaluate import evaluate
+from fer.training.requests import EvaluationRequest
 from fer.training.schedule import Phase
 from fer.training.stages import Blueprint, build_frames, get_stage
+from fer.training.train import train
 
 _MISSING = [name for name in ('tf2onnx', 'onnx', 'onnxruntime') if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(bool(_MISSING), reason=f'{", ".join(_MISSING)} not installed (the extra `export`)')
@@ -267,17 +275,16 @@ def face(tmp_path_factory):
 
 def run_example(folder, *items):
     """Runs example.py as somebody without fer does. Returns the probabilities of each item."""
-    lines = run_alone(folder / 'example.py', *items).splitlines()
-    return [[float(word.rpartition('=')[2]) for word in line.split(' ')[2:]] for line in lines]
-
-
-def run_alone(*words):
+    program = folder / 'example.py'
+    code = f'import runpy, sys; sys.argv[:] = sys.argv[1:]; runpy.run_path({str(program)!r}, run_name="__main__"); '
+    code += 'print(sorted({"fer", "tensorflow"} & {*sys.modules}))'
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, cwd=words[0].parent
-    )
+    words = [sys.executable, '-c', code, program, *items]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, env=environment, cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    *lines, imported = done.stdout.splitlines()
+    assert imported == ("['tensorflow']" if (folder / 'saved_model').exists() else '[]')
+    return [[float(word.rpartition('=')[2]) for word in line.split(' ')[2:]] for line in lines]
 
 
 def test_example_answers_as_the_starter_network(face, tmp_path):
@@ -293,8 +300,6 @@ def test_example_answers_as_the_starter_network(face, tmp_path):
         expected = np.concatenate([session.run(logits, {inputs: values}) for values in resized])
     temperature = json.loads((locate('face') / 'card.json').read_text())['calibration']['temperature']
     np.testing.assert_allclose(run_example(folder, *paths), softmax(expected / temperature, axis=1), atol=6e-4)
-    text = (folder / 'example.py').read_text()
-    assert not {'tensorflow', 'fer.'} & {word for word in ('tensorflow', 'fer.') if word in text}
 
 
 def test_card_and_file_carry_the_facts(face):
@@ -363,4 +368,111 @@ def test_other_answers_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, 'run_saved_model', run_badly)
     with pytest.raises(InputError, match=r'differ from those of the run by 2.0e-04'):
         export_anything(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope='module')
+def fused(painted_sound, tmp_path_factory, quick_runs):
+    """Trains and evaluates a run on faces and audio. Returns its folder and its answers, without fallbacks."""
+    folder = tmp_path_factory.mktemp('fused') / 'run'
+    config = tiny_config(painted_sound, 'early_fusion', run_dir=folder, fusion_option=1, train_epochs=(1,))
+    train(config, resume=False, overwrite=False)
+    evaluate(EvaluationRequest(run_dir=str(folder), manifest=config.val_manifest[0]))
+    results = read_results(folder / 'results_val.txt')
+    return folder, take_rows(results, [row for row, reason in enumerate(results.fallback) if reason == '-'])
+
+
+def run_example_on_videos(folder, data, results):
+    """Returns the probabilities of each video, float [V, 7], from the folders of its faces and of its clips."""
+    pairs = [(data / 'faces' / video_id, data / 'clips' / video_id) for video_id in results.video_ids]
+    return run_example(folder, *(path for pair in pairs for path in pair))
+
+
+@needs_onnx
+def test_exported_run_answers_as_its_results_file(fused, painted_sound, tmp_path):
+    run_dir, results = fused
+    results_file = run_dir / 'results_val.txt'
+    lines = export(ExportRequest(run_dir=str(run_dir), output=str(tmp_path / 'out'), calibrate_on=str(results_file)))
+    temperature = fit_temperature(results.logits, results.labels)
+    assert lines[1] == f'temperature: {temperature:.4f}, fitted on results_val.txt ({len(results.labels)} items)'
+    expected = softmax(results.logits / temperature, axis=1)
+    np.testing.assert_allclose(run_example_on_videos(tmp_path / 'out', painted_sound, results), expected, atol=6e-4)
+    card = json.loads((tmp_path / 'out/card.json').read_text())
+    metrics = json.loads((run_dir / 'metrics_val.json').read_text())
+    assert card['scores'][0]['accuracy'] == metrics['accuracy']
+    assert card['calibration']['results_sha256'] == metrics['results_sha256']
+    assert card['windows'] == {'seq_len': 4, 'classify': 'exact', 'aggregate': 'mean', 'video_answer': 'frames'}
+    assert card['network']['fusion_option'] == '1'
+    assert str(run_dir.parent) not in json.dumps(card)  # folders of this machine
+    assert (tmp_path / 'out/audio_scaling.txt').read_bytes() == (run_dir / 'audio_scaling.txt').read_bytes()
+
+
+def test_saved_model_answers_in_plain_tensorflow(fused, painted_sound, tmp_path):
+    run_dir, results = fused
+    lines = export(ExportRequest(run_dir=str(run_dir), output=str(tmp_path / 'out'), format='saved_model'))
+    assert lines[1] == 'temperature: 1, so probabilities are not calibrated; --calibrate_on=results_val.txt fits it'
+    expected = softmax(results.logits, axis=1)
+    np.testing.assert_allclose(run_example_on_videos(tmp_path / 'out', painted_sound, results), expected, atol=6e-4)
+    metadata = json.loads((tmp_path / 'out/saved_model/assets.extra/metadata.json').read_text())
+    assert json.loads(metadata['classes']) == list(EMOTIONS)
+
+
+@pytest.fixture(scope='module')
+def unpacked(tmp_path_factory):
+    """Makes the run folder of starter:voice."""
+    folder = tmp_path_factory.mktemp('unpacked') / 'voice'
+    unpack(locate('voice'), folder)
+    return folder
+
+
+@needs_onnx
+def test_unpacked_starter_network_keeps_card_and_terms(unpacked, tmp_path):
+    export_anything(tmp_path, run_dir=str(unpacked), format='onnx')
+    card, starter = (json.loads((folder / 'card.json').read_text()) for folder in (tmp_path / 'out', locate('voice')))
+    assert card['calibration']['temperature'] == starter['calibration']['temperature'] != 1
+    assert card['starter']['notice'] == starter['notice']
+    assert (tmp_path / 'out/LICENSE').exists()
+    blueprint, weights = open_starter_network(locate('voice'))
+    feeds = make_feeds(blueprint, 8, seed=1)
+    with restored(blueprint, weights) as (session, inputs, logits):
+        expected = session.run(logits, {inputs: scale_features(feeds['audio'], blueprint.scaling)})
+    assert_close(run_onnx(tmp_path / 'out/model.onnx', feeds)['logits'], expected)
+
+
+def test_damaged_runs_are_one_line(unpacked, tmp_path):
+    run_dir = tmp_path / 'run'
+    shutil.copytree(unpacked, run_dir)
+    (weights,) = run_dir.glob('*.data-00000-of-00001')
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match='cannot be restored into this network'):
+        export_anything(tmp_path, run_dir=str(run_dir))
+    weights.unlink()
+    with pytest.raises(InputError, match='no last checkpoint'):
+        export_anything(tmp_path, run_dir=str(run_dir))
+    weights.write_bytes(content)
+    (run_dir / 'card.json').write_text('{}')
+    with pytest.raises(InputError, match=r"card\.json: KeyError: 'recipe'; unpack the network"):
+        export_anything(tmp_path, run_dir=str(run_dir))
+    assert [path.name for path in tmp_path.iterdir()] == ['run']
+
+
+def test_results_without_labels_are_no_calibration(fused, tmp_path):
+    _, results = fused
+    path = tmp_path / 'results_test.txt'
+    write_results(path, results._replace(labels=np.full(len(results.labels), -1)))
+    with pytest.raises(InputError, match='no item has a label and an answer of the network'):
+        export_anything(tmp_path, calibrate_on=str(path))
+
+
+@pytest.mark.parametrize('form', ['saved_model', pytest.param('onnx', marks=needs_onnx)])
+def test_full_disk_leaves_nothing(form, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # bytes of a file, less than the network has
+    try:
+        with pytest.raises(OSError, match='File too large') as error:
+            export_anything(tmp_path, run_dir='starter:voice', format=form)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(error.value.filename).startswith(str(tmp_path / 'out'))
     assert list(tmp_path.iterdir()) == []

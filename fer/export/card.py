@@ -31,6 +31,7 @@ _EXAMPLE = Path(__file__).with_name('example')  # the parts of example.py
 PURPOSE = (
     'The classes are labels that others gave to an expression or to acted speech. They do not tell what somebody feels.'
 )
+RESPONSIBLE_USE = 'docs/responsible-use.md of afew-fer, before it answers for people'
 # Of the card of a starter network.
 _STARTER_FACTS = ('summary', 'licence', 'notice', 'data', 'intended_for', 'not_for', 'storage', 'scores', 'calibration')
 _SCORES = ('split', 'checkpoint', 'correct', 'total', 'accuracy', 'interval_95', 'f1')
@@ -51,6 +52,7 @@ def describe(form: str, source: Source, calibration: Calibration) -> dict[str, A
         'file': MODEL_FILE if form == ONNX else MODEL_FOLDER,
         'classes': list(EMOTIONS),
         'purpose': PURPOSE,
+        'responsible_use': RESPONSIBLE_USE,
         'source': {'name': source.name, 'weights': source.weights, 'restored': _read_origins(source)},
         'inputs': _describe_inputs(source),
         'outputs': _describe_outputs(source),
@@ -193,7 +195,7 @@ def _write_readme(about: dict[str, Any]) -> list[str]:
         f'    pip install {needs} numpy pillow',
         f'    python {EXAMPLE_FILE} ITEM [ITEM ...]',
         '',
-        f'`{EXAMPLE_FILE}` tells what an item is. `{CARD_FILE}` has all facts for programs.',
+        f'`{EXAMPLE_FILE}` tells what an item is. `{CARD_FILE}` has all facts for programs. Read {RESPONSIBLE_USE}.',
         '',
         '| input or output | type | shape | values |',
         '|---|---|---|---|',
