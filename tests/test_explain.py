@@ -20,11 +20,13 @@ from fer.nets.weights.starter import SET
 from fer.predict.explain.choice import deciding_frames
 from fer.predict.explain.explainer import LEFT_OUT, SHARE, Window, open_explainer
 from fer.predict.explain.feature_groups import OTHER, group_features
-from fer.predict.explain.people import Person, decode_faces, explain_audio, explain_person
-from fer.predict.explain.write import FRAMES_FILE, GROUPS_FILE, INDEX_FILE, write_explanations
+from fer.predict.explain.fields import Grid, find_grid
+from fer.predict.explain.people import Overlay, Person, decode_faces, explain_audio, explain_person
+from fer.predict.explain.write import FRAMES_FILE, GROUPS_FILE, INDEX_FILE, draw_overlay, write_explanations
 from fer.runs.names import SCALING_FILE
 from fer.tf1 import tf
 from fer.training.restore import source_convention
+from fer.training.session import open_session
 from fer.training.stages import Blueprint, get_stage
 
 pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.usefixtures('quick_runs', 'shallow_networks')]
@@ -433,3 +435,35 @@ def test_explanation_of_windows_reads_deciding_ones_only():
     np.testing.assert_allclose(overlay.heat, heats.maps[2], atol=1e-5)
     assert found.windows[0].groups.names == ['MFCC']
     assert found.windows[0].contributions.method == LEFT_OUT
+
+
+@pytest.mark.parametrize(
+    ('name', 'layer', 'size'),
+    [('vgg_face', 'conv4/conv4_1', 97), ('resnet18', 'block2/unit_1', 128), ('densenet121', 'transition1', 128)],
+)
+def test_cells_lie_in_the_middle_of_what_they_read(name, layer, size):
+    """The pixels that a cell is computed from are those on which its gradient depends."""
+    with tf.Graph().as_default(), open_session() as session:
+        images = tf.placeholder(tf.float32, [None, size, size, 3])
+        _, end_points = get_network(name).build(images, num_classes=0, width=0.05)
+        cells = end_points[layer]
+        middle = int(cells.shape[1]) // 2
+        (slope,) = tf.gradients(tf.reduce_sum(cells[:, middle, middle]), images)
+        load_seeded(session, name)
+        slopes = session.run(slope, {images: np.random.default_rng(9).uniform(-1, 1, (4, size, size, 3))})
+        grid = find_grid(cells, images)
+    rows = np.nonzero(slopes.any((0, 2, 3)))[0]
+    assert 0 < rows[0] < rows[-1] < size - 1
+    assert (grid.first + grid.step * middle) * size - 0.5 == pytest.approx((rows[0] + rows[-1]) / 2)
+
+
+def test_cells_are_drawn_in_their_places():
+    """The first cell is at the first quarter of the side, and each further one an eighth after it."""
+    heat = np.zeros((4, 4), np.float32)
+    heat[1, 2] = 1
+    grey = np.full((10, 10, 3), 128, np.uint8)
+    picture = draw_overlay(Overlay(1, grey, heat, Grid(0.25, 0.125), 1.0, 1.0), 'Happy').astype(int)
+    changed = np.abs(picture[:224, 224:] - picture[:224, :224]).sum(2)
+    rows, columns = np.nonzero(changed > 0.9 * changed.max())
+    np.testing.assert_allclose([rows.mean() + 0.5, columns.mean() + 0.5], [224 * 0.375, 224 * 0.5], atol=0.6)
+    assert changed[:50].max() == 0

@@ -25,6 +25,7 @@ from fer.data.images import resize, scale_pixels
 from fer.data.pipeline import Batch
 from fer.data.windows import pad_index
 from fer.predict.explain.choice import mean_contributions
+from fer.predict.explain.fields import Grid, find_grid
 from fer.predict.explain.gradcam import HeatMaps, build_grad_cam, scale_maps
 from fer.tf1 import tf
 from fer.training.aggregation import window_logits
@@ -88,6 +89,7 @@ class Explainer:
         # Whether frames do not depend on each other and are averaged, so that each has an exact share.
         self.is_exact = self._is_still or bool(blueprint.stage.cnn_classes and blueprint.config.aggregate == 'mean')
         self.layer = ''  # that Grad-CAM explains, '' without images
+        self.grid = Grid(0.0, 0.0)  # of its cells
         self._lengths = tf.placeholder(tf.int32, [None])
         self._audio = tf.placeholder(tf.float32, [None, _audio_size(blueprint)]) if contents.audio_size else None
         self._cnn: Mapping[str, tf.Tensor] = {}
@@ -105,7 +107,7 @@ class Explainer:
             self._emotion = tf.placeholder(tf.int32, [])
             score = tf.reduce_sum(tf.gather(self._logits, self._emotion, axis=1))
             self._heat = build_grad_cam(self._cnn[LAST_MAP], score)
-            self.layer = self._cnn[LAST_MAP].op.name
+            self.layer, self.grid = self._cnn[LAST_MAP].op.name, find_grid(self._cnn[LAST_MAP], images)
 
     def show_places(self, window: Window, emotion: int) -> HeatMaps:
         """Returns the places in each frame that raise the window's logit of a class.

@@ -15,7 +15,7 @@ from fer.data.audio import scale_features
 from fer.predict.explain.choice import deciding_frames
 from fer.predict.explain.explainer import Explainer, FrameContributions, GroupContributions, Window
 from fer.predict.explain.feature_groups import group_features
-from fer.predict.explain.gradcam import HeatMaps
+from fer.predict.explain.fields import Grid
 from fer.training.stages import window_length
 
 
@@ -38,6 +38,7 @@ class Overlay(NamedTuple):
     frame: int  # from 1
     face: np.ndarray  # uint8 [H, W, 3], RGB
     heat: np.ndarray  # float32 [H', W'] in [0, 1]
+    grid: Grid  # where the cells of `heat` are
     peak: float  # the highest place before scaling, 0 if nothing raises the logit
     logit: float  # of the frame, for the emotion
 
@@ -91,8 +92,7 @@ def _explain_stills(
 ) -> tuple[list[ExplainedWindow], dict[int, Overlay]]:
     """Returns all frames as one window, and the deciding ones as overlays by position."""
     window = _read_window(explainer, person, deciding)
-    heats = explainer.show_places(window, person.emotion)
-    shown = {at: _overlay(person, at, window, heats, row) for row, at in enumerate(deciding.tolist())}
+    shown = _overlays(explainer, person, window, {at: row for row, at in enumerate(deciding.tolist())})
     return [ExplainedWindow(person.frames, explainer.share(person.logits), None)], shown
 
 
@@ -109,9 +109,7 @@ def _explain_windows(
         if here:
             window = _read_window(explainer, person, positions)
             windows.append(_explain_window(explainer, person.frames[positions], window))
-            if window.faces is not None:
-                heats = explainer.show_places(window, person.emotion)
-                shown |= {at: _overlay(person, at, window, heats, at - start) for at in here}
+            shown |= _overlays(explainer, person, window, {at: at - start for at in here})
         elif explainer.is_exact:  # shares follow from the logits, without the faces
             windows.append(ExplainedWindow(person.frames[positions], explainer.share(person.logits[positions]), None))
     return windows, shown
@@ -145,11 +143,29 @@ def decode_faces(jpegs: Sequence[bytes]) -> np.ndarray:
     return np.stack([cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for jpeg in jpegs])
 
 
-def _overlay(person: Person, position: int, window: Window, heats: HeatMaps, row: int) -> Overlay:
-    """Returns a frame of a person, which is row `row` of a window and its maps."""
-    assert window.faces is not None
-    logit = float(person.logits[position, person.emotion])
-    return Overlay(int(person.frames[position]), window.faces[row], heats.maps[row], float(heats.peaks[row]), logit)
+def _overlays(explainer: Explainer, person: Person, window: Window, rows: dict[int, int]) -> dict[int, Overlay]:
+    """Returns frames of a window with their maps, by position. Without faces there are none.
+
+    Args:
+      explainer: of the member.
+      person: who is in the window.
+      window: as the member reads it.
+      rows: the frames to show. A position within the person's frames gives the row within the window.
+    """
+    if window.faces is None:
+        return {}
+    heats = explainer.show_places(window, person.emotion)
+    return {
+        at: Overlay(
+            frame=int(person.frames[at]),
+            face=window.faces[row],
+            heat=heats.maps[row],
+            grid=explainer.grid,
+            peak=float(heats.peaks[row]),
+            logit=float(person.logits[at, person.emotion]),
+        )
+        for at, row in rows.items()
+    }
 
 
 def explain_audio(

@@ -186,10 +186,10 @@ def draw_overlay(overlay: Overlay, caption: str) -> np.ndarray:
       caption: ASCII, continued by the time of the frame.
 
     Returns:
-      uint8 [244, 448, 3], RGB. The map is stretched to the face, and its colour covers as much as the map is high.
+      uint8 [244, 448, 3], RGB. Colour covers as much as the map is high. Between its cells the map is interpolated.
     """
     face = cv2.resize(overlay.face, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
-    heat = np.clip(cv2.resize(overlay.heat, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR), 0, 1)
+    heat = _spread(overlay)
     colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     share = _STRONGEST * heat[..., np.newaxis]
     covered = (face * (1 - share) + colour * share).round().astype(np.uint8)
@@ -197,3 +197,14 @@ def draw_overlay(overlay: Overlay, caption: str) -> np.ndarray:
     text = f'{caption}, {(overlay.frame - 1) * FRAME_SECONDS:.2f} s, logit {overlay.logit:.2f}'
     cv2.putText(strip, text, (6, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
     return np.concatenate([np.concatenate([face, covered], axis=1), strip])
+
+
+def _spread(overlay: Overlay) -> np.ndarray:
+    """Returns a map with its cells in their places, float32 [224, 224] in [0, 1]. The edge repeats the outer cells."""
+    grid = overlay.grid
+    scale = 1 / (_SIDE * grid.step)  # cells of a pixel
+    shift = (0.5 / _SIDE - grid.first) / grid.step
+    matrix = np.array([[scale, 0, shift], [0, scale, shift]])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    spread = cv2.warpAffine(overlay.heat, matrix, (_SIDE, _SIDE), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    return np.clip(spread, 0, 1)
