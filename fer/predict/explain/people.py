@@ -144,7 +144,7 @@ def decode_faces(jpegs: Sequence[bytes]) -> np.ndarray:
 
 
 def _overlays(explainer: Explainer, person: Person, window: Window, rows: dict[int, int]) -> dict[int, Overlay]:
-    """Returns frames of a window with their maps, by position, no frames for a window without faces.
+    """Returns frames of a window with their maps, by position. A window without faces has no maps.
 
     Args:
       explainer: of the member.
