@@ -29,7 +29,10 @@ from fer.runs import provenance
 from fer.stack import find_stack, version
 
 DISTRIBUTION = 'afew-fer'
-SHOWN = ('tensorflow', 'tf-keras', 'tf-slim', 'tensorflow-addons', 'numpy', 'opencv-python-headless', 'mtcnn')
+SHOWN = (
+    *('tensorflow', 'tf-keras', 'tf-slim', 'tensorflow-addons', 'numpy', 'opencv-python-headless', 'mtcnn'),
+    'ai-edge-litert',
+)
 _CPU_FEATURES = ('avx', 'avx2', 'fma', 'avx512f', 'avx512_bf16', 'amx_bf16')  # as /proc/cpuinfo spells them
 _LEAST_DISK = 2 * 2**30  # bytes, because a run of VGG-Face keeps checkpoints of 1.6 GB
 _TENSORFLOW_PROBE = """

