@@ -28,7 +28,9 @@ A newcomer whom a full search finds is then searched for in the frames since the
 comes and goes between two full searches is missed.
 """
 
-from collections import defaultdict
+import os
+import tempfile
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -53,6 +55,7 @@ NO_FACE, OTHER_PERSON = 'no_face', 'other_person'  # reasons why a frame has no 
 
 SCAN_EVERY = 25  # frames
 SCAN_IDLE = 3  # frames
+LARGEST_HELD = 2**29  # bytes of pictures between two full searches. 4K is searched every 21 frames, 8K every 5
 
 
 class TrackedFrame(NamedTuple):
@@ -63,33 +66,38 @@ class TrackedFrame(NamedTuple):
 
 
 class Track:
-    """The faces of one person."""
+    """The faces of one person: numbers and the latest faces only, so that long videos need little memory."""
 
-    def __init__(self) -> None:
-        self.faces: dict[int, Face] = {}  # by frame
+    def __init__(self, number: int, descriptors: 'DescriptorFile') -> None:
+        self.number = number  # among the tracks of the video, from 0
+        self.faces: dict[int, Face] = {}  # by frame, the latest ones
+        self.length = 0  # faces
         self.last = -1  # the latest frame
         self.weight = 0.0  # size x time: the sum of the box areas, in pixels
         self.ended = False  # by a cut
-        self.descriptors: list[np.ndarray] = []  # float32 [D] each
+        self.descriptors: list[int] = []  # places in the file
         self.patch: np.ndarray | None = None  # float32 [8, 8, 3], the pixels of the latest box
+        self.spans = array('i')  # first and last frame of each run of faces, of settled frames
+        self._file = descriptors
 
     def add(self, time: int, face: Face) -> None:
         """Adds the person's face in a frame that had none of theirs."""
         self.faces[time] = face
+        self.length += 1
         self.last = max(self.last, time)
-        self.weight += _area(face.box)
+        self.weight += area(face.box)
 
     def observe(self, image: np.ndarray) -> None:
         """Remembers the appearance of the latest face in its frame."""
         face = self.faces[self.last]
         self.patch = _patch(image, face.box)
-        due = len(self.faces) % DESCRIBE_EVERY == 1 and len(self.descriptors) < MOST_DESCRIPTORS
+        due = self.length % DESCRIBE_EVERY == 1 and len(self.descriptors) < MOST_DESCRIPTORS
         if due or not self.descriptors:
-            self.descriptors.append(describe(image, face))
+            self.descriptors.append(self._file.append(describe(image, face)))
 
     def resembles(self, image: np.ndarray, face: Face) -> bool:
         """Returns True if a face may be this person's."""
-        return distance(np.stack(self.descriptors), describe(image, face)[None]) <= SAME_PERSON
+        return distance(self._file.read(self.descriptors), describe(image, face)[None]) <= SAME_PERSON
 
     def expected_box(self, time: int) -> Box:
         """Returns the last box, moved on by the track's motion if `time` is the next frame."""
@@ -100,6 +108,56 @@ class Track:
         right = (left + width / 2 - earlier.box[0] - earlier.box[2] / 2) / MOTION
         down = (top + height / 2 - earlier.box[1] - earlier.box[3] / 2) / MOTION
         return left + right, top + down, width, height
+
+    def settle(self, time: int) -> None:
+        """Notes a face in a frame that no longer changes."""
+        if self.spans and self.spans[-1] == time - 1:
+            self.spans[-1] = time
+        else:
+            self.spans.extend((time, time))
+
+    def forget(self, before: int) -> None:
+        """Forgets the faces of frames before a time, except those that motion is measured from."""
+        kept = min(before, self.last - MOTION)
+        if self.faces and min(self.faces) < kept:
+            self.faces = {time: face for time, face in self.faces.items() if time >= kept}
+
+
+class DescriptorFile:
+    """Descriptors of faces in a temporary file, because those of an hour would fill the memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix='fer-tracks-')  # noqa: SIM115 (it lives as long as the tracker)
+        self._count = 0
+        self._bytes = 0  # of one descriptor
+
+    def append(self, descriptor: np.ndarray) -> int:
+        """Writes float32 [D]. Returns its place."""
+        self._file.seek(0, os.SEEK_END)
+        self._bytes = self._file.write(descriptor.tobytes())
+        self._count += 1
+        return self._count - 1
+
+    def read(self, places: Sequence[int]) -> np.ndarray:
+        """Returns float32 [N, D]."""
+        self._file.flush()
+        rows = [os.pread(self._file.fileno(), self._bytes, place * self._bytes) for place in places]
+        return np.frombuffer(b''.join(rows), np.float32).reshape(len(places), -1)
+
+
+class SettledFrame(NamedTuple):
+    """A frame whose faces no longer change."""
+
+    time: int  # from 0
+    image: np.ndarray  # uint8 [H, W, 3] RGB
+    faces: list[tuple[int, Face]]  # number of the track and its face
+
+
+class People(NamedTuple):
+    """The people of a video, in the order in which they appear."""
+
+    of_track: list[int]  # the person of each track, from 0
+    count: int
 
 
 def follow(frames: Iterable[np.ndarray], detector: Detector) -> list[TrackedFrame]:
@@ -112,16 +170,17 @@ def follow(frames: Iterable[np.ndarray], detector: Detector) -> list[TrackedFram
     Returns:
       One TrackedFrame for each frame.
     """
-    tracker = _Tracker(detector)
+    tracker = Tracker(detector)
+    found: list[list[tuple[int, Face]]] = []
     for image in frames:
-        tracker.add_frame(image)
-    people = _join_tracks(tracker.tracks)
-    followed = _choose_person(people)
+        found += [frame.faces for frame in tracker.add_frame(image)]
+    found += [frame.faces for frame in tracker.finish()]
+    people = tracker.join()
+    main = main_person(people, ([(track, face.box) for track, face in faces] for faces in found))
     tracked = []
-    for time in range(tracker.time):
-        face = followed.faces.get(time)
-        others = any(time in person.faces for person in people)
-        tracked.append(TrackedFrame(face, '' if face else OTHER_PERSON if others else NO_FACE))
+    for faces in found:
+        face = next((face for track, face in faces if people.of_track[track] == main), None)
+        tracked.append(TrackedFrame(face, '' if face else OTHER_PERSON if faces else NO_FACE))
     return tracked
 
 
@@ -137,12 +196,34 @@ def take_largest(frames: Iterable[np.ndarray], detector: Detector) -> list[Track
     Returns:
       One TrackedFrame for each frame.
     """
-    largest = (max(detector(image), key=lambda face: _area(face.box), default=None) for image in frames)
+    largest = (largest_face(detector(image)) for image in frames)
     return [TrackedFrame(face, '' if face else NO_FACE) for face in largest]
 
 
-class _Tracker:
-    """The tracks of a clip, which grow frame by frame.
+def largest_face(faces: Iterable[Face]) -> Face | None:
+    """Returns the face with the largest box, None without faces."""
+    return max(faces, key=lambda face: area(face.box), default=None)
+
+
+def main_person(people: People, frames: Iterable[Sequence[tuple[int, Box]]]) -> int:
+    """Returns the person who has most of the video, -1 without people.
+
+    Args:
+      people: of the video.
+      frames: the tracks in each frame and their boxes.
+    """
+    shares = np.zeros(people.count)
+    for boxes in frames:
+        total = sum(area(box) ** 2 for _, box in boxes)
+        for track, box in boxes:
+            shares[people.of_track[track]] += area(box) ** 2 / max(total, 1e-9)
+    return int(np.argmax(shares)) if people.count else -1
+
+
+class Tracker:
+    """The tracks of a video, which grow frame by frame.
+
+    A frame settles with the next full search, because a newcomer is then searched for in the frames before.
 
     Attributes:
       tracks: of all frames so far.
@@ -153,30 +234,85 @@ class _Tracker:
         self.tracks: list[Track] = []
         self.time = 0
         self._detector = detector
+        self._alive: list[Track] = []  # that may go on
         self._unscanned: list[np.ndarray] = []  # the frames since the last full search
         self._thumbnail: np.ndarray | None = None  # of the last frame
         self._last_image = np.zeros((1, 1, 3), np.uint8)
+        self._descriptors = DescriptorFile()
 
-    def add_frame(self, image: np.ndarray) -> None:
-        """Finds the faces of the next frame, uint8 [H, W, 3] RGB, and adds them to the tracks."""
+    def add_frame(self, image: np.ndarray) -> list[SettledFrame]:
+        """Finds the faces of the next frame and adds them to the tracks.
+
+        Args:
+          image: uint8 [H, W, 3] RGB.
+
+        Returns:
+          The frames that are settled now, each once and in order.
+        """
         cut = self._is_after_cut(image)
         faces, links, scanned = self._find_faces(image, cut=cut)
         for track, index in links:
             track.add(self.time, faces[index])
             track.observe(image)
         for index in sorted(set(range(len(faces))) - {index for _, index in links}):
-            newcomer = Track()
+            newcomer = Track(len(self.tracks), self._descriptors)
             newcomer.add(self.time, faces[index])
             newcomer.observe(image)
             if scanned and not cut:  # the frames before a cut show a different scene
                 self._add_earlier_faces(newcomer)
             self.tracks.append(newcomer)
+            self._alive.append(newcomer)
         if cut:
-            for track in self.tracks:
+            for track in self._alive:
                 track.ended = track.last < self.time
-        self._unscanned = [] if scanned else [*self._unscanned, image]
+        self._unscanned.append(image)
         self._last_image = image
         self.time += 1
+        return self._settle() if scanned else []
+
+    def finish(self) -> list[SettledFrame]:
+        """Returns the frames at the end of the video that are not settled yet."""
+        return self._settle()
+
+    def join(self) -> People:
+        """Returns the people of a finished video. Tracks that look alike and never share a frame are one person's."""
+        groups: list[_Group] = []
+        for track in sorted(self.tracks, key=lambda track: -track.weight):
+            own = self._descriptors.read(track.descriptors)
+            apart = [group for group in groups if not any(_overlap(track.spans, spans) for spans in group.spans)]
+            distances = [distance(self._descriptors.read(group.descriptors), own) for group in apart]
+            nearest = int(np.argmin(distances)) if distances else -1
+            if nearest < 0 or distances[nearest] > SAME_PERSON:
+                group = _Group([], [], [])
+                groups.append(group)
+            else:
+                group = apart[nearest]
+            group.tracks.append(track.number)
+            group.spans.append(track.spans)
+            group.descriptors.extend(track.descriptors[: MOST_OF_PERSON - len(group.descriptors)])
+        groups.sort(key=lambda group: min(spans[0] for spans in group.spans))
+        of_track = [0] * len(self.tracks)
+        for person, group in enumerate(groups):
+            for number in group.tracks:
+                of_track[number] = person
+        return People(of_track, len(groups))
+
+    def _settle(self) -> list[SettledFrame]:
+        first = self.time - len(self._unscanned)
+        settled = []
+        for time, image in enumerate(self._unscanned, start=first):
+            faces = [(track.number, track.faces[time]) for track in self._alive if time in track.faces]
+            for track in self._alive:
+                if time in track.faces:
+                    track.settle(time)
+            settled.append(SettledFrame(time, image, faces))
+        self._unscanned = []
+        for track in self._alive:
+            track.forget(self.time)
+            if track.ended or self.time - track.last > MEMORY:
+                track.faces, track.patch = {}, None
+        self._alive = [track for track in self._alive if track.faces]
+        return settled
 
     def _is_after_cut(self, image: np.ndarray) -> bool:
         before, self._thumbnail = self._thumbnail, _make_thumbnail(image)
@@ -188,9 +324,9 @@ class _Tracker:
         Returns:
           The faces, (track, index of its face) pairs, and True after a full search.
         """
-        alive = [track for track in self.tracks if not track.ended and self.time - track.last <= MEMORY]
+        alive = [track for track in self._alive if not track.ended and self.time - track.last <= MEMORY]
         present = [track for track in alive if track.last == self.time - 1]
-        scan = self.time == 0 or cut or len(self._unscanned) + 1 >= (SCAN_EVERY if present else SCAN_IDLE)
+        scan = self.time == 0 or cut or len(self._unscanned) + 1 >= (_scan_every(image) if present else SCAN_IDLE)
         faces: list[Face] = []
         links: list[tuple[Track, int]] = []
         if alive and not scan:
@@ -207,7 +343,7 @@ class _Tracker:
         """Adds a newcomer's faces in the frames since the last full search. Goes backwards until a frame has none."""
         box = newcomer.faces[self.time].box
         for time, image in zip(range(self.time - 1, -1, -1), reversed(self._unscanned), strict=False):
-            taken = [track.faces[time].box for track in self.tracks if time in track.faces]
+            taken = [track.faces[time].box for track in self._alive if time in track.faces]
             faces = [
                 face
                 for face in self._detector(image, [box])
@@ -222,35 +358,32 @@ class _Tracker:
             box = face.box
 
 
-def _join_tracks(tracks: Sequence[Track]) -> list[Track]:
-    """Joins the tracks that look like one person and never share a frame, in the order of their first frames."""
-    people: list[Track] = []
-    for track in sorted(tracks, key=lambda track: -track.weight):
-        descriptors = np.stack(track.descriptors)
-        apart = [person for person in people if person.faces.keys().isdisjoint(track.faces)]
-        distances = [distance(np.stack(person.descriptors), descriptors) for person in apart]
-        nearest = int(np.argmin(distances)) if distances else -1
-        if nearest < 0 or distances[nearest] > SAME_PERSON:
-            person = Track()
-            people.append(person)
+class _Group(NamedTuple):
+    """The tracks of one person."""
+
+    tracks: list[int]  # numbers
+    spans: list[array]  # of each track
+    descriptors: list[int]  # places in the file
+
+
+def _overlap(first: array, second: array) -> bool:
+    """Returns whether two tracks share a frame, given the runs of frames of each in order."""
+    if first[-1] < second[0] or second[-1] < first[0]:
+        return False
+    i = j = 0
+    while i < len(first) and j < len(second):
+        if first[i + 1] < second[j]:
+            i += 2
+        elif second[j + 1] < first[i]:
+            j += 2
         else:
-            person = apart[nearest]
-        for time, face in track.faces.items():
-            person.add(time, face)
-        person.descriptors += track.descriptors[: MOST_OF_PERSON - len(person.descriptors)]
-    return sorted(people, key=lambda person: min(person.faces))
+            return True
+    return False
 
 
-def _choose_person(people: Sequence[Track]) -> Track:
-    """Returns the person to follow, or a track without faces if there are no people."""
-    totals: dict[int, float] = defaultdict(float)  # by frame, of all faces
-    for person in people:
-        for time, face in person.faces.items():
-            totals[time] += _area(face.box) ** 2
-    shares = [
-        sum(_area(face.box) ** 2 / max(totals[time], 1e-9) for time, face in person.faces.items()) for person in people
-    ]
-    return people[int(np.argmax(shares))] if people else Track()
+def _scan_every(image: np.ndarray) -> int:
+    """Returns SCAN_EVERY, or less for pictures so large that the frames between two full searches fill the memory."""
+    return int(np.clip(LARGEST_HELD / image.nbytes, SCAN_IDLE, SCAN_EVERY))
 
 
 def _link(
@@ -265,7 +398,7 @@ def _link(
         lost, box = time - track.last > 1, track.expected_box(time)
         for index, face in enumerate(faces):
             overlap = iou(box, face.box)
-            ratio = _area(face.box) / max(_area(box), 1e-9)
+            ratio = area(face.box) / max(area(box), 1e-9)
             similar = abs(np.log(max(ratio, 1e-9))) <= np.log(LOST_SIZE_RATIO if lost else SIZE_RATIO)
             if overlap >= OVERLAP and similar and _may_continue(track, face, image, last_image, lost=lost):
                 pairs.append((lost, -overlap, track, index))
@@ -312,10 +445,11 @@ def iou(a: Box, b: Box) -> float:
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     shared = max(width, 0.0) * max(height, 0.0)
-    return shared / max(_area(a) + _area(b) - shared, 1e-9)
+    return shared / max(area(a) + area(b) - shared, 1e-9)
 
 
-def _area(box: Box) -> float:
+def area(box: Box) -> float:
+    """Returns the area of a box in pixels."""
     return box[2] * box[3]
 
 
