@@ -37,12 +37,7 @@ def predict(
     logits = _compute_logits(session, side, label, views, of_frames=of_frames)
     lengths = np.array([window.length for window in split.windows], np.int64)
     video = np.array([window.video for window in split.windows], np.int64)
-    if of_frames:
-        counts = _count_frames(lengths, split.seq_len if config.classify == 'padded' else 0)
-        combined = combine_frames(logits, counts, np.repeat(video, lengths), len(split.videos))
-    else:
-        weights = np.ones_like(lengths) if config.video_answer == 'windows' else lengths
-        combined = combine_windows(logits, weights, video, len(split.videos))
+    combined = combine_logits(logits, lengths, video, len(split.videos), split.seq_len, config)
     results, first = [], 0
     for manifest, ledger in zip(split.manifests, split.ledgers, strict=True):
         videos = manifest.videos
@@ -51,6 +46,29 @@ def predict(
         ids, frames = [video.video_id for video in videos], [len(video.lines) for video in videos]
         results.append(answer_ledger(ledger, ids, answers, frames, fallback))
     return results
+
+
+def combine_logits(
+    logits: np.ndarray, lengths: np.ndarray, video: np.ndarray, num_videos: int, seq_len: int, config: TrainConfig
+) -> np.ndarray:
+    """Combines the logits of windows, or of frames with --video_answer=median, into one answer per video.
+
+    Args:
+      logits: float [W, 7] of windows, or [F, 7] of frames, in the order of the windows.
+      lengths: int [W], real frames of each window.
+      video: int [W], index of each window's video.
+      num_videos: V. Every video has at least one window.
+      seq_len: frames of a padded window.
+      config: of the run.
+
+    Returns:
+      float64 [V, 7].
+    """
+    if config.video_answer == 'median':
+        counts = _count_frames(lengths, seq_len if config.classify == 'padded' else 0)
+        return combine_frames(logits, counts, np.repeat(video, lengths), num_videos)
+    weights = np.ones_like(lengths) if config.video_answer == 'windows' else lengths
+    return combine_windows(logits, weights, video, num_videos)
 
 
 def _compute_logits(session: tf.Session, side: Side, label: str, views: int, *, of_frames: bool) -> np.ndarray:

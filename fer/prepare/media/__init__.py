@@ -8,7 +8,7 @@ frames.py   the frames at 25 frames/s, upright and deinterlaced
 audio.py    the audio as mono wav, with silence in its gaps
 """
 
-from fer.prepare.media.read import AudioPackets, extract_wav, open_audio_packets, read_frames
+from fer.prepare.media.read import AudioPackets, estimate_seconds, extract_wav, open_audio_packets, read_frames
 from fer.prepare.media.streams import FRAMES_PER_SECOND, Choice, Findings, MediaError, ffmpeg_build
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     'Choice',
     'Findings',
     'MediaError',
+    'estimate_seconds',
     'extract_wav',
     'ffmpeg_build',
     'open_audio_packets',

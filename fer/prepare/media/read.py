@@ -129,3 +129,12 @@ def open_audio_packets(path: str | Path, choice: Choice = PLAYERS_CHOICE) -> Ite
         assert isinstance(stream, av.audio.AudioStream)
         packets = read_packets(container, plan, 'audio', errors)
         yield AudioPackets(stream, stream.codec_context.codec.name, bool(plan.clock.jumps), packets)
+
+
+def estimate_seconds(path: str | Path) -> float:
+    """Returns the length that a media file states, 0 if it states none or cannot be read."""
+    try:
+        with av.open(str(path)) as container:
+            return max(0.0, (container.duration or 0) / av.time_base)
+    except (av.error.FFmpegError, OSError, ValueError):
+        return 0.0

@@ -66,14 +66,14 @@ class Clips(NamedTuple):
     silent: np.ndarray
 
 
-def functionals(wav: str | Path, opensmile_set: str = EMO_LARGE) -> tuple[list[str], np.ndarray]:
+def functionals(wav: str | Path | Wav, opensmile_set: str = EMO_LARGE) -> tuple[list[str], np.ndarray]:
     """Summarises the whole audio. emo_large has 39 functionals of 56 LLD, of their first and of their second deltas.
 
     Frames of emo_large are 25 ms long and 10 ms apart. openSMILE summarises when the audio ends, before it writes the
     last five lines of `lld`. So functionals do not include these lines.
 
     Args:
-      wav: a 16-bit PCM wav.
+      wav: a 16-bit PCM wav, or what `read_wav` returns of it.
       opensmile_set: one of `fer.prepare.smile.sets.SETS`.
 
     Returns:
@@ -82,7 +82,7 @@ def functionals(wav: str | Path, opensmile_set: str = EMO_LARGE) -> tuple[list[s
     Raises:
       InputError: the file is not a 16-bit PCM wav of one frame or more.
     """
-    audio = read_wav(wav)
+    audio = wav if isinstance(wav, Wav) else read_wav(wav)
     _check_frame(audio, FUNCTIONALS_FRAME)
     own = opensmile_set == EMO_LARGE
     names, values = _run('configs/functionals.conf' if own else f'package/{SETS[opensmile_set]}', audio, {})
@@ -164,8 +164,13 @@ def cut_clips(audio: Wav, num_clips: int) -> list[Wav]:
     return [audio._replace(samples=np.frombuffer(clip.raw_data, '<i2').reshape(-1, channels)) for clip in clips]
 
 
-def read_wav(wav: str | Path) -> Wav:
+def read_wav(wav: str | Path, begin: float = 0.0, end: float = np.inf) -> Wav:
     """Reads a 16-bit PCM wav of any number of channels. A truncated file gives the samples that are there.
+
+    Args:
+      wav: the file.
+      begin: of the part to read, in seconds.
+      end: of the part to read, in seconds.
 
     Raises:
       InputError: the file has another form, such as 8-bit, 24-bit or float samples, which are scaled differently.
@@ -174,7 +179,9 @@ def read_wav(wav: str | Path) -> Wav:
     try:
         with wave.open(str(wav), 'rb') as file:
             channels, width, rate, length = file.getparams()[:4]
-            data = file.readframes(length)
+            first, last = (round(min(time * max(rate, 1), length)) for time in (begin, end))
+            file.setpos(first)
+            data = file.readframes(last - first)
     except OSError as error:
         raise InputError(f'{wav}: {error.strerror}') from error
     except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError has no message: a chunk ends outside the file

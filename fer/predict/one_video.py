@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answer for one video: one pass over it, then its people, their verdicts, and the files of the answer."""
+
+import platform
+import tempfile
+import threading
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fer import __version__
+from fer.emotions import EMOTIONS, NUM_CLASSES
+from fer.errors import InputError
+from fer.predict.answer import (
+    AUDIO_TIER,
+    FRAME_SECONDS,
+    FRAMES_FILE,
+    SEGMENTS_FILE,
+    SUMMARY_FILE,
+    FrameRow,
+    Segment,
+    name_tier,
+    write_frames,
+    write_segments,
+    write_summary,
+)
+from fer.predict.members import CLIPS, FUNCTIONALS, STILL, WINDOW, Member, Network, describe_members, digest_weights
+from fer.predict.request import PredictionRequest
+from fer.predict.sources import Source
+from fer.predict.spool import Spool
+from fer.predict.verdict import Fusion, decide, name_probabilities
+from fer.predict.watch import CLIPS_FILE, LONGEST_WHOLE, AudioHeard, Ended, Found, FramesSeen, Watcher
+from fer.training.predict import combine_logits
+
+RESPONSIBLE_USE = 'docs/responsible-use.md'
+_PACKAGES = ('tensorflow', 'numpy', 'opencv-python-headless', 'av', 'opensmile', 'mtcnn')
+_FACES_AT_ONCE = 256  # of windows
+
+
+class Tools(NamedTuple):
+    """What all videos of a command share."""
+
+    request: PredictionRequest
+    members: Sequence[Member]
+    networks: Sequence[Network]  # of the members
+    fusion: Fusion
+    lock: threading.Lock  # one video at a time passes the networks, so that their threads do not compete
+
+
+class Heard(NamedTuple):
+    """The answers of the networks to the audio."""
+
+    windows: list[tuple[float, float, np.ndarray]]  # begin and end in seconds, logits float32 [M, 7]
+    whole: np.ndarray  # float64 [M, 7], NaN where a network does not hear
+
+
+class Pass(NamedTuple):
+    """What a pass over a video found."""
+
+    ended: Ended
+    heard: Heard
+    spool: Spool
+    folder: Path  # of temporary files
+
+
+def answer_video(
+    source: Source, folder: Path, tools: Tools, watcher: Watcher, made_with: str, tick: Callable[[int], Any]
+) -> dict[str, Any]:
+    """Answers for a video and writes FRAMES_FILE, SEGMENTS_FILE and SUMMARY_FILE.
+
+    Args:
+      source: the video.
+      folder: of the answer.
+      tools: of the command.
+      watcher: a process that watches.
+      made_with: key of everything that the answer depends on.
+      tick: is called with the number of new frames.
+
+    Returns:
+      The summary.
+
+    Raises:
+      MediaError: the video cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix='fer-faces-') as temporary:
+        keeps = any(member.kind == WINDOW for member in tools.members)
+        spool = Spool(Path(temporary), len(tools.members), keeps_faces=keeps)
+        try:
+            seen = watch(source, Path(temporary), spool, tools, watcher, tick)
+            rows = rows_of_people(seen)
+            logits = answer_people(seen, rows, tools)
+            heard = answer_audio(seen, rows, tools)
+            segments = [Segments(name_tier(person + 1)) for person in range(len(rows))]
+            openface = tools.request.columns == 'openface'
+            write_frames(folder / FRAMES_FILE, _frame_rows(seen, tools.fusion, segments), openface=openface)
+            spoken = _segments_of_audio(seen.heard, tools.fusion)
+            write_segments(folder / SEGMENTS_FILE, [*(one for own in segments for one in own.finish()), *spoken])
+            summary = summarise(source, seen, rows, logits, heard, tools) | {'made_with': made_with}
+            write_summary(folder / SUMMARY_FILE, summary)
+        finally:
+            spool.close()
+    return summary
+
+
+def watch(
+    source: Source, folder: Path, spool: Spool, tools: Tools, watcher: Watcher, tick: Callable[[int], Any]
+) -> Pass:
+    """Makes the pass. Networks of single faces and of audio answer while the video is decoded."""
+    heard = Heard([], np.full((len(tools.members), NUM_CLASSES), np.nan))
+    names: dict[str, list[str]] = {}
+    for message in watcher.watch(source.path, folder):
+        if isinstance(message, FramesSeen):
+            spool.add(message.faces, _answer_faces(message.faces, tools))
+            tick(message.count)
+        elif isinstance(message, AudioHeard):
+            names |= message.names
+            logits = _answer_functionals(message, names, tools)
+            if message.is_window:
+                heard.windows.append((message.begin_s, message.end_s, logits))
+            else:
+                heard.whole[:] = logits
+        else:
+            ended = message
+    return Pass(ended, heard, spool, folder)
+
+
+def _answer_faces(faces: Sequence[Found], tools: Tools) -> np.ndarray:
+    """Returns the logits of faces, float32 [N, M, 7], NaN for networks that do not read single faces."""
+    logits = np.full((len(faces), len(tools.members), NUM_CLASSES), np.nan, np.float32)
+    if faces:
+        for index, network in enumerate(tools.networks):
+            if network.member.kind == STILL:
+                with tools.lock:
+                    logits[:, index] = network.answer_faces([face.jpeg for face in faces])
+    return logits
+
+
+def _answer_functionals(message: AudioHeard, names: dict[str, list[str]], tools: Tools) -> np.ndarray:
+    """Returns the logits of a stretch of audio, float32 [M, 7], NaN for networks that do not hear functionals.
+
+    Raises:
+      InputError: no set has the features of a network.
+    """
+    logits = np.full((len(tools.members), NUM_CLASSES), np.nan, np.float32)
+    for index, network in enumerate(tools.networks):
+        if network.member.kind != FUNCTIONALS:
+            continue
+        scaling = network.member.blueprint.scaling
+        assert scaling
+        sets = network.member.opensmile_sets
+        fitting = next((name for name in sets if names[name] == scaling.names), sets[0])
+        network.check_audio(names[fitting])
+        with tools.lock:
+            logits[index] = network.answer_windows(None, message.values[fitting][np.newaxis], None)[0][0]
+    return logits
+
+
+def rows_of_people(seen: Pass) -> list[array]:
+    """Returns the numbers of each person's records, by frame."""
+    rows = [array('q') for _ in range(seen.ended.people.count)]
+    first = 0
+    for chunk in seen.spool.chunks():
+        for offset, track in enumerate(chunk['track'].tolist()):
+            rows[seen.ended.people.of_track[track]].append(first + offset)
+        first += len(chunk)
+    return rows
+
+
+def answer_people(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray:
+    """Returns each person's logits by the networks that see, float64 [P, M, 7], NaN where a network does not answer."""
+    logits = np.full((len(rows), len(tools.members), NUM_CLASSES), np.nan)
+    totals, counts = np.zeros(logits.shape), np.zeros(len(rows))
+    of_track = np.array(seen.ended.people.of_track, int)
+    for chunk in seen.spool.chunks():
+        person = of_track[chunk['track']]
+        np.add.at(totals, person, chunk['logits'])
+        np.add.at(counts, person, 1)
+    for index, network in enumerate(tools.networks):
+        if network.member.kind == STILL:
+            logits[:, index] = totals[:, index] / np.maximum(counts, 1)[:, np.newaxis]
+        elif network.member.kind == WINDOW:
+            for person, own in enumerate(rows):
+                if len(own) >= network.member.blueprint.config.min_frames:
+                    logits[person, index] = _answer_windows(seen, own, index, network, tools)
+    logits[[len(own) < tools.request.min_faces for own in rows]] = np.nan
+    return logits
+
+
+def _answer_windows(seen: Pass, rows: array, index: int, network: Network, tools: Tools) -> np.ndarray:
+    """Returns a person's logits by a network of windows, float64 [7], and keeps those of the frames.
+
+    Without audio, a network that hears does not answer.
+    """
+    member, windows, frames = network.member, [], []
+    clips = _open_clips(seen) if member.hears else None
+    if member.hears and clips is None:
+        return np.full(NUM_CLASSES, np.nan)
+    starts = range(0, len(rows), network.seq_len)
+    lengths = [min(network.seq_len, len(rows) - start) for start in starts]
+    together = max(1, _FACES_AT_ONCE // network.seq_len)
+    for first in range(0, len(lengths), together):
+        part = lengths[first : first + together]
+        begin = first * network.seq_len
+        chosen = rows[begin : begin + sum(part)]
+        records = seen.spool.read(chosen)
+        audio = None if clips is None else np.array(clips[records['frame'] - 1])
+        with tools.lock:
+            of_windows, of_frames = network.answer_windows(seen.spool.read_faces(records), audio, part)
+        seen.spool.set_logits(chosen, index, of_frames)
+        windows.append(of_windows)
+        frames.append(of_frames)
+    config = member.blueprint.config
+    found = np.concatenate(frames if config.video_answer == 'median' else windows)
+    video = np.zeros(len(lengths), int)
+    return combine_logits(found, np.array(lengths), video, 1, network.seq_len, config)[0]
+
+
+def _open_clips(seen: Pass) -> np.ndarray | None:
+    """Returns the features of the clips of all frames, float32 [frames, D], on the disk. None without audio."""
+    return np.load(seen.folder / CLIPS_FILE, mmap_mode='r') if seen.ended.clip_names else None
+
+
+def answer_audio(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray:
+    """Returns the logits of the audio, float64 [M, 7], NaN for networks that do not hear it.
+
+    Audio that is longer than LONGEST_WHOLE has the mean logits of its windows. Networks of clips hear the clips of the
+    frames that show the main person, as they do in evaluation.
+    """
+    logits = seen.heard.whole.copy()
+    if seen.ended.audio_seconds > LONGEST_WHOLE and seen.heard.windows:
+        logits = np.mean([one for _, _, one in seen.heard.windows], axis=0, dtype=np.float64)
+    clips = _open_clips(seen)
+    for index, network in enumerate(tools.networks):
+        if network.member.kind != CLIPS or clips is None:
+            continue
+        network.check_audio(seen.ended.clip_names)
+        numbers = np.arange(len(clips))
+        if seen.ended.main >= 0:
+            numbers = seen.spool.read(rows[seen.ended.main])['frame'] - 1
+        config = network.member.blueprint.config
+        if len(numbers) < config.min_frames:
+            continue
+        parts = [numbers[first : first + network.seq_len] for first in range(0, len(numbers), network.seq_len)]
+        found = []
+        for part in parts:
+            with tools.lock:
+                of_windows, of_frames = network.answer_windows(None, np.array(clips[part]), [len(part)])
+            found.append(of_frames if config.video_answer == 'median' else of_windows)
+        lengths = np.array([len(part) for part in parts])
+        video = np.zeros(len(parts), int)
+        logits[index] = combine_logits(np.concatenate(found), lengths, video, 1, network.seq_len, config)[0]
+    return logits
+
+
+class Segments:
+    """The stretches of equal emotion of one tier, which grow frame by frame."""
+
+    def __init__(self, tier: str) -> None:
+        self._tier = tier
+        self._segments: list[Segment] = []
+        self._label, self._first, self._last, self._total = '', 0, -1, 0.0
+
+    def add(self, frame: int, probabilities: np.ndarray) -> None:
+        """Adds a frame, from 1, with float [7]."""
+        top = int(np.argmax(probabilities))
+        if EMOTIONS[top] != self._label or frame != self._last + 1:
+            self._end()
+            self._label, self._first, self._total = EMOTIONS[top], frame, 0.0
+        self._last = frame
+        self._total += float(probabilities[top])
+
+    def finish(self) -> list[Segment]:
+        """Returns the segments of a finished video."""
+        self._end()
+        self._label = ''
+        return self._segments
+
+    def _end(self) -> None:
+        if self._label:
+            begin, end = (self._first - 1) * FRAME_SECONDS, self._last * FRAME_SECONDS
+            score = self._total / (self._last - self._first + 1)
+            self._segments.append(Segment(self._tier, begin, end, self._label, score))
+
+
+def _frame_rows(seen: Pass, fusion: Fusion, segments: Sequence[Segments]) -> Iterator[FrameRow]:
+    """Yields the rows of FRAMES_FILE, and adds them to the segments of each person."""
+    expected = 1
+    for chunk in seen.spool.chunks():
+        _, probabilities = fusion.fuse(chunk['logits'].transpose(1, 0, 2))
+        people = np.array(seen.ended.people.of_track, int)[chunk['track']]
+        for index in np.lexsort((people, chunk['frame'])):
+            record, person = chunk[index], int(people[index])
+            frame = int(record['frame'])
+            yield from (_empty_row(number) for number in range(expected, frame))
+            expected = frame + 1
+            own = None if np.isnan(probabilities[index]).any() else probabilities[index]
+            if own is not None:
+                segments[person].add(frame, own)
+            left, top, width, height = map(float, record['box'])
+            yield FrameRow(frame, person + 1, (left, top, width, height), float(record['score']), own)
+    yield from (_empty_row(number) for number in range(expected, seen.ended.frames + 1))
+
+
+def _empty_row(frame: int) -> FrameRow:
+    return FrameRow(frame, 0, None, 0.0, None)
+
+
+def _segments_of_audio(heard: Heard, fusion: Fusion) -> list[Segment]:
+    """Returns a segment for each window of the audio that has an answer."""
+    if not heard.windows:
+        return []
+    _, probabilities = fusion.fuse(np.stack([logits for _, _, logits in heard.windows], axis=1))
+    rows = zip(heard.windows, probabilities, strict=True)
+    return [
+        Segment(AUDIO_TIER, begin, end, EMOTIONS[int(np.argmax(own))], float(own.max()))
+        for (begin, end, _), own in rows
+        if not np.isnan(own).any()
+    ]
+
+
+def summarise(
+    source: Source, seen: Pass, rows: Sequence[array], logits: np.ndarray, heard: np.ndarray, tools: Tools
+) -> dict[str, Any]:
+    """Returns the content of SUMMARY_FILE.
+
+    The verdict of the video is that of its main person's faces and of the audio.
+
+    Args:
+      source: the video.
+      seen: the pass over it.
+      rows: records of each person.
+      logits: float64 [P, M, 7], of people by the networks that see.
+      heard: float64 [M, 7], of the audio.
+      tools: of the command.
+    """
+    request, fusion, ended = tools.request, tools.fusion, seen.ended
+    main = logits[ended.main] if ended.main >= 0 else np.full(heard.shape, np.nan)
+    together = np.where(np.isnan(main), heard, main)
+    scores, (probabilities, of_audio) = _fuse(fusion, [together, heard])
+    _, of_people = _fuse(fusion, logits)
+    frames_with_face = len({int(frame) for chunk in seen.spool.chunks() for frame in np.unique(chunk['frame'])})
+    hears = any(member.hears for member in tools.members)
+    recalling = next((member for member in tools.members if member.recall), None)
+    return {
+        'video': source.path,
+        'duration_s': round(max(ended.frames * FRAME_SECONDS, ended.audio_seconds), 2),
+        'frames': ended.frames,
+        'frames_with_face': frames_with_face,
+        'width': ended.size[0],
+        'height': ended.size[1],
+        'persons': [
+            {
+                'id': person + 1,
+                'frames': len(own),
+                'verdict': decide(found, request.threshold),
+                'probabilities': name_probabilities(found),
+            }
+            for person, (own, found) in enumerate(zip(rows, of_people, strict=True))
+        ],
+        'main_person': ended.main + 1 if ended.main >= 0 else None,
+        'audio': {
+            'verdict': decide(of_audio, request.threshold),
+            'probabilities': name_probabilities(of_audio),
+            'seconds': round(ended.audio_seconds, 2),
+        }
+        if hears
+        else None,
+        'verdict': decide(probabilities, request.threshold),
+        'why': _explain(seen, rows, request, probabilities),
+        'probabilities': name_probabilities(probabilities),
+        'logits': None if np.isnan(scores[0]).any() else [float(value) for value in scores[0]],
+        'threshold': request.threshold,
+        'min_faces': request.min_faces,
+        'members': describe_members(tools.members),
+        'method': fusion.method,
+        'temperature': float(fusion.temperature_of(~np.isnan(together).any(axis=1)[:, np.newaxis])[0]),
+        'temperature_from': fusion.temperature_from,
+        'detector': request.detector,
+        'person': request.person,
+        'recall': recalling.recall if recalling else None,
+        'recall_of': recalling.name if recalling else None,
+        'problems': [*ended.problems, *_find_problems(seen, tools)],
+        'responsible_use': RESPONSIBLE_USE,
+        'versions': _versions(),
+        'weights_sha256': digest_weights(tools.members),
+    }
+
+
+def _fuse(fusion: Fusion, rows: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fuses logits, V arrays [M, 7]. Returns scores and probabilities, float64 [V, 7]."""
+    if not len(rows):
+        return np.zeros((0, NUM_CLASSES)), np.zeros((0, NUM_CLASSES))
+    return fusion.fuse(np.stack(list(rows), axis=1))
+
+
+def _explain(seen: Pass, rows: Sequence[array], request: PredictionRequest, probabilities: np.ndarray) -> str:
+    """Returns why there is no verdict or only an uncertain one, '' with a verdict."""
+    if np.isnan(probabilities).any():
+        if not seen.spool.count:
+            return 'no face and no audio that a member hears'
+        faces = len(rows[seen.ended.main]) if seen.ended.main >= 0 else 0
+        return f'{faces} faces of the main person, at least {request.min_faces} are needed'
+    if probabilities.max() < request.threshold:
+        return f'the highest probability is {probabilities.max():.3f}, below the threshold of {request.threshold:g}'
+    return ''
+
+
+def _find_problems(seen: Pass, tools: Tools) -> list[str]:
+    """Returns a line for each thing that a reader of the answer should know."""
+    problems = []
+    hears = [member.name for member in tools.members if member.hears]
+    if hears and not seen.ended.audio_seconds:
+        problems.append(f'no audio, so {" and ".join(hears)} give no answer')
+    if seen.ended.audio_seconds > LONGEST_WHOLE and any(member.kind == FUNCTIONALS for member in tools.members):
+        problems.append(f'audio longer than {LONGEST_WHOLE:.0f} s: its verdict is the mean over its windows')
+    sees = [member.name for member in tools.members if member.sees]
+    if sees and not seen.ended.frames:
+        problems.append(f'no pictures, so {" and ".join(sees)} give no answer')
+    unfitted = [member.name for member in tools.members if member.temperature_from.startswith('not fitted')]
+    if unfitted:
+        problems.append(f'probabilities of {" and ".join(unfitted)} are not calibrated')
+    return problems
+
+
+def _versions() -> dict[str, str]:
+    """Returns the versions of what the answer was made with."""
+    return {
+        'fer': __version__,
+        'python': platform.python_version(),
+        **{name: metadata.version(name) for name in _PACKAGES},
+    }
