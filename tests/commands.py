@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 _FORKED = (
     *('train.py', 'evaluate.py', 'fusion.py', 'fer.extract', 'fer.data.check', 'fer.report', 'fer.experiment'),
-    'fer.starter',
+    *('fer.starter', 'fer.predict'),
     *('fer.prepare', 'fer.prepare.smile', 'fer.prepare.statistics', 'fer.prepare.synthetic'),
 )
 # Forks from a process that has imported TensorFlow and everything else that takes long to import.

@@ -14,7 +14,6 @@ import numpy as np
 
 from fer import __version__
 from fer.emotions import EMOTIONS, NUM_CLASSES
-from fer.errors import InputError
 from fer.predict.answer import (
     AUDIO_TIER,
     FRAME_SECONDS,
@@ -115,7 +114,7 @@ def watch(
     for message in watcher.watch(source.path, folder):
         if isinstance(message, FramesSeen):
             spool.add(message.faces, _answer_faces(message.faces, tools))
-            tick(message.count)
+            tick(message.number)
         elif isinstance(message, AudioHeard):
             names |= message.names
             logits = _answer_functionals(message, names, tools)
@@ -161,7 +160,7 @@ def _answer_functionals(message: AudioHeard, names: dict[str, list[str]], tools:
 
 def rows_of_people(seen: Pass) -> list[array]:
     """Returns the numbers of each person's records, by frame."""
-    rows = [array('q') for _ in range(seen.ended.people.count)]
+    rows = [array('q') for _ in range(seen.ended.people.number)]
     first = 0
     for chunk in seen.spool.chunks():
         for offset, track in enumerate(chunk['track'].tolist()):

@@ -135,12 +135,13 @@ def _watchers(settings: Watching, count: int) -> Iterator[list[Watcher]]:
 
 
 def _answer_all(todo: Sequence[Source], tools: Tools, watchers: Sequence[Watcher], keys: tuple) -> list[Outcome]:
-    """Answers for the videos, as many at a time as there are watchers. Returns the outcomes in the order of the videos."""
+    """Answers for the videos, as many at a time as there are watchers. Returns the outcomes in their order."""
     request = tools.request
     free: queue.Queue[Watcher] = queue.Queue()
     for watcher in watchers:
         free.put(watcher)
-    total = sum(round(FRAMES_PER_SECOND * (request.seconds if source.is_camera else estimate_seconds(source.path))) for source in todo)
+    seconds = [request.seconds if source.is_camera else estimate_seconds(source.path) for source in todo]
+    total = round(FRAMES_PER_SECOND * sum(seconds))
     found: dict[str, Outcome] = {}
     with (
         progress(total=total or None, label='watching', unit='frame') as bar,

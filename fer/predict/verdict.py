@@ -92,7 +92,9 @@ def make_fusion(method: str, members: Sequence[Member]) -> Fusion:
     source = read_members([str(member.validation) for member in members], '--members')
     check_labels(source, chosen, None)
     weights = fit(chosen, source.answers)
-    return Fusion(method, weights, temperatures, _fit_temperature(chosen, weights, members), 'the validation of the members')
+    return Fusion(
+        method, weights, temperatures, _fit_temperature(chosen, weights, members), 'the validation of the members'
+    )
 
 
 def _fit_temperature(method: Method, weights: Weights, members: Sequence[Member]) -> float | None:

@@ -3,7 +3,7 @@
 
 The process decodes, detects, tracks, aligns and encodes. It needs no TensorFlow graph, and a crash of a library that
 reads media files ends this process only. Frames leave the tracker in order, as soon as their faces no longer change, so
-no more than some 25 pictures are held at a time. The face of a person is encoded as preparation writes it, byte by byte.
+no more than some 25 pictures are held at a time. Faces are encoded as preparation writes them, byte by byte.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from fer.errors import InputError
+from fer.predict.sources import CAMERA
 from fer.prepare.detectors import Detector, make_detector
 from fer.prepare.faces import Box, align
 from fer.prepare.media import FRAMES_PER_SECOND, Choice, Findings, MediaError, extract_wav, read_frames
@@ -65,7 +66,7 @@ class FramesSeen(NamedTuple):
     """Frames that are settled."""
 
     first: int  # from 1
-    count: int
+    number: int
     faces: list[Found]  # by frame
 
 
@@ -181,7 +182,7 @@ def _watch(
 ) -> Ended:
     """Sends the faces and the audio of a video, which are found at the same time. Returns the end of the pass."""
     findings = Findings()
-    hears = bool(settings.opensmile_sets or settings.clip_context) and not source.startswith('camera:')
+    hears = bool(settings.opensmile_sets or settings.clip_context) and not source.startswith(CAMERA)
     with tempfile.TemporaryDirectory(prefix='fer-predict-') as temporary:
         wav = Path(temporary) / 'audio.wav'
         hearing = _Hearing(source, wav, settings, findings, send) if hears else None
@@ -222,7 +223,6 @@ def _see(
 ) -> tuple[int, tuple[int, int], People, int]:
     """Sends the faces of a video. Returns its frames, the size of its first picture, its people and the main person."""
     size, count = (0, 0), 0
-    boxes: list[list[tuple[int, Box]]] = []
     shares = _Shares()
     follows = settings.person == 'follow' and settings.detector != 'none'
     tracker = Tracker(detector)
@@ -235,9 +235,7 @@ def _see(
             face = largest_face(detector(image))
             settled = [SettledFrame(count, image, [(0, face)] if face else [])]
         count += 1
-        boxes += _send_faces(settled, settings, send)
-        shares.add(boxes)
-        boxes = []
+        shares.add(_send_faces(settled, settings, send))
     if follows:
         shares.add(_send_faces(tracker.finish(), settings, send))
         people = tracker.join()
@@ -262,7 +260,8 @@ class _Shares:
     def read(self) -> Iterator[list[tuple[int, Box]]]:
         """Yields the tracks and boxes of each frame with a face."""
         self._file.seek(0)
-        frame, boxes = 0, []
+        frame = 0
+        boxes: list[tuple[int, Box]] = []
         while content := self._file.read(48):
             number, track, *box = np.frombuffer(content, np.float64).tolist()
             if number != frame and boxes:
@@ -300,9 +299,11 @@ def _read_ahead(source: str, streams: Choice, findings: Findings) -> Iterator[np
     frames: queue.Queue = queue.Queue(_AHEAD)
     stopped = threading.Event()
 
+    images = _read_camera(source) if source.startswith(CAMERA) else read_frames(source, streams, findings)
+
     def decode() -> None:
         try:
-            for image in _read_camera(source) if source.startswith('camera:') else read_frames(source, streams, findings):
+            for image in images:
                 while not stopped.is_set():
                     with contextlib.suppress(queue.Full):
                         frames.put(image, timeout=1)
@@ -330,13 +331,14 @@ def _read_camera(source: str) -> Iterator[np.ndarray]:
     if not camera.isOpened():
         raise MediaError(f'--camera={index}: OpenCV finds no such camera')
     try:
-        began, shown = time.monotonic(), 0
-        while shown < float(seconds) * FRAMES_PER_SECOND:
+        began, shown, wanted = time.monotonic(), 0, float(seconds) * FRAMES_PER_SECOND
+        while shown < wanted:
             is_read, image = camera.read()
             if not is_read:
                 return
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-            while shown <= (time.monotonic() - began) * FRAMES_PER_SECOND and shown < float(seconds) * FRAMES_PER_SECOND:
+            due = min((time.monotonic() - began) * FRAMES_PER_SECOND, wanted - 1)
+            while shown <= due:
                 yield image
                 shown += 1
     finally:
@@ -369,18 +371,18 @@ class _Hearing:
             with _as_problem(own):
                 self._seconds = extract_wav(source, wav, settings.streams, own, settings.sample_rate)
                 if self._seconds:
-                    hear(wav, settings, send)
+                    hear(wav, settings, own, send)
         except OSError as error:
             self._error = error
         for problem in own.problems:
             findings.add_problem(problem)
 
 
-def hear(wav: Path, settings: Watching, send: Callable[[Any], None]) -> None:
+def hear(wav: Path, settings: Watching, findings: Findings, send: Callable[[Any], None]) -> None:
     """Sends the functionals of the windows of a wav, and those of all of it if it is not longer than LONGEST_WHOLE.
 
-    Windows are `audio_window` seconds long, and each begins half a window after the one before. Windows without any
-    sample other than 0 are left out.
+    Windows are `audio_window` seconds long, and each begins half a window after the one before. Silent windows, in
+    which every sample is 0, are left out. Silent audio as a whole is analysed, as preparation does.
     """
     if not settings.opensmile_sets:
         return
@@ -390,15 +392,18 @@ def hear(wav: Path, settings: Watching, send: Callable[[Any], None]) -> None:
     stretches = [(begin, end, True) for begin, end in cut_windows(seconds, settings.audio_window)]
     if seconds <= LONGEST_WHOLE:
         stretches.append((0.0, seconds, False))
-    is_first = True
+    is_first, is_silent = True, True
     for begin, end, is_window in stretches:
         audio = read_wav(wav, begin, end)
-        if not audio.samples.any():
+        if is_window and not audio.samples.any():
             continue
+        is_silent = is_silent and not audio.samples.any()
         found = {name: functionals(audio, name) for name in settings.opensmile_sets}
         names = {name: names for name, (names, _) in found.items()} if is_first else {}
         send(AudioHeard(begin, end, is_window, names, {name: values for name, (_, values) in found.items()}))
         is_first = False
+    if is_silent:
+        findings.add_problem('the audio is silent from its beginning to its end')
 
 
 def cut_windows(seconds: float, window: float) -> list[tuple[float, float]]:
@@ -406,4 +411,3 @@ def cut_windows(seconds: float, window: float) -> list[tuple[float, float]]:
     step = window / 2
     count = max(1, math.ceil((seconds - window) / step - 1e-9) + 1)
     return [(index * step, min(index * step + window, seconds)) for index in range(count)]
-

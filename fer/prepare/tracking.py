@@ -157,7 +157,7 @@ class People(NamedTuple):
     """The people of a video, in the order in which they appear."""
 
     of_track: list[int]  # the person of each track, from 0
-    count: int
+    number: int
 
 
 def follow(frames: Iterable[np.ndarray], detector: Detector) -> list[TrackedFrame]:
@@ -212,12 +212,12 @@ def main_person(people: People, frames: Iterable[Sequence[tuple[int, Box]]]) -> 
       people: of the video.
       frames: the tracks in each frame and their boxes.
     """
-    shares = np.zeros(people.count)
+    shares = np.zeros(people.number)
     for boxes in frames:
         total = sum(area(box) ** 2 for _, box in boxes)
         for track, box in boxes:
             shares[people.of_track[track]] += area(box) ** 2 / max(total, 1e-9)
-    return int(np.argmax(shares)) if people.count else -1
+    return int(np.argmax(shares)) if people.number else -1
 
 
 class Tracker:
