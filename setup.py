@@ -71,6 +71,7 @@ COMMANDS = {
     'fer-statistics': 'fer.prepare.statistics.__main__',
     'fer-synthetic': 'fer.prepare.synthetic.__main__',
     'fer-check': 'fer.data.check.__main__',
+    'fer-predict': 'fer.predict.__main__',
     'fer-extract': 'fer.extract.__main__',
     'fer-export': 'fer.export.__main__',
     'fer-experiment': 'fer.experiment.__main__',

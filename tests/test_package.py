@@ -116,6 +116,7 @@ def test_flags_are_read_in_entry_points_only():
         ('-m', 'fer.demo.weights'),
         ('-m', 'fer.nets'),
         ('-m', 'fer.starter'),
+        ('-m', 'fer.predict'),
         ('-m', 'fer.doctor'),
     ],
 )
@@ -141,6 +142,7 @@ def test_help_does_not_wait_for_tensorflow():
         'fer.nets',
         'fer.nets.__main__',
         'fer.starter.__main__',
+        'fer.predict.__main__',
         'fer.extract.__main__',
         'fer.export.__main__',
         'fer.data.check.__main__',

@@ -269,6 +269,15 @@ def test_bad_requests_are_one_line(corpus, runs, tmp_path):
         predict(make_request(video, tmp_path / 'out', [runs['finetune']]))
 
 
+def test_explanations_name_every_member(corpus, runs, tmp_path):
+    (video, *_) = sorted((corpus / 'raw' / 'Val_AFEW').rglob('*.avi'))
+    predict(make_request(video, tmp_path, runs.values(), explain=True))
+    index = json.loads((tmp_path / video.stem / 'explain' / 'explain.json').read_text())
+    explained = {one['member'] for one in (*index['people'], *index['audio'])}
+    assert explained == {str(folder) for folder in runs.values()}
+    assert list((tmp_path / video.stem / 'explain').glob('frame_*_person_1.jpg'))
+
+
 def test_windows_of_audio_cover_it():
     assert cut_windows(2.5, 4) == [(0, 2.5)]
     assert cut_windows(4, 4) == [(0, 4)]

@@ -223,13 +223,7 @@ class Network:
             tower = build_tower(blueprint, batch, is_training=False)
             self._outputs = tower.window_logits, tower.frame_logits
             self._session = open_session(settings)
-            if member.is_starter:
-                _, weights = open_network(member.folder)
-                initialise(self._session, [Origin(weights.source.network, weights, '')], allow_missing=False)
-            else:
-                checkpoint = best_or_last_checkpoint(member.folder)
-                assert checkpoint, 'open_members found one'
-                checkpoints.restore_model(self._session, checkpoint, tf.global_variables())
+            restore(self._session, member)
             graph.finalize()
 
     def answer_faces(self, jpegs: Sequence[bytes]) -> np.ndarray:
@@ -272,6 +266,17 @@ class Network:
     def close(self) -> None:
         """Closes the session."""
         self._session.close()
+
+
+def restore(session: tf.Session, member: Member) -> None:
+    """Restores the variables of the default graph, which is that of the session, from a member's weights."""
+    if member.is_starter:
+        _, weights = open_network(member.folder)
+        initialise(session, [Origin(weights.source.network, weights, '')], allow_missing=False)
+    else:
+        checkpoint = best_or_last_checkpoint(member.folder)
+        assert checkpoint, 'open_members found one'
+        checkpoints.restore_model(session, checkpoint, tf.global_variables())
 
 
 def describe_members(members: Sequence[Member]) -> list[dict[str, Any]]:

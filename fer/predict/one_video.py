@@ -3,12 +3,11 @@
 
 import platform
 import tempfile
-import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,42 +27,18 @@ from fer.predict.answer import (
     write_summary,
 )
 from fer.predict.members import CLIPS, FUNCTIONALS, STILL, WINDOW, Member, Network, describe_members, digest_weights
+from fer.predict.passes import Heard, Pass, Stretch, Tools
+from fer.predict.reasons import explain_video
 from fer.predict.request import PredictionRequest
 from fer.predict.sources import Source
 from fer.predict.spool import Spool
 from fer.predict.verdict import Fusion, decide, name_probabilities
-from fer.predict.watch import CLIPS_FILE, LONGEST_WHOLE, AudioHeard, Ended, Found, FramesSeen, Watcher
+from fer.predict.watch import LONGEST_WHOLE, AudioHeard, Found, FramesSeen, Watcher
 from fer.training.predict import combine_logits
 
 RESPONSIBLE_USE = 'docs/responsible-use.md'
 _PACKAGES = ('tensorflow', 'numpy', 'opencv-python-headless', 'av', 'opensmile', 'mtcnn')
 _FACES_AT_ONCE = 256  # of windows
-
-
-class Tools(NamedTuple):
-    """What all videos of a command share."""
-
-    request: PredictionRequest
-    members: Sequence[Member]
-    networks: Sequence[Network]  # of the members
-    fusion: Fusion
-    lock: threading.Lock  # one video at a time passes the networks, so that their threads do not compete
-
-
-class Heard(NamedTuple):
-    """The answers of the networks to the audio."""
-
-    windows: list[tuple[float, float, np.ndarray]]  # begin and end in seconds, logits float32 [M, 7]
-    whole: np.ndarray  # float64 [M, 7], NaN where a network does not hear
-
-
-class Pass(NamedTuple):
-    """What a pass over a video found."""
-
-    ended: Ended
-    heard: Heard
-    spool: Spool
-    folder: Path  # of temporary files
 
 
 def answer_video(
@@ -86,7 +61,7 @@ def answer_video(
       MediaError: the video cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix='fer-faces-') as temporary:
-        keeps = any(member.kind == WINDOW for member in tools.members)
+        keeps = tools.request.explain or any(member.kind == WINDOW for member in tools.members)
         spool = Spool(Path(temporary), len(tools.members), keeps_faces=keeps)
         try:
             seen = watch(source, Path(temporary), spool, tools, watcher, tick)
@@ -100,6 +75,10 @@ def answer_video(
             write_segments(folder / SEGMENTS_FILE, [*(one for own in segments for one in own.finish()), *spoken])
             summary = summarise(source, seen, rows, logits, heard, tools) | {'made_with': made_with}
             write_summary(folder / SUMMARY_FILE, summary)
+            if tools.request.explain:
+                explain_video(
+                    folder, seen, rows, _fuse(tools.fusion, logits)[1], _fuse(tools.fusion, [heard])[1][0], tools
+                )
         finally:
             spool.close()
     return summary
@@ -109,7 +88,7 @@ def watch(
     source: Source, folder: Path, spool: Spool, tools: Tools, watcher: Watcher, tick: Callable[[int], Any]
 ) -> Pass:
     """Makes the pass. Networks of single faces and of audio answer while the video is decoded."""
-    heard = Heard([], np.full((len(tools.members), NUM_CLASSES), np.nan))
+    heard = Heard([], {})
     names: dict[str, list[str]] = {}
     for message in watcher.watch(source.path, folder):
         if isinstance(message, FramesSeen):
@@ -118,10 +97,8 @@ def watch(
         elif isinstance(message, AudioHeard):
             names |= message.names
             logits = _answer_functionals(message, names, tools)
-            if message.is_window:
-                heard.windows.append((message.begin_s, message.end_s, logits))
-            else:
-                heard.whole[:] = logits
+            values = _values_of(message, names, tools) if tools.request.explain else {}
+            heard.stretches.append(Stretch(message.begin_s, message.end_s, message.is_window, logits, values))
         else:
             ended = message
     return Pass(ended, heard, spool, folder)
@@ -148,14 +125,24 @@ def _answer_functionals(message: AudioHeard, names: dict[str, list[str]], tools:
     for index, network in enumerate(tools.networks):
         if network.member.kind != FUNCTIONALS:
             continue
-        scaling = network.member.blueprint.scaling
-        assert scaling
-        sets = network.member.opensmile_sets
-        fitting = next((name for name in sets if names[name] == scaling.names), sets[0])
+        fitting = _fitting_set(network.member, names)
         network.check_audio(names[fitting])
         with tools.lock:
             logits[index] = network.answer_windows(None, message.values[fitting][np.newaxis], None)[0][0]
     return logits
+
+
+def _fitting_set(member: Member, names: dict[str, list[str]]) -> str:
+    """Returns the openSMILE set whose features a network learned from, given the names of the features of each set."""
+    scaling = member.blueprint.scaling
+    assert scaling, 'a run with audio has a scaling'
+    return next((name for name in member.opensmile_sets if names[name] == scaling.names), member.opensmile_sets[0])
+
+
+def _values_of(message: AudioHeard, names: dict[str, list[str]], tools: Tools) -> dict[int, np.ndarray]:
+    """Returns the features that each network of functionals takes, float32 [D], by the number of the member."""
+    members = enumerate(tools.members)
+    return {i: message.values[_fitting_set(one, names)] for i, one in members if one.kind == FUNCTIONALS}
 
 
 def rows_of_people(seen: Pass) -> list[array]:
@@ -195,7 +182,7 @@ def _answer_windows(seen: Pass, rows: array, index: int, network: Network, tools
     Without audio, a network that hears does not answer.
     """
     member, windows, frames = network.member, [], []
-    clips = _open_clips(seen) if member.hears else None
+    clips = seen.open_clips() if member.hears else None
     if member.hears and clips is None:
         return np.full(NUM_CLASSES, np.nan)
     starts = range(0, len(rows), network.seq_len)
@@ -218,21 +205,17 @@ def _answer_windows(seen: Pass, rows: array, index: int, network: Network, tools
     return combine_logits(found, np.array(lengths), video, 1, network.seq_len, config)[0]
 
 
-def _open_clips(seen: Pass) -> np.ndarray | None:
-    """Returns the features of the clips of all frames, float32 [frames, D], on the disk. None without audio."""
-    return np.load(seen.folder / CLIPS_FILE, mmap_mode='r') if seen.ended.clip_names else None
-
-
 def answer_audio(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray:
     """Returns the logits of the audio, float64 [M, 7], NaN for networks that do not hear it.
 
     Audio that is longer than LONGEST_WHOLE has the mean logits of its windows. Networks of clips hear the clips of the
     frames that show the main person, as they do in evaluation.
     """
-    logits = seen.heard.whole.copy()
-    if seen.ended.audio_seconds > LONGEST_WHOLE and seen.heard.windows:
-        logits = np.mean([one for _, _, one in seen.heard.windows], axis=0, dtype=np.float64)
-    clips = _open_clips(seen)
+    logits = np.full((len(tools.members), NUM_CLASSES), np.nan)
+    whole = [stretch.logits for stretch in seen.heard.stretches if not stretch.is_window]
+    if chosen := whole or [stretch.logits for stretch in seen.heard.stretches]:
+        logits = np.mean(chosen, axis=0, dtype=np.float64)
+    clips = seen.open_clips()
     for index, network in enumerate(tools.networks):
         if network.member.kind != CLIPS or clips is None:
             continue
@@ -244,11 +227,14 @@ def answer_audio(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray:
         if len(numbers) < config.min_frames:
             continue
         parts = [numbers[first : first + network.seq_len] for first in range(0, len(numbers), network.seq_len)]
-        found = []
+        windows, frames = [], []
         for part in parts:
             with tools.lock:
                 of_windows, of_frames = network.answer_windows(None, np.array(clips[part]), [len(part)])
-            found.append(of_frames if config.video_answer == 'median' else of_windows)
+            windows.append(of_windows)
+            frames.append(of_frames)
+        seen.heard.of_clips[index] = numbers + 1, np.concatenate(frames)
+        found = frames if config.video_answer == 'median' else windows
         lengths = np.array([len(part) for part in parts])
         video = np.zeros(len(parts), int)
         logits[index] = combine_logits(np.concatenate(found), lengths, video, 1, network.seq_len, config)[0]
@@ -310,13 +296,13 @@ def _empty_row(frame: int) -> FrameRow:
 
 def _segments_of_audio(heard: Heard, fusion: Fusion) -> list[Segment]:
     """Returns a segment for each window of the audio that has an answer."""
-    if not heard.windows:
+    windows = [stretch for stretch in heard.stretches if stretch.is_window]
+    if not windows:
         return []
-    _, probabilities = fusion.fuse(np.stack([logits for _, _, logits in heard.windows], axis=1))
-    rows = zip(heard.windows, probabilities, strict=True)
+    _, probabilities = fusion.fuse(np.stack([stretch.logits for stretch in windows], axis=1))
     return [
-        Segment(AUDIO_TIER, begin, end, EMOTIONS[int(np.argmax(own))], float(own.max()))
-        for (begin, end, _), own in rows
+        Segment(AUDIO_TIER, stretch.begin_s, stretch.end_s, EMOTIONS[int(np.argmax(own))], float(own.max()))
+        for stretch, own in zip(windows, probabilities, strict=True)
         if not np.isnan(own).any()
     ]
 

@@ -22,7 +22,7 @@ from fer.predict.one_video import Tools, answer_video
 from fer.predict.request import PredictionRequest
 from fer.predict.sources import Source, find_sources
 from fer.predict.verdict import make_fusion
-from fer.predict.views import write_views
+from fer.predict.views import VIEWS, write_views
 from fer.predict.watch import Watcher, Watching
 from fer.prepare.detectors import BOXES, DETECTORS, make_detector
 from fer.prepare.media import FRAMES_PER_SECOND, Choice, MediaError, estimate_seconds
@@ -171,12 +171,12 @@ def _answer_one(source: Source, tools: Tools, free: queue.Queue, keys: tuple, ba
         with atomic_folder(_vacant(folder)) as target:
             summary = answer_video(source, target, tools, watcher, made_with, bar.update)
             answer = read_answer(Path(source.path), target)
-            views = [name for name in request.write if name not in _PARTS]
-            write_views(answer, views, blur_others=request.blur_others)
+            views = [name for name in request.write if name in VIEWS]
+            remarks = write_views(answer, views, blur_others=request.blur_others)
             for name, file in _PARTS.items():
                 if name not in request.write and name != 'summary':  # a summary makes an answer resumable
                     (target / file).unlink()
-        return Outcome(source, f'{source.path}: {_describe(summary)}')
+        return Outcome(source, '; '.join([f'{source.path}: {_describe(summary)}', *remarks]))
     except MediaError as error:
         return Outcome(source, f'{source.path}: {error}', str(error))
     except OSError as error:
