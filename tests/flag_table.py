@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fer.export.request import ExportRequest
 from fer.extract.request import ExtractionRequest
+from fer.predict.request import PredictionRequest
 from fer.runs.config import TrainConfig
 from fer.settings import describe_settings
 from fer.training.requests import EvaluationRequest
@@ -19,6 +20,7 @@ TABLES = {
     ('docs/training.md', 'evaluate.py'): EvaluationRequest,
     ('docs/weights.md', 'fer.extract'): ExtractionRequest,
     ('docs/export.md', 'fer.export'): ExportRequest,
+    ('docs/your-own-video.md', 'fer.predict'): PredictionRequest,
 }
 
 

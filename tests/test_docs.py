@@ -73,6 +73,7 @@ def test_flags_in_prose_exist(page):
         'fer.report.counts',
         'fer.score',
         'fer.starter',
+        'fer.predict',
         'tests.benchmarks',
         'tests.benchmarks.optimism',
     )

@@ -52,9 +52,9 @@ class Member(NamedTuple):
     folder: Path
     blueprint: Blueprint
     kind: str  # STILL, WINDOW, FUNCTIONALS or CLIPS
-    cut: Cut | None  # None if it sees no faces
+    cut: Cut | None  # None if it reads no faces
     opensmile_sets: tuple[str, ...]  # of functionals, one of which fits
-    clip_context: str  # '' if it hears no clips
+    clip_context: str  # '' if it reads no clips
     sample_rate: int | None  # of the audio that it learned from, in Hz
     temperature: float
     temperature_from: str
@@ -64,12 +64,12 @@ class Member(NamedTuple):
     is_starter: bool
 
     @property
-    def sees(self) -> bool:
+    def reads_faces(self) -> bool:
         """Returns whether the network reads faces."""
         return self.blueprint.stage.contents.images
 
     @property
-    def hears(self) -> bool:
+    def reads_audio(self) -> bool:
         """Returns whether the network reads audio."""
         return bool(self.blueprint.stage.contents.audio_size)
 
@@ -92,7 +92,7 @@ def open_members(names: Sequence[str], split: str) -> list[Member]:
         raise InputError(f'--members: {", ".join(sorted(repeated))} more than once; expected each once')
     for what, find in (
         ('faces cut in one way (size in pixels, margin)', lambda m: m.cut),
-        ('audio of one sampling rate (Hz)', lambda m: m.sample_rate if m.hears else None),
+        ('audio of one sampling rate (Hz)', lambda m: m.sample_rate if m.reads_audio else None),
         ('audio clips of one --clip_context', lambda m: m.clip_context or None),
     ):
         found = {member.name: find(member) for member in members if find(member) is not None}
@@ -240,8 +240,8 @@ class Network:
         """Answers for windows.
 
         Args:
-          jpegs: the N faces of all windows, one after the other, None if the network sees none.
-          audio: float32 [N, D], not scaled, None if the network hears none.
+          jpegs: the N faces of all windows, one after the other, None if the network reads none.
+          audio: float32 [N, D], not scaled, None if the network reads none.
           lengths: faces of each window, None for one each.
 
         Returns:
@@ -280,7 +280,7 @@ def restore(session: tf.Session, member: Member) -> None:
 
 
 def describe_members(members: Sequence[Member]) -> list[dict[str, Any]]:
-    """Returns what summary.json says about each member."""
+    """Returns the entry of summary.json for each member."""
     return [
         {
             'name': member.name,

@@ -116,7 +116,7 @@ def _answer_faces(faces: Sequence[Found], tools: Tools) -> np.ndarray:
 
 
 def _answer_functionals(message: AudioHeard, names: dict[str, list[str]], tools: Tools) -> np.ndarray:
-    """Returns the logits of a stretch of audio, float32 [M, 7], NaN for networks that do not hear functionals.
+    """Returns the logits of a stretch of audio, float32 [M, 7], NaN for networks that do not read functionals.
 
     Raises:
       InputError: no set has the features of a network.
@@ -157,7 +157,7 @@ def rows_of_people(seen: Pass) -> list[array]:
 
 
 def answer_people(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray:
-    """Returns each person's logits by the networks that see, float64 [P, M, 7], NaN where a network does not answer."""
+    """Returns each person's logits by the networks of faces, float64 [P, M, 7], NaN where a network does not answer."""
     logits = np.full((len(rows), len(tools.members), NUM_CLASSES), np.nan)
     totals, counts = np.zeros(logits.shape), np.zeros(len(rows))
     of_track = np.array(seen.ended.people.of_track, int)
@@ -179,11 +179,11 @@ def answer_people(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray
 def _answer_windows(seen: Pass, rows: array, index: int, network: Network, tools: Tools) -> np.ndarray:
     """Returns a person's logits by a network of windows, float64 [7], and keeps those of the frames.
 
-    Without audio, a network that hears does not answer.
+    Without audio, a network that reads audio does not answer.
     """
     member, windows, frames = network.member, [], []
-    clips = seen.open_clips() if member.hears else None
-    if member.hears and clips is None:
+    clips = seen.open_clips() if member.reads_audio else None
+    if member.reads_audio and clips is None:
         return np.full(NUM_CLASSES, np.nan)
     starts = range(0, len(rows), network.seq_len)
     lengths = [min(network.seq_len, len(rows) - start) for start in starts]
@@ -206,9 +206,9 @@ def _answer_windows(seen: Pass, rows: array, index: int, network: Network, tools
 
 
 def answer_audio(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray:
-    """Returns the logits of the audio, float64 [M, 7], NaN for networks that do not hear it.
+    """Returns the logits of the audio, float64 [M, 7], NaN for networks that do not read it.
 
-    Audio that is longer than LONGEST_WHOLE has the mean logits of its windows. Networks of clips hear the clips of the
+    Audio that is longer than LONGEST_WHOLE has the mean logits of its windows. Networks of clips read the clips of the
     frames that show the main person, as they do in evaluation.
     """
     logits = np.full((len(tools.members), NUM_CLASSES), np.nan)
@@ -318,7 +318,7 @@ def summarise(
       source: the video.
       seen: the pass over it.
       rows: records of each person.
-      logits: float64 [P, M, 7], of people by the networks that see.
+      logits: float64 [P, M, 7], of people by the networks of faces.
       heard: float64 [M, 7], of the audio.
       tools: of the command.
     """
@@ -328,7 +328,7 @@ def summarise(
     scores, (probabilities, of_audio) = _fuse(fusion, [together, heard])
     _, of_people = _fuse(fusion, logits)
     frames_with_face = len({int(frame) for chunk in seen.spool.chunks() for frame in np.unique(chunk['frame'])})
-    hears = any(member.hears for member in tools.members)
+    hears = any(member.reads_audio for member in tools.members)
     recalling = next((member for member in tools.members if member.recall), None)
     return {
         'video': source.path,
@@ -386,7 +386,7 @@ def _explain(seen: Pass, rows: Sequence[array], request: PredictionRequest, prob
     """Returns why there is no verdict or only an uncertain one, '' with a verdict."""
     if np.isnan(probabilities).any():
         if not seen.spool.count:
-            return 'no face and no audio that a member hears'
+            return 'no face and no audio that a member reads'
         faces = len(rows[seen.ended.main]) if seen.ended.main >= 0 else 0
         return f'{faces} faces of the main person, at least {request.min_faces} are needed'
     if probabilities.max() < request.threshold:
@@ -397,12 +397,12 @@ def _explain(seen: Pass, rows: Sequence[array], request: PredictionRequest, prob
 def _find_problems(seen: Pass, tools: Tools) -> list[str]:
     """Returns a line for each thing that a reader of the answer should know."""
     problems = []
-    hears = [member.name for member in tools.members if member.hears]
+    hears = [member.name for member in tools.members if member.reads_audio]
     if hears and not seen.ended.audio_seconds:
         problems.append(f'no audio, so {" and ".join(hears)} give no answer')
     if seen.ended.audio_seconds > LONGEST_WHOLE and any(member.kind == FUNCTIONALS for member in tools.members):
         problems.append(f'audio longer than {LONGEST_WHOLE:.0f} s: its verdict is the mean over its windows')
-    sees = [member.name for member in tools.members if member.sees]
+    sees = [member.name for member in tools.members if member.reads_faces]
     if sees and not seen.ended.frames:
         problems.append(f'no pictures, so {" and ".join(sees)} give no answer')
     unfitted = [member.name for member in tools.members if member.temperature_from.startswith('not fitted')]

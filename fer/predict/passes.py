@@ -31,7 +31,7 @@ class Stretch(NamedTuple):
     begin_s: float
     end_s: float
     is_window: bool
-    logits: np.ndarray  # float32 [M, 7], NaN where a network does not hear functionals
+    logits: np.ndarray  # float32 [M, 7], NaN where a network does not read functionals
     values: dict[int, np.ndarray]  # float32 [D], the features that a member takes, by its number. Only with --explain
 
 
@@ -52,4 +52,4 @@ class Pass(NamedTuple):
 
     def open_clips(self) -> np.ndarray | None:
         """Returns the features of the clips of all frames, float32 [frames, D], on the disk. None without audio."""
-        return np.load(self.folder / CLIPS_FILE, mmap_mode='r') if self.ended.clip_names else None
+        return np.load(self.folder / CLIPS_FILE, mmap_mode='r', allow_pickle=False) if self.ended.clip_names else None

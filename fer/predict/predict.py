@@ -87,7 +87,7 @@ def _check_detector(name: str) -> None:
 def _make_watching(request: PredictionRequest, members: Sequence[Member]) -> Watching:
     """Returns the settings of the pass, which follow from what the members learned from."""
     cut = next((member.cut for member in members if member.cut), None)
-    rates = [member.sample_rate for member in members if member.hears]
+    rates = [member.sample_rate for member in members if member.reads_audio]
     streams = (None if number < 0 else number for number in (request.video_stream, request.audio_stream))
     return Watching(
         detector=request.detector if cut else '',

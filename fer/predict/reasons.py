@@ -31,7 +31,7 @@ def explain_video(
 
     def of_people() -> Iterator[PersonExplanation]:
         for index, member in enumerate(tools.members):
-            if member.sees:
+            if member.reads_faces:
                 with open_explainer(member.blueprint, partial(restore, member=member)) as explainer:
                     for person, own in enumerate(rows):
                         if not np.isnan(people[person]).any():
@@ -60,18 +60,18 @@ def _explain_person(
     explainer: Explainer, member: Member, index: int, seen: Pass, person: int, rows: array, probabilities: np.ndarray
 ) -> PersonExplanation:
     records = seen.spool.read(rows)
-    clips = seen.open_clips() if member.hears else None
+    clips = seen.open_clips() if member.reads_audio else None
 
     def read_faces(positions: Sequence[int]) -> list[bytes]:
         return seen.spool.read_faces(records[list(positions)])
 
     def read_audio(positions: Sequence[int]) -> np.ndarray:
-        assert clips is not None, 'a member that hears has answered'
+        assert clips is not None, 'a member with audio has answered'
         return np.array(clips[records['frame'][list(positions)] - 1])
 
     emotion = int(np.argmax(probabilities))
     logits = records['logits'][:, index].astype(np.float64)
-    audio = read_audio if member.hears else None
+    audio = read_audio if member.reads_audio else None
     return explain_person(
         explainer, member.name, Person(person + 1, emotion, records['frame'], logits, read_faces, audio)
     )
@@ -81,7 +81,7 @@ def _explain_clips(
     explainer: Explainer, member: Member, seen: Pass, frames: np.ndarray, logits: np.ndarray, emotion: int
 ) -> PersonExplanation:
     clips = seen.open_clips()
-    assert clips is not None, 'a member that hears has answered'
+    assert clips is not None, 'a member with audio has answered'
 
     def read_audio(positions: Sequence[int]) -> np.ndarray:
         return np.array(clips[frames[list(positions)] - 1])

@@ -234,7 +234,7 @@ class Tracker:
         self.tracks: list[Track] = []
         self.time = 0
         self._detector = detector
-        self._alive: list[Track] = []  # that may go on
+        self._alive: list[Track] = []  # that may continue
         self._unscanned: list[np.ndarray] = []  # the frames since the last full search
         self._thumbnail: np.ndarray | None = None  # of the last frame
         self._last_image = np.zeros((1, 1, 3), np.uint8)
