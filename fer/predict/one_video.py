@@ -308,7 +308,7 @@ def _segments_of_audio(heard: Heard, fusion: Fusion) -> list[Segment]:
 
 
 def summarise(
-    source: Source, seen: Pass, rows: Sequence[array], logits: np.ndarray, heard: np.ndarray, tools: Tools
+    source: Source, seen: Pass, rows: Sequence[array], logits: np.ndarray, spoken: np.ndarray, tools: Tools
 ) -> dict[str, Any]:
     """Returns the content of SUMMARY_FILE.
 
@@ -319,13 +319,13 @@ def summarise(
       seen: the pass over it.
       rows: records of each person.
       logits: float64 [P, M, 7], of people by the networks of faces.
-      heard: float64 [M, 7], of the audio.
+      spoken: float64 [M, 7], of the audio.
       tools: of the command.
     """
     request, fusion, ended = tools.request, tools.fusion, seen.ended
-    main = logits[ended.main] if ended.main >= 0 else np.full(heard.shape, np.nan)
-    together = np.where(np.isnan(main), heard, main)
-    scores, (probabilities, of_audio) = _fuse(fusion, [together, heard])
+    main = logits[ended.main] if ended.main >= 0 else np.full(spoken.shape, np.nan)
+    together = np.where(np.isnan(main), spoken, main)
+    scores, (probabilities, of_audio) = _fuse(fusion, [together, spoken])
     _, of_people = _fuse(fusion, logits)
     frames_with_face = len({int(frame) for chunk in seen.spool.chunks() for frame in np.unique(chunk['frame'])})
     hears = any(member.reads_audio for member in tools.members)
