@@ -20,10 +20,11 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from conftest import ROOT, run
-from test_report import make_results, make_run, open_in_browser, write_split
+from test_report import as_split, make_results, make_run, open_in_browser, write_split
 
 from fer.errors import InputError
 from fer.manifest import read_manifest
+from fer.report.intervals import estimate
 from fer.report.live import listing
 from fer.report.live.comparison import compare_split
 from fer.report.live.details import read_run
@@ -125,7 +126,7 @@ def test_list_shows_state_progress_and_scores(site):
     share = f'{metrics["correct"]}/60 = {metrics["accuracy"]:.1%} [{100 * low:.1f}, {100 * high:.1f}]'
     assert row.startswith(f' finetune vgg_face 6 of 30 val: {share} {100 * metrics["f1"]:.1f} ')
     assert '3 of 3 runs. 3 finished.' in reply.words
-    assert 'Links that lead out of --runs are not followed: leads out.' in reply.words
+    assert 'Links that lead out of --runs, or to nothing, are not followed: leads out.' in reply.words
 
 
 def test_list_is_searched_sorted_and_paged(site, monkeypatch):
@@ -147,6 +148,8 @@ def test_run_page_has_numbers_of_its_results(site):
     reply = ask(site, page(site, folder))
     results = read_results(folder / 'results_val.txt')
     metrics = score(results.labels, results.predictions)
+    f1 = estimate([as_split(results)])['f1']
+    assert f'{f1.mean:.1f} [{f1.low:.1f}, {f1.high:.1f}]' in reply.words
     matrix = reply.text[reply.text.index('class="box matrix"') :].partition('</table>')[0]
     cells = [float(cell) for cell in re.findall(r'<td style="--p: ([\d.]+)"', matrix)]
     counts = np.array(metrics['confusion'])
@@ -239,7 +242,8 @@ def test_links_inside_a_run_are_not_read(site):
             reply = ask(site, target)
             assert reply.status == 200
             assert SECRET not in reply.text
-        assert 'flags.txt: a link that leads out of' in ask(site, '/run/linked').words
+        for name in ('flags.txt', 'results_val.txt'):
+            assert f'{name}: a link that leads out of' in ask(site, '/run/linked').words
     finally:
         shutil.rmtree(folder)
 

@@ -13,11 +13,12 @@ from fer.emotions import EMOTIONS
 from fer.errors import InputError
 from fer.files import read_object
 from fer.report.figures import draw_run_curves, read_numbers
+from fer.report.intervals import estimate
 from fer.report.live.folders import Root, Signature
 from fer.report.live.frames import Picture, choose_pictures, find_frames
 from fer.report.live.listing import RunFolder, RunRow, describe_run, try_read
 from fer.report.pictures import Image
-from fer.report.seeds import compare_metrics
+from fer.report.seeds import SplitResults, compare_metrics
 from fer.results.metrics import score_results
 from fer.results.results_file import Results, read_results
 from fer.runs.config import TrainConfig, read_flagfile
@@ -66,6 +67,7 @@ class SplitPage(NamedTuple):
 
     split: str
     metrics: dict[str, Any] | None  # computed from the results, None for a split without labels
+    f1_interval: tuple[float, float] | None  # 95%, of a bootstrap over videos, in [0, 1]. None if a class has no video
     is_optimistic: bool
     warnings: list[str]
     counts: np.ndarray | None  # int64 [7, 7], rows = truth
@@ -100,6 +102,8 @@ def read_run(root: Root, data: Root | None, folder: RunFolder) -> RunPage:
     """
     row = describe_run(root, folder)
     problems = list(row.summary.problems)
+    for name in folder.links:
+        try_read(problems, root, folder.path, name, Path)
     config = try_read(problems, root, folder.path, FLAGS_FILE, read_flagfile)
     environment = try_read(problems, root, folder.path, ENVIRONMENT_FILE, read_object) or {}
     logs = [try_read(problems, root, folder.path, name, lambda path: path) for name in (TRAIN_LOG, VALIDATION_LOG)]
@@ -214,6 +218,7 @@ def _read_split(
     return SplitPage(
         split,
         computed,
+        _f1_interval(results) if computed and not computed['classes_absent'] else None,
         bool((metrics or {}).get('optimistic')),
         warnings,
         counts,
@@ -223,6 +228,13 @@ def _read_split(
         pictures,
         reason,
     )
+
+
+def _f1_interval(results: Results) -> tuple[float, float]:
+    """Returns the report's interval of F1 for one seed, as shares."""
+    one = SplitResults(results.video_ids, results.labels, results.predictions, None, False, '')
+    found = estimate([one])['f1']
+    return found.low / 100, found.high / 100
 
 
 def _add_pictures(

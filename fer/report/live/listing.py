@@ -74,6 +74,7 @@ class RunFolder(NamedTuple):
     name: str  # relative to the root, parts separated by /
     path: Path
     files: dict[str, Signature]
+    links: list[str]  # names of links that are not read, because they lead out of the root or to nothing
 
     @property
     def changed(self) -> float:
@@ -124,7 +125,8 @@ def find_runs(root: Root) -> FoundRuns:
             waiting += inner
     if outside:
         more = f' and {len(outside) - 3} more' if len(outside) > 3 else ''
-        notes.append(f'Links that lead out of --runs are not followed: {", ".join(sorted(outside)[:3])}{more}')
+        names = ', '.join(sorted(outside)[:3])
+        notes.append(f'Links that lead out of --runs, or to nothing, are not followed: {names}{more}')
     return FoundRuns(found, notes)
 
 
@@ -141,26 +143,32 @@ def open_run(root: Root, name: str) -> RunFolder | None:
 
 def _look_into(root: Root, folder: Path) -> tuple[RunFolder | None, list[Path], list[str]]:
     """Returns the run that a folder holds or None, the folders inside, and the names of links that lead outside."""
+    with os.scandir(folder) as found:
+        entries = list(found)
+    is_run = folder != root.path and any(entry.name == FLAGS_FILE or _SCORED.fullmatch(entry.name) for entry in entries)
     files, inner, links = {}, [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                is_status = entry.name == STATUS_FOLDER and folder == root.path
-                if not is_status and not (entry.name.startswith('.') and is_temporary(Path(entry.path))):
-                    inner.append(folder / entry.name)
-                continue
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            is_status = entry.name == STATUS_FOLDER and folder == root.path
+            if not is_status and not (entry.name.startswith('.') and is_temporary(Path(entry.path))):
+                inner.append(folder / entry.name)
+        elif is_run or (entry.is_symlink() and os.path.isdir(entry.path)):  # prepared data may have a million files
             if entry.is_symlink() and root.inside(entry.path) is None:
-                links.append(os.path.relpath(entry.path, root.path))
-                continue
-            try:
-                status = entry.stat()
-            except OSError:  # deleted meanwhile
-                continue
-            if stat.S_ISREG(status.st_mode):
-                files[entry.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    is_run = FLAGS_FILE in files or any(map(_SCORED.fullmatch, files))
-    run = RunFolder(folder.relative_to(root.path).as_posix(), folder, files) if is_run and folder != root.path else None
-    return run, inner, links
+                links.append(entry.name)
+            elif (signature := _sign_entry(entry)) is not None:
+                files[entry.name] = signature
+    name = folder.relative_to(root.path).as_posix()
+    run = RunFolder(name, folder, files, links) if is_run else None
+    return run, inner, [os.path.normpath(os.path.join(name, link)) for link in links]
+
+
+def _sign_entry(entry: os.DirEntry) -> Signature | None:
+    """Returns the signature of a file, None for anything else."""
+    try:
+        status = entry.stat()
+    except OSError:  # deleted meanwhile
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def list_runs(root: Root) -> tuple[list[RunRow], list[str]]:
