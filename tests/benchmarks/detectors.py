@@ -8,6 +8,7 @@ work on the machine does not change it much. The detectors take turns, so that t
 2. Changed frames: frames of the clips are covered in part, turned, shrunk, blurred or darkened. The true place of a
    face is that of the same detector in the frame as it is, moved by the change.
 3. Small faces: images of FER2013 in frames of the clip without faces, where their place is known.
+4. Painted faces of the synthetic corpus, whose true landmarks are known.
 
 The error of an alignment is the mean distance that the corners of the aligned face move, in pixels of a face of 112
 pixels. A face is found if its centre is within half a face of the true one, and its box is smaller than twice that of
@@ -29,6 +30,10 @@ from fer.prepare.datasets.source_files import VIDEO_SUFFIXES
 from fer.prepare.detectors import DETECTORS, Detector
 from fer.prepare.faces import TEMPLATE, Face, similarity
 from fer.prepare.media import read_frames
+from fer.prepare.synthetic.face import shape_face
+from fer.prepare.synthetic.frames import draw_frames
+from fer.prepare.synthetic.plan import clip_rng, plan_split
+from fer.prepare.synthetic.script import Shot, write_script
 from fer.prepare.tracking import TrackedFrame, follow
 from tests.realmedia import find_realdata
 
@@ -241,6 +246,31 @@ def compare_sizes(detectors: dict[str, Timed], folder: Path, clip: Path, count: 
         print(f'{name}: {detectors[name].describe()}')
 
 
+def compare_painted(detectors: dict[str, Timed], count: int) -> None:
+    """Prints how many painted faces are found, and the error of their alignment against the true landmarks."""
+    print('\npainted faces: found, false, error mean, 95%')
+    results: dict[str, list[tuple[int, int, list[float]]]] = {name: [] for name in NAMES}
+    for plan in plan_split('Train', count, seed=7):
+        script = write_script(plan, 7)
+        landmarks = shape_face(script).landmarks
+        visible = np.flatnonzero(script.shots == Shot.FACE)
+        if script.occluder is not None or not visible.size:
+            continue
+        index = int(visible[visible.size // 2])
+        image = draw_frames(script, clip_rng(plan, 7, 1))[index]
+        place = similarity(TEMPLATE, landmarks[index])
+        corner, side = move(place, np.zeros((1, 2)))[0], float(np.hypot(*place[:, 0]))
+        for name, detect in detectors.items():
+            faces = detect(image)
+            true = [face for face in faces if is_same(face, (*corner, side, side), np.eye(2, 3))]
+            errors = [align_distance(landmarks[index], face.landmarks) for face in true[:1]]
+            results[name].append((bool(true), len(faces) - len(true), errors))
+    for name, rows in results.items():
+        errors = [error for row in rows for error in row[2]]
+        shown = f'{np.mean(errors):.1f}, {np.percentile(errors, 95):.1f}' if errors else '-'
+        print(f'{name}: {sum(row[0] for row in rows)} of {len(rows)}, {sum(row[1] for row in rows)}, {shown}')
+
+
 def paste(
     pixels: np.ndarray, backgrounds: Sequence[np.ndarray], side: int, count: int
 ) -> Iterator[tuple[np.ndarray, tuple[float, float, float, float]]]:
@@ -256,7 +286,7 @@ def paste(
 
 
 def main() -> None:
-    """Loads both detectors and prints the three tables."""
+    """Loads both detectors and prints the four tables."""
     folder = Path(flags.FLAGS.clips) if flags.FLAGS.clips else find_realdata()
     clips = sorted(path for path in folder.rglob('*') if path.suffix.lower() in VIDEO_SUFFIXES) if folder else []
     if folder is None or not clips:
@@ -271,6 +301,7 @@ def main() -> None:
     compare_changes(detectors, [clip for clip in clips if clip not in empty])
     if empty and (folder / 'fer2013').is_dir():
         compare_sizes(detectors, folder, empty[0], flags.FLAGS.faces)
+    compare_painted(detectors, flags.FLAGS.faces)
 
 
 if __name__ == '__main__':
