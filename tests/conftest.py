@@ -200,7 +200,7 @@ def tiny_config(data: Path, stage: str, model: str = 'vgg_face', **changes):
     settings = {'stage': stage, 'model': model, 'global_pool': model != 'vgg_face'}
     settings |= {f'{split}_manifest': folder / f'{split}{kind}.txt' for split in ('train', 'val')}
     settings |= {'batch_size': min(get_stage(stage, model).batch_size, 4), 'seq_len': 4, 'image_size': 32}
-    settings |= {'width': 0.05, 'rnn_units': 5, 'rnn_layers': 1, 'hidden_units': (6,)}
+    settings |= {'initialiser': 'fan_out', 'width': 0.05, 'rnn_units': 5, 'rnn_layers': 1, 'hidden_units': (6,)}
     settings |= {'learning_rate': 1e-2 if stage == 'audio' else 1e-3}
     settings |= {'train_epochs': (2,) if stage == 'audio' else (1, 1)}
     return TrainConfig(**settings_from(settings | changes))

@@ -10,7 +10,7 @@ import pytest
 from conftest import choices, run, tiny_config
 from nets import one_shot_session
 
-from fer.commands.train import keep_older_values, name_run
+from fer.commands.train import complete, keep_older_values, name_run
 from fer.errors import InputError
 from fer.nets import NETWORKS
 from fer.nets.early_fusion import early_fusion
@@ -166,6 +166,13 @@ def test_older_flags_have_the_older_scheme(painted, tmp_path):
     assert read_flagfile(tmp_path / 'flags.txt') == dataclasses.replace(config, initialiser='fan_in')
 
 
+def test_residual_networks_start_with_zero_branches():
+    defaults = {model: complete(TrainConfig(model=model)).initialiser for model in NETWORKS}
+    assert defaults['resnet50'] == defaults['se_resnext50'] == 'zero_gamma'
+    assert defaults['vgg_face'] == defaults['densenet121'] == 'fan_out'
+    assert complete(TrainConfig(model='resnet50', initialiser='fan_in')).initialiser == 'fan_in'
+
+
 def test_only_complete_flags_are_an_older_run():
     assert values_before(TrainConfig, OLDER) == {'initialiser': 'fan_in'}
     assert values_before(TrainConfig, [*OLDER, 'initialiser']) == {}
@@ -182,6 +189,8 @@ def test_a_resumed_run_keeps_its_scheme(painted, tmp_path):
 
 def test_names_of_runs_tell_schemes_apart():
     assert 'init' not in name_run(TrainConfig())
+    assert 'init' not in name_run(TrainConfig(model='resnet50', initialiser='zero_gamma'))
+    assert '_init_fan_out_' in f'_{name_run(TrainConfig(model="resnet50", initialiser="fan_out"))}'
     assert '_init_fan_in_' in f'_{name_run(TrainConfig(initialiser="fan_in"))}'
 
 
@@ -191,11 +200,11 @@ def test_learning_benchmark_compares_both_sides_and_resumes(painted_sound, tmp_p
     command = ('-m', 'tests.benchmarks.learning', '--networks=resnet18', '--seeds=1', '--epochs=1', '--images=8')
     command += (f'--data={painted_sound / "stills_a"}', f'--output={tmp_path}', '--image_size=32', '--batch_size=4')
     first = run(*command, '--threads=1')
-    (ours,) = re.findall(r'\| fan_out \| (\d+\.\d\d) \| (\d+\.\d) \|', first.out)
+    (ours,) = re.findall(r'\| zero_gamma \| (\d+\.\d\d) \| (\d+\.\d) \|', first.out)
     (theirs,) = re.findall(r'\| PyTorch \| (\d+\.\d\d) \| (\d+\.\d) \|', first.out)
     assert 0 < float(ours[0]) < 20
     assert 0 < float(theirs[0]) < 20
-    assert f'fan_out - PyTorch: {float(ours[1]) - float(theirs[1]):+.1f} points' in first.out
+    assert f'zero_gamma - PyTorch: {float(ours[1]) - float(theirs[1]):+.1f} points' in first.out
     second = run(*command, '--threads=1')
     assert second.out == first.out
     assert (first.err.count('$ '), second.err.count('$ ')) == (2, 0)

@@ -176,7 +176,7 @@ def test_choices_are_those_of_the_code():
 def test_flags_txt_has_every_setting_as_text(tmp_path):
     config = TrainConfig(
         train_manifest=('/a/train.txt', '/b/train.txt'), train_epochs=(5, 25), augment=KINDS, global_pool=True,
-        batch_size=4, clip_norm=1e-7,
+        initialiser='fan_out', batch_size=4, clip_norm=1e-7,
     )  # fmt: skip
     write_flagfile(tmp_path / 'flags.txt', config)
     lines = (tmp_path / 'flags.txt').read_text().splitlines()

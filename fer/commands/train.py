@@ -45,7 +45,7 @@ def main() -> None:
 
 def complete(config: TrainConfig) -> TrainConfig:
     """Returns settings in which the network and the stage have decided what is not given."""
-    from fer.nets import NETWORKS
+    from fer.nets import NETWORKS, default_initialiser
     from fer.training.stages import get_stage
 
     stage = get_stage(config.stage, config.model)
@@ -53,6 +53,8 @@ def complete(config: TrainConfig) -> TrainConfig:
     if config.global_pool is None:
         network = NETWORKS.get(config.model)
         decided['global_pool'] = bool(network and network.global_pool[0])
+    if config.initialiser is None:
+        decided['initialiser'] = default_initialiser(config.model)
     if config.batch_size is None:
         decided['batch_size'] = stage.batch_size
     if not config.run_dir:
@@ -81,6 +83,8 @@ def keep_older_values(config: TrainConfig, given: Sequence[str], *, resume: bool
 
 def name_run(config: TrainConfig) -> str:
     """Returns the name of a run, made of its main settings."""
+    from fer.nets import default_initialiser
+
     texts = {name: text.replace(',', '+') for name, text in format_values(config).items()}  # fusion.py splits at commas
     rnn = '_'.join(['{rnn_cell}{rnn_layers}x{rnn_units}'.format(**texts), *_name_kinds(config)])
     fc6 = [f'fc6drop{config.fc6_dropout:g}'] * (config.fc6_dropout > 0)
@@ -90,7 +94,7 @@ def name_run(config: TrainConfig) -> str:
         'early_fusion': ['option{fusion_option}'.format(**texts), rnn, *fc6],
     }
     pooling = [f'pool{config.vgg_pooling}'] * (config.vgg_pooling != 'source')
-    start = [f'init_{config.initialiser}'] * (config.initialiser != TrainConfig.initialiser)
+    start = [f'init_{config.initialiser}'] * (config.initialiser not in (None, default_initialiser(config.model)))
     parts = [*of_stage.get(config.stage, []), *pooling, *start, '{classify}_{aggregate}_len{seq_len}'.format(**texts)]
     return '_'.join([*parts, f'lr{config.learning_rate:g}', '{train_epochs}ep_seed{seed}'.format(**texts)])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 def registry_attribute(name: str) -> Any:
     """Returns an attribute of fer/nets/registry.py, or raises AttributeError as a module does."""
-    if name not in ('NETWORKS', 'Network', 'get_network'):
+    if name not in ('NETWORKS', 'Network', 'default_initialiser', 'get_network'):
         raise AttributeError(f"module 'fer.nets' has no attribute {name!r}")
     from fer.nets import registry
 

@@ -115,6 +115,11 @@ NETWORKS = {
 }
 
 
+def default_initialiser(model: str) -> str:
+    """Returns the value of --initialiser with which a network learned fastest (docs/performance.md)."""
+    return 'zero_gamma' if model in NETWORKS and NETWORKS[model].residual else 'fan_out'
+
+
 def get_network(name: str) -> Network:
     """Returns the network of a name, or raises InputError if the name is unknown."""
     if name not in NETWORKS:

@@ -441,7 +441,8 @@ class TrainConfig:
     reinit_fc: bool = setting('Start with fresh dense layers instead of restored ones.', False, section='6.2')
     initialiser: str = setting(
         'How new layers start, where no weights are restored.',
-        'fan_out',
+        None,
+        by_default='zero_gamma for networks with residual branches, else fan_out',
         choices={
             'fan_out': 'He over the fan-out, small classifiers, as in torchvision',
             'zero_gamma': 'as fan_out, and residual branches start at zero',

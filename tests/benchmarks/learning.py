@@ -86,8 +86,8 @@ def main() -> None:
         )
     output, bfloat16 = Path(values.output).absolute(), has_bfloat16()
     material = collect(Path(values.data), output, values.images, values.image_size)
-    sides = ours() if values.ours_only else [*ours(), PYTORCH]
     for network in values.networks:
+        sides = ours(network) if values.ours_only else [*ours(network), PYTORCH]
         found: dict[str, list[list[Epoch]]] = {side: [] for side in sides}
         for seed in range(values.seeds):  # sides take turns, so that a stopped comparison has equal numbers of seeds
             for side in sides:
@@ -95,14 +95,15 @@ def main() -> None:
         print_table(network, found, bfloat16=bfloat16)
 
 
-def ours() -> list[str]:
+def ours(network: str) -> list[str]:
     """Returns the values of --initialiser that train.py runs with."""
+    from fer.nets import default_initialiser
     from fer.runs.config import TrainConfig
 
     one = settings_of(TrainConfig)['initialiser']
     for name in flags.FLAGS.initialisers:
         one.check(name)
-    return flags.FLAGS.initialisers or [one.default]
+    return flags.FLAGS.initialisers or [default_initialiser(network)]
 
 
 def has_bfloat16() -> bool:
