@@ -142,8 +142,12 @@ def test_page_plays_the_annotated_video_if_written(answer):
     [
         ({'verdict': 'Happy', 'probabilities': {'Happy': 0.71}}, 'Happy, 71%'),
         ({'verdict': 'uncertain'}, 'has less than 40%, the threshold'),
+        ({'verdict': None, 'probabilities': None, 'why': 'two faces'}, 'There is no verdict: two faces.'),
         ({'verdict': None, 'probabilities': None}, 'no person has a face in at least 5 frames'),
-        ({'recall': None}, 'These networks have no card'),
+        ({'persons': [], 'verdict': 'uncertain'}, 'It is from the audio alone'),
+        ({'recall': None, 'members': ['a']}, 'These networks have no card'),
+        ({'members': [{'name': 'one', 'model': 'ffn', 'recall': {'Sad': 0.437}}]}, 'one, model ffn'),
+        ({'members': [{'name': 'one', 'model': 'ffn', 'recall': {'Sad': 0.437}}]}, 'Sad44%'),
         ({'persons': [], 'audio': None}, 'No person was found, and no audio was analysed'),
     ],
 )

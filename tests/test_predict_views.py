@@ -22,7 +22,7 @@ from fer.predict.answer import AUDIO_TIER, Segment, read_answer, write_segments
 from fer.predict.timelines import cut_overlaps
 from fer.predict.views import VIEWS, write_views
 from fer.prepare.ffmpeg import FFMPEG
-from fer.prepare.media import extract_wav
+from fer.prepare.media import Choice, extract_wav
 
 TIMELINES = ('vtt', 'eaf', 'textgrid')
 # Quotes, an arrow of WebVTT, tags, a line break, an entity, what an address quotes, and a byte that is not UTF-8.
@@ -166,7 +166,13 @@ def waves(answer):
 
 @pytest.mark.parametrize(
     ('name', 'codec', 'copied'),
-    [('a.mp4', 'aac', True), ('a.ts', 'aac', True), ('a.mkv', 'libopus', True), ('a.avi', 'pcm_s16le', False)],
+    [
+        ('a.mp4', 'aac', True),
+        ('a.ts', 'aac', True),
+        ('a.mkv', 'libopus', True),
+        ('b.mp4', 'libmp3lame', True),
+        ('a.avi', 'pcm_s16le', False),
+    ],
 )
 def test_annotated_video_keeps_audio_in_time(tmp_path, name, codec, copied):
     answer = make_answer(film(tmp_path / name, acodec=codec), tmp_path / 'out', 25, [range(1, 26)])
@@ -238,3 +244,22 @@ def test_video_that_is_gone_is_a_remark(tmp_path):
     [remark] = write_views(answer, ['video'])
     assert remark.startswith('no annotated.mp4: ')
     assert not (answer.folder / 'annotated.mp4').exists()
+
+
+def test_annotated_video_has_the_chosen_streams(tmp_path):
+    inputs = [ffmpeg.input(film(tmp_path / f'{name}.mp4', pattern=name)) for name in ('testsrc', 'smptebars')]
+    both = tmp_path / 'both.mp4'
+    streams = [inputs[1].video, inputs[1].audio, inputs[0].video]
+    ffmpeg.output(*streams, str(both), c='copy', loglevel='error').run(cmd=FFMPEG)
+    answer = make_answer(both, tmp_path / 'out', 25, [range(1, 26)])
+    write_views(answer, ['video'], streams=Choice(video=1))
+    paths = (answer.folder / 'annotated.mp4', *(tmp_path / f'{name}.mp4' for name in ('testsrc', 'smptebars')))
+    written, chosen, other = (pictures(path)[0][40:].astype(float) for path in paths)
+    assert np.abs(written - chosen).mean() < 30 < 60 < np.abs(written - other).mean()
+
+
+def test_main_person_is_the_one_of_the_verdict(tmp_path):
+    answer = make_answer(tmp_path / 'a.mp4', tmp_path / 'out', 25, [range(1, 9), range(1, 26), range(1, 26)])
+    assert annotate.main_person(answer) == 2
+    answer.summary['main_person'] = 3
+    assert annotate.main_person(answer) == 3

@@ -21,7 +21,15 @@ from fer.files import atomic_write
 from fer.predict.answer import Answer, FrameRow, name_tier
 from fer.predict.palette import COLOURS, to_rgb
 from fer.prepare.faces import Box
-from fer.prepare.media import FRAMES_PER_SECOND, MediaError, extract_wav, open_audio_packets, read_frames
+from fer.prepare.media import (
+    FRAMES_PER_SECOND,
+    PLAYERS_CHOICE,
+    Choice,
+    MediaError,
+    extract_wav,
+    open_audio_packets,
+    read_frames,
+)
 
 VIDEO_FILE = 'annotated.mp4'
 LONGEST_SIDE = 1920  # pixels. Larger videos are scaled down, because few players decode them without delay
@@ -60,7 +68,7 @@ class _Layout(NamedTuple):
         return self.names + self.bars + 3 * self.pad, self.line * len(EMOTIONS) + 2 * self.pad
 
 
-def write_video(answer: Answer, *, blur_others: bool = False) -> list[str]:
+def write_video(answer: Answer, *, blur_others: bool = False, streams: Choice = PLAYERS_CHOICE) -> list[str]:
     """Writes annotated.mp4: H.264 at 25 frames/s, even sides of at most LONGEST_SIDE pixels, and the audio.
 
     A player shows it in sync with the answer, because both begin at the source's time 0. The audio is copied. It is
@@ -68,8 +76,9 @@ def write_video(answer: Answer, *, blur_others: bool = False) -> list[str]:
 
     Args:
       answer: for a video that can still be read.
-      blur_others: whether to hide the faces of everyone except the person with most frames. A face stays hidden where
-        the detector misses it for up to a second.
+      blur_others: whether to hide the faces of everyone except the main person. A face stays hidden where the detector
+        misses it for up to a second.
+      streams: of the video that the answer is for.
 
     Returns:
       Remarks for the user: what had to be changed, or why there is no video.
@@ -79,10 +88,10 @@ def write_video(answer: Answer, *, blur_others: bool = False) -> list[str]:
     scenes = _hide_others(answer) if blur_others else (_Scene(rows, []) for rows in _rows_by_frame(answer))
     try:
         with atomic_write(path, 'wb') as file, av.open(file, 'w', format='mp4') as target, ExitStack() as stack:
-            frames = read_frames(answer.video)
+            frames = read_frames(answer.video, streams)
             first = next(frames)
             video = _add_video(target, first, remarks)
-            audio = _PacketQueue(target, _add_audio(target, answer.video, stack, remarks))
+            audio = _PacketQueue(target, _add_audio(target, (answer.video, streams), stack, remarks))
             count = 0
             for count, (image, scene) in enumerate(zip(itertools.chain([first], frames), scenes, strict=False), 1):
                 target.mux(video.encode(_to_video_frame(_paint(image, scene, (video.width, video.height)), count - 1)))
@@ -110,10 +119,15 @@ def _rows_by_frame(answer: Answer) -> Iterator[list[FrameRow]]:
         expected = frame + 1
 
 
+def main_person(answer: Answer) -> int:
+    """Returns whose faces decide the verdict, or who has most frames if the summary does not name one. 0 for none."""
+    persons = sorted(answer.summary['persons'], key=lambda person: (-person['frames'], person['id']))
+    return answer.summary.get('main_person') or (persons[0]['id'] if persons else 0)
+
+
 def _hide_others(answer: Answer) -> Iterator[_Scene]:
     """Yields the faces of each frame, and the boxes to hide, also where a face was missed for a short time."""
-    persons = answer.summary['persons']
-    main = max(persons, key=lambda person: (person['frames'], -person['id']))['id'] if persons else 0
+    main = main_person(answer)
     groups = _rows_by_frame(answer)
     ahead = deque(itertools.islice(groups, _GAP_FRAMES))
     last: dict[int, tuple[int, Box]] = {}  # by person, how many frames ago, and where
@@ -167,10 +181,10 @@ def _to_video_frame(image: np.ndarray, number: int) -> av.VideoFrame:
 
 
 def _add_audio(
-    target: av.container.OutputContainer, path: Path, stack: ExitStack, remarks: list[str]
+    target: av.container.OutputContainer, video: tuple[Path, Choice], stack: ExitStack, remarks: list[str]
 ) -> Iterator[av.Packet]:
     """Adds the stream for the audio, if the file has any, and returns its packets."""
-    source = stack.enter_context(open_audio_packets(path))
+    source = stack.enter_context(open_audio_packets(*video))
     if source is None:
         return iter(())
     if source.codec in _COPIED and not source.jumps:
@@ -178,7 +192,7 @@ def _add_audio(
         return _set_stream(source.packets, stream)
     reason = 'its time stamps jump' if source.codec in _COPIED else f'an MP4 cannot hold {source.codec}'
     wav = Path(stack.enter_context(tempfile.TemporaryDirectory()), 'audio.wav')
-    if not extract_wav(path, wav):
+    if not extract_wav(video[0], wav, video[1]):
         return iter(())
     remarks.append(f'{VIDEO_FILE} has its audio encoded again, as mono AAC, because {reason}')
     container = stack.enter_context(av.open(str(wav)))

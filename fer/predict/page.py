@@ -20,7 +20,7 @@ from markupsafe import Markup
 from fer.emotions import EMOTIONS, NUM_CLASSES
 from fer.errors import one_line
 from fer.files import atomic_write
-from fer.predict.annotate import VIDEO_FILE
+from fer.predict.annotate import VIDEO_FILE, main_person
 from fer.predict.answer import (
     AUDIO_TIER,
     FRAME_SECONDS,
@@ -93,6 +93,9 @@ def write_page(answer: Answer) -> None:
         **{'source': _source_of(answer), 'is_annotated': (answer.folder / VIDEO_FILE).exists(), 'cut_note': CUT_NOTE},
         files=[(file, text) for file, text in _FILES.items() if (answer.folder / file).exists()],
         hidden_persons=max(0, len(answer.summary['persons']) - MOST_PERSONS),
+        main=main_person(answer),
+        recalls=_recalls(answer.summary),
+        members=_members(answer.summary),
         responsible_use=_web_address(answer.summary.get('responsible_use')),
         script=Markup(script),
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -203,6 +206,31 @@ def _source_of(answer: Answer) -> str:
         return ''
     # A browser goes up by names, not through links, so neither path is resolved.
     return quote(os.fsencode(os.path.relpath(os.path.abspath(answer.video), os.path.abspath(answer.folder))))
+
+
+def _recalls(summary: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Returns the recall of each emotion by network, or the only known one."""
+    members = [member for member in summary['members'] if isinstance(member, dict) and member.get('recall')]
+    if members:
+        return [(str(member.get('name', '')), member['recall']) for member in members]
+    return [(str(summary.get('recall_of') or 'the networks'), summary['recall'])] if summary.get('recall') else []
+
+
+def _members(summary: dict[str, Any]) -> list[str]:
+    """Returns each network in a line."""
+    lines = []
+    for member in summary['members']:
+        facts = dict(member) if isinstance(member, dict) else {'name': member}
+        facts.pop('recall', None)
+        texts = [str(facts.pop('name', ''))]
+        for key, value in facts.items():
+            texts.append(
+                f'{key.replace("_", " ")} {value:.3f}'
+                if isinstance(value, float)
+                else f'{key.replace("_", " ")} {value}'
+            )
+        lines.append(', '.join(texts))
+    return lines
 
 
 def _web_address(address: object) -> str:

@@ -88,18 +88,21 @@ def _make_watching(request: PredictionRequest, members: Sequence[Member]) -> Wat
     """Returns the settings of the pass, which follow from what the members learned from."""
     cut = next((member.cut for member in members if member.cut), None)
     rates = [member.sample_rate for member in members if member.reads_audio]
-    streams = (None if number < 0 else number for number in (request.video_stream, request.audio_stream))
     return Watching(
         detector=request.detector if cut else '',
         person=request.person,
         image_size=cut.image_size if cut else 0,
         margin=cut.margin if cut else 0.0,
-        streams=Choice(*streams),
+        streams=_chosen_streams(request),
         sample_rate=rates[0] if rates else None,
         opensmile_sets=tuple(sorted({name for member in members for name in member.opensmile_sets})),
         clip_context=next((member.clip_context for member in members if member.clip_context), ''),
         audio_window=request.audio_window,
     )
+
+
+def _chosen_streams(request: PredictionRequest) -> Choice:
+    return Choice(*(None if number < 0 else number for number in (request.video_stream, request.audio_stream)))
 
 
 def _is_finished(request: PredictionRequest, source: Source, keys: tuple) -> bool:
@@ -172,7 +175,7 @@ def _answer_one(source: Source, tools: Tools, free: queue.Queue, keys: tuple, ba
             summary = answer_video(source, target, tools, watcher, made_with, bar.update)
             answer = read_answer(Path(source.path), target)
             views = [name for name in request.write if name in VIEWS]
-            remarks = write_views(answer, views, blur_others=request.blur_others)
+            remarks = write_views(answer, views, blur_others=request.blur_others, streams=_chosen_streams(request))
             for name, file in _PARTS.items():
                 if name not in request.write and name != 'summary':  # a summary makes an answer resumable
                     (target / file).unlink()

@@ -151,7 +151,7 @@
 
   function describe(tier) {
     const values = read(tier, now, now + 0.001);
-    if (!values) return tier.windows ? 'no audio' : 'no face';
+    if (!values) return tier.windows ? 'silent' : 'no face';
     const emotion = best(values);
     return `${data.emotions[emotion]} ${Math.round(100 * values[emotion])}%`;
   }

@@ -9,10 +9,11 @@ audio.py    the audio as mono wav, with silence in its gaps
 """
 
 from fer.prepare.media.read import AudioPackets, estimate_seconds, extract_wav, open_audio_packets, read_frames
-from fer.prepare.media.streams import FRAMES_PER_SECOND, Choice, Findings, MediaError, ffmpeg_build
+from fer.prepare.media.streams import FRAMES_PER_SECOND, PLAYERS_CHOICE, Choice, Findings, MediaError, ffmpeg_build
 
 __all__ = [
     'FRAMES_PER_SECOND',
+    'PLAYERS_CHOICE',
     'AudioPackets',
     'Choice',
     'Findings',

@@ -27,7 +27,7 @@ class AudioPackets(NamedTuple):
     """The audio of a media file as it is stored."""
 
     stream: av.audio.AudioStream
-    codec: str  # FFmpeg's name, such as `aac`
+    codec: str  # FFmpeg's name of the format, such as `aac`
     jumps: bool  # whether its time stamps jump
     packets: Iterator[av.Packet]  # by time, with stamps from the file's time 0 on
 
@@ -128,7 +128,7 @@ def open_audio_packets(path: str | Path, choice: Choice = PLAYERS_CHOICE) -> Ite
         stream = container.streams[plan.streams['audio']]
         assert isinstance(stream, av.audio.AudioStream)
         packets = read_packets(container, plan, 'audio', errors)
-        yield AudioPackets(stream, stream.codec_context.codec.name, bool(plan.clock.jumps), packets)
+        yield AudioPackets(stream, stream.codec_context.codec.canonical_name, bool(plan.clock.jumps), packets)
 
 
 def estimate_seconds(path: str | Path) -> float:
