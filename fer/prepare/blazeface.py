@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MIN_FACE = 20  # pixels, the smallest face. In a large image it is MIN_FACE_SHARE of the shorter side.
 REACH = 2.0  # side of the square around a box that the second step gets, in sides of the box
 
-PROPOSED, FOUND = 0.2, 0.5  # scores above which the first step proposes a box, and the second finds a face
+PROPOSED, FOUND = 0.12, 0.5  # scores above which the first step proposes a box, and the second finds a face
 
 _OVERLAP = 0.2  # of neighbouring squares of the first step, as a share of their side
 _SAME_FACE = 0.3  # intersection over union above which two boxes are one face, MediaPipe's value
