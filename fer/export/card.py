@@ -204,7 +204,7 @@ def _write_readme(about: dict[str, Any]) -> list[str]:
             for name, facts in (about['inputs'] | about['outputs']).items()
         ),
         '',
-        'Preprocessing is inside: give bytes of images and features as they are.',
+        'The network scales pixels and features itself. Give them as they are.',
         f'{explain_temperature(Calibration(**about["calibration"])).capitalize()}.',
     ]
     for scores in about['scores']:
@@ -213,6 +213,10 @@ def _write_readme(about: dict[str, Any]) -> list[str]:
         lines += ['', f'{starter["summary"]}.', f'Terms: {starter["notice"]}, here `{LICENCE_FILE}`.']
         lines += ['', 'Not for:', '', *(f'- {use}' for use in starter['not_for'])]
     else:
-        lines += ['', 'The terms of the training data, and of weights that the run started from, hold for the network.']
+        lines += [
+            '',
+            'The terms of the training data, and of weights that the run started from, hold for the network.',
+            '',
+        ]
         lines += [f'- {line}' for line in source['restored']]
     return lines

@@ -9,7 +9,7 @@ import numpy as np
 
 from fer.errors import InputError
 from fer.export.card import EXAMPLE_FILE, README_FILE, describe, explain_temperature, make_metadata, write_files
-from fer.export.graph import AUDIO, IMAGES, LENGTHS, ServedGraph, build_served, has_windows, old_loops
+from fer.export.graph import AUDIO, IMAGES, LENGTHS, ServedGraph, build_served, has_windows, old_loops, open_cpu_session
 from fer.export.onnx_file import MODEL_FILE, check_extra, run_onnx, write_onnx
 from fer.export.request import ONNX, ExportRequest
 from fer.export.saved_model import MODEL_FOLDER, run_saved_model, write_saved_model
@@ -50,7 +50,7 @@ def export(request: ExportRequest) -> list[str]:
     calibration = calibrate(request, source)
     about = describe(request.format, source, calibration)
     with atomic_folder(output) as folder:
-        with tf.Graph().as_default(), old_loops(), tf.Session() as session:
+        with tf.Graph().as_default(), old_loops(), open_cpu_session() as session:
             served = build_served(source.blueprint, calibration.temperature)
             source.restore(session)
             written = _write_network(request, folder, session, served, source.blueprint, make_metadata(about, source))

@@ -47,6 +47,11 @@ def old_loops() -> Iterator[None]:
             tf.enable_control_flow_v2()
 
 
+def open_cpu_session() -> tf.Session:
+    """Opens a session of the default graph that uses no GPU, because a GPU may round products to 10 bits (TF32)."""
+    return tf.Session(config=tf.ConfigProto(device_count={'GPU': 0}))
+
+
 def build_served(blueprint: Blueprint, temperature: float) -> ServedGraph:
     """Adds a network with its preprocessing and its calibration to the default graph.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer.export.graph import ServedGraph
+from fer.export.graph import ServedGraph, open_cpu_session
 from fer.tf1 import tf
 from fer.training.disk_errors import tensorflow_writes
 
@@ -40,7 +40,7 @@ def write_saved_model(
 
 def run_saved_model(folder: Path, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the outputs of a SavedModel, by their names."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), open_cpu_session() as session:
         graph = tf.saved_model.loader.load(session, [tf.saved_model.tag_constants.SERVING], str(folder))
         signature = graph.signature_def[_SIGNATURE]
         outputs = {name: about.name for name, about in signature.outputs.items()}
