@@ -35,7 +35,6 @@ SIZE = 48
 WINDOWS = {
     'temporal': {'stage': 'temporal', 'bidirectional': True, 'attention': True},
     'early fusion': {'stage': 'early_fusion', 'fusion_option': 2},
-    'median': {'stage': 'finetune', 'aggregate': 'median', 'classify': 'padded'},
 }
 RED_CLASS, COLD_CLASS, BLIND_CLASS = 4, 2, 6
 DENSE = [f'{layer}/{kind}' for layer in ('fc6', 'fc7', 'fc8') for kind in ('weights', 'biases')]
@@ -196,8 +195,7 @@ def test_shares_of_a_mean_add_up_to_it(classify):
     'settings',
     [
         {'stage': 'temporal', 'width': 0.02},
-        {'stage': 'early_fusion', 'fusion_option': 1, 'width': 0.02},
-        {'stage': 'finetune', 'aggregate': 'median', 'width': 0.02},
+        {'stage': 'finetune', 'aggregate': 'median', 'classify': 'padded', 'width': 0.02},
         {'stage': 'audio', 'model': 'audio_gru', 'bidirectional': True},
     ],
     ids=str,
