@@ -278,6 +278,17 @@ def test_explanations_name_every_member(corpus, runs, tmp_path):
     assert list((tmp_path / video.stem / 'explain').glob('frame_*_person_1.jpg'))
 
 
+def test_explanations_leave_out_members_without_answer(corpus, runs, tmp_path):
+    """Early fusion does not answer for a video without audio."""
+    (video, *_) = sorted((corpus / 'raw' / 'Val_AFEW').rglob('*.avi'))
+    silent = tmp_path / 'silent.avi'
+    ffmpeg.input(str(video)).output(str(silent), an=None, c='copy', loglevel='error').run(cmd=FFMPEG)
+    predict(make_request(silent, tmp_path / 'out', [runs['finetune'], runs['early_fusion']], explain=True))
+    index = json.loads((tmp_path / 'out' / 'silent' / 'explain' / 'explain.json').read_text())
+    assert [one['member'] for one in index['people']] == [str(runs['finetune'])]
+    assert index['audio'] == []
+
+
 def test_windows_of_audio_cover_it():
     assert cut_windows(2.5, 4) == [(0, 2.5)]
     assert cut_windows(4, 4) == [(0, 4)]

@@ -34,8 +34,10 @@ def explain_video(
             if member.reads_faces:
                 with open_explainer(member.blueprint, partial(restore, member=member)) as explainer:
                     for person, own in enumerate(rows):
-                        if not np.isnan(people[person]).any():
-                            yield _explain_person(explainer, member, index, seen, person, own, people[person])
+                        records = seen.spool.read(own)
+                        # NaN: this member did not answer for the person, without audio or with too few frames.
+                        if not (np.isnan(people[person]).any() or np.isnan(records['logits'][:, index]).any()):
+                            yield _explain_person(explainer, member, index, seen, person, records, people[person])
 
         for index, (frames, logits) in seen.heard.of_clips.items():
             if not np.isnan(audio).any():
@@ -57,9 +59,14 @@ def explain_video(
 
 
 def _explain_person(
-    explainer: Explainer, member: Member, index: int, seen: Pass, person: int, rows: array, probabilities: np.ndarray
+    explainer: Explainer,
+    member: Member,
+    index: int,
+    seen: Pass,
+    person: int,
+    records: np.ndarray,
+    probabilities: np.ndarray,
 ) -> PersonExplanation:
-    records = seen.spool.read(rows)
     clips = seen.open_clips() if member.reads_audio else None
 
     def read_faces(positions: Sequence[int]) -> list[bytes]:
