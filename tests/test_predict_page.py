@@ -137,6 +137,11 @@ def test_page_plays_the_annotated_video_if_written(answer):
     (answer.folder / 'annotated.mp4').unlink()
 
 
+def test_page_of_unhidden_faces_is_a_remark(answer):
+    [remark] = write_views(answer, ['html'], blur_others=True)
+    assert 'whose faces are not hidden' in remark
+
+
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [

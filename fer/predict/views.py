@@ -4,7 +4,7 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
-from fer.predict.annotate import write_video
+from fer.predict.annotate import VIDEO_FILE, write_video
 from fer.predict.answer import Answer
 from fer.predict.page import write_page
 from fer.predict.timelines import write_eaf, write_textgrid, write_vtt
@@ -41,4 +41,6 @@ def write_views(
         if name in names:
             options: dict[str, Any] = {'blur_others': blur_others, 'streams': streams} if name == _READS_VIDEO else {}
             remarks += write(answer, **options) or []
+    if blur_others and 'html' in names and not (answer.folder / VIDEO_FILE).exists():
+        remarks.append('the page plays the video itself, whose faces are not hidden; add video to --write')
     return remarks
