@@ -281,7 +281,7 @@ def _annotate(canvas: np.ndarray, row: FrameRow, box: Box, layout: _Layout, *, w
         top = int(np.argmax(row.probabilities))
         text += f': {EMOTIONS[top]} {100 * row.probabilities[top]:.0f}%'
         colour = to_rgb(COLOURS[EMOTIONS[top]])
-    thickness = max(1, round(3 * layout.font))
+    thickness = max(2, round(3 * layout.font))
     cv2.rectangle(canvas, (x, y), (x + w, y + h), _BLACK, thickness + 2)
     cv2.rectangle(canvas, (x, y), (x + w, y + h), colour, thickness)
     text_width = cv2.getTextSize(text, _FONT, layout.font, 1)[0][0] + 2 * layout.pad
