@@ -93,6 +93,7 @@ def make_blueprint(stage, model, audio_scaling='zscore', **changes):
         'hidden_units': (6,),
     }
     settings |= {'stage': stage, 'model': model, 'global_pool': model != 'vgg_face', 'run_dir': 'run'}
+    settings |= {'initialiser': 'fan_out'}
     config = TrainConfig(**settings | {'train_manifest': ('train.txt',)} | changes)
     scaling = None
     if row.contents.audio_size:
