@@ -24,7 +24,7 @@ from fer.predict.sources import Source, find_sources
 from fer.predict.verdict import make_fusion
 from fer.predict.views import VIEWS, write_views
 from fer.predict.watch import Watcher, Watching
-from fer.prepare.detectors import BOXES, DETECTORS, make_detector
+from fer.prepare.detectors import BOXES, make_detector
 from fer.prepare.media import FRAMES_PER_SECOND, Choice, MediaError, estimate_seconds
 from fer.prepare.records import key_of
 from fer.progress import progress
@@ -80,7 +80,7 @@ def _check_detector(name: str) -> None:
     """Raises InputError for a detector that does not exist or needs what videos do not have."""
     if name == BOXES:
         raise InputError(f'--detector={name}: expected another detector, because videos list no boxes')
-    if name not in DETECTORS:
+    if name != 'mtcnn':  # MTCNN takes seconds to load
         make_detector(name)
 
 
