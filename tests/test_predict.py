@@ -209,12 +209,14 @@ def test_two_people_are_two_tracks(corpus, runs, tmp_path):
 
 
 def test_few_faces_give_no_verdict(corpus, runs, tmp_path):
-    predict(make_request(corpus / 'raw' / 'Val_AFEW', tmp_path, [runs['finetune']], min_faces=1000))
+    members = [runs['finetune'], runs['ffn']]
+    predict(make_request(corpus / 'raw' / 'Val_AFEW', tmp_path, members, min_faces=1000))
     for path in tmp_path.rglob('summary.json'):
         summary = read_summary(path.parent)
         assert summary['verdict'] is None
         assert '1000 are needed' in summary['why']
         assert summary['persons'][0]['frames'] > 0
+        assert summary['audio']['verdict'] in EMOTIONS
 
 
 def test_damaged_videos_are_listed(corpus, runs, tmp_path):

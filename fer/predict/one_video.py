@@ -312,7 +312,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Returns the content of SUMMARY_FILE.
 
-    The verdict of the video is that of its main person's faces and of the audio.
+    The verdict of the video is that of its main person's faces and of the audio. If members read faces, a video with
+    pictures has no verdict from the audio alone.
 
     Args:
       source: the video.
@@ -325,6 +326,8 @@ def summarise(
     request, fusion, ended = tools.request, tools.fusion, seen.ended
     main = logits[ended.main] if ended.main >= 0 else np.full(spoken.shape, np.nan)
     together = np.where(np.isnan(main), spoken, main)
+    if ended.frames and any(member.reads_faces for member in tools.members) and np.isnan(main).all():
+        together[:] = np.nan  # too few faces, so the audio alone does not decide
     scores, (probabilities, of_audio) = _fuse(fusion, [together, spoken])
     _, of_people = _fuse(fusion, logits)
     frames_with_face = len({int(frame) for chunk in seen.spool.chunks() for frame in np.unique(chunk['frame'])})
@@ -385,8 +388,8 @@ def _fuse(fusion: Fusion, rows: Sequence[np.ndarray] | np.ndarray) -> tuple[np.n
 def _explain(seen: Pass, rows: Sequence[array], request: PredictionRequest, probabilities: np.ndarray) -> str:
     """Returns why there is no verdict or only an uncertain one, '' with a verdict."""
     if np.isnan(probabilities).any():
-        if not seen.spool.count:
-            return 'no face and no audio that a member reads'
+        if not seen.ended.frames:
+            return 'no audio that a member reads'
         faces = len(rows[seen.ended.main]) if seen.ended.main >= 0 else 0
         return f'{faces} faces of the main person, at least {request.min_faces} are needed'
     if probabilities.max() < request.threshold:
@@ -399,12 +402,12 @@ def _find_problems(seen: Pass, tools: Tools) -> list[str]:
     problems = []
     hears = [member.name for member in tools.members if member.reads_audio]
     if hears and not seen.ended.audio_seconds:
-        problems.append(f'no audio, so {" and ".join(hears)} give no answer')
+        problems.append(f'no audio for {" and ".join(hears)}')
     if seen.ended.audio_seconds > LONGEST_WHOLE and any(member.kind == FUNCTIONALS for member in tools.members):
         problems.append(f'audio longer than {LONGEST_WHOLE:.0f} s: its verdict is the mean over its windows')
     sees = [member.name for member in tools.members if member.reads_faces]
     if sees and not seen.ended.frames:
-        problems.append(f'no pictures, so {" and ".join(sees)} give no answer')
+        problems.append(f'no pictures for {" and ".join(sees)}')
     unfitted = [member.name for member in tools.members if member.temperature_from.startswith('not fitted')]
     if unfitted:
         problems.append(f'probabilities of {" and ".join(unfitted)} are not calibrated')
