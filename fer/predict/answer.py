@@ -153,7 +153,7 @@ def read_segments(path: Path) -> list[Segment]:
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
     """Writes summary.json."""
     with atomic_write(path) as file:
-        json.dump(summary, file, indent=1, ensure_ascii=False)
+        json.dump(summary, file, indent=1)
         file.write('\n')
 
 

@@ -58,7 +58,7 @@ def predict(request: PredictionRequest) -> int:
     fusion = make_fusion(request.method, members)
     settings = SessionSettings(intra_op_threads=max(1, count_cpus() - 1), gpu=request.gpu)
     check_session(settings)
-    watching = _make_watching(request, members)
+    watching = make_watching(request, members)
     keys = (request.method, request.person, request.min_faces, request.threshold, *request.write)
     keys = (*watching, *keys, request.columns, request.blur_others, request.explain, *digest_weights(members).items())
     todo = [source for source in sources if not _is_finished(request, source, keys)]
@@ -84,7 +84,7 @@ def _check_detector(name: str) -> None:
         make_detector(name)
 
 
-def _make_watching(request: PredictionRequest, members: Sequence[Member]) -> Watching:
+def make_watching(request: PredictionRequest, members: Sequence[Member]) -> Watching:
     """Returns the settings of the pass, which follow from what the members learned from."""
     cut = next((member.cut for member in members if member.cut), None)
     rates = [member.sample_rate for member in members if member.reads_audio]
