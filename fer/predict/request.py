@@ -47,7 +47,7 @@ class PredictionRequest:
     )
     detector: str = setting(
         'Face detector: blazeface, mtcnn, haar, none for pictures that are all face, or package.module:function.',
-        'mtcnn',
+        'blazeface',
     )
     person: str = setting(
         'Whose faces decide the verdict of the video.',

@@ -11,6 +11,8 @@ import sys
 import time
 import warnings
 
+import cv2
+
 os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
 os.environ['CUDA_VISIBLE_DEVICES'] = ''
 warnings.simplefilter('ignore')
@@ -18,8 +20,11 @@ warnings.simplefilter('ignore')
 
 def main() -> None:
     began = time.perf_counter()
+    import facenet_pytorch  # noqa: F401 (before TensorFlow, after which some builds of PyTorch crash)
     from fer.classes import Video
     from fer.fer import FER
+
+    cv2.destroyAllWindows = lambda: None  # headless OpenCV has no windows to close
 
     detector = FER(mtcnn=True)
     rows = Video(sys.argv[1]).analyze(
