@@ -129,7 +129,7 @@ def _is_finished(request: PredictionRequest, source: Source, keys: tuple) -> boo
 @contextmanager
 def _watchers(settings: Watching, count: int) -> Iterator[list[Watcher]]:
     """Starts processes that watch, and ends them with the block."""
-    watchers = [Watcher(settings) for _ in range(count)]
+    watchers = [Watcher(settings, max(1, count_cpus() // count)) for _ in range(count)]
     try:
         yield watchers
     finally:

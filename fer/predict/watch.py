@@ -99,10 +99,15 @@ class Failed(NamedTuple):
 
 
 class Watcher:
-    """A process that watches videos, one after the other. A new process replaces one that died."""
+    """A process that watches videos, one after the other. A new process replaces one that died.
 
-    def __init__(self, settings: Watching) -> None:
-        self._settings = settings
+    Args:
+      settings: of the passes.
+      threads: of the detector. They change the time and no number.
+    """
+
+    def __init__(self, settings: Watching, threads: int) -> None:
+        self._settings, self._threads = settings, threads
         self._process: Any = None
         self._connection: Connection
         self.start()
@@ -113,7 +118,7 @@ class Watcher:
             return
         context = multiprocessing.get_context('spawn')  # a detector's TensorFlow does not survive a fork
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._settings), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._settings, self._threads), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -152,10 +157,10 @@ class Watcher:
         self._process = None
 
 
-def _serve(connection: Connection, settings: Watching) -> None:
+def _serve(connection: Connection, settings: Watching, threads: int) -> None:
     """Watches the videos that are asked for, until the other side closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles an interruption
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(threads)
     lock = threading.Lock()
 
     def send(message: Any) -> None:

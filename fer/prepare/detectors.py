@@ -51,7 +51,7 @@ def make_mtcnn() -> Detector:
 
 
 def make_blazeface() -> Detector:
-    """Loads BlazeFace (fer/prepare/blazeface.py), on one thread."""
+    """Loads BlazeFace (fer/prepare/blazeface.py)."""
     from fer.prepare.blazeface import BlazeFace  # imported here, because no other detector needs LiteRT
 
     return BlazeFace().detect

@@ -24,7 +24,7 @@ def main() -> None:
     from fer.classes import Video
     from fer.fer import FER
 
-    cv2.destroyAllWindows = lambda: None  # headless OpenCV has no windows to close
+    cv2.destroyAllWindows, cv2.waitKey = lambda: None, lambda delay=0: -1  # headless OpenCV has no windows
 
     detector = FER(mtcnn=True)
     rows = Video(sys.argv[1]).analyze(
