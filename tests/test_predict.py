@@ -30,9 +30,9 @@ from fer.training.train import train
 
 # Stage, network and manifest of the runs that answer together: every kind of input that a network can have.
 RUNS = {
-    'finetune': ('finetune', 'resnet18', 'val.txt', {}),
-    'median': ('temporal', 'resnet18', 'val.txt', {'video_answer': 'median'}),
-    'early_fusion': ('early_fusion', 'resnet18', 'val_audiovisual.txt', {'fusion_option': 1}),
+    'finetune': ('finetune', 'vgg_face', 'val.txt', {}),
+    'median': ('temporal', 'vgg_face', 'val.txt', {'video_answer': 'median'}),
+    'early_fusion': ('early_fusion', 'vgg_face', 'val_audiovisual.txt', {'fusion_option': 1}),
     'gru': ('audio', 'audio_gru', 'val_clips.txt', {}),
     'ffn': ('audio', 'ffn', 'val_functionals.txt', {}),
 }
