@@ -18,7 +18,7 @@ import numpy as np
 
 from fer.emotions import EMOTIONS
 from fer.files import atomic_write
-from fer.predict.answer import Answer, FrameRow, name_tier
+from fer.predict.answer import RESPONSIBLE_USE, Answer, FrameRow, name_tier
 from fer.predict.palette import COLOURS, to_rgb
 from fer.prepare.faces import Box
 from fer.prepare.media import (
@@ -90,6 +90,7 @@ def write_video(answer: Answer, *, blur_others: bool = False, streams: Choice = 
         with atomic_write(path, 'wb') as file, av.open(file, 'w', format='mp4') as target, ExitStack() as stack:
             frames = read_frames(answer.video, streams)
             first = next(frames)
+            target.metadata['comment'] = f'Responsible use: {RESPONSIBLE_USE} of the software'
             video = _add_video(target, first, remarks)
             audio = _PacketQueue(target, _add_audio(target, (answer.video, streams), stack, remarks))
             count = 0

@@ -34,6 +34,7 @@ OPENFACE_COLUMNS = {
 }
 FRAME_SECONDS = 0.04
 AUDIO_TIER = 'audio'
+RESPONSIBLE_USE = 'docs/responsible-use.md'  # of this software, named in every output that has room for it
 
 
 class FrameRow(NamedTuple):

@@ -17,6 +17,7 @@ from fer.predict.answer import (
     AUDIO_TIER,
     FRAME_SECONDS,
     FRAMES_FILE,
+    RESPONSIBLE_USE,
     SEGMENTS_FILE,
     SUMMARY_FILE,
     FrameRow,
@@ -36,7 +37,6 @@ from fer.predict.verdict import Fusion, decide, name_probabilities
 from fer.predict.watch import LONGEST_WHOLE, AudioHeard, Found, FramesSeen, Watcher
 from fer.training.predict import combine_logits
 
-RESPONSIBLE_USE = 'docs/responsible-use.md'
 _PACKAGES = ('tensorflow', 'numpy', 'opencv-python-headless', 'av', 'opensmile', 'mtcnn')
 _FACES_AT_ONCE = 256  # of windows
 
@@ -330,14 +330,13 @@ def summarise(
         together[:] = np.nan  # too few faces, so the audio alone does not decide
     scores, (probabilities, of_audio) = _fuse(fusion, [together, spoken])
     _, of_people = _fuse(fusion, logits)
-    frames_with_face = len({int(frame) for chunk in seen.spool.chunks() for frame in np.unique(chunk['frame'])})
     hears = any(member.reads_audio for member in tools.members)
     recalling = next((member for member in tools.members if member.recall), None)
     return {
         'video': source.path,
         'duration_s': round(max(ended.frames * FRAME_SECONDS, ended.audio_seconds), 2),
         'frames': ended.frames,
-        'frames_with_face': frames_with_face,
+        'frames_with_face': seen.spool.count_frames(),
         'width': ended.size[0],
         'height': ended.size[1],
         'persons': [

@@ -171,14 +171,16 @@ def _answer_one(source: Source, tools: Tools, free: queue.Queue, keys: tuple, ba
     watcher = free.get()
     try:
         made_with = '' if source.is_camera else key_of(Path(source.path), keys)
-        with atomic_folder(_vacant(folder)) as target:
+        with atomic_folder(folder) as target:
             summary = answer_video(source, target, tools, watcher, made_with, bar.update)
             answer = read_answer(Path(source.path), target)
-            views = [name for name in request.write if name in VIEWS]
+            # A camera leaves no file that could be annotated.
+            views = [name for name in request.write if name in VIEWS and not (source.is_camera and name == 'video')]
             remarks = write_views(answer, views, blur_others=request.blur_others, streams=_chosen_streams(request))
             for name, file in _PARTS.items():
                 if name not in request.write and name != 'summary':  # a summary makes an answer resumable
                     (target / file).unlink()
+            shutil.rmtree(folder, ignore_errors=True)  # an earlier answer, kept until now
         return Outcome(source, '; '.join([f'{source.path}: {_describe(summary)}', *remarks]))
     except MediaError as error:
         return Outcome(source, f'{source.path}: {error}', str(error))
@@ -188,13 +190,6 @@ def _answer_one(source: Source, tools: Tools, free: queue.Queue, keys: tuple, ba
         raise
     finally:
         free.put(watcher)
-
-
-def _vacant(folder: Path) -> Path:
-    """Returns the folder, without an earlier answer."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    return folder
 
 
 def _describe(summary: dict[str, Any]) -> str:

@@ -58,6 +58,14 @@ class Spool:
         for first in range(0, self.count, _CHUNK):
             yield self.read(range(first, min(first + _CHUNK, self.count)))
 
+    def count_frames(self) -> int:
+        """Returns the number of frames that have a face."""
+        number, last = 0, 0
+        for chunk in self.chunks():
+            number += int(np.count_nonzero(np.diff(chunk['frame'], prepend=last)))
+            last = int(chunk['frame'][-1])
+        return number
+
     def read(self, rows: Sequence[int]) -> np.ndarray:
         """Returns records by their numbers."""
         self._records.flush()

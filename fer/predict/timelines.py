@@ -18,7 +18,7 @@ from typing import NamedTuple
 from fer.emotions import EMOTIONS
 from fer.errors import one_line
 from fer.files import atomic_write
-from fer.predict.answer import AUDIO_TIER, FRAME_SECONDS, Answer, Segment, name_tier
+from fer.predict.answer import AUDIO_TIER, FRAME_SECONDS, RESPONSIBLE_USE, Answer, Segment, name_tier
 
 VTT_FILE, EAF_FILE, TEXTGRID_FILE = 'timeline.vtt', 'timeline.eaf', 'timeline.TextGrid'
 CUT_NOTE = 'Windows of the audio overlap. Here each ends, and the next one begins, in the middle of their overlap.'
@@ -89,6 +89,7 @@ def write_vtt(answer: Answer) -> None:
     name = one_line(answer.video.name).replace('-->', '->')
     with atomic_write(answer.folder / VTT_FILE) as file:
         file.write(f'WEBVTT\n\nNOTE Emotions in {name}, with their mean probability. {CUT_NOTE}\n')
+        file.write(f'\nNOTE Responsible use: {RESPONSIBLE_USE} of the software\n')
         for begin, end, _, tier, stretch in cues:
             text = f'<v {_escape_cue(tier)}>{_escape_cue(stretch.label)} {stretch.score:.2f}'
             file.write(f'\n{_format_clock(begin)} --> {_format_clock(end)}\n{text}\n')
@@ -115,6 +116,7 @@ def write_eaf(answer: Answer) -> None:
     header = ET.SubElement(root, 'HEADER', {'MEDIA_FILE': '', 'TIME_UNITS': 'milliseconds'})
     ET.SubElement(header, 'MEDIA_DESCRIPTOR', _describe_media(answer))
     ET.SubElement(header, 'PROPERTY', {'NAME': 'audio windows'}).text = CUT_NOTE
+    ET.SubElement(header, 'PROPERTY', {'NAME': 'responsible use'}).text = RESPONSIBLE_USE
     count = sum(map(len, tiers.values()))
     ET.SubElement(header, 'PROPERTY', {'NAME': 'lastUsedAnnotationId'}).text = str(count)
     times = sorted({time for stretches in tiers.values() for s in stretches for time in (s.begin, s.end)})

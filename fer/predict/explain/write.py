@@ -19,7 +19,7 @@ import numpy as np
 
 from fer.emotions import EMOTIONS
 from fer.files import atomic_write
-from fer.predict.answer import FRAME_SECONDS
+from fer.predict.answer import FRAME_SECONDS, RESPONSIBLE_USE
 from fer.predict.explain.explainer import LEFT_OUT, SHARE, GroupContributions
 from fer.predict.explain.people import AudioExplanation, ExplainedWindow, Overlay, PersonExplanation
 
@@ -58,7 +58,7 @@ def write_explanations(
     """
     target = folder / FOLDER
     target.mkdir(parents=True, exist_ok=True)
-    index: dict[str, Any] = {'methods': METHODS, 'people': [], 'audio': []}
+    index: dict[str, Any] = {'responsible_use': RESPONSIBLE_USE, 'methods': METHODS, 'people': [], 'audio': []}
     with contextlib.ExitStack() as stack:
         frames = _open_table(stack, target / FRAMES_FILE, FRAMES_COLUMNS)
         groups = _open_table(stack, target / GROUPS_FILE, GROUPS_COLUMNS)
