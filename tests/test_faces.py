@@ -12,13 +12,14 @@ import pytest
 from conftest import make_clip, realdata, run
 
 from fer.errors import InputError
+from fer.prepare import tracking
 from fer.prepare.detectors import DETECTORS, make_detector
 from fer.prepare.faces import TEMPLATE, Face, align
 from fer.prepare.media import read_frames
 from fer.prepare.synthetic.frames import draw_frames
 from fer.prepare.synthetic.plan import clip_rng, plan_split
 from fer.prepare.synthetic.script import write_script
-from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, TrackedFrame, follow, iou, take_largest
+from fer.prepare.tracking import MEMORY, SCAN_EVERY, SCAN_IDLE, DescriptorFile, TrackedFrame, follow, iou, take_largest
 
 SAD, HAPPY = 'Val_AFEW/Sad/000000001.mp4', 'Val_AFEW/Happy/000000002.mp4'
 
@@ -438,3 +439,10 @@ def test_benchmark_without_clips_is_refused(tmp_path):
     assert done.code == 2
     assert 'found no video' in done.err
     assert len(done.err.splitlines()) == 1
+
+
+def test_descriptors_in_a_file_equal_those_in_memory(monkeypatch):
+    monkeypatch.setattr(tracking, 'IN_MEMORY', 2)
+    descriptors, rows = DescriptorFile(), np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    assert [descriptors.append(row) for row in rows] == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(descriptors.read([4, 0, 2]), rows[[4, 0, 2]])

@@ -17,7 +17,7 @@ from fer.training.log import RunLog
 
 
 def make_config(**settings):
-    return TrainConfig(batch_size=4, global_pool=True, **settings)
+    return TrainConfig(batch_size=4, global_pool=True, initialiser='fan_out', **settings)
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_setup_py_names_the_supported_pythons():
 
 def test_every_command_of_the_wheel_can_be_started():
     commands = importlib.metadata.distribution(doctor.DISTRIBUTION).entry_points
-    assert len(commands) == 16
+    assert len(commands) == 18
     for name, module in ((command.name, command.module) for command in commands):
         code = f'import sys; sys.argv = [{name!r}, "--help"]; import {module} as m; m.run()'
         done = run('-c', code)

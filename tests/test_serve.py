@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m fer.report --serve: the numbers on its pages, what it refuses, and runs that are damaged or change."""
 
+import functools
 import html
 import http.client
 import json
@@ -515,7 +516,10 @@ def test_flags_that_do_not_fit_are_refused(flags, message):
 
 def test_interrupt_ends_the_command_in_one_line(site):
     command = [sys.executable, '-m', 'fer.report', '--serve', '--port=0', f'--runs={site.runs}']
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+    # The tests may run in the background of a shell, which makes commands ignore an interruption.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=ROOT, preexec_fn=listen, **pipes) as process:
         line = process.stdout.readline()
         port = int(re.match(r'http://127\.0\.0\.1:(\d+) shows the runs below', line)[1])
         assert ask(site._replace(port=port), '/').status == 200

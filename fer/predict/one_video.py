@@ -13,6 +13,7 @@ import numpy as np
 
 from fer import __version__
 from fer.emotions import EMOTIONS, NUM_CLASSES
+from fer.files import naming
 from fer.predict.answer import (
     AUDIO_TIER,
     FRAME_SECONDS,
@@ -60,7 +61,7 @@ def answer_video(
     Raises:
       MediaError: the video cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix='fer-faces-') as temporary:
+    with tempfile.TemporaryDirectory(prefix='fer-faces-') as temporary, naming(temporary):
         keeps = tools.request.explain or any(member.kind == WINDOW for member in tools.members)
         spool = Spool(Path(temporary), len(tools.members), keeps_faces=keeps)
         try:

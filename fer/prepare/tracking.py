@@ -37,6 +37,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from fer.files import naming
 from fer.prepare.appearance import DIFFERENT_PEOPLE, SAME_PERSON, describe, distance
 from fer.prepare.detectors import Detector
 from fer.prepare.faces import Box, Face
@@ -55,6 +56,7 @@ NO_FACE, OTHER_PERSON = 'no_face', 'other_person'  # reasons why a frame has no 
 
 SCAN_EVERY = 25  # frames
 SCAN_IDLE = 3  # frames
+IN_MEMORY = 500  # descriptors, 2 MB. The others of a video are in a file
 LARGEST_HELD = 2**29  # bytes of pictures between two full searches. 4K is searched every 21 frames, 8K every 5
 
 
@@ -124,25 +126,35 @@ class Track:
 
 
 class DescriptorFile:
-    """Descriptors of faces in a temporary file, because those of an hour would fill the memory."""
+    """Descriptors of faces, most of them in a temporary file, because those of an hour would fill the memory."""
 
     def __init__(self) -> None:
+        self._first: list[np.ndarray] = []
         self._file = tempfile.TemporaryFile(prefix='fer-tracks-')  # noqa: SIM115 (it lives as long as the tracker)
         self._count = 0
         self._bytes = 0  # of one descriptor
 
     def append(self, descriptor: np.ndarray) -> int:
         """Writes float32 [D]. Returns its place."""
-        self._file.seek(0, os.SEEK_END)
-        self._bytes = self._file.write(descriptor.tobytes())
         self._count += 1
+        if len(self._first) < IN_MEMORY:
+            self._first.append(descriptor)
+        else:
+            with naming(tempfile.gettempdir()):
+                self._file.seek(0, os.SEEK_END)
+                self._bytes = self._file.write(descriptor.tobytes())
+                self._file.flush()
         return self._count - 1
 
     def read(self, places: Sequence[int]) -> np.ndarray:
         """Returns float32 [N, D]."""
-        self._file.flush()
-        rows = [os.pread(self._file.fileno(), self._bytes, place * self._bytes) for place in places]
-        return np.frombuffer(b''.join(rows), np.float32).reshape(len(places), -1)
+        return np.stack(
+            [self._first[place] if place < IN_MEMORY else self._read(place - IN_MEMORY) for place in places]
+        )
+
+    def _read(self, row: int) -> np.ndarray:
+        content = os.pread(self._file.fileno(), self._bytes, row * self._bytes)
+        return np.frombuffer(content, np.float32)
 
 
 class SettledFrame(NamedTuple):
