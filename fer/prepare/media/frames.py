@@ -146,6 +146,8 @@ class _ToRgb:
         self._ratio_of_codec = stream.codec_context.sample_aspect_ratio
         self._ratio_of_file = stream.sample_aspect_ratio
         self._form: tuple | None = None
+        self._rotation: int | None = None  # in degrees, of the last frame
+        self._matrix: np.ndarray | None = None  # int32 [9], its display matrix
         self._graph: av.filter.Graph | None = None
 
     def __call__(self, frame: av.video.frame.VideoFrame) -> np.ndarray:
@@ -160,17 +162,25 @@ class _ToRgb:
         assert self._graph is not None
         frame.time_base = Fraction(1, 1_000_000)
         self._graph.push(frame)
-        image = _turn(self._graph.pull().to_ndarray(), frame)
+        # Reading the side data of every frame makes PyAV's memory grow by 1.4 kB a frame.
+        if frame.key_frame or frame.rotation != self._rotation:
+            self._matrix, self._rotation = _find_matrix(frame), frame.rotation
+        image = _turn(self._graph.pull().to_ndarray(), self._matrix)
         self.sizes[image.shape[1], image.shape[0]] = None
         return image
 
 
-def _turn(image: np.ndarray, frame: av.video.frame.VideoFrame) -> np.ndarray:
-    """Applies a frame's display matrix, [H, W, 3] to [H, W, 3] or [W, H, 3]. Angles are rounded to quarters."""
-    matrix = next((data for data in frame.side_data if data.type.name == 'DISPLAYMATRIX'), None)
+def _find_matrix(frame: av.video.frame.VideoFrame) -> np.ndarray | None:
+    """Returns a frame's display matrix, int32 [9], None without one."""
+    data = next((data for data in frame.side_data if data.type.name == 'DISPLAYMATRIX'), None)
+    return None if data is None else np.frombuffer(bytes(data), np.int32)
+
+
+def _turn(image: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """Applies a display matrix, [H, W, 3] to [H, W, 3] or [W, H, 3]. Angles are rounded to quarters."""
     if matrix is None:
         return image
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()  # x' = a x + c y and y' = b x + d y
+    a, b, _, c, d = matrix[:5].tolist()  # x' = a x + c y and y' = b x + d y
     if abs(b) + abs(c) > abs(a) + abs(d):
         image = image.swapaxes(0, 1)
         flip_x, flip_y = c < 0, b < 0
