@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pass over a video finds, and what the passes of a command share."""
+"""The findings of a pass over a video, and the parts that the passes of a command share."""
 
 import threading
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from fer.predict.watch import CLIPS_FILE, Ended
 
 
 class Tools(NamedTuple):
-    """What all videos of a command share."""
+    """The parts that all videos of a command share."""
 
     request: PredictionRequest
     members: Sequence[Member]
@@ -43,7 +43,7 @@ class Heard(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What a pass over a video found."""
+    """The findings of a pass over a video."""
 
     ended: Ended
     heard: Heard

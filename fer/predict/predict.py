@@ -35,7 +35,7 @@ _PARTS = {'csv': 'frames.csv', 'segments': 'segments.csv', 'summary': SUMMARY_FI
 
 
 class Outcome(NamedTuple):
-    """What became of a video."""
+    """The end of a video: a line for the screen, and its problem if it has no answer."""
 
     source: Source
     line: str  # for the screen

@@ -63,7 +63,7 @@ class Root(NamedTuple):
             return None
         real = self.inside(path)
         if real is None:
-            raise InputError(f'{name}: a link that leads out of {self.path}, or to nothing; it is not read')
+            raise InputError(f'{name}: a link that leads out of {self.path}, or to nothing, so it is not read')
         try:
             status = real.stat()
         except FileNotFoundError:  # deleted in this moment
