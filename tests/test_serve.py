@@ -531,7 +531,7 @@ def test_interrupt_ends_the_command_in_one_line(site):
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('chromium'), reason='no chromium on the PATH')
 def test_a_browser_shows_the_pages_without_complaint(site, tmp_path):
-    """The script turns the button on, and the policy refuses none of the page's own parts."""
+    """The script enables the button, and the policy allows every part of the page."""
 
     class Address(typing.NamedTuple):
         target: str

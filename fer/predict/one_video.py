@@ -39,7 +39,7 @@ from fer.predict.watch import LONGEST_WHOLE, AudioHeard, Found, FramesSeen, Watc
 from fer.training.predict import combine_logits
 
 _PACKAGES = ('tensorflow', 'numpy', 'opencv-python-headless', 'av', 'opensmile', 'mtcnn')
-_FACES_AT_ONCE = 256  # of windows
+_FRAMES_AT_ONCE = 256  # of windows
 
 
 def answer_video(
@@ -182,28 +182,55 @@ def _answer_windows(seen: Pass, rows: array, index: int, network: Network, tools
 
     Without audio, a network that reads audio does not answer.
     """
-    member, windows, frames = network.member, [], []
-    clips = seen.open_clips() if member.reads_audio else None
-    if member.reads_audio and clips is None:
-        return np.full(NUM_CLASSES, np.nan)
-    starts = range(0, len(rows), network.seq_len)
-    lengths = [min(network.seq_len, len(rows) - start) for start in starts]
-    together = max(1, _FACES_AT_ONCE // network.seq_len)
-    for first in range(0, len(lengths), together):
-        part = lengths[first : first + together]
-        begin = first * network.seq_len
-        chosen = rows[begin : begin + sum(part)]
-        records = seen.spool.read(chosen)
+    clips = seen.open_clips() if network.member.reads_audio else None
+    if network.member.reads_audio:
+        if clips is None:
+            return np.full(NUM_CLASSES, np.nan)
+        network.check_audio(seen.ended.clip_names)
+
+    def read(first: int, last: int) -> tuple[list[bytes], np.ndarray | None]:
+        records = seen.spool.read(rows[first:last])
         audio = None if clips is None else np.array(clips[records['frame'] - 1])
+        return seen.spool.read_faces(records), audio
+
+    logits, of_frames = _answer_sequence(network, len(rows), read, tools)
+    seen.spool.set_logits(rows, index, of_frames)
+    return logits
+
+
+def _answer_sequence(
+    network: Network,
+    length: int,
+    read: Callable[[int, int], tuple[list[bytes] | None, np.ndarray | None]],
+    tools: Tools,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Answers for a sequence of frames window by window, as evaluation does.
+
+    Args:
+      network: of windows of faces, or of clips of audio.
+      length: frames of the sequence, at least 1.
+      read: returns the faces and the audio of the frames from `first` to before `last`.
+      tools: of the command.
+
+    Returns:
+      The logits of the sequence, float64 [7], and those of its frames, float32 [length, 7].
+    """
+    lengths = [min(network.seq_len, length - start) for start in range(0, length, network.seq_len)]
+    together = max(1, _FRAMES_AT_ONCE // network.seq_len)
+    windows, frames = [], []
+    for number in range(0, len(lengths), together):
+        part = lengths[number : number + together]
+        first = number * network.seq_len
+        jpegs, audio = read(first, first + sum(part))
         with tools.lock:
-            of_windows, of_frames = network.answer_windows(seen.spool.read_faces(records), audio, part)
-        seen.spool.set_logits(chosen, index, of_frames)
+            of_windows, of_frames = network.answer_windows(jpegs, audio, part)
         windows.append(of_windows)
         frames.append(of_frames)
-    config = member.blueprint.config
+    config = network.member.blueprint.config
     found = np.concatenate(frames if config.video_answer == 'median' else windows)
     video = np.zeros(len(lengths), int)
-    return combine_logits(found, np.array(lengths), video, 1, network.seq_len, config)[0]
+    combined = combine_logits(found, np.array(lengths), video, 1, network.seq_len, config)
+    return combined[0], np.concatenate(frames)
 
 
 def answer_audio(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray:
@@ -224,22 +251,22 @@ def answer_audio(seen: Pass, rows: Sequence[array], tools: Tools) -> np.ndarray:
         numbers = np.arange(len(clips))
         if seen.ended.main >= 0:
             numbers = seen.spool.read(rows[seen.ended.main])['frame'] - 1
-        config = network.member.blueprint.config
-        if len(numbers) < config.min_frames:
+        if len(numbers) < network.member.blueprint.config.min_frames:
             continue
-        parts = [numbers[first : first + network.seq_len] for first in range(0, len(numbers), network.seq_len)]
-        windows, frames = [], []
-        for part in parts:
-            with tools.lock:
-                of_windows, of_frames = network.answer_windows(None, np.array(clips[part]), [len(part)])
-            windows.append(of_windows)
-            frames.append(of_frames)
-        seen.heard.of_clips[index] = numbers + 1, np.concatenate(frames)
-        found = frames if config.video_answer == 'median' else windows
-        lengths = np.array([len(part) for part in parts])
-        video = np.zeros(len(parts), int)
-        logits[index] = combine_logits(np.concatenate(found), lengths, video, 1, network.seq_len, config)[0]
+        logits[index], of_frames = _answer_clips(network, clips, numbers, tools)
+        seen.heard.of_clips[index] = numbers + 1, of_frames
     return logits
+
+
+def _answer_clips(
+    network: Network, clips: np.ndarray, numbers: np.ndarray, tools: Tools
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the logits of clips of audio together, float64 [7], and of each, float32 [N, 7], by their numbers."""
+
+    def read(first: int, last: int) -> tuple[None, np.ndarray]:
+        return None, np.array(clips[numbers[first:last]])
+
+    return _answer_sequence(network, len(numbers), read, tools)
 
 
 class Segments:
